@@ -1,0 +1,1 @@
+//! The wire types of Docker's Engine API.

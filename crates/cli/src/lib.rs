@@ -1,0 +1,1 @@
+//! The commands: docker's command line, over the Engine API.

@@ -1,0 +1,1 @@
+//! A client of the Engine API, over a unix socket or TCP with TLS.

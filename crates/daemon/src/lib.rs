@@ -1,0 +1,1 @@
+//! HTTP routes of the Engine API over the engine's services.

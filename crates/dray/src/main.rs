@@ -1,0 +1,3 @@
+//! One static binary with four faces, told apart by what it is called with.
+
+fn main() {}

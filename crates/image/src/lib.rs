@@ -1,0 +1,1 @@
+//! Images: pull, push, unpack, commit, archives.

@@ -1,0 +1,1 @@
+//! Packets: bridges, addresses, published ports and DNS, through netlink.

@@ -1,0 +1,1 @@
+//! Processes: an OCI runtime and the shim that keeps a container's stdio and exit status.

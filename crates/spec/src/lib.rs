@@ -1,0 +1,1 @@
+//! OCI values: digest, reference, manifest, image configuration, runtime configuration.

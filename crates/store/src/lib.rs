@@ -1,0 +1,1 @@
+//! Bytes on disk: blobs, unpacked layers, volumes, and the records that name them.

@@ -1,0 +1,1 @@
+//! What the tests share: private daemons, test images, leak checks.
