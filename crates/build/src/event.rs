@@ -1,0 +1,122 @@
+//! What a build tells while it runs. `dray build` draws its live display from these; [`crate::classic`] turns
+//! them into the text stream of Docker's classic builder.
+
+use serde::{Deserialize, Serialize};
+
+use crate::run::OutputStream;
+
+/// Receives the events of a build, from several threads when stages run at once.
+pub trait BuildEvents: Send + Sync {
+    /// Called for each event. Events of one step come in order. Must not block for long.
+    fn event(&self, event: BuildEvent);
+}
+
+impl<F: Fn(BuildEvent) + Send + Sync> BuildEvents for F {
+    fn event(&self, event: BuildEvent) {
+        self(event);
+    }
+}
+
+/// One event of a build. `n` is the step's number, from 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum BuildEvent {
+    /// The steps that will be run, once, before the first of them.
+    Plan {
+        /// How many steps there are.
+        total: usize,
+        /// The stages that the target needs, in the order of the Dockerfile.
+        stages: Vec<PlannedStage>,
+    },
+    /// A step begins.
+    Step {
+        /// Number of the step.
+        n: usize,
+        /// How many steps there are.
+        total: usize,
+        /// The instruction as written, continued lines joined.
+        text: String,
+        /// Name of the stage, or its index if it has none.
+        stage: String,
+    },
+    /// The step's result was found in the cache.
+    CacheHit {
+        /// Number of the step.
+        n: usize,
+    },
+    /// The step was not found in the cache and is carried out now.
+    Running {
+        /// Number of the step.
+        n: usize,
+        /// Short id of the step's container.
+        container: String,
+    },
+    /// A piece of output of the step's process, or a note of the builder on it.
+    Output {
+        /// Number of the step.
+        n: usize,
+        /// Which output.
+        stream: OutputStream,
+        /// The text; bytes that are no UTF-8 are replaced.
+        text: String,
+    },
+    /// Progress of fetching the step's base image.
+    Pull {
+        /// Number of the step.
+        n: usize,
+        /// Layer (short id) or tag that the line is about.
+        id: String,
+        /// Docker's word for what happens to it.
+        status: String,
+        /// Bytes done.
+        current: Option<u64>,
+        /// Bytes in all.
+        total: Option<u64>,
+    },
+    /// The step is done.
+    StepDone {
+        /// Number of the step.
+        n: usize,
+        /// Short id of the result: the image for FROM and for the last step, else the step's cache key.
+        id: String,
+        /// How long it took.
+        millis: u64,
+        /// Whether the result came from the cache.
+        cached: bool,
+    },
+    /// The step failed; the build ends.
+    StepFailed {
+        /// Number of the step.
+        n: usize,
+        /// How long it took.
+        millis: u64,
+        /// The error's text.
+        error: String,
+    },
+    /// Something that deserves attention, but does not stop the build.
+    Warning {
+        /// The text, without `[Warning]`.
+        message: String,
+    },
+    /// The image is stored.
+    Built {
+        /// Its id, `sha256:…`.
+        id: String,
+    },
+    /// The image has a name. Emitted by whoever tags it.
+    Tagged {
+        /// The name as Docker shows it.
+        reference: String,
+    },
+}
+
+/// A stage in [`BuildEvent::Plan`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStage {
+    /// Index in the Dockerfile.
+    pub index: usize,
+    /// Name, or the index if it has none.
+    pub name: String,
+    /// Numbers of its steps: first and one past the last.
+    pub steps: (usize, usize),
+}

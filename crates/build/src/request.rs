@@ -1,0 +1,54 @@
+//! What a build is asked for and what it gives.
+
+use std::collections::BTreeMap;
+
+use crate::Cancel;
+use crate::context::ContextDir;
+use crate::run::Resources;
+
+/// A build, as `POST /build` describes it. Tagging the result is the caller's part.
+#[derive(Debug, Default)]
+pub struct BuildRequest {
+    /// The unpacked context; `None` for a Dockerfile alone.
+    pub context: Option<ContextDir>,
+    /// Where the Dockerfile comes from.
+    pub dockerfile: DockerfileSource,
+    /// `--build-arg`: `None` takes over nothing (the client resolves names without value itself).
+    pub build_args: BTreeMap<String, Option<String>>,
+    /// `--label`, added to the target stage.
+    pub labels: BTreeMap<String, String>,
+    /// `--target`: name or index of a stage; empty for the last.
+    pub target: String,
+    /// `--no-cache`: carry out every step; results are still recorded.
+    pub no_cache: bool,
+    /// `--pull`: ask the registry for each base image even if it is there.
+    pub pull: bool,
+    /// `--network`; empty for the default.
+    pub network_mode: String,
+    /// `--platform`; `None` for the host's.
+    pub platform: Option<String>,
+    /// Limits of `RUN` steps.
+    pub resources: Resources,
+    /// Raised when the client goes away.
+    pub cancel: Cancel,
+}
+
+/// Where the Dockerfile comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DockerfileSource {
+    /// Path inside the context.
+    InContext(String),
+    /// The text itself, with the name that errors shall show.
+    Text {
+        /// Name for messages.
+        name: String,
+        /// Content.
+        text: String,
+    },
+}
+
+impl Default for DockerfileSource {
+    fn default() -> Self {
+        DockerfileSource::InContext("Dockerfile".to_owned())
+    }
+}
