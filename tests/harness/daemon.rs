@@ -1,0 +1,288 @@
+//! A private daemon: its own roots, socket, bridge, address pools and firewall table, so that any number run
+//! side by side on one machine. Dropping it stops the daemon and everything that it started.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::client::{Client, wait_within};
+use crate::{docker_binary, dray_binary, fixture};
+
+/// How long a daemon may take to answer at its socket.
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// A running daemon and the folder that holds all of its roots.
+pub struct Daemon {
+    root: TempDir,
+    slot: Slot,
+    extra: Vec<String>,
+    process: Option<Child>,
+}
+
+impl Daemon {
+    /// Starts a daemon without any image.
+    pub fn empty() -> Self {
+        Self::with_flags(&[])
+    }
+
+    /// Starts a daemon that has `busybox:latest`.
+    pub fn start() -> Self {
+        let daemon = Self::empty();
+        daemon.load(&fixture::busybox());
+        daemon
+    }
+
+    /// Starts a daemon with further flags and no image.
+    pub fn with_flags(flags: &[&str]) -> Self {
+        let root = tempfile::Builder::new().prefix("dray-test-").tempdir().expect("a folder for the daemon");
+        std::fs::create_dir(root.path().join("client")).expect("client folder");
+        let extra = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut daemon = Self { root, slot: Slot::take(), extra, process: None };
+        daemon.launch();
+        daemon
+    }
+
+    /// Starts the daemon's process on its roots: first, or again after [`Daemon::kill`] or [`Daemon::stop`].
+    pub fn launch(&mut self) {
+        assert!(self.process.is_none(), "the daemon runs already");
+        let mut child = self
+            .command()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(self.log_path()).expect("daemon log"))
+            .spawn()
+            .expect("dray: built by `cargo xtask test`");
+        let started = Instant::now();
+        while !self.answers() {
+            let ended = child.try_wait().expect("wait for the daemon");
+            if ended.is_some() || started.elapsed() > READY_LIMIT {
+                let _ = child.kill();
+                panic!("the daemon did not come up ({ended:?}):\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.process = Some(child);
+    }
+
+    /// The command that starts this daemon.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(dray_binary());
+        let n = self.slot.number;
+        command
+            .arg("daemon")
+            .arg("--data-root")
+            .arg(self.data_root())
+            .arg("--run-root")
+            .arg(self.run_root())
+            .arg("--config-file")
+            .arg(self.root.path().join("daemon.json"))
+            .arg("-H")
+            .arg(self.host())
+            .args(["--bridge", &self.bridge()])
+            .args(["--bip", &format!("10.213.{n}.1/24")])
+            .args(["--default-address-pool", &format!("base=10.214.{}.0/22,size=26", n * 4)])
+            .args(&self.extra)
+            .env("DRAY_TEST_DAEMON", "1");
+        command
+    }
+
+    fn answers(&self) -> bool {
+        crate::http::unix_get(&self.socket(), "/_ping").is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Sends SIGKILL to the daemon alone: its containers and their shims go on.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.process.take() {
+            child.kill().expect("kill the daemon");
+            child.wait().expect("wait for the daemon");
+        }
+    }
+
+    /// Sends SIGTERM and waits for the daemon's end.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.process.take() {
+            terminate(&child);
+            assert!(
+                wait_within(&mut child, Duration::from_secs(20)).is_some(),
+                "SIGTERM did not end the daemon"
+            );
+        }
+    }
+
+    /// Kills the daemon and starts it again on the same roots.
+    pub fn crash_and_restart(&mut self) {
+        self.kill();
+        self.launch();
+    }
+
+    /// The daemon's process id.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("a running daemon").id()
+    }
+
+    /// Loads an archive with Dray's own client.
+    pub fn load(&self, archive: &Path) {
+        self.dray().run([Path::new("load"), Path::new("-qi"), archive]).expect_success();
+    }
+
+    /// Dray's command line at this daemon.
+    pub fn dray(&self) -> Client {
+        Client::new(dray_binary(), self.host(), &self.client_config())
+    }
+
+    /// Docker's command line at this daemon.
+    pub fn docker(&self) -> Client {
+        Client::new(docker_binary(), self.host(), &self.client_config())
+    }
+
+    /// Both command lines: what each command must work with.
+    pub fn clients(&self) -> [Client; 2] {
+        [self.dray(), self.docker()]
+    }
+
+    /// The address that clients use.
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// The unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.root.path().join("dray.sock")
+    }
+
+    /// The data root.
+    pub fn data_root(&self) -> PathBuf {
+        self.root.path().join("data")
+    }
+
+    /// The run root.
+    pub fn run_root(&self) -> PathBuf {
+        self.root.path().join("run")
+    }
+
+    /// A folder of the test's own, removed with the daemon.
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        let path = self.root.path().join("scratch").join(name);
+        std::fs::create_dir_all(&path).expect("scratch folder");
+        path
+    }
+
+    /// The name of the default bridge's interface.
+    pub fn bridge(&self) -> String {
+        format!("drayt{}", self.slot.number)
+    }
+
+    /// What the daemon printed since its last launch.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn client_config(&self) -> PathBuf {
+        self.root.path().join("client")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.root.path().join("daemon.log")
+    }
+
+    /// Ids of processes whose command line names this daemon's roots: shims, and the daemon itself.
+    pub fn processes(&self) -> Vec<u32> {
+        crate::host::processes_naming(&self.root.path().to_string_lossy())
+    }
+
+    fn remove_containers(&self) {
+        let client = self.dray();
+        let ids = client.sh("ps -aq").stdout;
+        let ids: Vec<&str> = ids.split_whitespace().collect();
+        if !ids.is_empty() {
+            client.run(["rm", "-fv"].into_iter().chain(ids));
+        }
+        let networks = client.run(["network", "ls", "-q", "--filter", "type=custom"]).stdout;
+        for id in networks.split_whitespace() {
+            client.run(["network", "rm", id]);
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let failing = std::thread::panicking();
+        if failing {
+            eprintln!("--- log of the daemon at {}\n{}", self.root.path().display(), tail(&self.log(), 60));
+        }
+        if self.process.is_none() {
+            // A test that left it stopped: bring it up once more, so that it takes down what it owns.
+            if let Ok(child) = self.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
+                self.process = Some(child);
+                let started = Instant::now();
+                while !self.answers() && started.elapsed() < Duration::from_secs(10) {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+        }
+        self.remove_containers();
+        if let Some(mut child) = self.process.take() {
+            terminate(&child);
+            if wait_within(&mut child, Duration::from_secs(20)).is_none() && !failing {
+                panic!("SIGTERM did not end the daemon");
+            }
+        }
+        for pid in self.processes() {
+            if failing {
+                crate::host::kill(pid);
+            } else {
+                panic!("process {pid} outlived its daemon: {}", crate::host::command_line(pid));
+            }
+        }
+    }
+}
+
+/// A number that no other test daemon on this machine has now, by a lock that dies with the process.
+struct Slot {
+    number: u32,
+    _lock: File,
+}
+
+impl Slot {
+    fn take() -> Self {
+        let folder = std::env::temp_dir().join("dray-test-slots");
+        std::fs::create_dir_all(&folder).expect("slot folder");
+        for number in 0..64 {
+            let file = File::create(folder.join(number.to_string())).expect("slot file");
+            if rustix::fs::flock(file.as_fd(), rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {
+                return Self { number, _lock: file };
+            }
+        }
+        panic!("64 test daemons run already");
+    }
+}
+
+fn terminate(child: &Child) {
+    if let Some(pid) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Reads a child's standard output until a line holds `needle`, or its end.
+pub fn read_until(reader: &mut BufReader<impl std::io::Read>, needle: &str) -> String {
+    let mut seen = String::new();
+    let mut line = String::new();
+    while reader.read_line(&mut line).unwrap_or(0) > 0 {
+        seen.push_str(&line);
+        if line.contains(needle) {
+            break;
+        }
+        line.clear();
+    }
+    seen
+}

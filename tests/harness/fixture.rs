@@ -1,0 +1,163 @@
+//! Test images, made once from Debian's packages and kept in the target folder: `busybox:latest` from
+//! busybox-static, `debian:bookworm-slim` (the host's own release) by mmdebstrap through the host's apt sources.
+//!
+//! Each is a docker-archive of one layer, written here by hand so that no image tool, ours or another's, stands
+//! between the tests and their input.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::cache_dir;
+
+/// The archive of `busybox:latest`.
+pub fn busybox() -> PathBuf {
+    make("busybox.tar", |out| {
+        let layer = busybox_layer()?;
+        archive(out, &layer, "busybox:latest", &["sh"])
+    })
+}
+
+/// The archive of `debian:bookworm-slim`: a minimal Debian with apt, of the release that the host runs.
+pub fn debian() -> PathBuf {
+    make("debian.tar", |out| {
+        let layer = out.with_extension("layer");
+        let made = mmdebstrap(&layer).and_then(|()| archive(out, &layer, "debian:bookworm-slim", &["bash"]));
+        let _ = fs::remove_file(&layer);
+        made
+    })
+}
+
+/// Makes a file of the cache once, however many test processes ask for it at the same time.
+fn make(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> PathBuf {
+    let path = cache_dir().join(name);
+    let lock = File::create(cache_dir().join(format!("{name}.lock"))).expect("fixture lock");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("fixture lock");
+    if !path.exists() {
+        let draft = cache_dir().join(format!("{name}.draft"));
+        build(&draft).unwrap_or_else(|error| panic!("making {name}: {error:#}"));
+        fs::rename(&draft, &path).expect("fixture");
+    }
+    path
+}
+
+fn busybox_layer() -> Result<PathBuf> {
+    let path = cache_dir().join("busybox.layer");
+    let mut tar = tar::Builder::new(File::create(&path)?);
+    for folder in
+        ["bin", "dev", "etc", "home", "proc", "root", "sys", "tmp", "usr", "usr/bin", "var", "var/www"]
+    {
+        let mode = if folder == "tmp" { 0o1777 } else { 0o755 };
+        append(&mut tar, folder, tar::EntryType::Directory, mode, b"", None)?;
+    }
+    let binary = fs::read("/bin/busybox").context("busybox-static is installed by `cargo xtask test`")?;
+    append(&mut tar, "bin/busybox", tar::EntryType::Regular, 0o755, &binary, None)?;
+    let applets = Command::new("/bin/busybox").arg("--list").output()?.stdout;
+    for applet in String::from_utf8(applets)?.lines().filter(|applet| *applet != "busybox") {
+        append(&mut tar, &format!("bin/{applet}"), tar::EntryType::Symlink, 0o777, b"", Some("busybox"))?;
+    }
+    append(&mut tar, "usr/bin/env", tar::EntryType::Symlink, 0o777, b"", Some("../../bin/busybox"))?;
+    let passwd = b"root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/var/www:/bin/false\nnobody:x:65534:65534:nobody:/home:/bin/false\n";
+    append(&mut tar, "etc/passwd", tar::EntryType::Regular, 0o644, passwd, None)?;
+    let group = b"root:x:0:\nwww-data:x:33:\nstaff:x:50:\nnogroup:x:65534:\n";
+    append(&mut tar, "etc/group", tar::EntryType::Regular, 0o644, group, None)?;
+    tar.into_inner()?.flush()?;
+    Ok(path)
+}
+
+fn append(
+    tar: &mut tar::Builder<File>,
+    name: &str,
+    kind: tar::EntryType,
+    mode: u32,
+    bytes: &[u8],
+    link: Option<&str>,
+) -> Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(1_700_000_000);
+    header.set_size(bytes.len() as u64);
+    match link {
+        Some(link) => tar.append_link(&mut header, name, link)?,
+        None => tar.append_data(&mut header, name, bytes)?,
+    }
+    Ok(())
+}
+
+fn mmdebstrap(layer: &Path) -> Result<()> {
+    let release = fs::read_to_string("/etc/os-release")?;
+    let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or("bookworm");
+    let status = Command::new("mmdebstrap")
+        .args(["--variant=minbase", "--format=tar", "--quiet"])
+        .args(["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"])
+        .args(["--dpkgopt=path-exclude=/usr/share/doc/*", "--aptopt=Acquire::Languages \"none\""])
+        .arg(suite)
+        .arg(layer)
+        .args(debian_sources()?)
+        .status()
+        .context("mmdebstrap is installed by `cargo xtask test`")?;
+    ensure!(status.success(), "mmdebstrap ended with {status}");
+    Ok(())
+}
+
+/// The host's own apt sources of Debian proper (those signed by Debian's archive keys).
+fn debian_sources() -> Result<Vec<PathBuf>> {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
+        files.extend(entries.flatten().map(|entry| entry.path()));
+    }
+    files.retain(|file| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.contains("debian-archive-keyring")
+            || file.ends_with("debian.sources")
+            || file.ends_with("sources.list")
+    });
+    ensure!(!files.is_empty(), "no apt sources of Debian under /etc/apt");
+    Ok(files)
+}
+
+fn archive(out: &Path, layer: &Path, tag: &str, cmd: &[&str]) -> Result<()> {
+    let mut hasher = Sha256::new();
+    io::copy(&mut File::open(layer)?, &mut HashWriter(&mut hasher))?;
+    let diff = hex::encode(hasher.finalize());
+    let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let config = serde_json::to_vec(&json!({
+        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+        "os": "linux",
+        "created": "2023-11-14T22:13:20Z",
+        "config": { "Env": [path], "Cmd": cmd },
+        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{diff}")] },
+        "history": [{ "created": "2023-11-14T22:13:20Z", "created_by": format!("ADD rootfs of {tag} in /") }],
+    }))?;
+    let id = hex::encode(Sha256::digest(&config));
+    let manifest = serde_json::to_vec(&json!([{
+        "Config": format!("{id}.json"), "RepoTags": [tag], "Layers": [format!("{diff}/layer.tar")],
+    }]))?;
+    let mut tar = tar::Builder::new(File::create(out)?);
+    append(&mut tar, &format!("{id}.json"), tar::EntryType::Regular, 0o644, &config, None)?;
+    tar.append_file(format!("{diff}/layer.tar"), &mut File::open(layer)?)?;
+    append(&mut tar, "manifest.json", tar::EntryType::Regular, 0o644, &manifest, None)?;
+    tar.into_inner()?.sync_all()?;
+    Ok(())
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
