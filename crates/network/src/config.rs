@@ -1,0 +1,300 @@
+//! What callers say about networks (settings) and what they store of them (states).
+//!
+//! The states are serde documents that the engine keeps; [`crate::Network::restore`] and friends take them back
+//! after the daemon was restarted.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cidr::Cidr;
+
+/// Settings of a daemon's networking.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where `netns/<container id>` are bound.
+    pub run_root: PathBuf,
+    /// The name of this daemon's nftables table, unique among the daemons of a machine.
+    pub table: String,
+    /// The name of the default network's bridge.
+    pub bridge_name: String,
+    /// The default bridge's address and subnet (`--bip`); the first free pool otherwise.
+    pub bip: Option<Cidr>,
+    /// The pools of which networks without a subnet get theirs (`--default-address-pool`).
+    pub pools: Vec<Pool>,
+    /// The host's resolver configuration: upstreams of the embedded DNS.
+    pub resolv_conf: PathBuf,
+    /// How many network namespaces are kept ready for the next containers.
+    pub ready_sandboxes: usize,
+    /// The MTU of bridges that do not say one; the kernel's own default otherwise.
+    pub mtu: Option<u32>,
+}
+
+impl Config {
+    /// Docker's defaults under a run root, for the table `dray` and the bridge `dray0`.
+    #[must_use]
+    pub fn new(run_root: impl Into<PathBuf>) -> Self {
+        Self {
+            run_root: run_root.into(),
+            table: "dray".into(),
+            bridge_name: "dray0".into(),
+            bip: None,
+            pools: Pool::defaults(),
+            resolv_conf: "/etc/resolv.conf".into(),
+            ready_sandboxes: 2,
+            mtu: None,
+        }
+    }
+}
+
+/// A range of addresses which is cut into subnets of one size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// The whole range.
+    pub base: Cidr,
+    /// The prefix length of each subnet cut from it.
+    pub size: u8,
+}
+
+impl Pool {
+    /// The pools that Docker uses when none are configured.
+    #[must_use]
+    pub fn defaults() -> Vec<Pool> {
+        let v4 = |a, b, prefix, size| {
+            let base = Cidr::new(IpAddr::V4(Ipv4Addr::new(a, b, 0, 0)), prefix);
+            base.map(|base| Pool { base, size })
+        };
+        [
+            v4(172, 17, 16, 16),
+            v4(172, 18, 16, 16),
+            v4(172, 19, 16, 16),
+            v4(172, 20, 14, 16),
+            v4(172, 24, 14, 16),
+            v4(172, 28, 14, 16),
+            v4(192, 168, 16, 20),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// A bridge network to be made.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkConfig {
+    /// The network's 64 hex digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Wanted subnets; an IPv4 one is chosen from the pools when none is given.
+    pub subnets: Vec<SubnetConfig>,
+    /// No way in or out (`--internal`).
+    pub internal: bool,
+    /// Give it an IPv6 subnet even if none was given (`--ipv6`).
+    pub ipv6: bool,
+    /// No IPv4 addresses (`--ipv4=false`).
+    pub no_ipv4: bool,
+    /// Driver options: `com.docker.network.bridge.*`, `com.docker.network.driver.mtu`.
+    pub options: BTreeMap<String, String>,
+    /// The network named `bridge`: no embedded DNS for its endpoints.
+    pub default_bridge: bool,
+}
+
+/// A wanted subnet (`--subnet`, `--ip-range`, `--gateway`, `--aux-address`).
+#[derive(Clone, Debug, Default)]
+pub struct SubnetConfig {
+    /// The subnet; from the pools if absent.
+    pub subnet: Option<Cidr>,
+    /// Where addresses are given out from; the whole subnet if absent.
+    pub ip_range: Option<Cidr>,
+    /// The bridge's own address; the first of the subnet if absent.
+    pub gateway: Option<IpAddr>,
+    /// Addresses that are used by others.
+    pub aux: BTreeMap<String, IpAddr>,
+}
+
+/// A network as it is: what the engine stores and shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkState {
+    /// The network's 64 hex digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its bridge's interface name.
+    pub bridge: String,
+    /// Whether the bridge was made for this network, and goes with it.
+    pub owns_bridge: bool,
+    /// Its subnets, IPv4 first.
+    pub subnets: Vec<SubnetState>,
+    /// No way in or out.
+    pub internal: bool,
+    /// Whether containers on it may talk with each other.
+    pub icc: bool,
+    /// Whether containers' addresses are hidden behind the host's.
+    pub masquerade: bool,
+    /// The MTU of its interfaces.
+    pub mtu: Option<u32>,
+    /// Where ports without a host address are published.
+    pub host_binding: Option<IpAddr>,
+    /// The network named `bridge`.
+    pub default_bridge: bool,
+    /// The bridge has no address of its own and containers no default route through it.
+    #[serde(default)]
+    pub inhibit_ipv4: bool,
+    /// The prefix of interface names in containers.
+    #[serde(default)]
+    pub container_iface_prefix: Option<String>,
+}
+
+impl NetworkState {
+    /// The subnet of a family, where the network has one.
+    #[must_use]
+    pub fn subnet(&self, v4: bool) -> Option<&SubnetState> {
+        self.subnets.iter().find(|s| s.subnet.is_ipv4() == v4)
+    }
+}
+
+/// A subnet of a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubnetState {
+    /// The subnet, host bits zero.
+    pub subnet: Cidr,
+    /// Where addresses are given out from.
+    pub ip_range: Option<Cidr>,
+    /// The bridge's own address.
+    pub gateway: IpAddr,
+    /// Addresses that are used by others.
+    #[serde(default)]
+    pub aux: BTreeMap<String, IpAddr>,
+}
+
+/// How a container wants to be joined to a network.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointConfig {
+    /// The endpoint's id; made up if absent.
+    pub id: Option<String>,
+    /// The container's name: a DNS name, and part of error messages.
+    pub name: String,
+    /// Further DNS names on this network (aliases, host name). The container's short id is added.
+    pub aliases: Vec<String>,
+    /// A wanted IPv4 address.
+    pub ip: Option<Ipv4Addr>,
+    /// A wanted IPv6 address.
+    pub ip6: Option<Ipv6Addr>,
+    /// A wanted MAC address, `02:42:ac:11:00:02`; derived from the IPv4 address if absent.
+    pub mac: Option<String>,
+    /// Among several networks the one with the highest priority gives the default route.
+    pub gateway_priority: i32,
+}
+
+/// A container's place on a network: what the engine stores and shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The endpoint's 64 hex digits.
+    pub id: String,
+    /// The network it is on.
+    pub network_id: String,
+    /// The container it belongs to.
+    pub container_id: String,
+    /// The container's name.
+    pub name: String,
+    /// Its further DNS names.
+    pub aliases: Vec<String>,
+    /// The interface's name in the container.
+    pub interface: String,
+    /// The interface's other end on the host.
+    pub host_interface: String,
+    /// The MAC address.
+    pub mac: String,
+    /// The IPv4 address.
+    pub ip: Option<Ipv4Addr>,
+    /// Its prefix length, 0 without address.
+    pub prefix: u8,
+    /// The IPv4 gateway, absent on internal networks.
+    pub gateway: Option<Ipv4Addr>,
+    /// The IPv6 address.
+    pub ip6: Option<Ipv6Addr>,
+    /// Its prefix length, 0 without address.
+    pub prefix6: u8,
+    /// The IPv6 gateway, absent on internal networks.
+    pub gateway6: Option<Ipv6Addr>,
+    /// Its claim on the default route.
+    pub gateway_priority: i32,
+}
+
+/// A transport protocol whose ports can be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proto {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl Proto {
+    /// `tcp`, `udp` or `sctp`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+
+    /// The protocol of a name that [`Proto::as_str`] gives.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Tcp, Self::Udp, Self::Sctp].into_iter().find(|p| p.as_str() == name)
+    }
+
+    /// The number of the IP header's protocol field.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
+}
+
+/// A wanted publication of a container's port (`-p`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortBinding {
+    /// The protocol.
+    pub proto: Proto,
+    /// The port in the container.
+    pub container_port: u16,
+    /// The host's address; the network's default if absent (all, IPv4 and IPv6).
+    pub host_ip: Option<IpAddr>,
+    /// The host's port, or the first of a range to choose one from; 0 for any ephemeral one.
+    pub host_port: u16,
+    /// The last port of the range; equal to `host_port` where there is none.
+    pub host_port_end: u16,
+}
+
+/// A port that is published. One wanted publication without a host address gives two: IPv4 and IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Bound {
+    /// The protocol.
+    pub proto: Proto,
+    /// The port in the container.
+    pub container_port: u16,
+    /// The host's address.
+    pub host_ip: IpAddr,
+    /// The host's port.
+    pub host_port: u16,
+}
+
+/// What a container asks of its resolver on user-defined networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DnsConfig {
+    /// Upstreams of this container alone (`--dns`); the host's if empty.
+    pub servers: Vec<IpAddr>,
+}
