@@ -1,1 +1,5 @@
 //! Images: pull, push, unpack, commit, archives.
+
+pub mod progress;
+
+pub use progress::{Progress, ProgressEvent, Silent};
