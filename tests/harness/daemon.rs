@@ -21,6 +21,7 @@ pub struct Daemon {
     root: TempDir,
     slot: Slot,
     extra: Vec<String>,
+    environment: Vec<(String, String)>,
     process: Option<Child>,
 }
 
@@ -39,10 +40,21 @@ impl Daemon {
 
     /// Starts a daemon with further flags and no image.
     pub fn with_flags(flags: &[&str]) -> Self {
+        Self::prepare(flags, &[])
+    }
+
+    /// Starts a daemon with further environment variables and no image.
+    pub fn with_environment(variables: &[(&str, &str)]) -> Self {
+        Self::prepare(&[], variables)
+    }
+
+    fn prepare(flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let root = tempfile::Builder::new().prefix("dray-test-").tempdir().expect("a folder for the daemon");
         std::fs::create_dir(root.path().join("client")).expect("client folder");
         let extra = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut daemon = Self { root, slot: Slot::take(), extra, process: None };
+        let environment =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut daemon = Self { root, slot: Slot::take(), extra, environment, process: None };
         daemon.launch();
         daemon
     }
@@ -87,6 +99,7 @@ impl Daemon {
             .args(["--bip", &format!("10.213.{n}.1/24")])
             .args(["--default-address-pool", &format!("base=10.214.{}.0/22,size=26", n * 4)])
             .args(&self.extra)
+            .envs(self.environment.iter().cloned())
             .env("DRAY_TEST_DAEMON", "1");
         command
     }

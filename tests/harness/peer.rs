@@ -20,6 +20,15 @@ pub struct Dockerd {
 impl Dockerd {
     /// Starts a dockerd in its own namespaces.
     pub fn start() -> Self {
+        Self::launch(true)
+    }
+
+    /// Starts a dockerd in the caller's namespaces, for callers who are in private ones already.
+    pub fn here() -> Self {
+        Self::launch(false)
+    }
+
+    fn launch(alone: bool) -> Self {
         let root = tempfile::Builder::new().prefix("dray-peer-").tempdir().expect("a folder for dockerd");
         fs::create_dir(root.path().join("client")).expect("client folder");
         let script = format!(
@@ -27,14 +36,18 @@ impl Dockerd {
             r = root.path().display()
         );
         let log = File::create(root.path().join("log")).expect("log of dockerd");
-        let process = Command::new("unshare")
-            .args(["--net", "--mount", "sh", "-c", &script])
+        let mut command = if alone { Command::new("unshare") } else { Command::new("sh") };
+        if alone {
+            command.args(["--net", "--mount", "sh"]);
+        }
+        let process = command
+            .args(["-c", &script])
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .expect("unshare");
+            .expect("sh");
         let peer = Self { process, root };
         eventually("dockerd answers", || http::unix_get(&peer.socket(), "/_ping").is_ok());
         peer
@@ -57,6 +70,11 @@ impl Dockerd {
     /// The process id of dockerd, whose namespaces hold its networks.
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// The folder of its roots, which the command lines of its processes name.
+    pub fn root(&self) -> String {
+        self.root.path().display().to_string()
     }
 
     fn socket(&self) -> PathBuf {

@@ -1,2 +1,73 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands. `cargo xtask quickstart` shows Dray at work on a fresh machine,
+//! `cargo xtask test` installs what the tests need and passes them all; the rest serves daily work.
+
+mod bench;
+mod check;
+mod command;
+mod packages;
+mod quickstart;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own commands")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build Dray and watch it do its main job: build, run, publish, log, stop
+    Quickstart(quickstart::Options),
+    /// Install what the tests need, make the test images, run every test, prove that nothing is left
+    Test(test::Options),
+    /// Formatting and lints, as CI looks at them
+    Check,
+    /// Format every source file
+    Fmt,
+    /// Only the end-to-end tests; a filter may follow
+    E2e {
+        /// Part of a test's name
+        filter: Option<String>,
+    },
+    /// Only the tests that hold the project's structure and the specifications
+    Conformance,
+    /// Only the tests that compare with Docker's own engine
+    Parity,
+    /// Run every fuzz target for a while
+    Fuzz {
+        /// Seconds for each target
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
+    },
+    /// Dray and its peers side by side, as ratios
+    Bench(bench::Options),
+    /// Build the documentation of every crate
+    Docs,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Quickstart(options) => quickstart::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Check => check::run(),
+        Task::Fmt => check::format(),
+        Task::E2e { filter } => test::suite("e2e", filter.as_deref()),
+        Task::Conformance => test::suite("layers", None),
+        Task::Parity => test::suite("parity", None),
+        Task::Fuzz { seconds } => check::fuzz(seconds),
+        Task::Bench(options) => bench::run(&options),
+        Task::Docs => check::docs(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
