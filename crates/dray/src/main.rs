@@ -1,3 +1,30 @@
 //! One static binary with four faces, told apart by what it is called with.
+//!
+//! The name it is called by is looked at before anything is set up: no flag parser, no async runtime, no
+//! thread may cost the runtime or the shim anything.
+//!
+//! ```text
+//! dray-runtime …, dray runtime …   OCI runtime; dray-runtime shim: one per container
+//! dray daemon …                    the daemon
+//! dray …, docker …, anything else  the client
+//! ```
 
-fn main() {}
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    if called_as(&args, "dray-runtime") {
+        return dray_runtime::main(args);
+    }
+    if args.get(1).is_some_and(|word| word == "runtime") && called_as(&args, "dray") {
+        args.remove(0);
+        return dray_runtime::main(args);
+    }
+    ExitCode::FAILURE
+}
+
+fn called_as(args: &[OsString], name: &str) -> bool {
+    args.first().and_then(|arg| Path::new(arg).file_name()).is_some_and(|file| file == name)
+}

@@ -1,1 +1,32 @@
 //! Processes: an OCI runtime and the shim that keeps a container's stdio and exit status.
+//!
+//! Two faces over one container init:
+//!
+//! ```text
+//! engine ── start(), Shim ──▶ dray-runtime shim ──┐
+//!                                                 ├─ clone3 ▶ init (mounts, pivot, drop rights) ▶ exec
+//! containerd, podman ──▶ dray-runtime create/… ───┘
+//! ```
+//!
+//! `shim` owns the long-lived process and its protocol, `init` what happens between clone and exec, `cgroup`
+//! the limits, `seccomp` the filters, `oci` the command line other engines call. Nothing here knows of images,
+//! networks or Docker; nothing here starts a thread in the shim or the init.
+
+mod error;
+mod seccomp;
+mod shim;
+
+pub mod cgroup;
+
+pub use error::{ErrorKind, StartError, Step};
+pub use shim::client::{ExecStarted, ExitWait, Shim, ShimError, exit_status, reap_lost, start};
+pub use shim::frame::{FRAME_HEADER, Frame, StreamKind};
+pub use shim::request::{
+    AttachStreams, ExecRequest, ExitStatus, LogTarget, Rootfs, SeccompPolicy, ShimRequest, ShimState,
+    Started, TraceStep,
+};
+
+/// The OCI runtime's command line, and `dray-runtime shim`.
+pub fn main(_args: Vec<std::ffi::OsString>) -> std::process::ExitCode {
+    std::process::ExitCode::FAILURE
+}

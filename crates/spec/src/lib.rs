@@ -11,6 +11,7 @@
 //! | [`descriptor`], [`manifest`], [`media_type`] | OCI image-spec; Docker image manifest V2, schema 2 |
 //! | [`config`] | OCI image-spec, config.md, with Docker's additions |
 //! | [`platform`] | OCI image-spec, image-index.md, `platform` |
+//! | [`runtime`] | OCI runtime-spec 1.2, config.md, config-linux.md, runtime.md |
 
 pub mod config;
 mod de;
@@ -20,6 +21,7 @@ pub mod manifest;
 pub mod media_type;
 pub mod platform;
 pub mod reference;
+pub mod runtime;
 
 pub use config::{Healthcheck, History, ImageConfig, RootFs, RunConfig, chain_id};
 pub use descriptor::Descriptor;

@@ -1,0 +1,1 @@
+//! A view of our own binary that no container can write to.
