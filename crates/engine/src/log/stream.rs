@@ -193,7 +193,10 @@ impl Watcher {
         let folder = path.parent().unwrap_or(Path::new("/"));
         let what = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
         inotify::add_watch(&inotify, folder, what)?;
-        Ok(Self { inotify: AsyncFd::register(inotify)? })
+        // The new name is unsafe for types that may give up their descriptor; an `OwnedFd` does not.
+        #[allow(deprecated)]
+        let inotify = AsyncFd::new(inotify)?;
+        Ok(Self { inotify })
     }
 
     async fn changed(&mut self) -> io::Result<()> {
