@@ -1,1 +1,38 @@
-//! The OCI distribution client.
+//! The OCI distribution client: manifests, blobs, uploads and tags of any registry that speaks the
+//! distribution API (OCI distribution-spec 1.1, Docker registry v2).
+//!
+//! ```text
+//! Client ── hosts (scheme, challenges) · tokens (issuer, scope)      one per daemon, clones share all
+//!   └─ Repository ── manifest · blob · upload · tags                 a repository with its credentials
+//!        └─ transport ── pool, time limits, redirects, repetition    one HTTP exchange
+//!             └─ connect ── lookup, TCP, proxy, TLS
+//! ```
+//!
+//! Nothing a registry says is believed: digests are computed, sizes counted, bodies bounded. Nothing here
+//! touches the disk except to read a blob which is pushed.
+
+mod answer;
+mod auth;
+mod blob;
+mod challenge;
+mod client;
+mod config;
+mod connect;
+mod error;
+mod login;
+mod payload;
+mod proxy;
+mod repository;
+mod transport;
+mod upload;
+
+pub use auth::Auth;
+pub use blob::BlobStream;
+pub use client::Client;
+pub use config::{Cidr, ClientConfig, InsecureRegistry, InvalidInsecureRegistry, RetryPolicy};
+pub use error::{ApiError, Error, ErrorKind, Reason, Verb};
+pub use login::Login;
+pub use payload::SentFn;
+pub use proxy::{Proxy, ProxyConfig};
+pub use repository::{RawManifest, Repository};
+pub use upload::{Mount, UploadSession};

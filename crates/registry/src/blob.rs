@@ -1,0 +1,194 @@
+//! Reading blobs: a stream from any offset, counted against the descriptor while it runs.
+//!
+//! The digest is checked by whoever keeps the bytes; here the size is: a longer blob fails with the first
+//! byte too many, or before the first if the registry announces it.
+
+use bytes::Bytes;
+use dray_spec::{Descriptor, Digest};
+use http::header;
+use http::{Method, StatusCode};
+
+use crate::answer::refusal;
+use crate::error::{Error, Reason};
+use crate::repository::{Action, Repository};
+use crate::transport::{Answer, Repeat};
+
+/// The bytes of a blob, in order, from the offset asked for to its end.
+pub struct BlobStream {
+    answer: Answer,
+    repository: String,
+    digest: Digest,
+    size: u64,
+    at: u64,
+    /// Bytes to throw away first, where the registry doesn't know ranges.
+    skip: u64,
+}
+
+impl std::fmt::Debug for BlobStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BlobStream({} at {} of {})", self.digest, self.at, self.size)
+    }
+}
+
+impl Repository {
+    /// Opens the blob `descriptor` from byte `offset`.
+    ///
+    /// # Errors
+    /// If the registry refuses it or announces another size than the descriptor's.
+    pub async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
+        let mut request = self
+            .request(Method::GET, &format!("blobs/{}", descriptor.digest))
+            .await?
+            .header(header::ACCEPT_ENCODING, "identity");
+        if offset > 0 {
+            request = request.header(header::RANGE, &format!("bytes={offset}-"));
+        }
+        let answer = self.call(Action::Pull, request, Repeat::Always).await?;
+        let start = match answer.status {
+            StatusCode::OK => 0,
+            StatusCode::PARTIAL_CONTENT => self.range_start(&answer, descriptor, offset)?,
+            _ => return Err(refusal(answer).await),
+        };
+        if let Some(length) = answer.content_length()
+            && start + length != descriptor.size
+        {
+            return Err(self.wrong_size(descriptor, start.saturating_add(length)));
+        }
+        Ok(BlobStream {
+            answer,
+            repository: self.name(),
+            digest: descriptor.digest.clone(),
+            size: descriptor.size,
+            at: start,
+            skip: offset - start,
+        })
+    }
+
+    /// Where a partial answer begins: exactly where we asked it to.
+    fn range_start(&self, answer: &Answer, descriptor: &Descriptor, offset: u64) -> Result<u64, Error> {
+        let range = answer.header(header::CONTENT_RANGE).and_then(parse_content_range);
+        match range {
+            Some((start, Some(total))) if start == offset && total != descriptor.size => {
+                Err(self.wrong_size(descriptor, total))
+            }
+            Some((start, _)) if start == offset => Ok(start),
+            _ => Err(Error::invalid(answer.verb, &answer.url, "another range than the one asked for")),
+        }
+    }
+
+    fn wrong_size(&self, descriptor: &Descriptor, actual: u64) -> Error {
+        Error::SizeMismatch {
+            repository: self.name(),
+            digest: descriptor.digest.clone(),
+            expected: descriptor.size,
+            actual,
+        }
+    }
+
+    /// A small blob as a whole, its digest checked.
+    ///
+    /// # Errors
+    /// As [`Self::blob`]; also if it is larger than `limit` or has another digest.
+    pub async fn small_blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, Error> {
+        if descriptor.size > limit {
+            return Err(self.wrong_size(descriptor, limit));
+        }
+        let mut attempt = 1;
+        loop {
+            match self.read_whole(descriptor).await {
+                Err(error @ Error::Interrupted { .. })
+                    if attempt < self.client.config().retry.attempts.max(1) =>
+                {
+                    tracing::debug!(%error, attempt, "blob is asked for again");
+                    tokio::time::sleep(self.client.config().retry.pause(attempt)).await;
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn read_whole(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        let mut stream = self.blob(descriptor, 0).await?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = stream.next().await {
+            bytes.extend_from_slice(&chunk?);
+        }
+        if descriptor.digest.verifies(&bytes) {
+            return Ok(bytes);
+        }
+        Err(Error::DigestMismatch {
+            repository: self.name(),
+            expected: descriptor.digest.clone(),
+            actual: Digest::sha256_of(&bytes),
+        })
+    }
+
+    /// Whether the repository has this blob.
+    ///
+    /// # Errors
+    /// If the registry answers neither yes nor no.
+    pub async fn has_blob(&self, digest: &Digest) -> Result<bool, Error> {
+        let request = self.request(Method::HEAD, &format!("blobs/{digest}")).await?;
+        self.exists(request).await
+    }
+}
+
+impl BlobStream {
+    /// The next bytes; `None` when the whole blob has been read.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
+        loop {
+            let mut chunk = match self.answer.chunk().await {
+                None if self.at == self.size => return None,
+                None => return Some(Err(self.interrupted(Reason::Eof))),
+                Some(Err(reason)) => return Some(Err(self.interrupted(reason))),
+                Some(Ok(chunk)) => chunk,
+            };
+            self.at += chunk.len() as u64;
+            if self.at > self.size {
+                return Some(Err(Error::SizeMismatch {
+                    repository: self.repository.clone(),
+                    digest: self.digest.clone(),
+                    expected: self.size,
+                    actual: self.at,
+                }));
+            }
+            let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
+            self.skip -= skipped as u64;
+            let _ = chunk.split_to(skipped);
+            if !chunk.is_empty() {
+                return Some(Ok(chunk));
+            }
+        }
+    }
+
+    fn interrupted(&self, reason: Reason) -> Error {
+        Error::Interrupted {
+            repository: self.repository.clone(),
+            digest: self.digest.clone(),
+            received: self.at,
+            expected: self.size,
+            reason,
+        }
+    }
+}
+
+/// Reads `bytes 5-9/10`: the first byte and, where known, the whole length.
+fn parse_content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (start, _) = range.split_once('-')?;
+    Some((start.trim().parse().ok()?, total.trim().parse().ok()))
+}
+
+#[cfg(test)]
+mod unit {
+    use super::parse_content_range;
+
+    #[test]
+    fn content_range() {
+        assert_eq!(parse_content_range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(parse_content_range("bytes 5-9/*"), Some((5, None)));
+        assert_eq!(parse_content_range("bytes */10"), None);
+        assert_eq!(parse_content_range("5-9"), None);
+    }
+}

@@ -1,0 +1,272 @@
+//! A repository of a registry: manifests and tags. Blobs are in `blob`, uploads in `upload`.
+
+use bytes::Bytes;
+use dray_spec::{Digest, Reference, media_type};
+use http::header;
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use url::Url;
+
+use crate::answer::refusal;
+use crate::auth::Auth;
+use crate::client::{Access, Client, Host, join};
+use crate::error::{ApiError, Error, shown};
+use crate::payload::Payload;
+use crate::transport::{Answer, Repeat, Request};
+
+/// Largest manifest accepted (the distribution specification's recommendation).
+pub(crate) const MAX_MANIFEST: usize = 4 * 1024 * 1024;
+const MAX_TAG_PAGES: usize = 1000;
+const MAX_TAGS: usize = 200_000;
+
+/// One repository with the credentials for it.
+#[derive(Clone)]
+pub struct Repository {
+    pub(crate) client: Client,
+    pub(crate) host: Host,
+    pub(crate) auth: Auth,
+    /// As it stands in references, for messages.
+    pub(crate) domain: String,
+    pub(crate) path: String,
+}
+
+/// A manifest or index as the registry sent it, its digest computed from the bytes.
+#[derive(Debug, Clone)]
+pub struct RawManifest {
+    /// `Content-Type` of the answer, without parameters; may be empty or a lie.
+    pub media_type: String,
+    /// Digest of `bytes`.
+    pub digest: Digest,
+    /// The document.
+    pub bytes: Bytes,
+}
+
+/// What a request is going to do, as a token's scope says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    Pull,
+    Push,
+    Delete,
+}
+
+#[derive(Deserialize)]
+struct TagList {
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+}
+
+impl Repository {
+    pub(crate) fn new(client: Client, host: Host, reference: &Reference, auth: Auth) -> Self {
+        let (domain, path) = (reference.domain().to_owned(), reference.path().to_owned());
+        Repository { client, host, auth, domain, path }
+    }
+
+    /// `domain/path`, as references name it.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.domain, self.path)
+    }
+
+    /// The repository's path at its registry.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Finds out whether the registry answers, without asking for anything.
+    ///
+    /// # Errors
+    /// If it can't be reached.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.client.endpoint(&self.host).await.map(drop)
+    }
+
+    /// Gets a manifest or index by tag or digest.
+    ///
+    /// # Errors
+    /// If the registry refuses it, sends more than 4 MiB, or bytes of another digest than the one asked for.
+    pub async fn manifest(&self, tag_or_digest: &str) -> Result<RawManifest, Error> {
+        let mut request = self.request(Method::GET, &format!("manifests/{tag_or_digest}")).await?;
+        for accepted in media_type::ACCEPT_MANIFESTS {
+            request = request.header(header::ACCEPT, accepted);
+        }
+        let mut answer = self.call(Action::Pull, request, Repeat::Always).await?;
+        if answer.status != StatusCode::OK {
+            return Err(self.manifest_refusal(answer).await);
+        }
+        let media_type = answer.header(header::CONTENT_TYPE).unwrap_or_default();
+        let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
+        let bytes = answer.bytes(MAX_MANIFEST).await?;
+        let digest = self.check_digest(tag_or_digest, &bytes)?;
+        Ok(RawManifest { media_type, digest, bytes })
+    }
+
+    fn check_digest(&self, tag_or_digest: &str, bytes: &[u8]) -> Result<Digest, Error> {
+        let computed = Digest::sha256_of(bytes);
+        match tag_or_digest.parse::<Digest>() {
+            Ok(expected) if expected.verifies(bytes) => Ok(expected),
+            Ok(expected) => {
+                Err(Error::DigestMismatch { repository: self.name(), expected, actual: computed })
+            }
+            Err(_) => Ok(computed),
+        }
+    }
+
+    async fn manifest_refusal(&self, answer: Answer) -> Error {
+        let (status, url) = (answer.status, shown(&answer.url));
+        match refusal(answer).await {
+            Error::UnexpectedStatus { excerpt, .. } if status == 404 && excerpt.is_empty() => {
+                let unknown =
+                    ApiError { code: "MANIFEST_UNKNOWN".into(), message: "manifest unknown".into() };
+                Error::Api { status, url, errors: vec![unknown] }
+            }
+            other => other,
+        }
+    }
+
+    /// Whether the repository has this manifest.
+    ///
+    /// # Errors
+    /// If the registry answers neither yes nor no.
+    pub async fn has_manifest(&self, tag_or_digest: &str) -> Result<bool, Error> {
+        let mut request = self.request(Method::HEAD, &format!("manifests/{tag_or_digest}")).await?;
+        for accepted in media_type::ACCEPT_MANIFESTS {
+            request = request.header(header::ACCEPT, accepted);
+        }
+        self.exists(request).await
+    }
+
+    pub(crate) async fn exists(&self, request: Request) -> Result<bool, Error> {
+        let answer = self.call(Action::Pull, request, Repeat::Always).await?;
+        match answer.status {
+            StatusCode::OK => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(refusal(answer).await),
+        }
+    }
+
+    /// Stores a manifest under a tag or its digest.
+    ///
+    /// # Errors
+    /// If the registry refuses it.
+    pub async fn put_manifest(
+        &self,
+        tag_or_digest: &str,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<(), Error> {
+        let mut request = self
+            .request(Method::PUT, &format!("manifests/{tag_or_digest}"))
+            .await?
+            .header(header::CONTENT_TYPE, media_type);
+        request.payload = Payload::Bytes(bytes);
+        let answer = self.call(Action::Push, request, Repeat::Always).await?;
+        match answer.status {
+            StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED => Ok(()),
+            _ => Err(refusal(answer).await),
+        }
+    }
+
+    /// Removes a manifest by digest.
+    ///
+    /// # Errors
+    /// If the registry refuses it.
+    pub async fn delete_manifest(&self, digest: &Digest) -> Result<(), Error> {
+        let request = self.request(Method::DELETE, &format!("manifests/{digest}")).await?;
+        let answer = self.call(Action::Delete, request, Repeat::Always).await?;
+        match answer.status {
+            StatusCode::ACCEPTED | StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
+            _ => Err(refusal(answer).await),
+        }
+    }
+
+    /// All tags of the repository, through all pages.
+    ///
+    /// # Errors
+    /// If the registry refuses, or its list has no end.
+    pub async fn tags(&self) -> Result<Vec<String>, Error> {
+        let mut request = self.request(Method::GET, "tags/list").await?;
+        let mut all = Vec::new();
+        for _ in 0..MAX_TAG_PAGES {
+            let (verb, url) = (request.verb(), request.url.clone());
+            let mut answer = self.call(Action::Pull, request, Repeat::Always).await?;
+            if answer.status != StatusCode::OK {
+                return Err(refusal(answer).await);
+            }
+            let next = answer.header(header::LINK).and_then(|link| next_page(&answer.url, link));
+            let body = answer.bytes(MAX_MANIFEST).await?;
+            let page: TagList = serde_json::from_slice(&body)
+                .map_err(|e| Error::invalid(verb, &url, format!("list of tags: {e}")))?;
+            all.extend(page.tags.unwrap_or_default());
+            match next {
+                Some(next) if all.len() <= MAX_TAGS => request = Request::new(Method::GET, next),
+                Some(_) => break,
+                None => return Ok(all),
+            }
+        }
+        Err(Error::InvalidAnswer {
+            verb: crate::error::Verb::of(&Method::GET),
+            url: self.name(),
+            problem: "its list of tags has no end".into(),
+        })
+    }
+
+    /// A request below `/v2/<path>/`.
+    pub(crate) async fn request(&self, method: Method, below: &str) -> Result<Request, Error> {
+        let endpoint = self.client.endpoint(&self.host).await?;
+        Ok(Request::new(method, join(&endpoint.base, &format!("v2/{}/{below}", self.path))?))
+    }
+
+    pub(crate) async fn call(
+        &self,
+        action: Action,
+        request: Request,
+        repeat: Repeat,
+    ) -> Result<Answer, Error> {
+        self.call_with(action, &[], request, repeat).await
+    }
+
+    /// Like [`Self::call`], also allowed to read the repositories `others`.
+    pub(crate) async fn call_with(
+        &self,
+        action: Action,
+        others: &[&str],
+        request: Request,
+        repeat: Repeat,
+    ) -> Result<Answer, Error> {
+        let actions = match action {
+            Action::Pull => "pull",
+            Action::Push => "pull,push",
+            Action::Delete => "pull,push,delete",
+        };
+        let mut scopes = vec![format!("repository:{}:{actions}", self.path)];
+        scopes.extend(others.iter().map(|path| format!("repository:{path}:pull")));
+        let access = Access { auth: Some(&self.auth), scopes: &scopes };
+        self.client.call(&self.host, &access, request, repeat).await
+    }
+}
+
+/// The target of `Link: <…>; rel="next"`, if it stays at the same origin.
+fn next_page(at: &Url, link: &str) -> Option<Url> {
+    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+    if !parameters.contains("next") {
+        return None;
+    }
+    at.join(target).ok().filter(|next| next.origin() == at.origin())
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn next_page_stays_at_its_origin() {
+        let at: Url = "https://reg.test/v2/a/tags/list".parse().unwrap();
+        let next = |link| next_page(&at, link).map(String::from);
+        assert_eq!(
+            next("</v2/a/tags/list?last=z&n=2>; rel=\"next\"").as_deref(),
+            Some("https://reg.test/v2/a/tags/list?last=z&n=2")
+        );
+        assert_eq!(next("<https://evil.test/x>; rel=\"next\""), None);
+        assert_eq!(next("</x>; rel=\"prev\""), None);
+        assert_eq!(next("nonsense"), None);
+    }
+}
