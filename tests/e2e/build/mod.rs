@@ -1,0 +1,28 @@
+//! `build`: real Dockerfiles through both clients.
+
+mod cache;
+mod context;
+mod errors;
+mod instructions;
+
+use std::fs;
+use std::path::PathBuf;
+
+use dray_harness::{Client, Daemon, Finished};
+
+/// A folder with a Dockerfile and further files.
+fn context(daemon: &Daemon, name: &str, dockerfile: &str, files: &[(&str, &str)]) -> PathBuf {
+    let folder = daemon.scratch(name);
+    fs::write(folder.join("Dockerfile"), dockerfile).expect("Dockerfile");
+    for (path, text) in files {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
+        fs::write(path, text).expect("a file");
+    }
+    folder
+}
+
+fn build(client: &Client, folder: &std::path::Path, flags: &str) -> Finished {
+    let folder = folder.to_string_lossy();
+    client.run(["build"].into_iter().chain(flags.split_whitespace()).chain([folder.as_ref()]))
+}

@@ -1,0 +1,16 @@
+//! `container` commands.
+
+mod attach;
+mod cp;
+mod exec;
+mod inspect;
+mod kill;
+mod lifecycle;
+mod logs;
+mod ps;
+mod resources;
+mod restart_policy;
+mod rm;
+mod run;
+mod stop;
+mod tty;

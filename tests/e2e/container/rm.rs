@@ -1,0 +1,55 @@
+//! `rm` and `container prune`: what goes, what is refused.
+
+use dray_harness::Daemon;
+
+#[test]
+fn a_running_container_needs_force() {
+    let daemon = Daemon::start();
+    for client in daemon.clients() {
+        client.ok("run -d --name runs busybox sleep 1000");
+        client.sh("rm runs").expect_code(1).expect_error("container is running");
+        assert_eq!(client.ok("rm -f runs"), "runs");
+        client.sh("rm runs").expect_code(1).expect_error("No such container: runs");
+        client.sh("rm -f runs").expect_success();
+    }
+}
+
+#[test]
+fn anonymous_volumes_go_when_asked() {
+    let daemon = Daemon::start();
+    for client in daemon.clients() {
+        client.ok("run --name vols -v /data busybox true");
+        assert_eq!(client.ok("volume ls -q").lines().count(), 1);
+        client.ok("rm -v vols");
+        assert_eq!(client.ok("volume ls -q"), "");
+    }
+}
+
+#[test]
+fn nothing_of_it_stays_on_disk() {
+    let daemon = Daemon::start();
+    let client = daemon.dray();
+    let id = client.ok("run -d busybox sleep 1000");
+    client.ok(&format!("rm -f {id}"));
+    let folder = daemon.data_root().join("containers").join(&id);
+    dray_harness::client::eventually("the container's folder is gone", || !folder.exists());
+    let run = daemon.run_root().join("c").join(&id);
+    dray_harness::client::eventually("its run folder is gone", || !run.exists());
+}
+
+#[test]
+fn prune_takes_the_stopped() {
+    let daemon = Daemon::start();
+    for client in daemon.clients() {
+        client.ok("run -d --name stays busybox sleep 1000");
+        let gone = client.ok("create busybox true");
+        let done = client.sh("container prune -f").expect_success();
+        assert!(
+            done.stdout.contains(&gone) && done.stdout.contains("Total reclaimed space:"),
+            "{}",
+            done.stdout
+        );
+        assert_eq!(client.ok("ps -a --format {{.Names}}"), "stays");
+        client.ok("rm -f stays");
+    }
+}

@@ -1,0 +1,4 @@
+//! The daemon: its API's head, crashes, private roots.
+
+mod api;
+mod crash;

@@ -1,0 +1,5 @@
+//! `image` commands.
+
+mod archive;
+mod list;
+mod tag;

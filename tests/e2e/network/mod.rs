@@ -1,0 +1,5 @@
+//! `network` commands, published ports, names.
+
+mod dns;
+mod manage;
+mod port;
