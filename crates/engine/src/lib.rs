@@ -4,10 +4,12 @@
 //! daemon call them with the wire types of `dray-api`.
 
 pub mod container;
+mod engine;
 mod error;
 pub mod event;
 pub mod log;
 pub mod timestamp;
 
+pub use engine::{Engine, EngineConfig};
 pub use error::{ErrorKind, ServiceError};
 pub use event::EventBus;

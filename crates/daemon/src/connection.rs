@@ -1,0 +1,176 @@
+//! One connection: its requests go through version negotiation to the routes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::listener::{Accepted, Listener};
+use crate::takeover::{self, First, HEAD_TIMEOUT};
+use crate::version;
+
+/// Far more than a daemon has; bounds what a client that opens connections for fun can take.
+const MAX_CONNECTIONS: usize = 8192;
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves the routes on any number of listeners.
+#[derive(Clone)]
+pub struct Server {
+    routes: Router,
+    stop: CancellationToken,
+    connections: TaskTracker,
+    room: Arc<Semaphore>,
+}
+
+/// A listener that failed for good.
+#[derive(Debug, thiserror::Error)]
+#[error("accept on {listener}: {source}")]
+pub struct ServerError {
+    listener: String,
+    source: std::io::Error,
+}
+
+impl Server {
+    /// A server of these routes. Cancelling `stop` ends it.
+    #[must_use]
+    pub fn new(routes: Router, stop: CancellationToken) -> Self {
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        Server { routes, stop, connections: TaskTracker::new(), room }
+    }
+
+    /// Accepts until stopped.
+    ///
+    /// # Errors
+    /// [`ServerError`] if the listener's socket fails.
+    pub async fn serve(&self, listener: &Listener, tls: Option<TlsAcceptor>) -> Result<(), ServerError> {
+        loop {
+            let Ok(permit) = self.room.clone().acquire_owned().await else { return Ok(()) };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.stop.cancelled() => return Ok(()),
+            };
+            match accepted {
+                Ok(accepted) => {
+                    let (server, tls) = (self.clone(), tls.clone());
+                    self.connections.spawn(async move {
+                        server.accepted(accepted, tls).await;
+                        drop(permit);
+                    });
+                }
+                // Out of descriptors, or the client left before it was accepted: the next may do.
+                Err(error) if transient(&error) => {
+                    tracing::warn!(%error, "accept on {listener}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(source) => return Err(ServerError { listener: listener.to_string(), source }),
+            }
+        }
+    }
+
+    /// Waits until the requests at work are answered, or until the time is over.
+    pub async fn drain(&self, patience: Duration) {
+        self.connections.close();
+        let _ = tokio::time::timeout(patience, self.connections.wait()).await;
+    }
+
+    async fn accepted(&self, accepted: Accepted, tls: Option<TlsAcceptor>) {
+        match (accepted, tls) {
+            (Accepted::Unix(stream), _) => self.connection(stream).await,
+            (Accepted::Tcp(stream), None) => self.connection(stream).await,
+            (Accepted::Tcp(stream), Some(tls)) => {
+                match tokio::time::timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => self.connection(stream).await,
+                    Ok(Err(error)) => tracing::info!(%error, "TLS handshake"),
+                    Err(_) => tracing::info!("TLS handshake took too long"),
+                }
+            }
+        }
+    }
+
+    async fn connection<I>(&self, io: I)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let first = tokio::select! {
+            first = takeover::look(io) => first,
+            () = self.stop.cancelled() => return,
+        };
+        match first {
+            First::Gone => {}
+            First::Http(io) => self.http(io).await,
+            First::Takeover(request, slot, io) => {
+                let response = self.respond(*request).await;
+                if let Err(error) = takeover::answer(response, &slot, io).await {
+                    tracing::debug!(%error, "client left during a takeover");
+                }
+            }
+        }
+    }
+
+    async fn http<I>(&self, io: I)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request: Request<Incoming>| async {
+            Ok::<_, std::convert::Infallible>(self.respond(request.map(Body::new)).await)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades();
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "connection");
+        }
+    }
+
+    /// Answers one request.
+    async fn respond(&self, mut request: Request<Body>) -> Response {
+        tracing::debug!(method = %request.method(), uri = %request.uri(), "request");
+        let mut response = match version::negotiate(request.uri()) {
+            Err(error) => error.into_response(),
+            Ok((version, routed)) => {
+                if let Some(uri) = routed {
+                    *request.uri_mut() = uri;
+                }
+                request.extensions_mut().insert(version);
+                self.routes.clone().oneshot(request).await.into_response()
+            }
+        };
+        version::server_headers(response.headers_mut());
+        response
+    }
+}
+
+fn transient(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(error);
+    matches!(
+        errno,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::CONNABORTED | Errno::INTR)
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! Routes of network.
+
+use axum::Router;
+
+use crate::state::App;
+
+pub(super) fn router() -> Router<App> {
+    Router::new()
+}
