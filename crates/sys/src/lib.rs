@@ -4,5 +4,11 @@
 
 #![allow(unsafe_code)]
 
+pub mod bpf;
+pub mod caps;
+pub mod clone;
 pub mod listen;
+pub mod mount;
+pub mod process;
+pub mod seccomp;
 pub mod spawn;
