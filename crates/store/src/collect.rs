@@ -1,0 +1,146 @@
+//! Collection: what nothing names any more leaves the disk.
+//!
+//! ```text
+//! rows of unnamed layers deleted (one transaction) ─► folders moved aside ─► folders removed
+//! blobs no image names: unlinked
+//! ```
+//!
+//! Killed anywhere in between, the next open finds folders without a row and removes them. A [`Lease`] puts
+//! collection off: who builds up an image must not lose the layers it has found before it could name them.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dray_spec::Digest;
+
+use crate::blob::Blobs;
+use crate::db::{Db, Durability};
+use crate::image::digests;
+use crate::layer::{Layer, LayerId, Layers};
+use crate::{Error, Result, durable, fault};
+
+/// What a collection has freed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// The layers removed.
+    pub layers: Vec<Layer>,
+    /// The blobs removed.
+    pub blobs: Vec<Digest>,
+    /// Their sizes' sum.
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Collector(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    db: Db,
+    blobs: Blobs,
+    layers: Layers,
+    leases: Mutex<Leases>,
+}
+
+#[derive(Debug, Default)]
+struct Leases {
+    count: usize,
+    /// Somebody asked for a collection meanwhile.
+    pending: bool,
+}
+
+/// While it lives nothing is collected. See [`crate::Store::lease`].
+#[derive(Debug)]
+pub struct Lease(Collector);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut leases = self.0.leases();
+        leases.count -= 1;
+        let due = leases.count == 0 && std::mem::take(&mut leases.pending);
+        drop(leases);
+        if due && let Err(error) = self.0.collect() {
+            tracing::warn!(%error, "collection");
+        }
+    }
+}
+
+impl Collector {
+    pub(crate) fn new(db: Db, blobs: Blobs, layers: Layers) -> Self {
+        Self(Arc::new(Inner { db, blobs, layers, leases: Mutex::default() }))
+    }
+
+    pub(crate) fn lease(&self) -> Lease {
+        self.leases().count += 1;
+        Lease(self.clone())
+    }
+
+    pub(crate) fn collect(&self) -> Result<Collected> {
+        let mut leases = self.leases();
+        if leases.count > 0 {
+            leases.pending = true;
+            return Ok(Collected::default());
+        }
+        // The lock is held until nothing to be removed can be found any more: a lease begun after that sees
+        // only what stays.
+        let mut collected = Collected { layers: self.forget_layers()?, ..Collected::default() };
+        fault::point("collect.rows-gone");
+        let mut folders = Vec::new();
+        for layer in &collected.layers {
+            collected.bytes += layer.size;
+            folders.push(self.0.layers.detach(layer.id)?);
+            fault::point("collect.layer-moved");
+        }
+        self.remove_blobs(&mut collected)?;
+        drop(leases);
+        for folder in folders {
+            durable::remove_all(&folder)?;
+        }
+        Ok(collected)
+    }
+
+    fn forget_layers(&self) -> Result<Vec<Layer>> {
+        let unnamed: Vec<i64> = self.0.db.read(|c| {
+            c.prepare_cached(
+                "SELECT id FROM layer WHERE id NOT IN (SELECT layer FROM image_layer)
+                 AND id NOT IN (SELECT layer FROM hold)",
+            )
+            .and_then(|mut s| s.query_map([], |row| row.get(0))?.collect())
+            .map_err(Error::db("find unnamed layers"))
+        })?;
+        let layers = unnamed.iter().map(|id| self.0.layers.get(LayerId(*id))).collect::<Result<Vec<_>>>()?;
+        if !layers.is_empty() {
+            self.0.db.transaction(Durability::Full, |c| {
+                for id in &unnamed {
+                    c.prepare_cached("DELETE FROM layer WHERE id = ?1")
+                        .and_then(|mut s| s.execute([id]))
+                        .map_err(Error::db("forget layer"))?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(layers)
+    }
+
+    fn remove_blobs(&self, collected: &mut Collected) -> Result<()> {
+        let named: HashSet<Digest> = self
+            .0
+            .db
+            .read(|c| digests(c, "SELECT digest FROM image_blob UNION SELECT id FROM image", &[]))?
+            .into_iter()
+            .collect();
+        for digest in self.0.blobs.list()? {
+            if named.contains(&digest) {
+                continue;
+            }
+            collected.bytes += self.0.blobs.size(&digest).unwrap_or(0);
+            self.0.blobs.remove(&digest)?;
+            collected.blobs.push(digest);
+            fault::point("collect.blob-gone");
+        }
+        Ok(())
+    }
+
+    fn leases(&self) -> MutexGuard<'_, Leases> {
+        self.0.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,37 @@
+//! Durable changes of the directory tree: what has been renamed or removed stays so after a power cut.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// Brings a folder's entries to the disk.
+pub(crate) fn sync_dir(path: &Path) -> Result<()> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(|source| Error::io("sync", path, source))
+}
+
+/// Removes a file, or a folder with everything in it; fine if it is gone already.
+pub(crate) fn remove_all(path: &Path) -> Result<()> {
+    let result = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// The entries of a folder with their names; names that are not UTF-8 are none of ours and left out.
+pub(crate) fn entries(path: &Path) -> Result<Vec<(String, fs::DirEntry)>> {
+    let failed = |source| Error::io("list", path, source);
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if let Ok(name) = entry.file_name().into_string() {
+            entries.push((name, entry));
+        }
+    }
+    Ok(entries)
+}

@@ -1,0 +1,258 @@
+//! The store as a whole, and what it finds again after it was killed.
+
+mod crash;
+
+use std::fs;
+use std::path::Path;
+
+use dray_spec::{Digest, Reference};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, ErrorKind, ImageRecord, LayerId, Store};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Thing {
+    size: u32,
+}
+
+fn store() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    (dir, store)
+}
+
+fn layer(store: &Store, content: &str) -> LayerId {
+    let draft = store.layers().begin().unwrap();
+    fs::write(draft.path().join("file"), content).unwrap();
+    draft.commit(&Digest::sha256_of(content.as_bytes()), content.len() as u64).unwrap()
+}
+
+fn image(seed: &str, layers: &[LayerId], blobs: &[Digest]) -> ImageRecord {
+    ImageRecord {
+        id: Digest::sha256_of(seed.as_bytes()),
+        config: seed.as_bytes().to_vec(),
+        parent: None,
+        manifest: None,
+        created: "2026-01-01T00:00:00Z".into(),
+        size: 1,
+        layers: layers.to_vec(),
+        blobs: blobs.to_vec(),
+    }
+}
+
+fn name(text: &str) -> Reference {
+    text.parse().unwrap()
+}
+
+fn count(path: &Path) -> usize {
+    fs::read_dir(path).unwrap().count()
+}
+
+#[test]
+fn one_process_holds_a_data_root() {
+    let (dir, store) = store();
+    let error = Store::open(dir.path()).unwrap_err();
+    assert!(matches!(error, Error::Locked(_)), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    drop(store);
+    Store::open(dir.path()).unwrap();
+}
+
+#[test]
+fn records_are_found_by_id_name_and_prefix() {
+    let (_dir, store) = store();
+    let records = store.records();
+    records.put("thing", "abc", Some("one"), &Thing { size: 1 }).unwrap();
+    records.put("thing", "abd", None, &Thing { size: 2 }).unwrap();
+    records.put_relaxed("other", "abe", Some("one"), &Thing { size: 3 }).unwrap();
+    assert_eq!(records.get::<Thing>("thing", "abc").unwrap(), Some(Thing { size: 1 }));
+    assert_eq!(records.get::<Thing>("thing", "ab").unwrap(), None);
+    assert_eq!(records.get_by_name::<Thing>("thing", "one").unwrap().unwrap().id, "abc");
+    assert_eq!(records.find_prefix("thing", "ab").unwrap(), ["abc", "abd"]);
+    assert_eq!(records.find_prefix("thing", "abd").unwrap(), ["abd"]);
+    assert_eq!(records.find_prefix("thing", "").unwrap().len(), 2);
+    assert!(records.find_prefix("thing", "%").unwrap().is_empty());
+    let sizes: Vec<u32> =
+        records.list::<Thing>("thing").unwrap().into_iter().map(|record| record.document.size).collect();
+    assert_eq!(sizes, [1, 2]);
+    assert!(records.delete("thing", "abc").unwrap());
+    assert!(!records.delete("thing", "abc").unwrap());
+}
+
+#[test]
+fn a_name_belongs_to_one() {
+    let (_dir, store) = store();
+    let records = store.records();
+    records.put("thing", "a", Some("web"), &Thing { size: 1 }).unwrap();
+    records.put("thing", "a", Some("web"), &Thing { size: 2 }).unwrap();
+    match records.put("thing", "b", Some("web"), &Thing { size: 3 }).unwrap_err() {
+        Error::NameInUse { holder, name, .. } => assert_eq!((holder.as_str(), name.as_str()), ("a", "web")),
+        other => panic!("{other}"),
+    }
+    records.put("thing", "b", Some("db"), &Thing { size: 3 }).unwrap();
+    assert!(matches!(records.rename("thing", "b", Some("web")), Err(Error::NameInUse { .. })));
+    records.rename("thing", "a", Some("old")).unwrap();
+    records.rename("thing", "b", Some("web")).unwrap();
+    assert_eq!(records.get_by_name::<Thing>("thing", "web").unwrap().unwrap().id, "b");
+    assert!(matches!(records.rename("thing", "x", None), Err(Error::RecordNotFound { .. })));
+}
+
+#[test]
+fn a_batch_is_all_or_nothing() {
+    let (_dir, store) = store();
+    let records = store.records();
+    records.put("thing", "a", None, &Thing { size: 1 }).unwrap();
+    let result = records.batch(|tx| {
+        tx.put("thing", "b", Some("n"), &Thing { size: 2 })?;
+        tx.delete("thing", "a")?;
+        assert_eq!(tx.get::<Thing>("thing", "b")?.unwrap().size, 2);
+        tx.put("thing", "c", Some("n"), &Thing { size: 3 })
+    });
+    assert!(matches!(result, Err(Error::NameInUse { .. })));
+    assert_eq!(records.find_prefix("thing", "").unwrap(), ["a"]);
+}
+
+#[test]
+fn an_unreadable_document_names_itself() {
+    let (_dir, store) = store();
+    store.records().put("thing", "a", None, &"text").unwrap();
+    let error = store.records().get::<Thing>("thing", "a").unwrap_err().to_string();
+    assert!(error.starts_with("record thing/a: "), "{error}");
+}
+
+#[test]
+fn the_same_layer_twice_is_one() {
+    let (dir, store) = store();
+    let first = layer(&store, "x");
+    assert_eq!(layer(&store, "x"), first);
+    assert_eq!(store.layers().find(&Digest::sha256_of(b"x")).unwrap(), Some(first));
+    assert_eq!(store.layers().get(first).unwrap().size, 1);
+    assert_eq!(fs::read_to_string(store.layers().path(first).join("file")).unwrap(), "x");
+    assert_eq!(count(&dir.path().join("layers")), 1);
+    drop(store.layers().begin().unwrap());
+    assert_eq!(count(&dir.path().join("layers")), 1);
+}
+
+#[test]
+fn an_adopted_folder_gets_its_diff_id_later() {
+    let (dir, store) = store();
+    let upper = dir.path().join("containers/upper");
+    fs::create_dir(&upper).unwrap();
+    let id = store.layers().adopt(&upper).unwrap().commit_unnamed(3).unwrap();
+    assert!(!upper.exists());
+    assert_eq!(store.layers().get(id).unwrap().diff_id, None);
+    let diff_id = Digest::sha256_of(b"tar");
+    assert_eq!(store.layers().name(id, &diff_id).unwrap(), id);
+    let again = store.layers().begin().unwrap().commit_unnamed(3).unwrap();
+    assert_eq!(store.layers().name(again, &diff_id).unwrap(), id);
+}
+
+#[test]
+fn images_and_their_names() {
+    let (_dir, store) = store();
+    let layers = [layer(&store, "a"), layer(&store, "b")];
+    let manifest = Digest::sha256_of(b"manifest");
+    let record = image("one", &layers, std::slice::from_ref(&manifest));
+    store.images().put(&record, &[name("app")]).unwrap();
+    assert_eq!(store.images().get(&record.id).unwrap().unwrap(), record);
+    assert_eq!(store.tags().get(&name("app:latest")).unwrap(), Some(record.id.clone()));
+    let hex = record.id.hex();
+    assert_eq!(store.images().find_prefix(&hex[..5]).unwrap(), std::slice::from_ref(&record.id));
+
+    let child = ImageRecord { parent: Some(record.id.clone()), ..image("two", &layers[..1], &[]) };
+    store.images().put(&child, &[]).unwrap();
+    assert_eq!(store.images().children(&record.id).unwrap(), std::slice::from_ref(&child.id));
+    assert_eq!(store.tags().set(&name("app"), &child.id, Some(&manifest)).unwrap(), Some(record.id.clone()));
+    let names: Vec<String> = store.tags().of(&child.id).unwrap().iter().map(Reference::familiar).collect();
+    assert_eq!(names, ["app:latest".to_string(), format!("app@{manifest}")]);
+    assert!(store.tags().of(&record.id).unwrap().is_empty());
+    assert!(store.tags().remove(&name("app")).unwrap());
+    assert!(!store.tags().remove(&name("app")).unwrap());
+    assert!(store.images().delete(&child.id).unwrap());
+    assert!(store.tags().list().unwrap().is_empty());
+    assert!(store.tags().set(&name("x"), &child.id, None).is_err());
+}
+
+#[test]
+fn an_image_cannot_name_what_is_not_there() {
+    let (_dir, store) = store();
+    let error = store.images().put(&image("x", &[LayerId(7)], &[]), &[]).unwrap_err();
+    assert!(matches!(error, Error::LayerNotFound(LayerId(7))), "{error}");
+    assert!(store.images().list().unwrap().is_empty());
+}
+
+#[test]
+fn collection_takes_what_nobody_names() {
+    let (dir, store) = store();
+    let (kept, held, free) = (layer(&store, "kept"), layer(&store, "held"), layer(&store, "free"));
+    let blob = store.blobs().put(b"kept").unwrap();
+    let stray = store.blobs().put(b"stray").unwrap();
+    store.images().put(&image("i", &[kept], std::slice::from_ref(&blob)), &[]).unwrap();
+    store.layers().hold("container/1", &[held]).unwrap();
+
+    let lease = store.lease();
+    assert_eq!(store.collect().unwrap().layers, []);
+    assert_eq!(count(&dir.path().join("layers")), 3);
+    drop(lease);
+    assert!(matches!(store.layers().get(free), Err(Error::LayerNotFound(_))));
+    assert_eq!((store.blobs().has(&blob), store.blobs().has(&stray)), (true, false));
+    assert_eq!(count(&dir.path().join("layers")), 2);
+
+    store.layers().release("container/1").unwrap();
+    store.images().delete(&Digest::sha256_of(b"i")).unwrap();
+    let collected = store.collect().unwrap();
+    assert_eq!((collected.layers.len(), collected.blobs.len(), collected.bytes), (2, 1, 12));
+    assert_eq!(count(&dir.path().join("layers")), 0);
+    assert_eq!(store.collect().unwrap(), crate::Collected::default());
+}
+
+#[test]
+fn open_sweeps_what_does_not_count() {
+    let (dir, store) = store();
+    let whole = layer(&store, "whole");
+    drop(store);
+    fs::create_dir_all(dir.path().join("layers/tmp-9/deep")).unwrap();
+    fs::create_dir(dir.path().join("layers/4711")).unwrap();
+    fs::write(dir.path().join("ingest/spool-1"), "x").unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(count(&dir.path().join("layers")), 1);
+    assert_eq!(count(&dir.path().join("ingest")), 0);
+    assert!(store.layers().path(whole).is_dir());
+}
+
+#[test]
+fn a_power_cut_takes_unflushed_layers_and_their_images_as_wholes() {
+    let (dir, store) = store();
+    let flushed = layer(&store, "flushed");
+    store.layers().flush().unwrap();
+    let lost = layer(&store, "lost");
+    let safe = image("safe", &[flushed], &[]);
+    store.images().put(&safe, &[name("safe")]).unwrap();
+    let broken = image("broken", &[flushed, lost], &[]);
+    store.images().put(&broken, &[name("broken")]).unwrap();
+    wait_until_flushed(&store, lost);
+    store.layers().forget_boot_of(lost);
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.images().list().unwrap(), [safe]);
+    assert_eq!(store.tags().list().unwrap().len(), 1);
+    assert!(matches!(store.layers().get(lost), Err(Error::LayerNotFound(_))));
+    assert_eq!(count(&dir.path().join("layers")), 1);
+}
+
+#[test]
+fn putting_an_image_flushes_its_layers_soon() {
+    let (_dir, store) = store();
+    let id = layer(&store, "x");
+    assert!(!store.layers().flushed(id));
+    store.images().put(&image("i", &[id], &[]), &[]).unwrap();
+    wait_until_flushed(&store, id);
+}
+
+fn wait_until_flushed(store: &Store, id: LayerId) {
+    let begin = std::time::Instant::now();
+    while !store.layers().flushed(id) {
+        assert!(begin.elapsed().as_secs() < 60, "never flushed");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
