@@ -2,7 +2,9 @@
 
 mod cancel;
 pub mod context;
+pub mod dockerfile;
 mod event;
+pub mod expand;
 mod remote;
 mod request;
 mod run;

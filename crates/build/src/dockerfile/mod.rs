@@ -1,0 +1,134 @@
+//! The Dockerfile: text to typed instructions, with positions.
+//!
+//! ```text
+//! text ── logical ──► logical lines (continuations joined, comments dropped, directives read)
+//!              │ syntax: name, flags, words of each line; heredocs are read from the lines behind it
+//!              ▼
+//!         statements ── interpret ──► Stage { FROM …, instructions }
+//! ```
+//!
+//! Two kinds of errors follow Docker's: a file whose lines cannot be split is *failed to parse*, whatever comes
+//! before; a line that makes no sense as an instruction is a *dockerfile parse error on line n*. Either shows
+//! the place (see [`ParseError`]). Variables are not expanded here: that needs the state of the build
+//! (see [`crate::expand`]).
+
+mod error;
+mod flag;
+mod golang;
+mod healthcheck;
+mod heredoc;
+mod instruction;
+mod interpret;
+mod logical;
+mod mount;
+mod suggest;
+mod syntax;
+
+pub use error::{Fault, ParseError};
+pub(crate) use golang::{duration_text, quoted};
+pub use healthcheck::Healthcheck;
+pub use heredoc::Heredoc;
+pub use instruction::{
+    Add, ArgPair, Command, CommandLine, Copy, Instruction, KeyValue, RunCommand, Security, SourceFile,
+};
+pub use mount::{Mount, MountError, MountKind, Sharing};
+
+use logical::Reader;
+
+/// A parsed Dockerfile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dockerfile {
+    /// The name it was read from, for messages.
+    pub name: String,
+    /// The escape character: `\`, or a backtick by directive.
+    pub escape: char,
+    /// Value of the `syntax` directive.
+    pub syntax: Option<String>,
+    /// The `ARG` instructions before the first `FROM`.
+    pub global_args: Vec<Instruction>,
+    /// The stages, in order; never empty.
+    pub stages: Vec<Stage>,
+    /// What is legal, but unwise.
+    pub warnings: Vec<String>,
+}
+
+/// A build stage: `FROM` and what follows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Name after `AS`, in lower case.
+    pub name: Option<String>,
+    /// Image or stage to begin with, as written.
+    pub base: String,
+    /// `--platform`, as written.
+    pub platform: Option<String>,
+    /// The `FROM` line, trimmed.
+    pub text: String,
+    /// Line of `FROM`.
+    pub line: usize,
+    /// The instructions.
+    pub instructions: Vec<Instruction>,
+}
+
+impl Dockerfile {
+    /// Index of the stage that `name` (a name, in any case, or an index) means.
+    pub fn stage_index(&self, name: &str) -> Option<usize> {
+        let by_name =
+            self.stages.iter().position(|s| s.name.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(name)));
+        by_name.or_else(|| name.parse().ok().filter(|index| *index < self.stages.len()))
+    }
+}
+
+/// Parses a whole Dockerfile; `name` is for messages.
+///
+/// # Errors
+/// The first fault, with its place.
+pub fn parse(text: &str, name: &str) -> Result<Dockerfile, ParseError> {
+    if text.is_empty() {
+        return Err(ParseError::empty(name));
+    }
+    let mut reader = Reader::new(text, name);
+    let mut builder = interpret::FileBuilder::default();
+    let mut first_fault = None;
+    while let Some(statement) = reader.next_statement()? {
+        if first_fault.is_none() {
+            first_fault = builder.add(&statement).err().map(|fault| reader.place(&statement.line, fault));
+        }
+    }
+    if let Some(error) = first_fault {
+        return Err(error);
+    }
+    builder.finish(reader)
+}
+
+/// Parses the text of an `ONBUILD` trigger: one instruction that may stand in a stage.
+///
+/// # Errors
+/// When it is no such instruction.
+pub fn parse_trigger(text: &str) -> Result<Instruction, ParseError> {
+    let mut reader = Reader::new(text, "ONBUILD");
+    let Some(statement) = reader.next_statement()? else {
+        return Err(reader.no_instructions());
+    };
+    let instruction = interpret::instruction(&statement).map_err(|f| reader.place(&statement.line, f))?;
+    if reader.next_statement()?.is_some() {
+        return Err(reader.place(&statement.line, Fault::TriggerNotSingle.at(statement.line.whole())));
+    }
+    Ok(instruction)
+}
+
+/// Parses lines of instructions without `FROM`, as `docker commit --change` and `docker import --change` give
+/// them.
+///
+/// # Errors
+/// The first fault, with its place.
+pub fn parse_changes(text: &str) -> Result<Vec<Instruction>, ParseError> {
+    let mut reader = Reader::new(text, "changes");
+    let mut instructions = Vec::new();
+    while let Some(statement) = reader.next_statement()? {
+        instructions.push(interpret::instruction(&statement).map_err(|f| reader.place(&statement.line, f))?);
+    }
+    Ok(instructions)
+}
+
+#[cfg(test)]
+mod tests;
