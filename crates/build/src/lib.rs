@@ -1,10 +1,13 @@
 //! Dockerfile to image: parser, step graph, cache.
 
+mod base;
+mod builder;
 mod cancel;
 mod compression;
 pub mod context;
 pub mod dockerfile;
 pub mod dockerignore;
+mod error;
 mod event;
 pub mod expand;
 mod glob;
@@ -14,10 +17,13 @@ mod run;
 mod tarball;
 mod tree;
 
+pub use base::{BaseImage, BaseImageError, BaseImages};
+pub use builder::Builder;
 pub use cancel::{Cancel, CancelGuard};
 pub use context::{ContextDir, ContextError, Limits};
+pub use error::{BuildError, CopyError, ErrorKind, InstructionError};
 pub use event::{BuildEvent, BuildEvents, PlannedStage};
 pub use remote::{NoRemoteSource, RemoteError, RemoteFile, RemoteSource};
-pub use request::{BuildRequest, DockerfileSource};
+pub use request::{BuildRequest, Built, DockerfileSource};
 pub use run::{ExitStatus, OutputStream, Resources, RunError, RunStep, StepMount, StepOutput, StepRunner};
 pub use tarball::TarError;

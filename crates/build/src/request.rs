@@ -52,3 +52,10 @@ impl Default for DockerfileSource {
         DockerfileSource::InContext("Dockerfile".to_owned())
     }
 }
+
+/// The result of a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// Id of the image.
+    pub image: dray_spec::Digest,
+}

@@ -1,0 +1,292 @@
+//! Why a build failed.
+
+use std::path::PathBuf;
+
+use crate::base::BaseImageError;
+use crate::context::ContextError;
+use crate::dockerfile::{MountError, ParseError};
+use crate::dockerignore::PatternError;
+use crate::expand::ExpandError;
+use crate::remote::RemoteError;
+use crate::run::RunError;
+
+/// Why a build failed. The text is what Docker says.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The Dockerfile is not in the context.
+    #[error("Cannot locate specified Dockerfile: {0}")]
+    NoDockerfile(String),
+    /// The Dockerfile is wrong.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The context cannot be used.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// The `.dockerignore` is wrong.
+    #[error("error reading .dockerignore: {0}")]
+    Ignore(#[source] PatternError),
+    /// `--target` names nothing.
+    #[error("target stage {target} could not be found", target = crate::dockerfile::quoted(.0))]
+    Target(String),
+    /// A platform cannot be read.
+    #[error("failed to parse platform {platform}: {source}")]
+    Platform {
+        /// As written.
+        platform: String,
+        /// What is wrong.
+        source: dray_spec::PlatformError,
+    },
+    /// `FROM $x` with an empty `x`.
+    #[error("base name ({0}) should not be blank")]
+    BlankBase(String),
+    /// An image cannot be had.
+    #[error(transparent)]
+    Base(#[from] BaseImageError),
+    /// `COPY --from` names something impossible.
+    #[error("invalid from flag value {from}: {reason}")]
+    From {
+        /// As written.
+        from: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A variable cannot be expanded.
+    #[error(transparent)]
+    Expand(#[from] ExpandError),
+    /// A `RUN --mount` is wrong.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// An instruction's arguments are wrong.
+    #[error(transparent)]
+    Instruction(#[from] InstructionError),
+    /// `COPY` or `ADD` failed.
+    #[error("{instruction} failed: {source}")]
+    Copy {
+        /// `COPY` or `ADD`.
+        instruction: &'static str,
+        /// What failed.
+        source: CopyError,
+    },
+    /// The program of a `RUN` ended with an error.
+    #[error("The command '{command}' returned a non-zero code: {code}{}", if *.oom_killed { ": out of memory" } else { "" })]
+    Command {
+        /// Program and arguments.
+        command: String,
+        /// Its exit code.
+        code: i32,
+        /// Whether the kernel killed it for memory.
+        oom_killed: bool,
+    },
+    /// The program of a `RUN` could not be started.
+    #[error(transparent)]
+    Run(RunError),
+    /// The client went away or asked to stop.
+    #[error("Build cancelled")]
+    Cancelled,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] dray_store::Error),
+    /// A file of a layer could not be worked on.
+    #[error("{operation} {path}: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What failed.
+        source: std::io::Error,
+    },
+    /// The image could not be recorded.
+    #[error("cannot make the image: {0}")]
+    Image(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A thread of the build broke down.
+    #[error("internal error of the builder in stage {0}")]
+    Panicked(String),
+}
+
+/// What kind of failure it is, for those who answer to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request, the Dockerfile or the context is wrong.
+    InvalidParameter,
+    /// The build was stopped.
+    Cancelled,
+    /// A step failed, or the system did.
+    System,
+}
+
+impl BuildError {
+    /// The failure's kind.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            BuildError::NoDockerfile(_)
+            | BuildError::Parse(_)
+            | BuildError::Ignore(_)
+            | BuildError::Target(_)
+            | BuildError::Platform { .. } => ErrorKind::InvalidParameter,
+            BuildError::Context(error) if !error.is_system() => ErrorKind::InvalidParameter,
+            BuildError::Cancelled | BuildError::Run(RunError::Cancelled) => ErrorKind::Cancelled,
+            _ => ErrorKind::System,
+        }
+    }
+
+    /// The code for `errorDetail`: the program's exit code for a failed `RUN`.
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            BuildError::Command { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+/// What is wrong with an instruction's arguments once variables are known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InstructionError {
+    /// `EXPOSE` without a number.
+    #[error("no port specified: {0}<empty>")]
+    NoPort(String),
+    /// `EXPOSE 80/x`.
+    #[error("invalid proto: {0}")]
+    Proto(String),
+    /// `EXPOSE x`.
+    #[error("invalid containerPort: {0}")]
+    Port(String),
+    /// `EXPOSE x:80`.
+    #[error("invalid hostPort: {0}")]
+    HostPort(String),
+    /// `STOPSIGNAL x`.
+    #[error("invalid signal: {0}")]
+    Signal(String),
+    /// `VOLUME $x` with an empty `x`.
+    #[error("VOLUME specified can not be an empty string")]
+    EmptyVolume,
+    /// `WORKDIR $x` with an empty `x`.
+    #[error("cannot normalize nothing")]
+    EmptyWorkdir,
+    /// A heredoc on a `RUN` in exec form.
+    #[error("parsing produced an invalid run command: {0:?}")]
+    HeredocCommand(Vec<String>),
+    /// A `RUN --mount` of a kind that this builder does not have.
+    #[error(
+        "the --mount=type={0} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images with BuildKit enabled"
+    )]
+    MountKind(&'static str),
+    /// A `RUN --mount` without target.
+    #[error("invalid mount target {0:?}")]
+    MountTarget(String),
+}
+
+/// Why files could not be copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// There is no context.
+    #[error("missing build context")]
+    NoContext,
+    /// A source that is not there.
+    #[error("file not found in build context or excluded by .dockerignore: stat {0}: file does not exist")]
+    NotFound(String),
+    /// A source that is not there, in a stage or image.
+    #[error("stat {0}: file does not exist")]
+    NotFoundInImage(String),
+    /// A path that leads out of the context.
+    #[error("forbidden path outside the build context: {0} ()")]
+    Outside(String),
+    /// Wildcards that match nothing.
+    #[error("no source files were specified")]
+    NoSources,
+    /// Several sources, but the destination is no directory.
+    #[error(
+        "When using {0} with more than one source file, the destination must be a directory and end with a /"
+    )]
+    DestinationNotDir(&'static str),
+    /// A directory cannot replace a file.
+    #[error("cannot copy to non-directory: {0}")]
+    NotADirectory(String),
+    /// A URL in `COPY`.
+    #[error("source can't be a URL for COPY")]
+    UrlInCopy,
+    /// A URL without a file name, to a directory.
+    #[error("cannot determine filename for source {0}")]
+    NoFileName(String),
+    /// A wildcard that cannot be read.
+    #[error("{pattern}: {source}")]
+    Pattern {
+        /// As written.
+        pattern: String,
+        /// What is wrong.
+        source: crate::glob::BadPattern,
+    },
+    /// An `--exclude` that cannot be read.
+    #[error(transparent)]
+    Exclude(#[from] PatternError),
+    /// `--chown` with more than one colon.
+    #[error("unable to convert uid/gid chown string to host mapping: invalid chown string format: {0}")]
+    Chown(String),
+    /// A user that the image does not have.
+    #[error(
+        "unable to convert uid/gid chown string to host mapping: can't find uid for user {0}: no such user: {0}"
+    )]
+    NoUser(String),
+    /// A group that the image does not have.
+    #[error(
+        "unable to convert uid/gid chown string to host mapping: can't find gid for group {0}: no such group: {0}"
+    )]
+    NoGroup(String),
+    /// `--chmod` with something else than a mode.
+    #[error("invalid chmod parameter: '{0}'. it should be octal string and between 0 and 07777")]
+    Chmod(String),
+    /// `--checksum` of something that is not fetched.
+    #[error("checksum can't be specified for multiple sources or local files")]
+    ChecksumSource,
+    /// `--checksum` that is no digest.
+    #[error("invalid checksum {0}: it has to be a digest, sha256:<hex>")]
+    ChecksumFormat(String),
+    /// Content that is not what `--checksum` says.
+    #[error("digest mismatch {actual}: {expected}")]
+    ChecksumMismatch {
+        /// What the Dockerfile says.
+        expected: String,
+        /// What came.
+        actual: String,
+    },
+    /// A remote source.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// A git source.
+    #[error("git {url}: {message}")]
+    Git {
+        /// As written.
+        url: String,
+        /// What git said.
+        message: String,
+    },
+    /// A local archive.
+    #[error("{path}: {source}")]
+    Archive {
+        /// The archive.
+        path: String,
+        /// What is wrong with it.
+        source: crate::tarball::TarError,
+    },
+    /// An entry of an archive that leads out of the image.
+    #[error("{path}: {entry:?} is outside of the destination")]
+    ArchiveOutside {
+        /// The archive.
+        path: String,
+        /// The entry.
+        entry: String,
+    },
+    /// A file could not be worked on.
+    #[error("{operation} {path}: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what, as the Dockerfile sees it.
+        path: String,
+        /// What failed.
+        source: std::io::Error,
+    },
+    /// The build was cancelled meanwhile.
+    #[error("Build cancelled")]
+    Cancelled,
+}
