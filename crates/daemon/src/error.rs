@@ -84,7 +84,12 @@ macro_rules! service_errors {
     )*};
 }
 
-service_errors!(dray_engine::ServiceError, dray_engine::container::Error);
+service_errors!(
+    dray_engine::ServiceError,
+    dray_engine::container::Error,
+    dray_engine::network::Error,
+    dray_engine::volume::Error,
+);
 
 impl From<FilterError> for ApiError {
     fn from(error: FilterError) -> Self {

@@ -9,8 +9,11 @@
 //! A route turns HTTP into a call of one service and its answer into HTTP, nothing more. The
 //! status of an error is decided in `error.rs` alone.
 
+mod blocking;
 mod body;
+mod config;
 mod connection;
+mod daemon;
 mod error;
 mod extract;
 mod hijack;
@@ -21,7 +24,4 @@ mod takeover;
 mod tls;
 mod version;
 
-pub use connection::{Server, ServerError};
-pub use error::{ApiError, ApiResult};
-pub use listener::{Host, HostError, ListenError, Listener};
-pub use tls::{TlsError, TlsFiles};
+pub use daemon::main;

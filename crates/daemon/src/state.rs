@@ -2,11 +2,42 @@
 
 use std::sync::Arc;
 
-use dray_engine::Engine;
+use axum::extract::FromRef;
+use dray_engine::{Engine, EventBus, network, volume};
 
 /// The state of the routes.
 #[derive(Clone)]
 pub struct App {
-    /// The services.
-    pub engine: Arc<Engine>,
+    engine: Arc<Engine>,
+}
+
+impl App {
+    /// The routes' state over an engine.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>) -> Self {
+        App { engine }
+    }
+}
+
+/// Lets handlers take a service by its type.
+macro_rules! services {
+    ($($service:ty = $field:ident),* $(,)?) => {$(
+        impl FromRef<App> for $service {
+            fn from_ref(app: &App) -> Self {
+                app.engine.$field.clone()
+            }
+        }
+    )*};
+}
+
+services! {
+    Arc<network::Service> = networks,
+    Arc<volume::Service> = volumes,
+    EventBus = events,
+}
+
+impl FromRef<App> for Arc<Engine> {
+    fn from_ref(app: &App) -> Self {
+        Arc::clone(&app.engine)
+    }
 }

@@ -8,8 +8,10 @@ mod engine;
 mod error;
 pub mod event;
 pub mod log;
+pub mod network;
 pub mod timestamp;
+pub mod volume;
 
-pub use engine::{Engine, EngineConfig};
+pub use engine::{Engine, EngineConfig, OpenError};
 pub use error::{ErrorKind, ServiceError};
 pub use event::EventBus;

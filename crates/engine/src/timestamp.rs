@@ -37,6 +37,19 @@ pub fn parse(field: &'static str, value: &str) -> Result<Option<Timestamp>, Erro
     read.map(Some).ok_or_else(|| Error { field, value: value.to_owned() })
 }
 
+/// Reads a moment as prune filters give it: as [`parse`], or a duration before now (`10m`, `1h30m`).
+///
+/// # Errors
+/// When it is neither.
+pub fn moment(field: &'static str, value: &str, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+    match value.parse::<jiff::SignedDuration>() {
+        Ok(ago) if value.ends_with(|c: char| c.is_ascii_alphabetic()) => {
+            now.checked_sub(ago).map(Some).map_err(|_| Error { field, value: value.to_owned() })
+        }
+        _ => parse(field, value),
+    }
+}
+
 fn epoch(value: &str) -> Option<Timestamp> {
     let (seconds, fraction) = value.split_once('.').unwrap_or((value, ""));
     if fraction.len() > 9 || !fraction.bytes().all(|b| b.is_ascii_digit()) {

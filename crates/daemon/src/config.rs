@@ -1,0 +1,367 @@
+//! The daemon's configuration: flags, and `daemon.json` with Docker's names.
+//!
+//! The file is turned into flags (`"dns": ["1.1.1.1"]` is `--dns=1.1.1.1`), so there is one meaning
+//! for both. A key that no flag has is an error, and so is one given in both places.
+
+mod file;
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
+use dray_network::{Cidr, Pool};
+use dray_registry::InsecureRegistry;
+
+use crate::listener::{Host, HostError, TcpTrust};
+use crate::tls::TlsFiles;
+
+pub use file::FileError;
+
+/// Where the configuration file is looked for when no flag names one; it need not be there.
+pub const DEFAULT_FILE: &str = "/etc/dray/daemon.json";
+
+/// Serve Docker's Engine API.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "dray daemon", bin_name = "dray daemon", version, max_term_width = 100)]
+pub struct Config {
+    /// Where everything that lasts is kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/dray")]
+    pub data_root: PathBuf,
+    /// Where sockets, namespaces and the state of running containers are kept
+    #[arg(long, visible_alias = "exec-root", value_name = "DIR", default_value = "/run/dray")]
+    pub run_root: PathBuf,
+    /// Where to listen: unix:///path, tcp://host:port or fd://; may be given several times
+    /// [default: unix://<run-root>/dray.sock]
+    #[arg(short = 'H', long = "host", value_name = "ADDRESS", value_parser = host)]
+    pub hosts: Vec<Host>,
+    /// Configuration file
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
+    pub config_file: PathBuf,
+    /// Check the configuration and exit
+    #[arg(long)]
+    pub validate: bool,
+    /// Group of the unix sockets
+    #[arg(short = 'G', long, value_name = "GROUP", default_value = "docker")]
+    pub group: String,
+    /// File that holds the daemon's process id
+    #[arg(short, long, value_name = "FILE")]
+    pub pidfile: Option<PathBuf>,
+    /// Descriptor on which a line is written when the daemon is ready
+    #[arg(long, value_name = "FD")]
+    pub ready_fd: Option<u32>,
+
+    /// Log debug messages
+    #[arg(short = 'D', long)]
+    pub debug: bool,
+    /// Log level: debug, info, warn, error or fatal
+    #[arg(short, long, value_name = "LEVEL", default_value = "info",
+          value_parser = ["trace", "debug", "info", "warn", "error", "fatal"])]
+    pub log_level: String,
+
+    /// Use TLS on TCP; implied by --tlsverify
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, default_value_t = false)]
+    pub tls: bool,
+    /// Use TLS on TCP and let in clients only with a certificate of the CA
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, default_value_t = false)]
+    pub tlsverify: bool,
+    /// Trust only clients' certificates that this CA signed
+    #[arg(long, value_name = "FILE", default_value = "/etc/dray/tls/ca.pem")]
+    pub tlscacert: PathBuf,
+    /// The daemon's TLS certificate
+    #[arg(long, value_name = "FILE", default_value = "/etc/dray/tls/cert.pem")]
+    pub tlscert: PathBuf,
+    /// The daemon's TLS key
+    #[arg(long, value_name = "FILE", default_value = "/etc/dray/tls/key.pem")]
+    pub tlskey: PathBuf,
+    /// Serve TCP without verifying clients; only on loopback addresses
+    #[arg(long)]
+    pub allow_insecure_tcp: bool,
+
+    /// Name of the default network's bridge [default: dray0, or one of its own for another run root]
+    #[arg(short, long, value_name = "NAME")]
+    pub bridge: Option<String>,
+    /// Address and subnet of the default bridge (172.17.0.1/16)
+    #[arg(long, value_name = "CIDR", value_parser = cidr)]
+    pub bip: Option<Cidr>,
+    /// Pool for new networks' subnets: base=10.10.0.0/16,size=24
+    #[arg(long = "default-address-pool", value_name = "POOL", value_parser = pool)]
+    pub default_address_pools: Vec<Pool>,
+    /// MTU of bridges
+    #[arg(long, value_name = "BYTES")]
+    pub mtu: Option<u32>,
+    /// DNS server of containers
+    #[arg(long, value_name = "ADDRESS")]
+    pub dns: Vec<IpAddr>,
+    /// DNS option of containers
+    #[arg(long = "dns-opt", visible_alias = "dns-option", value_name = "OPTION")]
+    pub dns_opts: Vec<String>,
+    /// DNS search domain of containers
+    #[arg(long, value_name = "DOMAIN")]
+    pub dns_search: Vec<String>,
+    /// What `host-gateway` in --add-host means [default: the default bridge's address]
+    #[arg(long = "host-gateway-ip", value_name = "ADDRESS")]
+    pub host_gateway_ips: Vec<IpAddr>,
+
+    /// Registry that may be spoken to without verified TLS: name[:port] or CIDR
+    #[arg(long = "insecure-registry", value_name = "REGISTRY", value_parser = insecure)]
+    pub insecure_registries: Vec<InsecureRegistry>,
+    /// Mirror of Docker Hub
+    #[arg(long = "registry-mirror", value_name = "URL")]
+    pub registry_mirrors: Vec<String>,
+    /// Make the host's CA certificates available to containers and build steps
+    #[arg(long)]
+    pub trust_host_ca: bool,
+
+    /// Label of the daemon: key=value
+    #[arg(long = "label", value_name = "LABEL", value_parser = label)]
+    pub labels: Vec<String>,
+    /// Default log driver of containers
+    #[arg(long, value_name = "DRIVER", default_value = "json-file")]
+    pub log_driver: String,
+    /// Option of the default log driver: key=value
+    #[arg(long = "log-opt", value_name = "OPTION", value_parser = key_value)]
+    pub log_opts: Vec<(String, String)>,
+    /// Storage driver: overlay2 is the only one
+    #[arg(short, long, value_name = "DRIVER", value_parser = ["overlay2", "overlayfs"])]
+    pub storage_driver: Option<String>,
+    /// Containers outlive the daemon always; accepted for Docker's sake
+    #[arg(long, hide = true)]
+    pub live_restore: bool,
+}
+
+/// Why the daemon cannot be configured.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The command line, or `--help`: clap says it best.
+    #[error("{0}")]
+    Flags(clap::Error),
+    /// The configuration file.
+    #[error("unable to configure the daemon with file {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: FileError,
+    },
+}
+
+impl Config {
+    /// Reads the command line (`argv[0]` and the word `daemon` included) and the file it names.
+    ///
+    /// # Errors
+    /// [`ConfigError`] in Docker's words.
+    pub fn load(args: &[OsString]) -> Result<Self, ConfigError> {
+        let after = args.iter().skip(1).skip_while(|word| *word == "daemon");
+        let mut argv: Vec<OsString> = vec!["dray daemon".into()];
+        argv.extend(after.cloned());
+        let matches = Config::command().try_get_matches_from(&argv).map_err(ConfigError::Flags)?;
+        let config = Config::from_arg_matches(&matches).map_err(ConfigError::Flags)?;
+
+        let path = config.config_file.clone();
+        let named = matches.value_source("config_file") == Some(ValueSource::CommandLine);
+        let failed = |source| ConfigError::File { path: path.clone(), source };
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(config),
+            Err(error) => return Err(failed(FileError::Read(error))),
+        };
+        let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let flags = file::flags(&text, given, |id| as_given(&matches, id)).map_err(failed)?;
+        argv.extend(flags.into_iter().map(OsString::from));
+        Config::try_parse_from(&argv).map_err(|error| failed(FileError::Value(error)))
+    }
+
+    /// The addresses to listen on.
+    #[must_use]
+    pub fn listen_on(&self) -> Vec<Host> {
+        if self.hosts.is_empty() {
+            vec![Host::Unix(self.run_root.join("dray.sock"))]
+        } else {
+            self.hosts.clone()
+        }
+    }
+
+    /// How TCP may be served.
+    #[must_use]
+    pub fn tcp_trust(&self) -> TcpTrust {
+        match (self.tlsverify, self.allow_insecure_tcp) {
+            (true, _) => TcpTrust::MutualTls,
+            (false, true) => TcpTrust::Loopback,
+            (false, false) => TcpTrust::Refused,
+        }
+    }
+
+    /// The files of TLS, if it is to be used.
+    #[must_use]
+    pub fn tls_files(&self) -> Option<TlsFiles> {
+        (self.tls || self.tlsverify).then(|| TlsFiles {
+            ca: self.tlscacert.clone(),
+            cert: self.tlscert.clone(),
+            key: self.tlskey.clone(),
+        })
+    }
+
+    /// The networking's part. Table and bridge have names of their own for each run root, so that
+    /// daemons side by side do not meet.
+    #[must_use]
+    pub fn network(&self) -> dray_network::Config {
+        let suffix = own_suffix(&self.run_root);
+        let mut network = dray_network::Config::new(&self.run_root);
+        if let Some(suffix) = &suffix {
+            network.table = format!("dray-{suffix}");
+            network.bridge_name = format!("dray-{suffix}");
+        }
+        if let Some(bridge) = &self.bridge {
+            network.bridge_name.clone_from(bridge);
+        }
+        network.bip = self.bip;
+        if !self.default_address_pools.is_empty() {
+            network.pools.clone_from(&self.default_address_pools);
+        }
+        network.mtu = self.mtu;
+        network
+    }
+}
+
+/// Eight digits of the run root's path; none for the usual one.
+fn own_suffix(run_root: &Path) -> Option<String> {
+    if run_root == Path::new("/run/dray") {
+        return None;
+    }
+    let digest = dray_spec::Digest::sha256_of(run_root.as_os_str().as_encoded_bytes());
+    Some(digest.hex().chars().take(8).collect())
+}
+
+fn as_given(matches: &ArgMatches, id: &str) -> String {
+    let raw = matches.get_raw(id).into_iter().flatten();
+    raw.map(|value| value.to_string_lossy().into_owned()).collect::<Vec<_>>().join(",")
+}
+
+fn host(text: &str) -> Result<Host, HostError> {
+    text.parse()
+}
+
+fn cidr(text: &str) -> Result<Cidr, String> {
+    text.parse().map_err(|_| format!("invalid CIDR address: {text}"))
+}
+
+fn insecure(text: &str) -> Result<InsecureRegistry, String> {
+    text.parse().map_err(|error: dray_registry::InvalidInsecureRegistry| error.to_string())
+}
+
+fn label(text: &str) -> Result<String, String> {
+    if text.contains('=') { Ok(text.to_owned()) } else { Err(format!("bad attribute format: {text}")) }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("invalid logger option: {text}"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn pool(text: &str) -> Result<Pool, String> {
+    let (mut base, mut size) = (None, None);
+    for field in text.split(',') {
+        match field.split_once('=') {
+            Some(("base", value)) => base = Some(cidr(value)?),
+            Some(("size", value)) => {
+                size = Some(
+                    value
+                        .parse::<u8>()
+                        .map_err(|_| format!("invalid size value: {value} (must be integer)"))?,
+                );
+            }
+            _ => return Err(format!("invalid field '{field}' must be a key=value pair of base and size")),
+        }
+    }
+    let (Some(base), Some(size)) = (base, size) else {
+        return Err(format!("{text}: base and size are needed"));
+    };
+    let bits = if base.is_ipv4() { 32 } else { 128 };
+    if size < base.prefix() || size > bits {
+        return Err(format!("invalid pool size {size} for {base}"));
+    }
+    Ok(Pool { base, size })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(args: &[&str]) -> Result<Config, ConfigError> {
+        let mut argv: Vec<OsString> = vec!["dray".into(), "daemon".into()];
+        argv.extend(args.iter().map(OsString::from));
+        Config::load(&argv)
+    }
+
+    fn with_file(text: &str, args: &[&str]) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon.json");
+        std::fs::write(&path, text).unwrap();
+        let mut all = vec!["--config-file", path.to_str().unwrap()];
+        all.extend(args);
+        load(&all).map_err(|error| error.to_string().replace(path.to_str().unwrap(), "FILE"))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults() {
+        let config = load(&["--config-file=/dev/null"]);
+        assert!(config.is_err(), "an empty file is no JSON");
+        let config = load(&["--run-root=/tmp/r", "--data-root=/tmp/d"]).unwrap();
+        assert_eq!(config.listen_on(), [Host::Unix("/tmp/r/dray.sock".into())]);
+        assert_eq!(config.tcp_trust(), TcpTrust::Refused);
+        let network = config.network();
+        assert!(network.bridge_name.len() <= 15 && network.bridge_name.starts_with("dray-"));
+        assert_eq!(load(&[]).unwrap().network().bridge_name, "dray0");
+    }
+
+    #[test]
+    fn the_file_speaks_docker_s_names() {
+        let config = with_file(
+            r#"{"hosts":["unix:///a","tcp://127.0.0.1:1"],"debug":true,"log-opts":{"max-size":"1m"},
+                "default-address-pools":[{"base":"10.0.0.0/8","size":24}],"insecure-registries":["r:5000"],
+                "storage-driver":"overlay2","live-restore":true,"bip":"10.1.0.1/24","tlsverify":false}"#,
+            &["--label=a=b"],
+        )
+        .unwrap();
+        assert_eq!(config.hosts.len(), 2);
+        assert!(config.debug && !config.tlsverify);
+        assert_eq!(config.log_opts, [("max-size".to_owned(), "1m".to_owned())]);
+        assert_eq!(config.default_address_pools[0].size, 24);
+        assert_eq!(config.bip.unwrap().to_string(), "10.1.0.1/24");
+        assert_eq!(config.labels, ["a=b"]);
+    }
+
+    #[test]
+    fn the_file_s_errors_are_docker_s() {
+        assert_eq!(
+            with_file(r#"{"graph":"/x","nope":1}"#, &[]).unwrap_err(),
+            "unable to configure the daemon with file FILE: the following directives don't match any configuration option: graph, nope"
+        );
+        assert_eq!(
+            with_file(r#"{"bip":"10.0.0.1/8"}"#, &["--bip=10.1.0.1/16"]).unwrap_err(),
+            "unable to configure the daemon with file FILE: the following directives are specified both as a flag and in the configuration file: bip: (from flag: 10.1.0.1/16, from file: 10.0.0.1/8)"
+        );
+        assert!(with_file("{", &[]).unwrap_err().contains("EOF while parsing"));
+        assert!(with_file(r#"{"bip":"x"}"#, &[]).unwrap_err().contains("invalid CIDR address: x"));
+        assert!(with_file(r#"{"bip":["x"]}"#, &[]).unwrap_err().contains("bip: expected a string"));
+    }
+
+    #[test]
+    fn a_file_that_is_named_must_be_there() {
+        assert!(matches!(load(&["--config-file=/nonexistent/x.json"]), Err(ConfigError::File { .. })));
+    }
+
+    #[test]
+    fn pools() {
+        assert!(pool("base=10.0.0.0/8,size=24").is_ok());
+        assert!(pool("base=10.0.0.0/8").is_err());
+        assert!(pool("base=10.0.0.0/8,size=4").is_err());
+    }
+}

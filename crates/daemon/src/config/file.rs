@@ -1,0 +1,144 @@
+//! `daemon.json` as flags.
+
+use serde_json::{Map, Value};
+
+/// What is wrong with a configuration file.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("{0}")]
+    Read(std::io::Error),
+    /// It is no JSON object.
+    #[error("{0}")]
+    Syntax(serde_json::Error),
+    /// Keys that no option has.
+    #[error("the following directives don't match any configuration option: {}", .0.join(", "))]
+    Unknown(Vec<String>),
+    /// Keys that are flags too.
+    #[error(
+        "the following directives are specified both as a flag and in the configuration file: {}",
+        .0.join(", ")
+    )]
+    Conflict(Vec<String>),
+    /// A value of the wrong type.
+    #[error("{key}: expected {expected}")]
+    Type {
+        /// The key.
+        key: String,
+        /// What it takes.
+        expected: &'static str,
+    },
+    /// A value that the option does not take.
+    #[error("{0}")]
+    Value(clap::Error),
+}
+
+/// What a key's value is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Number,
+    /// A flag without a value.
+    Switch,
+    /// A flag that takes `=true` and `=false`.
+    Bool,
+    List,
+    Map,
+    Pools,
+}
+
+/// Key in the file, flag, field of `Config`, kind.
+const OPTIONS: &[(&str, &str, &str, Kind)] = &[
+    ("data-root", "data-root", "data_root", Kind::Text),
+    ("run-root", "run-root", "run_root", Kind::Text),
+    ("exec-root", "run-root", "run_root", Kind::Text),
+    ("hosts", "host", "hosts", Kind::List),
+    ("group", "group", "group", Kind::Text),
+    ("pidfile", "pidfile", "pidfile", Kind::Text),
+    ("debug", "debug", "debug", Kind::Switch),
+    ("log-level", "log-level", "log_level", Kind::Text),
+    ("tls", "tls", "tls", Kind::Bool),
+    ("tlsverify", "tlsverify", "tlsverify", Kind::Bool),
+    ("tlscacert", "tlscacert", "tlscacert", Kind::Text),
+    ("tlscert", "tlscert", "tlscert", Kind::Text),
+    ("tlskey", "tlskey", "tlskey", Kind::Text),
+    ("allow-insecure-tcp", "allow-insecure-tcp", "allow_insecure_tcp", Kind::Switch),
+    ("bridge", "bridge", "bridge", Kind::Text),
+    ("bip", "bip", "bip", Kind::Text),
+    ("default-address-pools", "default-address-pool", "default_address_pools", Kind::Pools),
+    ("mtu", "mtu", "mtu", Kind::Number),
+    ("dns", "dns", "dns", Kind::List),
+    ("dns-opts", "dns-opt", "dns_opts", Kind::List),
+    ("dns-search", "dns-search", "dns_search", Kind::List),
+    ("host-gateway-ip", "host-gateway-ip", "host_gateway_ips", Kind::Text),
+    ("host-gateway-ips", "host-gateway-ip", "host_gateway_ips", Kind::List),
+    ("insecure-registries", "insecure-registry", "insecure_registries", Kind::List),
+    ("registry-mirrors", "registry-mirror", "registry_mirrors", Kind::List),
+    ("trust-host-ca", "trust-host-ca", "trust_host_ca", Kind::Switch),
+    ("labels", "label", "labels", Kind::List),
+    ("log-driver", "log-driver", "log_driver", Kind::Text),
+    ("log-opts", "log-opt", "log_opts", Kind::Map),
+    ("storage-driver", "storage-driver", "storage_driver", Kind::Text),
+    ("live-restore", "live-restore", "live_restore", Kind::Switch),
+];
+
+/// The file's content as flags. `given` says whether a field was set on the command line, `shown` as
+/// what.
+pub(super) fn flags(
+    text: &str,
+    given: impl Fn(&str) -> bool,
+    shown: impl Fn(&str) -> String,
+) -> Result<Vec<String>, FileError> {
+    let file: Map<String, Value> = serde_json::from_str(text).map_err(FileError::Syntax)?;
+    let option = |key: &str| OPTIONS.iter().find(|(name, ..)| *name == key);
+    let unknown: Vec<String> = file.keys().filter(|key| option(key).is_none()).cloned().collect();
+    if !unknown.is_empty() {
+        return Err(FileError::Unknown(unknown));
+    }
+    let (mut flags, mut conflicts) = (Vec::new(), Vec::new());
+    for (key, value) in &file {
+        let Some((_, flag, field, kind)) = option(key) else { continue };
+        if given(field) {
+            let from_file = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            conflicts.push(format!("{key}: (from flag: {}, from file: {from_file})", shown(field)));
+        }
+        add(&mut flags, key, flag, *kind, value)?;
+    }
+    if conflicts.is_empty() { Ok(flags) } else { Err(FileError::Conflict(conflicts)) }
+}
+
+fn add(flags: &mut Vec<String>, key: &str, flag: &str, kind: Kind, value: &Value) -> Result<(), FileError> {
+    let wrong = |expected| FileError::Type { key: key.to_owned(), expected };
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    match kind {
+        Kind::Text => flags.push(format!("--{flag}={}", text(value).ok_or_else(|| wrong("a string"))?)),
+        Kind::Number => flags.push(format!("--{flag}={}", value.as_u64().ok_or_else(|| wrong("a number"))?)),
+        Kind::Bool => flags.push(format!("--{flag}={}", value.as_bool().ok_or_else(|| wrong("a boolean"))?)),
+        Kind::Switch => {
+            if value.as_bool().ok_or_else(|| wrong("a boolean"))? {
+                flags.push(format!("--{flag}"));
+            }
+        }
+        Kind::List => {
+            for item in value.as_array().ok_or_else(|| wrong("a list of strings"))? {
+                flags.push(format!("--{flag}={}", text(item).ok_or_else(|| wrong("a list of strings"))?));
+            }
+        }
+        Kind::Map => {
+            for (name, item) in value.as_object().ok_or_else(|| wrong("an object of strings"))? {
+                let item = text(item).ok_or_else(|| wrong("an object of strings"))?;
+                flags.push(format!("--{flag}={name}={item}"));
+            }
+        }
+        Kind::Pools => {
+            let expected = "a list of objects with base and size";
+            for pool in value.as_array().ok_or_else(|| wrong(expected))? {
+                let (Some(base), Some(size)) = (pool["base"].as_str(), pool["size"].as_u64()) else {
+                    return Err(wrong(expected));
+                };
+                flags.push(format!("--{flag}=base={base},size={size}"));
+            }
+        }
+    }
+    Ok(())
+}

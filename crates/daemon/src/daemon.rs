@@ -1,0 +1,265 @@
+//! The daemon's life: configure, listen, open the engine, serve, stop.
+//!
+//! Containers belong to their shims, so nothing here stops them: a daemon that ends, however it ends,
+//! finds them again when it starts.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dray_engine::network::DnsDefaults;
+use dray_engine::{Engine, EngineConfig, OpenError};
+use dray_registry::ClientConfig;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, ConfigError};
+use crate::connection::{Server, ServerError};
+use crate::listener::{ListenError, Listener};
+use crate::routes;
+use crate::state::App;
+use crate::tls::TlsError;
+
+/// Requests are handled on few threads; work that blocks has its own, which end when idle.
+const WORKERS: usize = 2;
+const MAX_BLOCKING: usize = 256;
+const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// How long answers at work may take when the daemon stops.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Why the daemon ended.
+#[derive(Debug, thiserror::Error)]
+enum DaemonError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Engine(#[from] OpenError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("{operation}: {source}")]
+    System { operation: String, source: std::io::Error },
+    #[error("process with PID {pid} is still running: stop it, or delete {}", path.display())]
+    Running { pid: u32, path: PathBuf },
+}
+
+fn system(operation: impl Into<String>) -> impl FnOnce(std::io::Error) -> DaemonError {
+    let operation = operation.into();
+    move |source| DaemonError::System { operation, source }
+}
+
+/// `dray daemon …`: the whole process.
+#[must_use]
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(DaemonError::Config(ConfigError::Flags(error))) => {
+            let _ = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+        }
+        Err(error) => {
+            eprintln!("failed to start daemon: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[OsString]) -> Result<(), DaemonError> {
+    let config = Config::load(args)?;
+    if config.validate {
+        println!("configuration OK");
+        return Ok(());
+    }
+    dray_sys::heap::bound();
+    log_to_stderr(&config);
+    let _pidfile = config.pidfile.as_deref().map(Pidfile::claim).transpose()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(MAX_BLOCKING)
+        .thread_keep_alive(BLOCKING_KEEP_ALIVE)
+        .thread_name("dray")
+        .enable_all()
+        .build()
+        .map_err(system("start the runtime"))?;
+    let result = runtime.block_on(serve(config));
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    result
+}
+
+fn log_to_stderr(config: &Config) {
+    let level = match config.log_level.as_str() {
+        _ if config.debug => "debug",
+        "fatal" => "error",
+        level => level,
+    };
+    // Libraries are heard only when they warn.
+    let filter = format!(
+        "warn,dray={level},dray_daemon={level},dray_engine={level},dray_network={level},dray_image={level},dray_build={level},dray_registry={level},dray_store={level},dray_runtime={level}"
+    );
+    let _ = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .try_init();
+}
+
+async fn serve(config: Config) -> Result<(), DaemonError> {
+    let stop = CancellationToken::new();
+    let stopper = stop_on_signal(stop.clone())?;
+    let tls = config.tls_files().map(|files| files.acceptor(config.tlsverify)).transpose()?;
+    let mut listeners = Vec::new();
+    for host in config.listen_on() {
+        listeners.extend(Listener::open(&host, Some(&config.group), config.tcp_trust()).await?);
+    }
+    let engine = open_engine(&config).await?;
+    let server = Server::new(routes::router(App::new(Arc::clone(&engine))), stop.clone());
+    announce(&config, &listeners);
+
+    let mut serving = tokio::task::JoinSet::new();
+    for listener in listeners {
+        let (server, tls) = (server.clone(), tls.clone());
+        serving.spawn(async move { server.serve(&listener, tls).await });
+    }
+    let mut result = Ok(());
+    while let Some(ended) = serving.join_next().await {
+        if let Ok(Err(error)) = ended {
+            tracing::error!(%error, "stop serving");
+            result = Err(error.into());
+            stop.cancel();
+        }
+    }
+    server.drain(DRAIN).await;
+    stopper.abort();
+    let closing = tokio::task::spawn_blocking(move || engine.close());
+    let _ = tokio::time::timeout(DRAIN, closing).await;
+    tracing::info!("stopped; containers go on");
+    result
+}
+
+/// SIGTERM and SIGINT stop the daemon, a second one at once. SIGHUP is for reloads that Docker's users
+/// send: what can change changes with a restart, which containers do not notice.
+fn stop_on_signal(stop: CancellationToken) -> Result<tokio::task::JoinHandle<()>, DaemonError> {
+    let listen = |kind, name: &str| signal(kind).map_err(system(format!("listen for {name}")));
+    let mut terminate = listen(SignalKind::terminate(), "SIGTERM")?;
+    let mut interrupt = listen(SignalKind::interrupt(), "SIGINT")?;
+    let mut hangup = listen(SignalKind::hangup(), "SIGHUP")?;
+    Ok(tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = hangup.recv() => {
+                    tracing::warn!("SIGHUP: the configuration is read at start; restart the daemon, containers go on");
+                    continue;
+                }
+            }
+            if stop.is_cancelled() {
+                std::process::exit(1);
+            }
+            tracing::info!("stopping");
+            stop.cancel();
+        }
+    }))
+}
+
+async fn open_engine(config: &Config) -> Result<Arc<Engine>, DaemonError> {
+    let config = engine_config(config)?;
+    let opened = tokio::task::spawn_blocking(move || Engine::open(config)).await;
+    Ok(opened.map_err(|error| system("open the engine")(error.into()))??)
+}
+
+fn engine_config(config: &Config) -> Result<EngineConfig, DaemonError> {
+    let absolute =
+        |path: &Path| std::path::absolute(path).map_err(system(format!("resolve {}", path.display())));
+    let network = config.network();
+    let mut registry = ClientConfig::from_env();
+    registry.insecure.clone_from(&config.insecure_registries);
+    registry.mirrors.clone_from(&config.registry_mirrors);
+    Ok(EngineConfig {
+        data_root: absolute(&config.data_root)?,
+        run_root: absolute(&config.run_root)?,
+        exe: std::env::current_exe().map_err(system("find the program's own path"))?,
+        dns: DnsDefaults {
+            servers: config.dns.clone(),
+            search: config.dns_search.clone(),
+            options: config.dns_opts.clone(),
+            host_gateway: config.host_gateway_ips.clone(),
+            resolv_conf: network.resolv_conf.clone(),
+        },
+        network,
+        registry,
+        trust_host_ca: config.trust_host_ca,
+        log_driver: config.log_driver.clone(),
+        log_options: config.log_opts.iter().cloned().collect(),
+        labels: config.labels.clone(),
+        debug: config.debug,
+    })
+}
+
+/// Says that requests are answered from now on: to people, and to whoever waits at `--ready-fd`.
+fn announce(config: &Config, listeners: &[Listener]) {
+    let addresses: Vec<String> = listeners.iter().map(ToString::to_string).collect();
+    let line = format!("dray daemon ready on {}, pid {}\n", addresses.join(" "), std::process::id());
+    let _ = std::io::stdout().write_all(line.as_bytes()).and_then(|()| std::io::stdout().flush());
+    if let Some(fd) = config.ready_fd {
+        let path = format!("/proc/self/fd/{fd}");
+        let told =
+            std::fs::File::options().write(true).open(&path).and_then(|mut fd| fd.write_all(line.as_bytes()));
+        if let Err(error) = told {
+            tracing::warn!(%error, "write to --ready-fd {fd}");
+        }
+    }
+}
+
+/// The file with our process id, removed when we end.
+#[derive(Debug)]
+struct Pidfile(PathBuf);
+
+impl Pidfile {
+    fn claim(path: &Path) -> Result<Self, DaemonError> {
+        let holder = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
+        if let Some(pid) = holder.filter(|pid| *pid != std::process::id()) {
+            if Path::new(&format!("/proc/{pid}")).exists() {
+                return Err(DaemonError::Running { pid, path: path.to_owned() });
+            }
+        }
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            std::fs::create_dir_all(parent).map_err(system(format!("create {}", parent.display())))?;
+        }
+        let written = std::fs::write(path, std::process::id().to_string());
+        written.map_err(system(format!("write {}", path.display())))?;
+        Ok(Pidfile(path.to_owned()))
+    }
+}
+
+impl Drop for Pidfile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pidfile_is_for_one_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/dray.pid");
+        let claimed = Pidfile::claim(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), std::process::id().to_string());
+        drop(claimed);
+        assert!(!path.exists());
+        std::fs::write(&path, "1").unwrap();
+        let error = Pidfile::claim(&path).unwrap_err().to_string();
+        assert!(error.starts_with("process with PID 1 is still running"), "{error}");
+        std::fs::write(&path, "4194999").unwrap();
+        Pidfile::claim(&path).unwrap();
+    }
+}

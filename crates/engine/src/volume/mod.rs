@@ -1,0 +1,360 @@
+//! Volumes: folders of their own that outlive containers.
+//!
+//! ```text
+//! <data-root>/volumes/<name>/_data      the content; with `type` and `device` options a file system is
+//!                                       mounted there as long as containers use it
+//! ```
+//! The record is written after the folder is there and removed before it goes, so a record always has
+//! its folder.
+
+mod error;
+mod local;
+
+use std::collections::{BTreeSet, HashMap};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dray_api::volume::{Volume, VolumeCreateRequest, VolumeListResponse, VolumeUsage, VolumesPruneReport};
+use dray_api::{Filters, Labels};
+use dray_store::Store;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::container::{ContainerVolumes, VolumeHandle, VolumeRequest, names};
+use crate::{EventBus, ServiceError, timestamp};
+pub use error::Error;
+
+const KIND: &str = "volume";
+/// Docker's label of volumes that were made without a name.
+const ANONYMOUS: &str = "com.docker.volume.anonymous";
+
+/// Who uses a volume: ids of the containers that have it, running or not.
+pub type Users = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
+
+/// Volumes of the local driver.
+pub struct Service {
+    store: Store,
+    events: EventBus,
+    users: Users,
+    /// Which containers have a volume mounted that needs a mount of its own.
+    mounted: Mutex<HashMap<String, BTreeSet<String>>>,
+    /// Held while volumes are made and removed.
+    changing: Mutex<()>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("volume::Service").finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Record {
+    name: String,
+    created: String,
+    options: Option<Labels>,
+    labels: Option<Labels>,
+}
+
+impl Record {
+    fn anonymous(&self) -> bool {
+        self.labels.as_ref().is_some_and(|labels| labels.contains_key(ANONYMOUS))
+    }
+
+    fn needs_mount(&self) -> bool {
+        self.options.as_ref().is_some_and(local::needs_mount)
+    }
+}
+
+impl Service {
+    /// The volumes of a store.
+    #[must_use]
+    pub fn open(store: Store, events: EventBus, users: Users) -> Arc<Self> {
+        Arc::new(Service { store, events, users, mounted: Mutex::default(), changing: Mutex::default() })
+    }
+
+    /// The volumes that match.
+    ///
+    /// # Errors
+    /// For a filter that volumes do not have.
+    pub fn list(&self, filters: &Filters) -> Result<VolumeListResponse, Error> {
+        filters.validate(&["dangling", "driver", "label", "name"])?;
+        let dangling = match filters.contains("dangling") {
+            true => Some(filters.get_bool("dangling", false)?),
+            false => None,
+        };
+        let mut volumes = Vec::new();
+        for record in self.records()? {
+            if filters.exact("driver", "local")
+                && filters.substring("name", &record.name)
+                && filters.match_labels(&record.labels.clone().unwrap_or_default())
+                && dangling.is_none_or(|dangling| dangling == (self.users)(&record.name).is_empty())
+            {
+                volumes.push(self.to_wire(&record));
+            }
+        }
+        Ok(VolumeListResponse { volumes, warnings: None })
+    }
+
+    /// One volume.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn inspect(&self, name: &str) -> Result<Volume, Error> {
+        Ok(self.to_wire(&self.find(name)?))
+    }
+
+    /// Makes a volume; one that is there already is given as it is.
+    ///
+    /// # Errors
+    /// For a bad name, driver or option, or if the disk fails.
+    pub fn create(&self, request: VolumeCreateRequest) -> Result<Volume, Error> {
+        if request.cluster_volume_spec.is_some() {
+            return Err(Error::NoSwarm);
+        }
+        let (record, _) = self.find_or_make(&VolumeRequest {
+            name: Some(request.name).filter(|name| !name.is_empty()),
+            driver: request.driver,
+            options: request.driver_opts.unwrap_or_default(),
+            labels: request.labels.unwrap_or_default(),
+        })?;
+        Ok(self.to_wire(&record))
+    }
+
+    /// Removes a volume that no container has. With `force` one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] or [`Error::InUse`].
+    pub fn remove(&self, name: &str, force: bool) -> Result<(), Error> {
+        let _changing = self.changing();
+        let record = match self.find(name) {
+            Err(Error::NotFound(_)) if force => return Ok(()),
+            found => found?,
+        };
+        let users = (self.users)(name);
+        if !users.is_empty() {
+            return Err(Error::InUse { name: name.to_owned(), users });
+        }
+        self.remove_record(&record)
+    }
+
+    /// Removes volumes that no container has: anonymous ones, or all with the filter `all`.
+    ///
+    /// # Errors
+    /// For a filter that pruning does not have.
+    pub fn prune(&self, filters: &Filters) -> Result<VolumesPruneReport, Error> {
+        filters.validate(&["all", "label", "label!"])?;
+        let all = filters.get_bool("all", false)?;
+        let _changing = self.changing();
+        let mut report = VolumesPruneReport::default();
+        for record in self.records()? {
+            let labels = record.labels.clone().unwrap_or_default();
+            if !(all || record.anonymous()) || !filters.match_labels(&labels) {
+                continue;
+            }
+            if !(self.users)(&record.name).is_empty() {
+                continue;
+            }
+            let size = self.size(&record);
+            match self.remove_record(&record) {
+                Ok(()) => {
+                    report.volumes_deleted.get_or_insert_default().push(record.name);
+                    report.space_reclaimed += size;
+                }
+                Err(error) => tracing::warn!(%error, volume = record.name, "prune"),
+            }
+        }
+        let reclaimed = ("reclaimed".to_owned(), report.space_reclaimed.to_string());
+        self.events.publish("volume", "prune", "", Labels::from([reclaimed]));
+        Ok(report)
+    }
+
+    /// All volumes with what they take, for `system df`.
+    ///
+    /// # Errors
+    /// If the records cannot be read.
+    pub fn usage(&self) -> Result<Vec<Volume>, Error> {
+        let with_usage = |record: Record| {
+            let ref_count = i64::try_from((self.users)(&record.name).len()).unwrap_or(i64::MAX);
+            let size = i64::try_from(self.size(&record)).unwrap_or(i64::MAX);
+            Volume { usage_data: Some(VolumeUsage { ref_count, size }), ..self.to_wire(&record) }
+        };
+        Ok(self.records()?.into_iter().map(with_usage).collect())
+    }
+
+    fn find(&self, name: &str) -> Result<Record, Error> {
+        self.store.records().get(KIND, name)?.ok_or_else(|| Error::NotFound(name.to_owned()))
+    }
+
+    fn records(&self) -> Result<Vec<Record>, Error> {
+        Ok(self.store.records().list(KIND)?.into_iter().map(|record| record.document).collect())
+    }
+
+    /// The record, and whether it was made now.
+    fn find_or_make(&self, request: &VolumeRequest) -> Result<(Record, bool), Error> {
+        let name = request.name.clone().unwrap_or_else(names::new_id);
+        check_name(&name)?;
+        if !matches!(request.driver.as_str(), "" | "local") {
+            return Err(Error::UnknownDriver { name, driver: request.driver.clone() });
+        }
+        let _changing = self.changing();
+        match self.find(&name) {
+            Err(Error::NotFound(_)) => {}
+            found => return Ok((found?, false)),
+        }
+        local::check(&name, &request.options)?;
+        let mut labels = request.labels.clone();
+        if request.name.is_none() {
+            labels.insert(ANONYMOUS.to_owned(), String::new());
+        }
+        let record = Record {
+            created: seconds(Timestamp::now()),
+            options: Some(request.options.clone()).filter(|options| !options.is_empty()),
+            labels: Some(labels).filter(|labels| !labels.is_empty()),
+            name,
+        };
+        let data = self.data(&record.name);
+        let folder = data.parent().unwrap_or(&data);
+        let make =
+            |path: &std::path::Path, mode| std::fs::DirBuilder::new().mode(mode).recursive(true).create(path);
+        make(folder, 0o701).map_err(Error::io("create volume", folder))?;
+        make(&data, 0o755).map_err(Error::io("create volume", &data))?;
+        self.store.records().put(KIND, &record.name, Some(&record.name), &record)?;
+        self.announce("create", &record.name, None);
+        Ok((record, true))
+    }
+
+    fn remove_record(&self, record: &Record) -> Result<(), Error> {
+        let data = self.data(&record.name);
+        if local::is_mounted(&data) {
+            local::unmount_from(&data)?;
+        }
+        self.store.records().delete(KIND, &record.name)?;
+        let folder = self.store.volume_dir(&record.name);
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                // The volume is gone for everybody; what is left of its folder is reported, not hidden.
+                return Err(Error::io("remove volume", folder)(error));
+            }
+            _ => {}
+        }
+        self.announce("destroy", &record.name, None);
+        Ok(())
+    }
+
+    fn data(&self, name: &str) -> PathBuf {
+        self.store.volume_dir(name).join("_data")
+    }
+
+    fn size(&self, record: &Record) -> u64 {
+        if record.needs_mount() {
+            return 0;
+        }
+        dray_store::usage(&self.data(&record.name)).map_or(0, |usage| usage.bytes)
+    }
+
+    fn to_wire(&self, record: &Record) -> Volume {
+        Volume {
+            created_at: record.created.clone(),
+            driver: "local".to_owned(),
+            labels: record.labels.clone(),
+            mountpoint: self.data(&record.name).display().to_string(),
+            name: record.name.clone(),
+            options: record.options.clone(),
+            scope: "local".to_owned(),
+            status: None,
+            usage_data: None,
+        }
+    }
+
+    fn announce(&self, action: &str, name: &str, container: Option<&str>) {
+        let mut attributes = Labels::from([("driver".to_owned(), "local".to_owned())]);
+        if let Some(container) = container {
+            attributes.insert("container".to_owned(), container.to_owned());
+        }
+        self.events.publish("volume", action, name, attributes);
+    }
+
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mounted(&self) -> MutexGuard<'_, HashMap<String, BTreeSet<String>>> {
+        self.mounted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn mount_for(&self, name: &str, container: &str) -> Result<PathBuf, Error> {
+        let record = self.find(name)?;
+        let data = self.data(name);
+        if let Some(options) = record.options.as_ref().filter(|_| record.needs_mount()) {
+            let mut mounted = self.mounted();
+            if !local::is_mounted(&data) {
+                local::mount_on(&data, options)?;
+            }
+            mounted.entry(name.to_owned()).or_default().insert(container.to_owned());
+        }
+        self.announce("mount", name, Some(container));
+        Ok(data)
+    }
+
+    fn unmount_for(&self, name: &str, container: &str) -> Result<(), Error> {
+        let mut mounted = self.mounted();
+        if let Some(users) = mounted.get_mut(name) {
+            users.remove(container);
+            if users.is_empty() {
+                mounted.remove(name);
+                local::unmount_from(&self.data(name))?;
+            }
+        }
+        drop(mounted);
+        self.announce("unmount", name, Some(container));
+        Ok(())
+    }
+}
+
+impl ContainerVolumes for Service {
+    fn ensure(&self, request: &VolumeRequest) -> Result<VolumeHandle, ServiceError> {
+        let (record, created) = self.find_or_make(request)?;
+        let mountpoint = self.data(&record.name);
+        Ok(VolumeHandle { name: record.name, driver: "local".to_owned(), mountpoint, created })
+    }
+
+    fn mount(&self, name: &str, container: &str) -> Result<PathBuf, ServiceError> {
+        Ok(self.mount_for(name, container)?)
+    }
+
+    fn unmount(&self, name: &str, container: &str) {
+        if let Err(error) = self.unmount_for(name, container) {
+            tracing::warn!(%error, volume = name, container, "unmount");
+        }
+    }
+
+    fn remove_anonymous(&self, name: &str) {
+        match self.find(name) {
+            Ok(record) if record.anonymous() => {}
+            _ => return,
+        }
+        match self.remove(name, true) {
+            Ok(()) | Err(Error::InUse { .. }) => {}
+            Err(error) => tracing::warn!(%error, volume = name, "remove an anonymous volume"),
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    if name.len() == 1 {
+        return Err(Error::ShortName(name.to_owned()));
+    }
+    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let rest = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    if first && rest { Ok(()) } else { Err(Error::InvalidName(name.to_owned())) }
+}
+
+/// Volumes tell the time in whole seconds.
+fn seconds(time: Timestamp) -> String {
+    timestamp::rfc3339(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
+#[cfg(test)]
+mod tests;
