@@ -23,6 +23,10 @@ mod login;
 mod payload;
 mod proxy;
 mod repository;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod upload;
 

@@ -9,6 +9,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dray_spec::{Descriptor, Digest};
 use http::header;
 use http::{Method, StatusCode};
@@ -129,6 +130,23 @@ impl Repository {
                 }
                 _ => attempt += 1,
             }
+        }
+    }
+
+    /// Sends a small blob from memory.
+    ///
+    /// # Errors
+    /// If the registry refuses it.
+    pub async fn upload_bytes(&self, descriptor: &Descriptor, bytes: Bytes) -> Result<(), Error> {
+        let mut at = self.start_upload().await?.location;
+        at.query_pairs_mut().append_pair("digest", descriptor.digest.as_str());
+        let mut request =
+            Request::new(Method::PUT, at).header(header::CONTENT_TYPE, "application/octet-stream");
+        request.payload = Payload::Bytes(bytes);
+        let answer = self.call(Action::Push, request, Repeat::Never).await?;
+        match answer.status {
+            StatusCode::CREATED | StatusCode::NO_CONTENT => Ok(()),
+            _ => Err(refusal(answer).await),
         }
     }
 
