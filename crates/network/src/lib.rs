@@ -3,12 +3,29 @@
 //! [`Network`] is the whole of a daemon's networking. It is synchronous (netlink answers in microseconds); the
 //! embedded DNS and the IPv6 forwarders run on one thread of their own.
 
+mod bridge;
 pub mod cidr;
+mod coexist;
 mod config;
 pub mod dns;
+mod endpoint;
 mod error;
+mod firewall;
+mod forwarder;
+mod host;
+mod ipam;
+mod lifecycle;
+mod mac;
+mod netlink;
 mod network;
+mod nft;
+mod options;
+mod ports;
+mod publish;
+mod reaper;
 mod sandbox;
+mod service;
+mod sysctl;
 
 pub use cidr::Cidr;
 pub use config::{

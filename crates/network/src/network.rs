@@ -1,114 +1,382 @@
 //! The whole of a daemon's networking behind one handle.
+//!
+//! Locks are taken in this order and held only for a few system calls: `state`, `ipam`, `ports`, then a socket's.
 
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::bridge;
+use crate::coexist::{self, HostFirewall};
 use crate::config::{
     Bound, Config, DnsConfig, Endpoint, EndpointConfig, NetworkConfig, NetworkState, PortBinding,
+    SubnetConfig,
 };
-use crate::error::Result;
-use crate::sandbox::Sandbox;
+use crate::dns;
+use crate::error::{Error, Result};
+use crate::firewall::{Firewall, Mapping};
+use crate::forwarder::Forwarder;
+use crate::host::Host;
+use crate::ipam::Ipam;
+use crate::netlink::{self, Socket};
+use crate::ports::{Held, Ports};
+use crate::reaper::Reaper;
+use crate::sandbox::{Nursery, Sandbox};
+use crate::service::Service;
+use crate::sysctl::{self, Settings};
 
 /// A daemon's networking; clones share it.
 #[derive(Clone, Debug)]
-pub struct Network {}
+pub struct Network {
+    pub(crate) inner: Arc<Inner>,
+}
 
-#[allow(unused_variables, missing_docs)]
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) host: Host,
+    pub(crate) route: Mutex<Socket>,
+    pub(crate) firewall: Firewall,
+    pub(crate) host_firewall: HostFirewall,
+    pub(crate) settings: Settings,
+    pub(crate) names: Arc<dns::Names>,
+    pub(crate) dns: dns::Server,
+    pub(crate) nursery: Nursery,
+    pub(crate) reaper: Reaper,
+    pub(crate) service: Service,
+    pub(crate) state: Mutex<State>,
+    pub(crate) ipam: Arc<Mutex<Ipam>>,
+    pub(crate) ports: Mutex<Ports>,
+}
+
+/// What is there.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) networks: BTreeMap<String, NetworkState>,
+    pub(crate) endpoints: HashMap<String, Endpoint>,
+    pub(crate) sandboxes: HashMap<String, Sandbox>,
+    pub(crate) published: HashMap<String, Published>,
+    /// Between the first `restore` and `restore_done`: the packet path is left as an earlier daemon made it.
+    pub(crate) restoring: bool,
+}
+
+/// A container's published ports.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    pub(crate) bound: Vec<Bound>,
+    pub(crate) mappings: Vec<Mapping>,
+    /// Sockets that hold IPv4 ports.
+    pub(crate) held: Vec<Held>,
+    pub(crate) forwarders: Vec<Forwarder>,
+}
+
+impl State {
+    pub(crate) fn network(&self, id: &str) -> Result<&NetworkState> {
+        self.networks.get(id).ok_or_else(|| Error::UnknownNetwork(id.to_owned()))
+    }
+
+    pub(crate) fn endpoints_of<'a>(&'a self, container_id: &'a str) -> impl Iterator<Item = &'a Endpoint> {
+        self.endpoints.values().filter(move |e| e.container_id == container_id)
+    }
+
+    pub(crate) fn all_networks(&self) -> Vec<NetworkState> {
+        self.networks.values().cloned().collect()
+    }
+
+    pub(crate) fn all_mappings(&self) -> Vec<Mapping> {
+        self.published.values().flat_map(|p| p.mappings.iter().copied()).collect()
+    }
+}
+
+impl Inner {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn ipam(&self) -> MutexGuard<'_, Ipam> {
+        self.ipam.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn ports(&self) -> MutexGuard<'_, Ports> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn route(&self) -> MutexGuard<'_, Socket> {
+        self.route.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The alias by which a later daemon knows an interface of ours.
+    pub(crate) fn alias(&self, id: &str) -> String {
+        format!("{}{id}", self.alias_prefix())
+    }
+
+    pub(crate) fn alias_prefix(&self) -> String {
+        format!("dray:{}:", self.config.table)
+    }
+
+    /// Looks after the firewall when somebody changed it: our table was flushed with all others, or the host's was
+    /// made anew without our rules.
+    fn heal(&self) {
+        let healed = {
+            let state = self.state();
+            if state.networks.is_empty() || state.restoring || self.firewall.exists() {
+                Ok(())
+            } else {
+                tracing::warn!("nftables table inet {} was removed: making it again", self.config.table);
+                self.firewall.apply_all(&state.all_networks(), &state.all_mappings())
+            }
+        };
+        for result in [healed, self.host_firewall.ensure()] {
+            if let Err(e) = result {
+                tracing::warn!("after a change of the host's firewall: {e}");
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.reaper.stop();
+        self.service.stop();
+    }
+}
+
 impl Network {
     /// Opens the networking of a daemon in the network namespace of the calling thread. Touches no packet path yet.
+    ///
+    /// # Errors
+    /// No right to use netlink, or the run root cannot be written.
     pub fn open(config: Config) -> Result<Network> {
-        unimplemented!()
+        let failed = |source| Error::System { operation: "open a route socket", source };
+        let host = Host::here()?;
+        let nursery = Nursery::open(&config.run_root, config.ready_sandboxes)?;
+        let service = Service::start()?;
+        let names = Arc::new(dns::Names::default());
+        let ipam = Arc::new(Mutex::new(Ipam::new(config.pools.clone())));
+        let freed = {
+            let ipam = Arc::clone(&ipam);
+            move |gone: &crate::reaper::Gone| {
+                let mut ipam = ipam.lock().unwrap_or_else(PoisonError::into_inner);
+                gone.addresses.iter().for_each(|a| ipam.release(&gone.network_id, *a));
+            }
+        };
+        let ipv6 = Path::new("/proc/sys/net/ipv6").exists();
+        let inner = Arc::new(Inner {
+            route: Mutex::new(Socket::open(netlink::Family::Route).map_err(failed)?),
+            firewall: Firewall::open(&config.table)?,
+            host_firewall: HostFirewall::open(&config.table)?,
+            settings: Settings::open(config.run_root.join("network-settings.json")),
+            dns: dns::Server::new(service.handle().clone(), config.resolv_conf.clone(), Arc::clone(&names)),
+            reaper: Reaper::start(freed)?,
+            state: Mutex::default(),
+            ports: Mutex::new(Ports::new(ephemeral_ports(), ipv6)),
+            host,
+            names,
+            nursery,
+            service,
+            ipam,
+            config,
+        });
+        watch(&inner)?;
+        Ok(Network { inner })
     }
 
     /// The settings of the network `bridge`: the configured bridge name, `--bip` and MTU.
+    #[must_use]
     pub fn default_bridge(&self, id: &str) -> NetworkConfig {
-        unimplemented!()
+        let config = &self.inner.config;
+        let subnets = config.bip.map(|bip| SubnetConfig {
+            subnet: Some(bip.network()),
+            // A bip without host bits names the subnet alone.
+            gateway: (bip.addr() != bip.network().addr()).then(|| bip.addr()),
+            ..SubnetConfig::default()
+        });
+        let name = ("com.docker.network.bridge.name".to_owned(), config.bridge_name.clone());
+        NetworkConfig {
+            id: id.to_owned(),
+            name: "bridge".to_owned(),
+            subnets: subnets.into_iter().collect(),
+            options: BTreeMap::from([name]),
+            default_bridge: true,
+            ..NetworkConfig::default()
+        }
     }
 
     /// Makes a bridge network.
+    ///
+    /// # Errors
+    /// The subnet overlaps, an option makes no sense, or the kernel refuses.
     pub fn create(&self, config: &NetworkConfig) -> Result<NetworkState> {
-        unimplemented!()
+        bridge::create(&self.inner, config)
     }
 
-    /// Makes a known network again after a restart; idempotent.
+    /// Makes a known network again after a restart; idempotent. The packet path follows with
+    /// [`Network::restore_done`].
+    ///
+    /// # Errors
+    /// The kernel refuses its bridge.
     pub fn restore(&self, state: &NetworkState) -> Result<()> {
-        unimplemented!()
+        bridge::restore(&self.inner, state)
     }
 
     /// Removes a network without endpoints.
+    ///
+    /// # Errors
+    /// It is not known, has endpoints, or the kernel refuses.
     pub fn remove(&self, id: &str) -> Result<()> {
-        unimplemented!()
+        bridge::remove(&self.inner, id)
     }
 
-    /// A container's network namespace with lo up, taken from the pool or made.
+    /// A container's network namespace with lo up, taken from the pool or made. One that is there is given again.
+    ///
+    /// # Errors
+    /// It cannot be made or bound.
     pub fn sandbox(&self, container_id: &str) -> Result<Sandbox> {
-        unimplemented!()
+        if let Some(sandbox) = self.inner.state().sandboxes.get(container_id) {
+            return Ok(sandbox.clone());
+        }
+        // One that an earlier daemon left is of a container that is gone.
+        self.inner.nursery.unbind(container_id)?;
+        let sandbox = self.inner.nursery.sandbox(container_id)?;
+        self.inner.state().sandboxes.insert(container_id.to_owned(), sandbox.clone());
+        Ok(sandbox)
     }
 
-    /// The namespace that an earlier daemon made for a container which still runs.
+    /// The namespace of a container that runs, also if an earlier daemon made it.
+    ///
+    /// # Errors
+    /// It is not there.
     pub fn open_sandbox(&self, container_id: &str) -> Result<Sandbox> {
-        unimplemented!()
+        if let Some(sandbox) = self.inner.state().sandboxes.get(container_id) {
+            return Ok(sandbox.clone());
+        }
+        let sandbox = self.inner.nursery.reopen(container_id)?;
+        self.inner.state().sandboxes.insert(container_id.to_owned(), sandbox.clone());
+        Ok(sandbox)
     }
 
     /// Takes a sandbox down with all its endpoints and published ports. No error if it is not there.
+    ///
+    /// # Errors
+    /// Something stayed; everything else was removed.
     pub fn remove_sandbox(&self, container_id: &str) -> Result<()> {
-        unimplemented!()
+        crate::endpoint::remove_sandbox(&self.inner, container_id)
     }
 
     /// A container's upstreams (`--dns`), before its first attach.
     pub fn set_dns(&self, sandbox: &Sandbox, dns: DnsConfig) {
-        unimplemented!()
+        *sandbox.inner.dns_config.lock().unwrap_or_else(PoisonError::into_inner) = dns;
     }
 
     /// Joins a container to a network.
+    ///
+    /// # Errors
+    /// The network is not known, an address is taken or none is left, or the kernel refuses.
     pub fn attach(&self, sandbox: &Sandbox, network_id: &str, config: &EndpointConfig) -> Result<Endpoint> {
-        unimplemented!()
+        crate::endpoint::attach(&self.inner, sandbox, network_id, config)
     }
 
     /// Makes a known endpoint of a running container known again after a restart; idempotent.
+    ///
+    /// # Errors
+    /// Its network is not known, or DNS cannot be served in its sandbox.
     pub fn restore_endpoint(&self, sandbox: &Sandbox, endpoint: &Endpoint) -> Result<()> {
-        unimplemented!()
+        crate::endpoint::restore(&self.inner, sandbox, endpoint)
     }
 
-    /// Takes a container off a network (published ports of the endpoint go too).
+    /// Takes a container off a network (published ports that lead to this endpoint go too).
+    ///
+    /// # Errors
+    /// Something stayed; everything else was removed.
     pub fn detach(&self, endpoint: &Endpoint) -> Result<()> {
-        unimplemented!()
+        crate::endpoint::detach(&self.inner, endpoint)
     }
 
     /// Changes the DNS name of a container on all its networks.
     pub fn rename(&self, container_id: &str, name: &str) {
-        unimplemented!()
+        crate::endpoint::rename(&self.inner, container_id, name);
     }
 
     /// Publishes ports of a container on the host: all or none.
+    ///
+    /// # Errors
+    /// A port is in use, in Docker's words.
     pub fn publish(&self, endpoint: &Endpoint, ports: &[PortBinding]) -> Result<Vec<Bound>> {
-        unimplemented!()
+        crate::publish::publish(&self.inner, endpoint, ports)
     }
 
     /// Makes published ports of a running container known again after a restart; idempotent.
+    ///
+    /// # Errors
+    /// The kernel refuses the table.
     pub fn restore_ports(&self, endpoint: &Endpoint, ports: &[Bound]) -> Result<()> {
-        unimplemented!()
+        crate::publish::restore(&self.inner, endpoint, ports)
     }
 
     /// Withdraws all published ports of a container.
+    ///
+    /// # Errors
+    /// The kernel refuses; the ports are free nonetheless.
     pub fn unpublish(&self, container_id: &str) -> Result<()> {
-        unimplemented!()
+        crate::publish::withdraw(&self.inner, container_id)
     }
 
-    /// After all that lives was restored: removes veths, namespaces, bridges and published ports of what is gone.
+    /// After all that lives was restored: makes the packet path right and removes veths, namespaces, bridges and
+    /// published ports of what is gone. Called once after start, also if there was nothing to restore.
+    ///
+    /// # Errors
+    /// Something stayed; everything else was done.
     pub fn restore_done(&self) -> Result<()> {
-        unimplemented!()
+        crate::lifecycle::restore_done(&self.inner)
     }
 
     /// What the operator should know: a host firewall that would block containers and cannot be taught.
+    #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        unimplemented!()
+        self.inner.host.run(|| self.inner.host_firewall.warnings()).unwrap_or_default()
     }
 
-    /// Stops serving. While containers run their data path stays; without any, table, rules and sysctls go.
+    /// Stops serving and gives the host's firewall back as it was found. While containers run, their bridges and
+    /// our own table stay; without any, all that was made goes: table, bridges, settings.
+    ///
+    /// # Errors
+    /// Something stayed; everything else was done.
     pub fn shutdown(&self) -> Result<()> {
-        unimplemented!()
+        crate::lifecycle::shutdown(&self.inner)
     }
 
-    /// Stops serving and removes everything that was made: bridges, table, rules, sysctls.
+    /// Stops serving and removes everything that was made, also under running containers.
+    ///
+    /// # Errors
+    /// Something stayed; everything else was done.
     pub fn purge(&self) -> Result<()> {
-        unimplemented!()
+        crate::lifecycle::purge(&self.inner)
     }
+}
+
+fn watch(inner: &Arc<Inner>) -> Result<()> {
+    let weak = Arc::downgrade(inner);
+    let table = inner.config.table.clone();
+    inner.service.watch(
+        move |message| coexist::concerns(message, &table),
+        move || weak.upgrade().map(|inner| inner.heal()).is_some(),
+    )
+}
+
+/// The ports that the kernel itself would choose from.
+fn ephemeral_ports() -> RangeInclusive<u16> {
+    let text = sysctl::read("net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut numbers = text.split_whitespace().map(str::parse::<u16>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(first)), Some(Ok(last))) if first > 0 && first <= last => first..=last,
+        _ => 32768..=60999,
+    }
+}
+
+/// The addresses of an endpoint.
+pub(crate) fn addresses(endpoint: &Endpoint) -> Vec<IpAddr> {
+    let v4 = endpoint.ip.map(IpAddr::V4);
+    v4.into_iter().chain(endpoint.ip6.map(IpAddr::V6)).collect()
 }

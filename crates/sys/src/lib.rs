@@ -10,6 +10,8 @@ pub mod clone;
 pub mod heap;
 pub mod listen;
 pub mod mount;
+pub mod netns;
+pub mod netsock;
 pub mod process;
 pub mod seccomp;
 pub mod spawn;

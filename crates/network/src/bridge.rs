@@ -1,0 +1,177 @@
+//! Networks: their bridges, and the rules that go with them.
+
+use crate::cidr::Cidr;
+use crate::config::{NetworkConfig, NetworkState};
+use crate::error::{Error, Result};
+use crate::mac;
+use crate::netlink::route::{self, Link};
+use crate::network::{Inner, State};
+use crate::options::{self, Options};
+use crate::sysctl;
+
+/// Makes a network.
+pub fn create(inner: &Inner, config: &NetworkConfig) -> Result<NetworkState> {
+    let options = Options::parse(&config.options)?;
+    let bridge = match &options.bridge {
+        Some(name) => name.clone(),
+        None => format!("br-{}", config.id.get(..12).unwrap_or(&config.id)),
+    };
+    options::check_interface_name(&bridge)?;
+    let mut state = inner.state();
+    if let Some(other) = state.networks.values().find(|n| n.bridge == bridge) {
+        return Err(Error::BridgeInUse(bridge, other.name.clone()));
+    }
+    let owns_bridge = clear_place(inner, &bridge)?;
+    let host = host_prefixes(inner, &bridge)?;
+    let families = (!config.no_ipv4, config.ipv6);
+    let subnets = inner.ipam().plan(&config.id, &config.subnets, families, &host)?;
+    let network = NetworkState {
+        id: config.id.clone(),
+        name: config.name.clone(),
+        bridge,
+        owns_bridge,
+        subnets,
+        internal: config.internal,
+        icc: options.icc,
+        masquerade: options.masquerade,
+        mtu: options.mtu.or(inner.config.mtu),
+        host_binding: options.host_binding,
+        default_bridge: config.default_bridge,
+        inhibit_ipv4: options.inhibit_ipv4,
+        container_iface_prefix: options.container_iface_prefix,
+    };
+    inner.ipam().reserve(&network.id, &network.subnets);
+    state.networks.insert(network.id.clone(), network.clone());
+    let made = make_bridge(inner, &network).and_then(|()| apply(inner, &state));
+    if let Err(e) = made {
+        forget(inner, &mut state, &network);
+        return Err(e);
+    }
+    Ok(network)
+}
+
+/// Sees whether a bridge name is free. A bridge that an earlier daemon of ours left unrecorded goes; one of somebody
+/// else's is used and left there. Says whether the bridge is ours to make.
+fn clear_place(inner: &Inner, bridge: &str) -> Result<bool> {
+    let Some(link) = find(inner, bridge)? else { return Ok(true) };
+    if link.kind != "bridge" {
+        return Err(Error::InvalidInterfaceName(format!("{bridge} (a {} of this name exists)", link.kind)));
+    }
+    if link.alias.starts_with(&inner.alias_prefix()) {
+        let socket = inner.route();
+        route::delete_link(&socket, link.index).map_err(|e| e.of(format!("remove bridge {bridge}")))?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+fn find(inner: &Inner, name: &str) -> Result<Option<Link>> {
+    route::link(&inner.route(), name)
+        .map_err(|source| Error::Netlink { operation: format!("look up interface {name}"), source })
+}
+
+/// What the host itself uses: its addresses' subnets and its routes, but for those of the bridge in question.
+fn host_prefixes(inner: &Inner, bridge: &str) -> Result<Vec<Cidr>> {
+    let index = find(inner, bridge)?.map(|l| l.index);
+    let socket = inner.route();
+    let failed = |source| Error::Netlink { operation: "list addresses and routes".into(), source };
+    let addresses = route::addresses(&socket).map_err(failed)?;
+    let routes = route::routes(&socket).map_err(failed)?;
+    let of_addresses = addresses.into_iter().filter(|(i, _)| Some(*i) != index).map(|(_, a)| a.network());
+    let of_routes = routes
+        .into_iter()
+        .filter(|r| r.destination.prefix() > 0 && (r.interface.is_none() || r.interface != index))
+        .map(|r| r.destination);
+    Ok(of_addresses.chain(of_routes).collect())
+}
+
+/// Makes a network's bridge, or completes one that is there.
+fn make_bridge(inner: &Inner, network: &NetworkState) -> Result<()> {
+    let name = &network.bridge;
+    let link = match find(inner, name)? {
+        Some(link) => link,
+        None => {
+            route::add_bridge(&inner.route(), name, &inner.alias(&network.id), mac::random(), network.mtu)
+                .map_err(|e| e.of(format!("make bridge {name}")))?;
+            find(inner, name)?.ok_or_else(|| Error::InvalidInterfaceName(name.clone()))?
+        }
+    };
+    let addresses: Vec<Cidr> = network
+        .subnets
+        .iter()
+        .filter(|s| !(network.inhibit_ipv4 && s.subnet.is_ipv4()))
+        .filter_map(|s| Cidr::new(s.gateway, s.subnet.prefix()))
+        .collect();
+    let socket = inner.route();
+    route::configure(&socket, link.index, &addresses, &[])
+        .map_err(|e| e.of(format!("set up bridge {name}")))?;
+    drop(socket);
+    if network.subnet(true).is_some() && !network.internal {
+        // Answers to 127.0.0.1 come in by the bridge; the table lets nothing else to it.
+        inner.host.run(|| sysctl::write(&format!("net/ipv4/conf/{name}/route_localnet"), "1"))??;
+    }
+    Ok(())
+}
+
+/// Makes the packet path follow the list of networks.
+pub fn apply(inner: &Inner, state: &State) -> Result<()> {
+    if state.restoring {
+        return Ok(());
+    }
+    inner.firewall.apply(&state.all_networks())?;
+    let open = state.networks.values().filter(|n| !n.internal).map(|n| n.bridge.clone());
+    inner.host_firewall.set_bridges(open.collect())
+}
+
+/// Makes a known network again.
+pub fn restore(inner: &Inner, network: &NetworkState) -> Result<()> {
+    let mut state = inner.state();
+    state.restoring = true;
+    inner.ipam().reserve(&network.id, &network.subnets);
+    state.networks.insert(network.id.clone(), network.clone());
+    make_bridge(inner, network)
+}
+
+/// Removes a network without endpoints.
+pub fn remove(inner: &Inner, id: &str) -> Result<()> {
+    let mut state = inner.state();
+    let network = state.network(id)?.clone();
+    let active: Vec<String> = state
+        .endpoints
+        .values()
+        .filter(|e| e.network_id == id)
+        .map(|e| format!("name:\"{}\" id:\"{}\"", e.name, e.id.get(..12).unwrap_or(&e.id)))
+        .collect();
+    if !active.is_empty() {
+        return Err(Error::ActiveEndpoints { name: network.name, endpoints: active.join(", ") });
+    }
+    forget(inner, &mut state, &network);
+    apply(inner, &state)?;
+    Ok(())
+}
+
+/// Forgets a network and takes its bridge down as far as it is there.
+fn forget(inner: &Inner, state: &mut State, network: &NetworkState) {
+    state.networks.remove(&network.id);
+    inner.ipam().release_network(&network.id);
+    if let Err(e) = remove_bridge(inner, network) {
+        tracing::warn!("{e}");
+    }
+}
+
+/// Removes a network's bridge, if it was made for it; else its addresses on it.
+pub fn remove_bridge(inner: &Inner, network: &NetworkState) -> Result<()> {
+    let Some(link) = find(inner, &network.bridge)? else { return Ok(()) };
+    let socket = inner.route();
+    if network.owns_bridge {
+        return match route::delete_link(&socket, link.index) {
+            Err(e) if !e.is(libc::ENODEV) => Err(e.of(format!("remove bridge {}", network.bridge))),
+            _ => Ok(()),
+        };
+    }
+    for addr in network.subnets.iter().filter_map(|s| Cidr::new(s.gateway, s.subnet.prefix())) {
+        // Not there is what was asked for.
+        let _ = route::delete_address(&socket, link.index, addr);
+    }
+    Ok(())
+}

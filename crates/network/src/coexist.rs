@@ -1,0 +1,196 @@
+//! Living with the host's own firewall.
+//!
+//! Docker and ufw set the policy of `ip filter FORWARD` to drop, and a packet must be accepted by every table. So
+//! there two rules per bridge of ours are put before all others: at the top of `DOCKER-USER` where Docker made that,
+//! else of `FORWARD`. They accept what our own table lets pass, are written as `iptables-nft` writes them (it must
+//! be able to read its own tables) and carry a comment by which they are found again. Nothing else of the host's is
+//! touched, and what was put there goes when the daemon stops.
+
+use std::fs;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::netlink::{self, Socket};
+use crate::nft::{self, Batch, Chain, Family, Interface, Rule, Verdict};
+
+const TABLE: &str = "filter";
+const FORWARD: &str = "FORWARD";
+const DOCKER_USER: &str = "DOCKER-USER";
+const FAMILIES: [Family; 2] = [Family::Ip, Family::Ip6];
+
+/// Our rules in the host's tables.
+#[derive(Debug)]
+pub struct HostFirewall {
+    own_table: String,
+    socket: Mutex<Socket>,
+    bridges: Mutex<Vec<String>>,
+}
+
+impl HostFirewall {
+    /// Touches nothing yet. Works on the calling thread's network namespace.
+    pub fn open(own_table: &str) -> Result<Self> {
+        let socket = Socket::open(netlink::Family::Netfilter)
+            .map_err(|source| Error::System { operation: "open a netfilter socket", source })?;
+        Ok(Self { own_table: own_table.to_owned(), socket: Mutex::new(socket), bridges: Mutex::default() })
+    }
+
+    fn socket(&self) -> MutexGuard<'_, Socket> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says which bridges are ours, and sees to it that they are let through.
+    pub fn set_bridges(&self, bridges: Vec<String>) -> Result<()> {
+        *self.bridges.lock().unwrap_or_else(PoisonError::into_inner) = bridges;
+        self.ensure()
+    }
+
+    /// Puts our rules where they are missing and removes those that are no longer wanted.
+    pub fn ensure(&self) -> Result<()> {
+        let socket = self.socket();
+        let bridges = self.bridges.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let read = |source| Error::Netlink { operation: "list the host's firewall".into(), source };
+        let chains = nft::chains(&socket).map_err(read)?;
+        for family in FAMILIES {
+            let wanted = self.wanted(&socket, family, &chains, &bridges).map_err(read)?;
+            let found = self.found(&socket, family, &chains).map_err(read)?;
+            let mut names: Vec<(&str, &str)> =
+                found.iter().map(|(chain, _, comment)| (*chain, comment.as_str())).collect();
+            let mut sought: Vec<(&str, &str)> =
+                wanted.iter().map(|(chain, comment, _)| (*chain, comment.as_str())).collect();
+            names.sort_unstable();
+            sought.sort_unstable();
+            if names != sought {
+                self.replace(&socket, family, &found, &wanted)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn replace(
+        &self,
+        socket: &Socket,
+        family: Family,
+        found: &[(&'static str, u64, String)],
+        wanted: &[(&'static str, String, Rule)],
+    ) -> Result<()> {
+        let mut batch = Batch::new();
+        for (chain, handle, _) in found {
+            batch.delete_rule(family, TABLE, chain, *handle);
+        }
+        for (chain, _, rule) in wanted {
+            batch.insert_rule(family, TABLE, chain, rule);
+        }
+        batch.commit(socket).map_err(|e| e.of("add rules to the host's firewall"))
+    }
+
+    /// Our rules that should be in a family's table: none where the host lets everything pass.
+    fn wanted(
+        &self,
+        socket: &Socket,
+        family: Family,
+        chains: &[Chain],
+        bridges: &[String],
+    ) -> io::Result<Vec<(&'static str, String, Rule)>> {
+        let Some(forward) = find(chains, family, FORWARD).filter(|c| c.forwards()) else {
+            return Ok(Vec::new());
+        };
+        let foreign = nft::rules(socket, family, TABLE, FORWARD)?;
+        let decides = forward.drops || foreign.iter().any(|r| !self.is_ours(r.comment.as_deref()));
+        if !decides {
+            return Ok(Vec::new());
+        }
+        let chain = if find(chains, family, DOCKER_USER).is_some() { DOCKER_USER } else { FORWARD };
+        let rules = bridges.iter().flat_map(|bridge| {
+            [(Interface::In, "from"), (Interface::Out, "to")].map(|(which, word)| {
+                let comment = format!("{}{word} {bridge}", self.mark());
+                let rule = Rule::new()
+                    .interface_as_iptables(which, bridge)
+                    .counter()
+                    .verdict(Verdict::Accept)
+                    .comment(&comment);
+                (chain, comment, rule)
+            })
+        });
+        Ok(rules.collect())
+    }
+
+    fn mark(&self) -> String {
+        format!("dray {}: ", self.own_table)
+    }
+
+    fn is_ours(&self, comment: Option<&str>) -> bool {
+        comment.is_some_and(|c| c.starts_with(&self.mark()))
+    }
+
+    fn found(
+        &self,
+        socket: &Socket,
+        family: Family,
+        chains: &[Chain],
+    ) -> io::Result<Vec<(&'static str, u64, String)>> {
+        let mut found = Vec::new();
+        for name in [FORWARD, DOCKER_USER] {
+            if find(chains, family, name).is_some() {
+                let rules = nft::rules(socket, family, TABLE, name)?;
+                found.extend(rules.into_iter().filter_map(|r| {
+                    let comment = r.comment.filter(|c| self.is_ours(Some(c)))?;
+                    Some((name, r.handle, comment))
+                }));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Takes all our rules out again.
+    pub fn remove(&self) -> Result<()> {
+        self.set_bridges(Vec::new())
+    }
+
+    /// What may keep packets from containers and is not ours to change.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (names, tool) in
+            [("ip_tables_names", "iptables-legacy"), ("ip6_tables_names", "ip6tables-legacy")]
+        {
+            // The thread's own: /proc/net is that of the process's first thread.
+            let tables = fs::read_to_string(format!("/proc/thread-self/net/{names}")).unwrap_or_default();
+            if tables.lines().any(|t| t == TABLE) {
+                warnings.push(format!(
+                    "the host uses {tool}, which Dray does not change: if its FORWARD policy is DROP, containers \
+                     reach nothing until it accepts their bridges ({tool} -I FORWARD -i <bridge> -j ACCEPT)"
+                ));
+            }
+        }
+        let chains = nft::chains(&self.socket()).unwrap_or_default();
+        let blocking = |c: &&Chain| {
+            let handled = c.table == TABLE && c.name == FORWARD && c.family != Family::Inet as u8;
+            c.forwards() && c.drops && c.table != self.own_table && !handled
+        };
+        warnings.extend(chains.iter().filter(blocking).map(|c| {
+            format!(
+                "the host's firewall drops forwarded packets by default (nftables table {}, chain {}): containers \
+                 reach nothing until it accepts their bridges",
+                c.table, c.name
+            )
+        }));
+        warnings
+    }
+}
+
+fn find<'a>(chains: &'a [Chain], family: Family, name: &str) -> Option<&'a Chain> {
+    chains.iter().find(|c| c.family == family as u8 && c.table == TABLE && c.name == name)
+}
+
+/// Whether a notification of nftables means that somebody may have removed what is ours: rules or chains of the
+/// host's filter tables changed, or a table of this name went.
+pub fn concerns(message: &netlink::wire::Message<'_>, own_table: &str) -> bool {
+    const TABLE_GONE: u16 = (10 << 8) | 2;
+    // Chains and rules: made or removed.
+    const CHANGES: std::ops::RangeInclusive<u16> = (10 << 8) | 3..=(10 << 8) | 8;
+    match message.attrs(4).str(1) {
+        Some(TABLE) => CHANGES.contains(&message.kind) || message.kind == TABLE_GONE,
+        Some(table) => table == own_table && message.kind == TABLE_GONE,
+        None => false,
+    }
+}

@@ -1,0 +1,352 @@
+//! Endpoints: a container's places on networks.
+//!
+//! An endpoint is a veth pair. Its far end is made in the container's namespace at once, up and named; what is left
+//! to do there, addresses and default route, goes in one system call through a socket that was opened with the
+//! namespace. Of several networks one gives the default route: the one with the highest priority, then the first by
+//! name.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::PoisonError;
+
+use crate::cidr::Cidr;
+use crate::config::{Endpoint, EndpointConfig, NetworkState};
+use crate::dns::Record;
+use crate::error::{Error, Result};
+use crate::mac;
+use crate::netlink::route::{self, Veth};
+use crate::network::{Inner, State, addresses};
+use crate::publish;
+use crate::reaper::Gone;
+use crate::sandbox::Sandbox;
+
+/// Joins a container to a network.
+pub fn attach(
+    inner: &Inner,
+    sandbox: &Sandbox,
+    network_id: &str,
+    config: &EndpointConfig,
+) -> Result<Endpoint> {
+    let (network, taken) = {
+        let state = inner.state();
+        let network = state.network(network_id)?.clone();
+        let taken: Vec<String> =
+            state.endpoints_of(sandbox.container_id()).map(|e| e.interface.clone()).collect();
+        (network, taken)
+    };
+    let wanted_mac = config.mac.as_deref().filter(|m| !m.is_empty()).map(mac::parse).transpose()?;
+    let (ip, ip6) = take_addresses(inner, &network, config)?;
+    let endpoint = describe(sandbox, &network, config, wanted_mac, (ip, ip6), &taken);
+    match join(inner, sandbox, &network, &endpoint) {
+        Ok(()) => Ok(endpoint),
+        Err(e) => {
+            inner.state().endpoints.remove(&endpoint.id);
+            inner.names.remove(network_id, &endpoint.id);
+            take_down(inner, &endpoint);
+            Err(e)
+        }
+    }
+}
+
+/// Allocates addresses. Those of containers that just ended may still be on their way back: waits for them before
+/// it says that none is left.
+fn take_addresses(
+    inner: &Inner,
+    network: &NetworkState,
+    config: &EndpointConfig,
+) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>)> {
+    match try_addresses(inner, network, config) {
+        Err(Error::NoAddress | Error::AddressInUse) => {
+            inner.reaper.flush();
+            try_addresses(inner, network, config)
+        }
+        other => other,
+    }
+}
+
+fn try_addresses(
+    inner: &Inner,
+    network: &NetworkState,
+    config: &EndpointConfig,
+) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>)> {
+    let mut ipam = inner.ipam();
+    let ip = ipam.take(&network.id, true, config.ip.map(IpAddr::V4))?;
+    match ipam.take(&network.id, false, config.ip6.map(IpAddr::V6)) {
+        Ok(ip6) => Ok((v4(ip), v6(ip6))),
+        Err(e) => {
+            ip.into_iter().for_each(|ip| ipam.release(&network.id, ip));
+            Err(e)
+        }
+    }
+}
+
+fn describe(
+    sandbox: &Sandbox,
+    network: &NetworkState,
+    config: &EndpointConfig,
+    wanted_mac: Option<route::Mac>,
+    (ip, ip6): (Option<Ipv4Addr>, Option<Ipv6Addr>),
+    taken: &[String],
+) -> Endpoint {
+    let id = config.id.clone().unwrap_or_else(mac::random_id);
+    let prefix = network.container_iface_prefix.as_deref().unwrap_or("eth");
+    let names = (0..).map(|n| format!("{prefix}{n}"));
+    let interface = names.into_iter().find(|n| !taken.contains(n)).unwrap_or_default();
+    let gateway = |v4: bool| {
+        let inhibited = network.internal || (v4 && network.inhibit_ipv4);
+        network.subnet(v4).filter(|_| !inhibited).map(|s| s.gateway)
+    };
+    let length = |v4: bool, has: bool| network.subnet(v4).filter(|_| has).map_or(0, |s| s.subnet.prefix());
+    let mac = wanted_mac.unwrap_or_else(|| ip.map_or_else(mac::random, mac::of_address));
+    Endpoint {
+        network_id: network.id.clone(),
+        container_id: sandbox.container_id().to_owned(),
+        name: config.name.clone(),
+        aliases: config.aliases.clone(),
+        interface,
+        host_interface: format!("veth{}", mac::random_id().get(..8).unwrap_or_default()),
+        mac: mac::format(mac),
+        ip,
+        prefix: length(true, ip.is_some()),
+        gateway: v4(gateway(true)).filter(|_| ip.is_some()),
+        ip6,
+        prefix6: length(false, ip6.is_some()),
+        gateway6: v6(gateway(false)).filter(|_| ip6.is_some()),
+        gateway_priority: config.gateway_priority,
+        id,
+    }
+}
+
+fn v4(addr: Option<IpAddr>) -> Option<Ipv4Addr> {
+    match addr {
+        Some(IpAddr::V4(v4)) => Some(v4),
+        _ => None,
+    }
+}
+
+fn v6(addr: Option<IpAddr>) -> Option<Ipv6Addr> {
+    match addr {
+        Some(IpAddr::V6(v6)) => Some(v6),
+        _ => None,
+    }
+}
+
+/// Makes the interface, gives it what it needs, and tells the resolver.
+fn join(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint: &Endpoint) -> Result<()> {
+    if !network.internal {
+        for v4 in [true, false] {
+            if network.subnet(v4).is_some() {
+                inner.settings.forward(&inner.host, v4)?;
+            }
+        }
+    }
+    make_veth(inner, sandbox, network, endpoint)?;
+    let (routes, old) = {
+        let mut state = inner.state();
+        let old = default_endpoint(&state, sandbox.container_id()).map(|e| e.id.clone());
+        state.endpoints.insert(endpoint.id.clone(), endpoint.clone());
+        let new = default_endpoint(&state, sandbox.container_id());
+        (new.is_some_and(|e| e.id == endpoint.id), old)
+    };
+    configure(sandbox, endpoint, routes)?;
+    if routes && old.is_some() {
+        tracing::debug!("{} now has its default route by {}", sandbox.container_id(), network.name);
+    }
+    announce(inner, sandbox, network, endpoint)
+}
+
+fn make_veth(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint: &Endpoint) -> Result<()> {
+    let lost = || Error::UnknownNetwork(network.name.clone());
+    let socket = inner.route();
+    let look = |name: &str| {
+        route::link(&socket, name)
+            .map_err(|source| Error::Netlink { operation: format!("look up interface {name}"), source })
+    };
+    let bridge = look(&network.bridge)?.ok_or_else(lost)?;
+    let veth = Veth {
+        host: &endpoint.host_interface,
+        alias: &inner.alias(&endpoint.id),
+        master: bridge.index,
+        peer: &endpoint.interface,
+        mac: mac::parse(&endpoint.mac)?,
+        mtu: network.mtu,
+        namespace: sandbox.namespace(),
+    };
+    route::add_veth(&socket, &veth)
+        .map_err(|e| e.of(format!("make {} in the sandbox of {}", endpoint.interface, endpoint.name)))?;
+    if !network.icc {
+        let port = look(&endpoint.host_interface)?.ok_or_else(lost)?;
+        route::isolate_port(&socket, port.index)
+            .map_err(|e| e.of(format!("isolate {}", endpoint.host_interface)))?;
+    }
+    Ok(())
+}
+
+/// Gives an interface its addresses, and the default routes if they are to lead through it.
+fn configure(sandbox: &Sandbox, endpoint: &Endpoint, routes: bool) -> Result<()> {
+    let what = || format!("give {} of {} its addresses", endpoint.interface, endpoint.name);
+    let v4 = endpoint.ip.and_then(|ip| Cidr::new(ip.into(), endpoint.prefix));
+    let v6 = endpoint.ip6.and_then(|ip| Cidr::new(ip.into(), endpoint.prefix6));
+    let addresses: Vec<Cidr> = v4.into_iter().chain(v6).collect();
+    let gateways: Vec<IpAddr> = if routes {
+        let v4 = endpoint.gateway.map(IpAddr::V4);
+        v4.into_iter().chain(endpoint.gateway6.map(IpAddr::V6)).collect()
+    } else {
+        Vec::new()
+    };
+    sandbox.with_route(|socket| {
+        let link = route::link(socket, &endpoint.interface)
+            .map_err(|source| Error::Netlink { operation: what(), source })?
+            .ok_or_else(|| Error::UnknownSandbox(endpoint.container_id.clone()))?;
+        route::configure(socket, link.index, &addresses, &gateways).map_err(|e| e.of(what()))
+    })
+}
+
+/// The endpoint that gives a container its default route.
+fn default_endpoint<'a>(state: &'a State, container_id: &'a str) -> Option<&'a Endpoint> {
+    let name = |e: &Endpoint| state.networks.get(&e.network_id).map(|n| n.name.clone());
+    state
+        .endpoints_of(container_id)
+        .filter(|e| e.gateway.is_some() || e.gateway6.is_some())
+        .max_by(|a, b| a.gateway_priority.cmp(&b.gateway_priority).then_with(|| name(b).cmp(&name(a))))
+}
+
+/// Tells the resolver of an endpoint, and the container of its networks. The default bridge has no names.
+fn announce(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint: &Endpoint) -> Result<()> {
+    if network.default_bridge {
+        return Ok(());
+    }
+    inner.names.add(&network.id, &network.name, record(endpoint));
+    let mut dns = sandbox.inner.dns.lock().unwrap_or_else(PoisonError::into_inner);
+    if dns.is_none() {
+        let config = sandbox.inner.dns_config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        *dns = Some(inner.dns.serve(sandbox, config.servers)?);
+    }
+    drop(dns);
+    update_scope(inner, sandbox);
+    Ok(())
+}
+
+fn record(endpoint: &Endpoint) -> Record {
+    let short = endpoint.container_id.get(..12).unwrap_or(&endpoint.container_id);
+    let names = std::iter::once(endpoint.name.as_str())
+        .chain(endpoint.aliases.iter().map(String::as_str))
+        .chain([short])
+        .filter(|n| !n.is_empty());
+    Record {
+        endpoint_id: endpoint.id.clone(),
+        name: endpoint.name.clone(),
+        names: names.map(str::to_lowercase).collect(),
+        ip: endpoint.ip,
+        ip6: endpoint.ip6,
+    }
+}
+
+/// Tells a container's resolver which networks it is on, and whether one of them leads outside.
+fn update_scope(inner: &Inner, sandbox: &Sandbox) {
+    let (networks, outside) = {
+        let state = inner.state();
+        let mut endpoints: Vec<&Endpoint> = state.endpoints_of(sandbox.container_id()).collect();
+        let name = |e: &Endpoint| state.networks.get(&e.network_id).map(|n| n.name.clone());
+        endpoints.sort_by_key(|e| (std::cmp::Reverse(e.gateway_priority), name(e)));
+        let outside =
+            endpoints.iter().any(|e| state.networks.get(&e.network_id).is_some_and(|n| !n.internal));
+        (endpoints.iter().map(|e| e.network_id.clone()).collect(), outside)
+    };
+    if let Some(served) = &*sandbox.inner.dns.lock().unwrap_or_else(PoisonError::into_inner) {
+        served.set_networks(networks, outside);
+    }
+}
+
+/// Makes an endpoint of a running container known again.
+pub fn restore(inner: &Inner, sandbox: &Sandbox, endpoint: &Endpoint) -> Result<()> {
+    let network = {
+        let mut state = inner.state();
+        let network = state.network(&endpoint.network_id)?.clone();
+        state.endpoints.insert(endpoint.id.clone(), endpoint.clone());
+        network
+    };
+    let mut ipam = inner.ipam();
+    for addr in addresses(endpoint) {
+        // Taken already is what was asked for.
+        let _ = ipam.take(&network.id, addr.is_ipv4(), Some(addr));
+    }
+    drop(ipam);
+    if !network.internal {
+        for v4 in [true, false] {
+            if network.subnet(v4).is_some() {
+                inner.settings.forward(&inner.host, v4)?;
+            }
+        }
+    }
+    announce(inner, sandbox, &network, endpoint)
+}
+
+/// Takes a container off a network.
+pub fn detach(inner: &Inner, endpoint: &Endpoint) -> Result<()> {
+    let withdrawn = publish::withdraw_to(inner, endpoint);
+    inner.names.remove(&endpoint.network_id, &endpoint.id);
+    let (known, sandbox) = {
+        let mut state = inner.state();
+        let known = state.endpoints.remove(&endpoint.id).is_some();
+        (known, state.sandboxes.get(&endpoint.container_id).cloned())
+    };
+    if known {
+        take_down(inner, endpoint);
+        // The container runs on: it must not see the interface any more when this returns.
+        inner.reaper.flush();
+    }
+    let rerouted = sandbox.map_or(Ok(()), |sandbox| {
+        update_scope(inner, &sandbox);
+        reroute(inner, &sandbox)
+    });
+    Error::from_all([withdrawn, rerouted].into_iter().filter_map(Result::err).collect())
+}
+
+/// Gives a container its default route by another of its networks, if one is left.
+fn reroute(inner: &Inner, sandbox: &Sandbox) -> Result<()> {
+    let next = default_endpoint(&inner.state(), sandbox.container_id()).cloned();
+    next.map_or(Ok(()), |endpoint| configure(sandbox, &endpoint, true))
+}
+
+/// Removes an endpoint's interface in the background; its addresses are free after that.
+fn take_down(inner: &Inner, endpoint: &Endpoint) {
+    inner.reaper.remove(Gone {
+        interface: endpoint.host_interface.clone(),
+        network_id: endpoint.network_id.clone(),
+        addresses: addresses(endpoint),
+    });
+}
+
+/// Takes a container's sandbox down with all that is in it.
+pub fn remove_sandbox(inner: &Inner, container_id: &str) -> Result<()> {
+    let withdrawn = publish::withdraw(inner, container_id);
+    let (sandbox, endpoints) = {
+        let mut state = inner.state();
+        let endpoints: Vec<Endpoint> = state.endpoints_of(container_id).cloned().collect();
+        endpoints.iter().for_each(|e| {
+            state.endpoints.remove(&e.id);
+        });
+        (state.sandboxes.remove(container_id), endpoints)
+    };
+    if let Some(sandbox) = &sandbox {
+        sandbox.inner.dns.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+    for endpoint in &endpoints {
+        inner.names.remove(&endpoint.network_id, &endpoint.id);
+        take_down(inner, endpoint);
+    }
+    let unbound = inner.nursery.unbind(container_id);
+    Error::from_all([withdrawn, unbound].into_iter().filter_map(Result::err).collect())
+}
+
+/// Changes a container's name.
+pub fn rename(inner: &Inner, container_id: &str, name: &str) {
+    let mut state = inner.state();
+    let networks = state.networks.clone();
+    for endpoint in state.endpoints.values_mut().filter(|e| e.container_id == container_id) {
+        name.clone_into(&mut endpoint.name);
+        if let Some(network) = networks.get(&endpoint.network_id).filter(|n| !n.default_bridge) {
+            inner.names.add(&network.id, &network.name, record(endpoint));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Carrying IPv6 connections to containers in this process: to ::1, which no kernel translates, and from IPv6 to
+//! containers that have only IPv4. No process per port; a task of the network thread per connection.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dray_sys::netsock::{recv_datagram, send_datagram};
+use tokio::io::Interest;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::config::Proto;
+
+/// How long a UDP client may be silent before its answers are no longer waited for.
+const UDP_IDLE: Duration = Duration::from_secs(90);
+/// How many UDP clients of one port are served at once.
+const UDP_CLIENTS: usize = 4096;
+/// How many TCP connections of one port are served at once.
+const CONNECTIONS: usize = 8192;
+const DATAGRAM: usize = 65_536;
+
+/// A running forwarder; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Forwarder {
+    task: AbortHandle,
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Serves a bound socket: everything that reaches it goes on to `target`.
+pub fn serve(
+    runtime: &tokio::runtime::Handle,
+    proto: Proto,
+    socket: OwnedFd,
+    target: SocketAddr,
+) -> Option<Forwarder> {
+    let task = match proto {
+        Proto::Tcp => runtime.spawn(tcp(TcpListener::from(socket), target)).abort_handle(),
+        Proto::Udp => runtime.spawn(udp(UdpSocket::from(socket), target)).abort_handle(),
+        Proto::Sctp => return None,
+    };
+    Some(Forwarder { task })
+}
+
+async fn tcp(listener: TcpListener, target: SocketAddr) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    // Dropped with this task, which ends all connections.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+                Ok((client, _)) => {
+                    connections.spawn(connection(client, target));
+                }
+                // Out of descriptors or memory: let the running ones end first.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            },
+        }
+    }
+}
+
+async fn connection(mut client: tokio::net::TcpStream, target: SocketAddr) {
+    let Ok(mut server) = tokio::net::TcpStream::connect(target).await else { return };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+}
+
+type Key = (SocketAddrV6, Ipv6Addr);
+type Clients = Arc<Mutex<HashMap<Key, Arc<tokio::net::UdpSocket>>>>;
+
+async fn udp(socket: UdpSocket, target: SocketAddr) {
+    let Ok(socket) = tokio::net::UdpSocket::from_std(socket) else { return };
+    let socket = Arc::new(socket);
+    let clients = Clients::default();
+    // Dropped with this task, which ends all of them.
+    let mut answers = JoinSet::new();
+    let mut buffer = vec![0; DATAGRAM];
+    loop {
+        let received = tokio::select! {
+            Some(_) = answers.join_next() => continue,
+            received = socket.async_io(Interest::READABLE, || recv_datagram(&*socket, &mut buffer)) => received,
+        };
+        let Ok(datagram) = received else { continue };
+        let key = (datagram.from, datagram.to);
+        let known = lock(&clients).get(&key).cloned();
+        let server = match known {
+            Some(server) => server,
+            None if answers.len() >= UDP_CLIENTS => continue,
+            None => {
+                let Ok(server) = connect(target).await else { continue };
+                let server = Arc::new(server);
+                lock(&clients).insert(key, Arc::clone(&server));
+                answers.spawn(answer(Arc::clone(&socket), Arc::clone(&server), Arc::clone(&clients), key));
+                server
+            }
+        };
+        // A container that does not listen loses datagrams, as it does on the wire.
+        let _ = server.send(&buffer[..datagram.len]).await;
+    }
+}
+
+fn lock(clients: &Clients) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<tokio::net::UdpSocket>>> {
+    clients.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn connect(target: SocketAddr) -> io::Result<tokio::net::UdpSocket> {
+    let any: SocketAddr =
+        if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let socket = tokio::net::UdpSocket::bind(any).await?;
+    socket.connect(target).await?;
+    Ok(socket)
+}
+
+/// Carries a container's answers back to one client, from the address that the client spoke to.
+async fn answer(
+    socket: Arc<tokio::net::UdpSocket>,
+    server: Arc<tokio::net::UdpSocket>,
+    clients: Clients,
+    key: Key,
+) {
+    while let Ok(Ok(())) = tokio::time::timeout(UDP_IDLE, server.readable()).await {
+        match pass_back(&socket, &server, key) {
+            Ok(()) => {}
+            // A refused datagram is no end: the container may listen later.
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionRefused) => {}
+            Err(_) => break,
+        }
+    }
+    lock(&clients).remove(&key);
+}
+
+/// Passes one datagram back. The buffer is on the stack, so that an idle client costs none.
+fn pass_back(
+    socket: &tokio::net::UdpSocket,
+    server: &tokio::net::UdpSocket,
+    (client, local): Key,
+) -> io::Result<()> {
+    let mut buffer = [0u8; DATAGRAM];
+    let len = server.try_recv(&mut buffer)?;
+    // Where there is no room to send, the datagram is lost, as on the wire.
+    let _ = send_datagram(socket, &buffer[..len], client, local);
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! Connection tracking: forgetting connections of a published port that is withdrawn.
+//!
+//! A UDP client goes on sending to the address that the first packet was translated to for as long as its entry
+//! lives; a port that is published anew elsewhere would never see it.
+
+use std::net::IpAddr;
+
+use super::Socket;
+use super::wire::{self, Attrs, Messages};
+
+const CT_GET: u16 = (1 << 8) | 1;
+const CT_DELETE: u16 = (1 << 8) | 2;
+const HEADER: usize = 4;
+const TUPLE_ORIG: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
+const TUPLE_IP: u16 = 1;
+const TUPLE_PROTO: u16 = 2;
+
+/// Forgets the connections of a protocol that were translated to this address and port.
+///
+/// # Errors
+/// The kernel's, where it tracks no connections.
+pub fn forget(socket: &Socket, proto: u8, addr: IpAddr, port: u16) -> std::io::Result<()> {
+    let family = if addr.is_ipv4() { 2 } else { 10 };
+    let mut request = Messages::new();
+    request.begin(CT_GET, wire::DUMP, &[family, 0, 0, 0]);
+    let mut doomed = Vec::new();
+    socket.query(request, |m| {
+        let attrs = m.attrs(HEADER);
+        if replies_from(attrs.nested(TUPLE_REPLY), proto, addr, port)
+            && let Some(orig) = attrs.find(TUPLE_ORIG)
+        {
+            doomed.push(orig.to_vec());
+        }
+    })?;
+    for orig in doomed {
+        let mut request = Messages::new();
+        request.begin(CT_DELETE, wire::ACK, &[family, 0, 0, 0]);
+        request.nest(TUPLE_ORIG, |m| m.raw(&orig));
+        // An entry that ran out meanwhile is what was asked for.
+        let _ = socket.send(request);
+    }
+    Ok(())
+}
+
+fn replies_from(reply: Attrs<'_>, proto: u8, addr: IpAddr, port: u16) -> bool {
+    let source = reply.nested(TUPLE_IP);
+    let source = match addr {
+        IpAddr::V4(v4) => source.find(1) == Some(v4.octets().as_slice()),
+        IpAddr::V6(v6) => source.find(3) == Some(v6.octets().as_slice()),
+    };
+    let parts = reply.nested(TUPLE_PROTO);
+    source && parts.find(1) == Some(&[proto]) && parts.find(2) == Some(port.to_be_bytes().as_slice())
+}

@@ -1,0 +1,347 @@
+//! rtnetlink: links (bridge, veth), addresses and routes.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use super::wire::{self, Attrs, Message, Messages, read_u32};
+use super::{Failed, Socket};
+use crate::cidr::Cidr;
+
+const NEWLINK: u16 = 16;
+const DELLINK: u16 = 17;
+const GETLINK: u16 = 18;
+const NEWADDR: u16 = 20;
+const DELADDR: u16 = 21;
+const GETADDR: u16 = 22;
+const NEWROUTE: u16 = 24;
+const GETROUTE: u16 = 26;
+
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_MASTER: u16 = 10;
+const IFLA_PROTINFO: u16 = 12;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_GROUP: u16 = 27;
+const IFLA_NET_NS_FD: u16 = 28;
+const INFO_KIND: u16 = 1;
+const INFO_DATA: u16 = 2;
+const VETH_INFO_PEER: u16 = 1;
+const BRPORT_ISOLATED: u16 = 33;
+
+const IFF_UP: u32 = 1;
+const AF_BRIDGE: u8 = 7;
+const LINK_HEADER: usize = 16;
+const ADDR_HEADER: usize = 8;
+const ROUTE_HEADER: usize = 12;
+
+/// A MAC address.
+pub type Mac = [u8; 6];
+
+/// A link as the kernel shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// `bridge`, `veth`; empty for hardware.
+    pub kind: String,
+    /// The bridge it is a port of.
+    pub master: Option<u32>,
+    /// Its alias.
+    pub alias: String,
+    /// Its MAC address, where it has one.
+    pub mac: Option<Mac>,
+    /// Whether it is up.
+    pub up: bool,
+    /// Its MTU.
+    pub mtu: u32,
+}
+
+/// A veth pair whose far end is made directly in another namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct Veth<'a> {
+    /// The name here.
+    pub host: &'a str,
+    /// The alias here.
+    pub alias: &'a str,
+    /// The bridge to join.
+    pub master: u32,
+    /// The name there.
+    pub peer: &'a str,
+    /// The MAC address there.
+    pub mac: Mac,
+    /// The MTU of both.
+    pub mtu: Option<u32>,
+    /// Where the far end goes.
+    pub namespace: BorrowedFd<'a>,
+}
+
+/// A route as the kernel shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Where it leads; the default route has length 0.
+    pub destination: Cidr,
+    /// Through which interface.
+    pub interface: Option<u32>,
+}
+
+fn link_header(family: u8, index: u32, up: bool) -> [u8; LINK_HEADER] {
+    let mut header = [0; LINK_HEADER];
+    header[0] = family;
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    if up {
+        header[8..12].copy_from_slice(&IFF_UP.to_ne_bytes());
+        header[12..16].copy_from_slice(&IFF_UP.to_ne_bytes());
+    }
+    header
+}
+
+fn parse_link(message: &Message<'_>) -> Option<Link> {
+    if message.kind != NEWLINK {
+        return None;
+    }
+    let attrs = message.attrs(LINK_HEADER);
+    Some(Link {
+        index: read_u32(message.body, 4)?,
+        name: attrs.str(IFLA_IFNAME)?.to_owned(),
+        kind: attrs.nested(IFLA_LINKINFO).str(INFO_KIND).unwrap_or_default().to_owned(),
+        master: attrs.u32(IFLA_MASTER),
+        alias: attrs.str(IFLA_IFALIAS).unwrap_or_default().to_owned(),
+        mac: attrs.find(IFLA_ADDRESS).and_then(|m| m.try_into().ok()),
+        up: read_u32(message.body, 8)? & IFF_UP != 0,
+        mtu: attrs.u32(IFLA_MTU).unwrap_or(0),
+    })
+}
+
+/// All links.
+pub fn links(socket: &Socket) -> io::Result<Vec<Link>> {
+    let mut request = Messages::new();
+    request.begin(GETLINK, wire::DUMP, &link_header(0, 0, false));
+    let mut found = Vec::new();
+    socket.query(request, |m| found.extend(parse_link(m)))?;
+    Ok(found)
+}
+
+/// The link of a name, if there is one.
+pub fn link(socket: &Socket, name: &str) -> io::Result<Option<Link>> {
+    let mut request = Messages::new();
+    request.begin(GETLINK, 0, &link_header(0, 0, false));
+    request.attr_str(IFLA_IFNAME, name);
+    let mut found = None;
+    match socket.query(request, |m| found = parse_link(m)) {
+        Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        Err(e) => Err(e),
+        Ok(()) => Ok(found),
+    }
+}
+
+/// Makes a bridge that is up.
+pub fn add_bridge(
+    socket: &Socket,
+    name: &str,
+    alias: &str,
+    mac: Mac,
+    mtu: Option<u32>,
+) -> Result<(), Failed> {
+    let mut request = Messages::new();
+    request.begin(NEWLINK, wire::CREATE | wire::EXCL | wire::ACK, &link_header(0, 0, true));
+    request.attr_str(IFLA_IFNAME, name);
+    request.attr(IFLA_ADDRESS, &mac);
+    if let Some(mtu) = mtu {
+        request.attr_u32(IFLA_MTU, mtu);
+    }
+    request.nest(IFLA_LINKINFO, |m| m.attr(INFO_KIND, b"bridge"));
+    socket.send(request)?;
+    // The kernel takes an alias only of a link that exists.
+    let mut request = Messages::new();
+    request.begin(NEWLINK, wire::ACK, &link_header(0, 0, true));
+    request.attr_str(IFLA_IFNAME, name);
+    request.attr(IFLA_IFALIAS, alias.as_bytes());
+    socket.send(request)
+}
+
+/// Makes a veth pair: this end up and joined to its bridge, the far end in its namespace.
+pub fn add_veth(socket: &Socket, veth: &Veth<'_>) -> Result<(), Failed> {
+    let mut request = Messages::new();
+    request.begin(NEWLINK, wire::CREATE | wire::EXCL | wire::ACK, &link_header(0, 0, true));
+    request.attr_str(IFLA_IFNAME, veth.host);
+    request.attr_u32(IFLA_MASTER, veth.master);
+    if let Some(mtu) = veth.mtu {
+        request.attr_u32(IFLA_MTU, mtu);
+    }
+    request.nest(IFLA_LINKINFO, |m| {
+        m.attr(INFO_KIND, b"veth");
+        m.nest(INFO_DATA, |m| {
+            m.nest(VETH_INFO_PEER, |m| {
+                // Not up yet: the kernel refuses that while the pair is half made.
+                m.raw(&link_header(0, 0, false));
+                m.attr_str(IFLA_IFNAME, veth.peer);
+                m.attr(IFLA_ADDRESS, &veth.mac);
+                if let Some(mtu) = veth.mtu {
+                    m.attr_u32(IFLA_MTU, mtu);
+                }
+                m.attr_u32(IFLA_NET_NS_FD, veth.namespace.as_raw_fd().cast_unsigned());
+            });
+        });
+    });
+    request.begin(NEWLINK, wire::ACK, &link_header(0, 0, true));
+    request.attr_str(IFLA_IFNAME, veth.host);
+    request.attr(IFLA_IFALIAS, veth.alias.as_bytes());
+    socket.send(request)
+}
+
+/// Forbids a bridge port to talk with other such ports.
+pub fn isolate_port(socket: &Socket, index: u32) -> Result<(), Failed> {
+    let mut request = Messages::new();
+    request.begin(NEWLINK, wire::ACK, &link_header(AF_BRIDGE, index, false));
+    request.nest(IFLA_PROTINFO, |m| m.attr(BRPORT_ISOLATED, &[1]));
+    socket.send(request)
+}
+
+/// Sets a link up.
+pub fn set_up(socket: &Socket, index: u32) -> Result<(), Failed> {
+    let mut request = Messages::new();
+    request.begin(NEWLINK, wire::ACK, &link_header(0, index, true));
+    socket.send(request)
+}
+
+/// Removes a link.
+pub fn delete_link(socket: &Socket, index: u32) -> Result<(), Failed> {
+    let mut request = Messages::new();
+    request.begin(DELLINK, wire::ACK, &link_header(0, index, false));
+    socket.send(request)
+}
+
+/// Removes several links with one wait of the kernel: they are put into a group that goes as one.
+pub fn delete_links(socket: &Socket, names: &[String], group: u32) -> Result<(), Failed> {
+    let mut request = Messages::new();
+    for name in names {
+        request.begin(NEWLINK, wire::ACK, &link_header(0, 0, false));
+        request.attr_str(IFLA_IFNAME, name);
+        request.attr_u32(IFLA_GROUP, group);
+    }
+    // A link that is gone already is what was asked for.
+    match socket.send(request) {
+        Err(failed) if !failed.is(libc::ENODEV) => return Err(failed),
+        _ => {}
+    }
+    let mut request = Messages::new();
+    request.begin(DELLINK, wire::ACK, &link_header(0, 0, false));
+    request.attr_u32(IFLA_GROUP, group);
+    match socket.send(request) {
+        Err(failed) if failed.is(libc::ENODEV) => Ok(()),
+        other => other,
+    }
+}
+
+fn octets(addr: IpAddr) -> Vec<u8> {
+    match addr {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+fn address_of(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        16 => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+        _ => None,
+    }
+}
+
+fn af(v4: bool) -> u8 {
+    // AF_INET and AF_INET6.
+    if v4 { 2 } else { 10 }
+}
+
+fn write_address(request: &mut Messages, kind: u16, flags: u16, index: u32, addr: Cidr) {
+    const IFA_F_NODAD: u8 = 2;
+    let mut header = [0; ADDR_HEADER];
+    header[0] = af(addr.is_ipv4());
+    header[1] = addr.prefix();
+    header[2] = if addr.is_ipv4() { 0 } else { IFA_F_NODAD };
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    request.begin(kind, flags, &header);
+    let bytes = octets(addr.addr());
+    request.attr(2, &bytes);
+    request.attr(1, &bytes);
+    if let (IpAddr::V4(v4), true) = (addr.addr(), addr.prefix() < 31) {
+        let host = u32::MAX.checked_shr(u32::from(addr.prefix())).unwrap_or(0);
+        request.attr(4, &(u32::from(v4) | host).to_be_bytes());
+    }
+}
+
+fn write_default_route(request: &mut Messages, kind: u16, flags: u16, index: u32, gateway: IpAddr) {
+    // family, dst len, src len, tos, table main, protocol boot, scope universe, type unicast
+    let header = [af(gateway.is_ipv4()), 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
+    request.begin(kind, flags, &header);
+    request.attr(5, &octets(gateway));
+    request.attr_u32(4, index);
+}
+
+/// Sets an interface up with its addresses and its default routes, in one system call.
+pub fn configure(socket: &Socket, index: u32, addresses: &[Cidr], gateways: &[IpAddr]) -> Result<(), Failed> {
+    let mut request = Messages::new();
+    request.begin(NEWLINK, wire::ACK, &link_header(0, index, true));
+    for addr in addresses {
+        write_address(&mut request, NEWADDR, wire::CREATE | wire::REPLACE | wire::ACK, index, *addr);
+    }
+    for gateway in gateways {
+        let flags = wire::CREATE | wire::REPLACE | wire::ACK;
+        write_default_route(&mut request, NEWROUTE, flags, index, *gateway);
+    }
+    socket.send(request)
+}
+
+/// Takes an address off an interface.
+pub fn delete_address(socket: &Socket, index: u32, addr: Cidr) -> Result<(), Failed> {
+    let mut request = Messages::new();
+    write_address(&mut request, DELADDR, wire::ACK, index, addr);
+    socket.send(request)
+}
+
+/// All addresses with their interfaces' indexes.
+pub fn addresses(socket: &Socket) -> io::Result<Vec<(u32, Cidr)>> {
+    let mut request = Messages::new();
+    request.begin(GETADDR, wire::DUMP, &[0; ADDR_HEADER]);
+    let mut found = Vec::new();
+    socket.query(request, |m| {
+        let attrs = m.attrs(ADDR_HEADER);
+        let addr = attrs.find(2).or_else(|| attrs.find(1)).and_then(address_of);
+        let prefix = m.body.get(1).copied();
+        if let (NEWADDR, Some(addr), Some(prefix), Some(index)) = (m.kind, addr, prefix, read_u32(m.body, 4))
+        {
+            found.extend(Cidr::new(addr, prefix).map(|c| (index, c)));
+        }
+    })?;
+    Ok(found)
+}
+
+/// All unicast routes of the main table.
+pub fn routes(socket: &Socket) -> io::Result<Vec<Route>> {
+    let mut request = Messages::new();
+    request.begin(GETROUTE, wire::DUMP, &[0; ROUTE_HEADER]);
+    let mut found = Vec::new();
+    socket.query(request, |m| found.extend(parse_route(m)))?;
+    Ok(found)
+}
+
+fn parse_route(message: &Message<'_>) -> Option<Route> {
+    let (family, length) = (*message.body.first()?, *message.body.get(1)?);
+    let (table, kind) = (*message.body.get(4)?, *message.body.get(7)?);
+    if message.kind != NEWROUTE || table != 254 || kind != 1 {
+        return None;
+    }
+    let attrs: Attrs<'_> = message.attrs(ROUTE_HEADER);
+    let none: IpAddr = match family {
+        2 => IpAddr::from([0u8; 4]),
+        10 => IpAddr::from([0u8; 16]),
+        _ => return None,
+    };
+    let destination = attrs.find(1).map_or(Some(none), address_of)?;
+    Some(Route { destination: Cidr::new(destination, length)?, interface: attrs.u32(4) })
+}

@@ -1,0 +1,158 @@
+//! Reading tables, chains and rules: those of the host's own firewall.
+
+use std::io;
+
+use super::rule::Family;
+use super::{
+    CHAIN_HANDLE, CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, GETCHAIN, GETRULE, GETTABLE, HOOK_NUM,
+    Hook, RULE_CHAIN, RULE_HANDLE, RULE_TABLE, RULE_USERDATA, TABLE_NAME, kind,
+};
+use crate::netlink::Socket;
+use crate::netlink::wire::{self, Messages};
+
+const HEADER: usize = 4;
+
+/// A chain as the kernel shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Its family's number.
+    pub family: u8,
+    /// Its table.
+    pub table: String,
+    /// Its name.
+    pub name: String,
+    /// Its handle.
+    pub handle: u64,
+    /// The hook's number, if it is in the packet path.
+    pub hook: Option<u32>,
+    /// Whether it drops what no rule decides.
+    pub drops: bool,
+}
+
+impl Chain {
+    /// Whether it sees packets that are routed through this host.
+    pub fn forwards(&self) -> bool {
+        self.hook == Some(Hook::Forward.number())
+    }
+}
+
+/// A rule as the kernel shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its chain.
+    pub chain: String,
+    /// Its handle.
+    pub handle: u64,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+/// The names of a family's tables.
+pub fn tables(socket: &Socket, family: Family) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    dump(
+        socket,
+        GETTABLE,
+        family as u8,
+        |_| {},
+        |m| {
+            found.extend(m.attrs(HEADER).str(TABLE_NAME).map(str::to_owned));
+        },
+    )?;
+    Ok(found)
+}
+
+/// All chains of all families.
+pub fn chains(socket: &Socket) -> io::Result<Vec<Chain>> {
+    let mut found = Vec::new();
+    dump(
+        socket,
+        GETCHAIN,
+        0,
+        |_| {},
+        |m| {
+            let attrs = m.attrs(HEADER);
+            let (Some(table), Some(name)) = (attrs.str(CHAIN_TABLE), attrs.str(CHAIN_NAME)) else { return };
+            found.push(Chain {
+                family: m.body.first().copied().unwrap_or(0),
+                table: table.to_owned(),
+                name: name.to_owned(),
+                handle: attrs.be64(CHAIN_HANDLE).unwrap_or(0),
+                hook: attrs.nested(CHAIN_HOOK).be32(HOOK_NUM),
+                drops: attrs.be32(CHAIN_POLICY) == Some(0),
+            });
+        },
+    )?;
+    Ok(found)
+}
+
+/// The rules of a chain, in their order.
+pub fn rules(socket: &Socket, family: Family, table: &str, chain: &str) -> io::Result<Vec<Listed>> {
+    let mut found = Vec::new();
+    let narrow = |m: &mut Messages| {
+        m.attr_str(RULE_TABLE, table);
+        m.attr_str(RULE_CHAIN, chain);
+    };
+    dump(socket, GETRULE, family as u8, narrow, |m| {
+        let attrs = m.attrs(HEADER);
+        if attrs.str(RULE_TABLE) == Some(table) && attrs.str(RULE_CHAIN) == Some(chain) {
+            found.push(Listed {
+                chain: chain.to_owned(),
+                handle: attrs.be64(RULE_HANDLE).unwrap_or(0),
+                comment: attrs.find(RULE_USERDATA).and_then(comment),
+            });
+        }
+    })?;
+    Ok(found)
+}
+
+fn dump(
+    socket: &Socket,
+    message: u16,
+    family: u8,
+    narrow: impl FnOnce(&mut Messages),
+    each: impl FnMut(&wire::Message<'_>),
+) -> io::Result<()> {
+    let mut request = Messages::new();
+    request.begin(kind(message), wire::DUMP, &[family, 0, 0, 0]);
+    narrow(&mut request);
+    match socket.query(request, each) {
+        // Tables that vanish while they are listed are not there.
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+/// The comment among a rule's user data: a list of type, length, bytes.
+fn comment(mut userdata: &[u8]) -> Option<String> {
+    while let [kind, len, rest @ ..] = userdata {
+        let value = rest.get(..usize::from(*len))?;
+        if *kind == 0 {
+            let text = value.split(|b| *b == 0).next().unwrap_or_default();
+            return String::from_utf8(text.to_vec()).ok();
+        }
+        userdata = rest.get(usize::from(*len)..)?;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn comments_are_found_behind_other_user_data() {
+        assert_eq!(comment(&[9, 1, 7, 0, 3, b'h', b'i', 0]).as_deref(), Some("hi"));
+        assert_eq!(comment(&[]), None);
+        assert_eq!(comment(&[0, 200, 1]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_user_data_ends(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = comment(&bytes);
+        }
+    }
+}

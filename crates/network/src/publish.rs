@@ -1,0 +1,133 @@
+//! Publishing ports: sockets that hold them, map elements that translate, forwarders for what cannot be translated.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::config::{Bound, Endpoint, PortBinding, Proto};
+use crate::error::{Error, Result};
+use crate::firewall::Mapping;
+use crate::forwarder;
+use crate::netlink::{Family, Socket, conntrack};
+use crate::network::{Inner, Published};
+use crate::ports::{Held, Owner};
+
+/// Publishes ports of a container: all or none.
+pub fn publish(inner: &Inner, endpoint: &Endpoint, ports: &[PortBinding]) -> Result<Vec<Bound>> {
+    if ports.is_empty() {
+        return Ok(Vec::new());
+    }
+    let default_ip = {
+        let state = inner.state();
+        let network = state.network(&endpoint.network_id)?;
+        // As with Docker: nothing leads into an internal network, and asking for it is no error.
+        if network.internal {
+            return Ok(Vec::new());
+        }
+        network.host_binding
+    };
+    let owner =
+        Owner { container_id: &endpoint.container_id, name: &endpoint.name, endpoint_id: &endpoint.id };
+    let held = inner.host.run(|| inner.ports().take(owner, ports, default_ip))??;
+    let bound: Vec<Bound> = held.iter().map(|h| h.bound).collect();
+    let mappings = mappings(endpoint, &bound);
+    if let Err(e) = inner.firewall.add_ports(&mappings) {
+        inner.ports().release(&bound, &endpoint.container_id);
+        return Err(e);
+    }
+    record(inner, endpoint, held, mappings);
+    Ok(bound)
+}
+
+/// Makes published ports of a running container known again.
+pub fn restore(inner: &Inner, endpoint: &Endpoint, ports: &[Bound]) -> Result<()> {
+    let known: Vec<Bound> =
+        inner.state().published.get(&endpoint.container_id).map(|p| p.bound.clone()).unwrap_or_default();
+    let new: Vec<Bound> = ports.iter().filter(|b| !known.contains(b)).copied().collect();
+    let held = inner.host.run(|| inner.ports().retake(&endpoint.container_id, &new))?;
+    let mappings = mappings(endpoint, &new);
+    if !inner.state().restoring {
+        inner.firewall.add_ports(&mappings)?;
+    }
+    record(inner, endpoint, held, mappings);
+    Ok(())
+}
+
+/// What the table has to translate: IPv4 to IPv4, IPv6 to IPv6, but never what goes to ::1.
+fn mappings(endpoint: &Endpoint, bound: &[Bound]) -> Vec<Mapping> {
+    let target = |b: &Bound| match b.host_ip {
+        IpAddr::V4(_) => endpoint.ip.map(IpAddr::V4),
+        IpAddr::V6(v6) => endpoint.ip6.filter(|_| !v6.is_loopback()).map(IpAddr::V6),
+    };
+    let map = |b: &Bound| {
+        let Bound { proto, host_ip, host_port, container_port } = *b;
+        target(b).map(|to| Mapping { proto, host_ip, host_port, to, to_port: container_port })
+    };
+    bound.iter().filter_map(map).collect()
+}
+
+/// Keeps what was made, and starts forwarders on the IPv6 sockets.
+fn record(inner: &Inner, endpoint: &Endpoint, held: Vec<Held>, mappings: Vec<Mapping>) {
+    let target = endpoint.ip.map(IpAddr::V4).or(endpoint.ip6.map(IpAddr::V6));
+    let mut state = inner.state();
+    let published = state.published.entry(endpoint.container_id.clone()).or_default();
+    published.mappings.extend(mappings);
+    for mut one in held {
+        published.bound.push(one.bound);
+        let serves = one.bound.host_ip.is_ipv6() && one.bound.proto != Proto::Sctp;
+        let socket = if serves { one.socket.take() } else { None };
+        match (socket, target) {
+            (Some(socket), Some(to)) => {
+                let to = SocketAddr::new(to, one.bound.container_port);
+                let runtime = inner.service.handle();
+                published.forwarders.extend(forwarder::serve(runtime, one.bound.proto, socket, to));
+            }
+            _ => published.held.push(one),
+        }
+    }
+}
+
+/// Withdraws all published ports of a container.
+pub fn withdraw(inner: &Inner, container_id: &str) -> Result<()> {
+    let Some(published) = inner.state().published.remove(container_id) else { return Ok(()) };
+    close(inner, container_id, published)
+}
+
+/// Withdraws the published ports of a container that lead to one endpoint of it.
+pub fn withdraw_to(inner: &Inner, endpoint: &Endpoint) -> Result<()> {
+    let leads_here = {
+        let state = inner.state();
+        let published = state.published.get(&endpoint.container_id);
+        let here = |m: &Mapping| {
+            Some(m.to) == endpoint.ip.map(IpAddr::V4) || Some(m.to) == endpoint.ip6.map(IpAddr::V6)
+        };
+        published.is_some_and(|p| p.mappings.iter().any(here))
+    };
+    if leads_here { withdraw(inner, &endpoint.container_id) } else { Ok(()) }
+}
+
+fn close(inner: &Inner, container_id: &str, published: Published) -> Result<()> {
+    let removed = inner.firewall.delete_ports(&published.mappings);
+    // Sockets close before others may take their ports.
+    drop((published.forwarders, published.held));
+    inner.ports().release(&published.bound, container_id);
+    let forgotten = forget_connections(inner, &published.mappings);
+    if let Err(e) = &forgotten {
+        // Entries run out by themselves.
+        tracing::debug!("{e}");
+    }
+    removed
+}
+
+/// Ends what the kernel remembers of UDP clients: they have no connection whose end would tell it.
+fn forget_connections(inner: &Inner, mappings: &[Mapping]) -> Result<()> {
+    let failed = |source| Error::Netlink { operation: "forget connections".into(), source };
+    let udp: Vec<&Mapping> = mappings.iter().filter(|m| m.proto == Proto::Udp).collect();
+    if udp.is_empty() {
+        return Ok(());
+    }
+    let forget = || {
+        let socket = Socket::open(Family::Netfilter).map_err(failed)?;
+        let each = |m: &&Mapping| conntrack::forget(&socket, m.proto.number(), m.to, m.to_port);
+        udp.iter().try_for_each(each).map_err(failed)
+    };
+    inner.host.run(forget)?
+}

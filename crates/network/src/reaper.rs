@@ -1,0 +1,117 @@
+//! Taking interfaces down in the background.
+//!
+//! Removing a veth pair keeps the kernel's network lock for many milliseconds, whether it is one or fifty. So pairs
+//! of containers that ended are collected for a moment and go together; their addresses are free only then.
+
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::netlink::{Family, Socket, route};
+
+/// How long pairs are collected.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// An interface to be removed and the addresses that it frees.
+#[derive(Debug)]
+pub struct Gone {
+    /// The interface's name.
+    pub interface: String,
+    /// The network of the addresses.
+    pub network_id: String,
+    /// The addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+enum Order {
+    Remove(Gone),
+    Flush(Sender<()>),
+}
+
+/// The background remover.
+#[derive(Debug)]
+pub struct Reaper {
+    orders: Mutex<Option<Sender<Order>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Reaper {
+    /// Starts it in the calling thread's network namespace. `freed` hears of each interface that is gone.
+    pub fn start(freed: impl Fn(&Gone) + Send + 'static) -> Result<Self> {
+        let failed = |source| Error::System { operation: "start the interface remover", source };
+        let socket = Socket::open(Family::Route).map_err(failed)?;
+        let (orders, inbox) = channel();
+        let thread = std::thread::Builder::new()
+            .name("net-reaper".into())
+            .spawn(move || serve(&socket, &inbox, &freed))
+            .map_err(failed)?;
+        Ok(Self { orders: Mutex::new(Some(orders)), thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Removes an interface soon.
+    pub fn remove(&self, gone: Gone) {
+        self.order(Order::Remove(gone));
+    }
+
+    /// Waits until all that was asked for is done.
+    pub fn flush(&self) {
+        let (done, wait) = channel();
+        self.order(Order::Flush(done));
+        let _ = wait.recv();
+    }
+
+    /// Does what is left and ends.
+    pub fn stop(&self) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The last handle on the network may be dropped on this very thread.
+        if let Some(thread) = thread.filter(|t| t.thread().id() != std::thread::current().id()) {
+            let _ = thread.join();
+        }
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(orders) = &*self.orders.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = orders.send(order);
+        }
+    }
+}
+
+fn serve(socket: &Socket, inbox: &Receiver<Order>, freed: &impl Fn(&Gone)) {
+    while let Ok(first) = inbox.recv() {
+        let (mut doomed, mut waiting) = (Vec::new(), Vec::new());
+        let mut sort = |order| match order {
+            Order::Remove(gone) => {
+                doomed.push(gone);
+                true
+            }
+            Order::Flush(done) => {
+                waiting.push(done);
+                false
+            }
+        };
+        let mut gather = sort(first);
+        while gather && let Ok(order) = inbox.recv_timeout(GATHER) {
+            gather = sort(order);
+        }
+        if !doomed.is_empty() {
+            remove(socket, &doomed);
+            doomed.iter().for_each(freed);
+        }
+        for done in waiting {
+            let _ = done.send(());
+        }
+    }
+}
+
+fn remove(socket: &Socket, doomed: &[Gone]) {
+    let names: Vec<String> = doomed.iter().map(|g| g.interface.clone()).collect();
+    // A group of this process's own, away from those that people use.
+    let group = 0x6472_0000 | (std::process::id() & 0xffff);
+    if let Err(failed) = route::delete_links(socket, &names, group) {
+        tracing::warn!("remove interfaces {}: {}", names.join(", "), failed.source);
+    }
+}
