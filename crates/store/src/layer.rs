@@ -8,6 +8,7 @@
 //! The folder is renamed inside the transaction that adds its row, so neither counts without the other. See
 //! the crate's documentation for what a power cut may take.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
@@ -169,6 +170,18 @@ impl Layers {
     pub fn release(&self, holder: &str) -> Result<()> {
         let holder = holder.to_string();
         self.0.db.write(move |c| release(c, &holder))
+    }
+
+    /// The layers somebody holds.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn held(&self) -> Result<HashSet<LayerId>> {
+        self.0.db.read(|c| {
+            c.prepare_cached("SELECT DISTINCT layer FROM hold")
+                .and_then(|mut s| s.query_map([], |row| Ok(LayerId(row.get(0)?)))?.collect())
+                .map_err(Error::db("read holds"))
+        })
     }
 
     /// Brings all committed layers to the disk and notes that they are there.

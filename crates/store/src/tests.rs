@@ -190,6 +190,8 @@ fn collection_takes_what_nobody_names() {
     store.images().put(&image("i", &[kept], std::slice::from_ref(&blob)), &[]).unwrap();
     store.layers().hold("container/1", &[held]).unwrap();
 
+    assert_eq!(store.layers().held().unwrap(), [held].into());
+
     let lease = store.lease();
     assert_eq!(store.collect().unwrap().layers, []);
     assert_eq!(count(&dir.path().join("layers")), 3);

@@ -1,0 +1,51 @@
+//! Layers: tars of changes to a file system, and the folders they are unpacked into.
+//!
+//! ```text
+//! tar (plain, gzip, zstd) ──unpack──► folder in overlay form ──tar──► tar (plain, always the same bytes)
+//!   .wh.<name>                          <name>: character device 0:0
+//!   .wh..wh..opq                        trusted.overlay.opaque=y on its folder
+//! ```
+//!
+//! A layer is unpacked on its own, without the layers below it, so that all layers of an image unpack at the
+//! same time. The one thing that may need lower layers is a hard link to a file that is not in the layer
+//! itself; [`Options::below`] says where to look then.
+//!
+//! A layer comes from anywhere and is read as hostile. Whatever it says, nothing is written outside the
+//! folder: every parent is resolved by the kernel with the folder as root (openat2, `RESOLVE_IN_ROOT`), so a
+//! symbolic link in a parent is followed inside the layer only, whatever it points to. See [`unpack`] for
+//! what is refused.
+//!
+//! OCI image-spec, layer.md; POSIX pax; GNU tar's long names and sparse files.
+
+mod attribute;
+mod compression;
+mod entry;
+mod error;
+mod header;
+mod name;
+mod pack;
+mod pax;
+mod sparse;
+mod stream;
+mod tree;
+mod unpack;
+
+pub use compression::{Compression, decompress};
+pub use error::{LayerError, Problem};
+pub use pack::{DiffId, Packed, tar};
+pub use unpack::{Limits, Options, Unpacked, unpack};
+
+/// The extended attribute that hides what lies below a folder.
+const OPAQUE: &str = "trusted.overlay.opaque";
+
+/// The beginning of the names that hide something below.
+const WHITEOUT: &[u8] = b".wh.";
+
+/// The name that hides everything below its folder.
+const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// The beginning of the names that mean something to aufs alone.
+const WHITEOUT_META: &[u8] = b".wh..wh.";
+
+#[cfg(test)]
+mod tests;
