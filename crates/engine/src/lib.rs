@@ -10,6 +10,7 @@ pub mod event;
 pub mod log;
 pub mod network;
 pub mod timestamp;
+pub mod trust;
 pub mod volume;
 
 pub use engine::{Engine, EngineConfig, OpenError};

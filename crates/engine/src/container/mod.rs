@@ -1,17 +1,48 @@
 //! Containers: what they are made of, and their life from create to remove.
+//!
+//! ```text
+//! create ─▶ record (store) + folder            containers/<id>/{upper,work,hosts,…}
+//! start  ─▶ networking, spec, shim             <run-root>/c/<id>
+//! exit   ─▶ settled: network down, restart or stay, auto-remove
+//! ```
+//!
+//! The work of one operation is synchronous and runs on a blocking thread; only waiting (for an exit,
+//! a log line, a client) is asynchronous. What a container is doing lives in its [`record`], which is
+//! written to the store before anything it says is acknowledged.
 
+mod copy;
+mod create;
 mod error;
+mod exit;
+mod health;
 mod host;
+pub mod images;
+mod live;
 mod merge;
 mod mount;
+mod mounting;
 pub mod names;
 pub mod networking;
+mod process;
 mod record;
+mod registry;
+mod remove;
+mod restart;
+mod rootfs;
+mod service;
 pub mod signal;
 mod spec;
+mod start;
+mod stop;
+mod trace;
 mod validate;
 pub mod volumes;
+mod wait;
 
 pub use error::Error;
+pub use images::{CommitRequest, ContainerImage, ContainerImages};
 pub use networking::{Attached, ContainerNetworking, Link, NetworkedContainer};
+pub use registry::{ImageUser, Registry};
+pub use service::{Config, Service, Services};
 pub use volumes::{ContainerVolumes, VolumeHandle, VolumeRequest};
+pub use wait::WaitCondition;

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 use dray_api::container::{ContainerConfig, Health, HostConfig, PortMap};
 use dray_api::network::EndpointSettings;
+use dray_store::LayerId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -41,8 +42,8 @@ pub struct Record {
     pub host: HostConfig,
     /// Id of the image, as `sha256:…`.
     pub image: String,
-    /// Folders of the image's layers, the top one first.
-    pub layers: Vec<PathBuf>,
+    /// The image's layers, the bottom one first.
+    pub layers: Vec<LayerId>,
     /// Operating system and architecture of the image, as `linux/amd64`.
     pub platform: String,
     /// Its mounts, by destination in order.

@@ -75,6 +75,12 @@ pub enum Invalid {
     /// Settings that mean nothing with a shared network.
     #[error("conflicting options: {0}")]
     Conflicting(&'static str),
+    /// A link without a container.
+    #[error("bad format for links: {0}")]
+    Link(String),
+    /// A link to nothing.
+    #[error("could not get container for {0}: No such container: {0}")]
+    LinkTarget(String),
     /// A negative size.
     #[error("SHM size can not be less than 0")]
     ShmSize,

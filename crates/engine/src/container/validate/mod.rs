@@ -8,10 +8,8 @@ mod error;
 mod host_config;
 mod resources;
 
-pub use capability::{
-    ALL as ALL_CAPABILITIES, DEFAULT as DEFAULT_CAPABILITIES, granted as granted_capabilities,
-};
-pub use config::{config, healthcheck};
+pub use capability::granted as granted_capabilities;
+pub use config::config;
 pub use error::Invalid;
 pub use host_config::{Namespace, SecurityOptions, host_config, namespace, restart_policy, security_options};
 pub use resources::resources;

@@ -1,0 +1,251 @@
+//! The service of containers: what it is given, and how its work is run.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dray_api::Labels;
+use dray_store::Store;
+use tokio::runtime::Handle;
+
+use super::Error;
+use super::host::Host;
+use super::images::ContainerImages;
+use super::live::Container;
+use super::networking::{ContainerNetworking, Link, NetworkedContainer};
+use super::record::Record;
+use super::registry::Registry;
+use super::rootfs::{Layers, make_base_layer};
+use super::volumes::ContainerVolumes;
+use crate::event::EventBus;
+use crate::trust::HostTrust;
+
+/// Kind of the records in the store.
+pub const KIND: &str = "container";
+
+/// Settings of the daemon that containers depend on.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `<run-root>`: run directories are made in `c/` below it.
+    pub run_root: PathBuf,
+    /// The `dray` binary, run as shim.
+    pub exe: PathBuf,
+    /// Where container cgroups are made when a container does not say (`/dray`).
+    pub cgroup_parent: String,
+    /// Log driver of containers that name none.
+    pub log_driver: String,
+    /// Its options.
+    pub log_options: Labels,
+    /// Size of `/dev/shm` of containers that do not say.
+    pub shm_size: i64,
+    /// Run an init in containers that do not say.
+    pub init: bool,
+    /// Seconds before a stop becomes a kill, for containers that do not say.
+    pub stop_timeout: i64,
+    /// The host's certificates for containers, when the daemon was told to trust them.
+    pub trust: Option<HostTrust>,
+    /// Print how long each step of a start took (`DRAY_TRACE=1`).
+    pub trace: bool,
+}
+
+impl Config {
+    /// Docker's defaults.
+    pub fn new(run_root: PathBuf, exe: PathBuf) -> Self {
+        Self {
+            run_root,
+            exe,
+            cgroup_parent: "/dray".into(),
+            log_driver: "json-file".into(),
+            log_options: Labels::new(),
+            shm_size: 64 * 1024 * 1024,
+            init: false,
+            stop_timeout: 10,
+            trust: None,
+            trace: std::env::var_os("DRAY_TRACE").is_some_and(|value| value == "1"),
+        }
+    }
+}
+
+/// What the service works with.
+#[derive(Clone)]
+pub struct Services {
+    /// The containers in memory; shared with those who ask who uses what.
+    pub registry: Arc<Registry>,
+    /// Records and folders.
+    pub store: Store,
+    /// Images to make containers from.
+    pub images: Arc<dyn ContainerImages>,
+    /// Networks to join them to.
+    pub networking: Arc<dyn ContainerNetworking>,
+    /// Volumes to mount in them.
+    pub volumes: Arc<dyn ContainerVolumes>,
+    /// Where what happens is announced.
+    pub events: EventBus,
+}
+
+/// The service. Its methods take and give the types of the API.
+pub struct Service {
+    pub(super) config: Config,
+    pub(super) registry: Arc<Registry>,
+    pub(super) store: Store,
+    pub(super) images: Arc<dyn ContainerImages>,
+    pub(super) networking: Arc<dyn ContainerNetworking>,
+    pub(super) volumes: Arc<dyn ContainerVolumes>,
+    pub(super) events: EventBus,
+    pub(super) host: Host,
+    pub(super) runtime: Handle,
+    base_layer: PathBuf,
+    shutting_down: AtomicBool,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// Makes the service. Must be called inside a tokio runtime; containers are read by
+    /// [`Service::restore`].
+    ///
+    /// # Errors
+    /// When its folders cannot be made.
+    pub fn new(config: Config, services: Services) -> Result<Arc<Self>, Error> {
+        let base_layer = services.store.root().join("base");
+        make_base_layer(&base_layer)?;
+        let run = config.run_root.join("c");
+        std::fs::create_dir_all(&run).map_err(Error::io("create", &run))?;
+        Ok(Arc::new(Self {
+            host: Host::detect(),
+            runtime: Handle::current(),
+            registry: services.registry,
+            store: services.store,
+            images: services.images,
+            networking: services.networking,
+            volumes: services.volumes,
+            events: services.events,
+            base_layer,
+            shutting_down: AtomicBool::new(false),
+            config,
+        }))
+    }
+
+    /// The containers in memory.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// From now on no container is restarted: the daemon goes, its containers stay.
+    pub fn shut_down(&self) {
+        self.shutting_down.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_shutting_down(&self) -> bool {
+        self.shutting_down.load(Ordering::Relaxed)
+    }
+
+    /// Runs blocking work on a thread for it.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Arc<Self>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let service = Arc::clone(self);
+        match self.runtime.spawn_blocking(move || work(&service)).await {
+            Ok(done) => done,
+            Err(error) => Err(Error::Interrupted(error.to_string())),
+        }
+    }
+
+    /// Where a container's long-lived files are.
+    pub(super) fn folder(&self, id: &str) -> PathBuf {
+        self.store.container_dir(id)
+    }
+
+    /// Where its shim lives.
+    pub(super) fn run_dir(&self, id: &str) -> PathBuf {
+        self.config.run_root.join("c").join(id)
+    }
+
+    /// The folders its root is made of.
+    pub(super) fn layers(&self, record: &Record) -> Layers {
+        let folder = self.folder(&record.id);
+        let mut lower: Vec<PathBuf> =
+            record.layers.iter().rev().map(|layer| self.store.layers().path(*layer)).collect();
+        lower.push(self.base_layer.clone());
+        Layers { lower, upper: folder.join("upper"), work: folder.join("work") }
+    }
+
+    /// Writes a record so that it survives the end of this process, if not the machine's: what a
+    /// container is doing means nothing after a reboot.
+    pub(super) fn save_state(&self, container: &Container) {
+        let record = container.record();
+        if let Err(error) = self.store.records().put_relaxed(KIND, &record.id, Some(&record.name), &record) {
+            tracing::error!(container = record.id, %error, "cannot save the state of a container");
+        }
+    }
+
+    /// Writes a record durably.
+    pub(super) fn save(&self, record: &Record) -> Result<(), Error> {
+        Ok(self.store.records().put(KIND, &record.id, Some(&record.name), record)?)
+    }
+
+    /// Announces something that happened to a container.
+    pub(crate) fn announce(&self, container: &Container, action: &str, more: &[(&str, String)]) {
+        let mut attributes = container.attributes();
+        attributes.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        self.events.publish("container", action, &container.id, attributes);
+    }
+
+    /// The container as the network sees it.
+    pub(super) fn networked(&self, record: &Record) -> NetworkedContainer {
+        let host = &record.host;
+        NetworkedContainer {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            hostname: record.config.hostname.clone(),
+            domainname: record.config.domainname.clone(),
+            labels: record.config.labels.clone().unwrap_or_default(),
+            mode: if record.config.network_disabled { "none".into() } else { host.network_mode.clone() },
+            endpoints: record.endpoints.clone(),
+            bindings: host.port_bindings.clone().unwrap_or_default(),
+            exposed: record.config.exposed_ports.clone().unwrap_or_default(),
+            publish_all: host.publish_all_ports,
+            dns: host.dns.clone().unwrap_or_default(),
+            dns_search: host.dns_search.clone().unwrap_or_default(),
+            dns_options: host.dns_options.clone().unwrap_or_default(),
+            extra_hosts: host.extra_hosts.clone().unwrap_or_default(),
+            links: self.links(record),
+        }
+    }
+
+    /// The legacy links of a container, as they stand now.
+    fn links(&self, record: &Record) -> Vec<Link> {
+        let one = |raw: &String| {
+            let (called, alias) = raw.split_once(':').unwrap_or((raw, raw));
+            let alias = alias.rsplit('/').next().unwrap_or(alias);
+            let target = self.registry.find(called).ok()?;
+            Some(target.with(|linked| Link {
+                id: linked.id.clone(),
+                name: linked.name.clone(),
+                hostname: linked.config.hostname.clone(),
+                alias: alias.to_owned(),
+                ip: linked.endpoints.values().map(|e| e.ip_address.clone()).find(|ip| !ip.is_empty()),
+            }))
+        };
+        record.host.links.iter().flatten().filter_map(one).collect()
+    }
+
+    /// Path of the newest log file of a container.
+    pub(super) fn log_file(&self, record: &Record) -> PathBuf {
+        let folder = self.folder(&record.id);
+        match record.host.log_config.driver.as_str() {
+            "local" => folder.join("local-logs").join("container.log"),
+            _ => folder.join(format!("{}-json.log", record.id)),
+        }
+    }
+
+    /// A scratch folder for looking into stopped containers.
+    pub(super) fn scratch(&self) -> PathBuf {
+        Path::new(&self.config.run_root).join("root")
+    }
+}
