@@ -232,7 +232,9 @@ pub fn make_base_layer(folder: &Path) -> Result<(), Error> {
     }
     let link = folder.join("etc/mtab");
     match std::os::unix::fs::symlink("/proc/mounts", &link) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(Error::io("create", &link)(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(Error::io("create", &link)(error));
+        }
         _ => {}
     }
     let mark = folder.join(".dockerenv");
