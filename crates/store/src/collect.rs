@@ -30,6 +30,17 @@ pub struct Collected {
     pub bytes: u64,
 }
 
+/// What images name, and the compressed form of every layer that is still here (records of kind
+/// `layer-blob`, by diff ID): a layer outlives the image it was pulled with, and only this blob has its bytes.
+const NAMED_BLOBS: &str = "
+    SELECT digest FROM image_blob
+    UNION SELECT id FROM image
+    UNION SELECT json_extract(record.document, '$.digest') FROM record
+        JOIN layer ON layer.diff_id = record.id WHERE record.kind = 'layer-blob'";
+
+const FORGET_LAYER_BLOBS: &str = "DELETE FROM record WHERE kind = 'layer-blob'
+    AND id NOT IN (SELECT diff_id FROM layer WHERE diff_id IS NOT NULL)";
+
 #[derive(Clone, Debug)]
 pub(crate) struct Collector(Arc<Inner>);
 
@@ -115,6 +126,7 @@ impl Collector {
                         .and_then(|mut s| s.execute([id]))
                         .map_err(Error::db("forget layer"))?;
                 }
+                c.execute(FORGET_LAYER_BLOBS, []).map_err(Error::db("forget layer blobs"))?;
                 Ok(())
             })?;
         }
@@ -122,12 +134,7 @@ impl Collector {
     }
 
     fn remove_blobs(&self, collected: &mut Collected) -> Result<()> {
-        let named: HashSet<Digest> = self
-            .0
-            .db
-            .read(|c| digests(c, "SELECT digest FROM image_blob UNION SELECT id FROM image", &[]))?
-            .into_iter()
-            .collect();
+        let named: HashSet<Digest> = self.0.db.read(|c| digests(c, NAMED_BLOBS, &[]))?.into_iter().collect();
         for digest in self.0.blobs.list()? {
             if named.contains(&digest) {
                 continue;

@@ -209,6 +209,23 @@ fn collection_takes_what_nobody_names() {
 }
 
 #[test]
+fn a_layers_compressed_form_stays_as_long_as_the_layer() {
+    let (_dir, store) = store();
+    let blob = store.blobs().put(b"compressed").unwrap();
+    let kept = layer(&store, "shared");
+    let diff_id = store.layers().get(kept).unwrap().diff_id.unwrap();
+    let known = serde_json::json!({ "digest": blob.to_string(), "size": 10 });
+    store.records().put("layer-blob", diff_id.as_str(), None, &known).unwrap();
+    store.images().put(&image("built upon it", &[kept], &[]), &[]).unwrap();
+    store.collect().unwrap();
+    assert!(store.blobs().has(&blob));
+    store.images().delete(&image("built upon it", &[kept], &[]).id).unwrap();
+    store.collect().unwrap();
+    assert!(!store.blobs().has(&blob));
+    assert_eq!(store.records().get::<serde_json::Value>("layer-blob", diff_id.as_str()).unwrap(), None);
+}
+
+#[test]
 fn open_sweeps_what_does_not_count() {
     let (dir, store) = store();
     let whole = layer(&store, "whole");
