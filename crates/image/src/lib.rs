@@ -16,7 +16,10 @@ pub mod filter;
 mod history;
 mod images;
 pub mod layer;
+mod origin;
 pub mod progress;
+pub mod pull;
+pub mod push;
 mod remove;
 
 pub use error::{Error, ErrorKind, Result};

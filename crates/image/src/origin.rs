@@ -1,0 +1,76 @@
+//! Where layers came from and how they are compressed: what a push needs to send nothing it doesn't have to.
+//!
+//! Two kinds of records: `layer-blob` (a diff ID's compressed blob) and `blob-origin` (the repositories a
+//! blob is known to be in). Both are hints: a push checks them, and losing them costs time only.
+
+use dray_spec::{Descriptor, Digest};
+use dray_store::Store;
+use serde::{Deserialize, Serialize};
+
+const LAYER_BLOB: &str = "layer-blob";
+const BLOB_ORIGIN: &str = "blob-origin";
+/// Repositories remembered for one blob.
+const MAX_ORIGINS: usize = 20;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Origins {
+    /// `domain/path`, the newest first.
+    repositories: Vec<String>,
+}
+
+/// The compressed blob of a layer, if it is still here.
+pub(crate) fn blob_of(store: &Store, diff_id: &Digest) -> Option<Descriptor> {
+    let known: Descriptor = hint(store.records().get(LAYER_BLOB, diff_id.as_str()))?;
+    store.blobs().has(&known.digest).then_some(known)
+}
+
+/// Remembers the compressed blob of a layer.
+pub(crate) fn remember_blob(store: &Store, diff_id: &Digest, blob: &Descriptor) {
+    // Only what is the same wherever the layer is used.
+    let bare = Descriptor::new(blob.media_type.clone(), blob.digest.clone(), blob.size);
+    let kept: Option<Descriptor> = hint(store.records().get(LAYER_BLOB, diff_id.as_str()));
+    if kept.as_ref() != Some(&bare) {
+        hint(store.records().put_relaxed(LAYER_BLOB, diff_id.as_str(), None, &bare).map(Some));
+    }
+}
+
+/// The repositories that had a blob, the newest first.
+pub(crate) fn repositories_of(store: &Store, blob: &Digest) -> Vec<String> {
+    let origins: Option<Origins> = hint(store.records().get(BLOB_ORIGIN, blob.as_str()));
+    origins.unwrap_or_default().repositories
+}
+
+/// Remembers that `repository` (`domain/path`) has a blob.
+pub(crate) fn remember_repository(store: &Store, repository: &str, blob: &Digest) {
+    let mut repositories = repositories_of(store, blob);
+    if repositories.first().is_some_and(|first| first == repository) {
+        return;
+    }
+    repositories.retain(|known| known != repository);
+    repositories.insert(0, repository.to_owned());
+    repositories.truncate(MAX_ORIGINS);
+    let origins = Origins { repositories };
+    hint(store.records().put_relaxed(BLOB_ORIGIN, blob.as_str(), None, &origins).map(Some));
+}
+
+/// Remembers both for the layers of an image that was pulled from `repository`.
+pub(crate) fn remember<'a>(
+    store: &Store,
+    repository: &str,
+    layers: impl Iterator<Item = (&'a Descriptor, &'a Digest)>,
+) {
+    for (descriptor, diff_id) in layers {
+        if store.blobs().has(&descriptor.digest) {
+            remember_blob(store, diff_id, descriptor);
+        }
+        remember_repository(store, repository, &descriptor.digest);
+    }
+}
+
+/// A hint that can't be read or written is none.
+fn hint<T>(result: Result<Option<T>, dray_store::Error>) -> Option<T> {
+    result.unwrap_or_else(|error| {
+        tracing::debug!(%error, "layer origin");
+        None
+    })
+}

@@ -1,0 +1,285 @@
+//! Pull: from a reference to an image in the store.
+//!
+//! ```text
+//! resolve: tag → index → manifest → configuration        one source after another
+//!    └─ transfers: a layer each, shared by all clients   layer.rs: download ∥ unpack
+//!         └─ record: image, names, blobs                 one transaction; nothing counts before
+//! ```
+//!
+//! A pull can be dropped at any point: what remains is what the store calls resumable.
+
+mod error;
+mod follow;
+mod layer;
+mod resolve;
+mod state;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use dray_registry::{Auth, Client};
+use dray_spec::{Digest, Platform, Reference};
+use dray_store::{ImageRecord, LayerId, Lease, Store};
+use futures_util::future::try_join_all;
+
+pub use error::{PullError, PullErrorKind};
+pub(crate) use layer::blocking;
+
+use self::layer::LayerJob;
+use self::resolve::Resolved;
+use self::state::watch_layer;
+use self::transfer::Transfers;
+use crate::origin;
+use crate::progress::{Progress, ProgressEvent};
+
+/// What to pull and how.
+#[derive(Debug, Clone, Default)]
+pub struct PullOptions {
+    /// The platform asked for; the host's if none.
+    pub platform: Option<Platform>,
+    /// Credentials for the registry.
+    pub auth: Auth,
+    /// Pull all tags of the repository.
+    pub all_tags: bool,
+}
+
+/// Bounds of the work a daemon does at once.
+#[derive(Debug, Clone, Copy)]
+pub struct PullLimits {
+    /// Layers downloaded at once (Docker's `max-concurrent-downloads`).
+    pub downloads: usize,
+    /// Layers unpacked at once.
+    pub unpacks: usize,
+}
+
+impl Default for PullLimits {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        PullLimits { downloads: 3, unpacks: cores.clamp(2, 8) }
+    }
+}
+
+/// An image that was pulled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    /// By which name.
+    pub reference: Reference,
+    /// The image's ID.
+    pub image: Digest,
+    /// The digest the name stands for at the registry.
+    pub digest: Digest,
+    /// Whether the name stood for another image, or none, before.
+    pub changed: bool,
+}
+
+/// Pulls images into a store. Clones share the transfers.
+#[derive(Clone)]
+pub struct Puller {
+    store: Store,
+    client: Client,
+    transfers: Arc<Transfers>,
+}
+
+impl Puller {
+    /// One per daemon.
+    pub fn new(store: Store, client: Client, limits: PullLimits) -> Self {
+        let transfers = Arc::new(Transfers::new(limits.downloads, limits.unpacks));
+        Puller { store, client, transfers }
+    }
+
+    /// Pulls `reference`, and tells `progress` what Docker would say. With `all_tags` every tag of the
+    /// repository.
+    ///
+    /// # Errors
+    /// If there is no such image for the platform, or registry, content or disk fail.
+    pub async fn pull(
+        &self,
+        reference: &Reference,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Pulled>, PullError> {
+        if !options.all_tags {
+            let reference =
+                if reference.digest().is_some() { reference.clone() } else { reference.clone().tagged() };
+            let pulled = self.pull_one(&reference, options, progress).await?;
+            progress.event(ProgressEvent::line(closing_line(&reference.familiar(), pulled.changed)));
+            return Ok(vec![pulled]);
+        }
+        let mut all = Vec::new();
+        for tag in self.tags(reference, options).await? {
+            let Ok(tagged) = reference.with_tag(&tag) else { continue };
+            all.push(self.pull_one(&tagged, options, progress).await?);
+        }
+        let changed = all.iter().any(|pulled| pulled.changed);
+        progress.event(ProgressEvent::line(closing_line(&reference.familiar_name(), changed)));
+        Ok(all)
+    }
+
+    async fn tags(&self, reference: &Reference, options: &PullOptions) -> Result<Vec<String>, PullError> {
+        let source = self.client.repository(reference, &options.auth);
+        let tags = source.tags().await.map_err(|error| PullError::for_manifest(reference, error))?;
+        if tags.is_empty() { Err(PullError::NoTags(reference.familiar_name())) } else { Ok(tags) }
+    }
+
+    async fn pull_one(
+        &self,
+        reference: &Reference,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Pulled, PullError> {
+        let found = resolve::find(&self.client, reference, options).await?;
+        let row = match (reference.digest(), reference.tag()) {
+            (None, Some(tag)) => tag.to_owned(),
+            _ => reference.to_string(),
+        };
+        progress.event(ProgressEvent::status(row, format!("Pulling from {}", reference.path())));
+        let resolved = resolve::resolve(found, reference, options).await?;
+        // Until the image is recorded, nothing names its layers and blobs.
+        let _lease = AsyncLease::take(&self.store).await?;
+        let layers = match self.known_layers(&resolved).await? {
+            Some(layers) => layers,
+            None => self.fetch_layers(&resolved, progress).await?,
+        };
+        let pulled = self.record(reference, &resolved, layers).await?;
+        progress.event(ProgressEvent::line(format!("Digest: {}", pulled.digest)));
+        Ok(pulled)
+    }
+
+    /// The layers of an image that is here already.
+    async fn known_layers(&self, resolved: &Resolved) -> Result<Option<Vec<LayerId>>, PullError> {
+        let (store, id) = (self.store.clone(), resolved.id.clone());
+        let known = blocking(move || store.images().get(&id)).await??;
+        Ok(known.map(|record| record.layers))
+    }
+
+    /// Brings in all layers, each once, and returns them bottom first.
+    async fn fetch_layers(
+        &self,
+        resolved: &Resolved,
+        progress: &dyn Progress,
+    ) -> Result<Vec<LayerId>, PullError> {
+        let mut jobs: Vec<LayerJob> = Vec::new();
+        for (descriptor, diff_id) in resolved.manifest.layers.iter().zip(&resolved.config.rootfs.diff_ids) {
+            let same = |job: &LayerJob| job.descriptor.digest == descriptor.digest && job.diff_id == *diff_id;
+            if jobs.iter().any(same) {
+                continue;
+            }
+            progress.event(ProgressEvent::status(descriptor.digest.short(), "Pulling fs layer"));
+            jobs.push(LayerJob {
+                store: self.store.clone(),
+                transfers: self.transfers.clone(),
+                source: resolved.source.clone(),
+                descriptor: descriptor.clone(),
+                diff_id: diff_id.clone(),
+                retry: self.client.config().retry,
+            });
+        }
+        let fetched = try_join_all(jobs.into_iter().map(|job| self.fetch_layer(job, progress))).await?;
+        let by_diff_id: HashMap<Digest, LayerId> = fetched.into_iter().collect();
+        resolved
+            .config
+            .rootfs
+            .diff_ids
+            .iter()
+            .map(|d| by_diff_id.get(d).copied().ok_or(PullError::Stopped))
+            .collect()
+    }
+
+    /// Joins or starts the transfer of a layer. If one that somebody else started fails, it is tried with our
+    /// own source and credentials.
+    async fn fetch_layer(
+        &self,
+        job: LayerJob,
+        progress: &dyn Progress,
+    ) -> Result<(Digest, LayerId), PullError> {
+        let key = (job.descriptor.digest.clone(), job.diff_id.clone());
+        loop {
+            let work = |reporter| job.clone().run(reporter);
+            let (transfer, ours) = self.transfers.join(&key, job.descriptor.size, work);
+            match watch_layer(transfer.state.clone(), &key.0, progress).await {
+                Ok(layer) => return Ok((key.1, layer)),
+                Err(error) if ours => return Err(error),
+                Err(error) => tracing::debug!(%error, layer = %key.0, "shared transfer failed; own attempt"),
+            }
+        }
+    }
+
+    /// Makes it an image with its names, all at once.
+    async fn record(
+        &self,
+        reference: &Reference,
+        resolved: &Resolved,
+        layers: Vec<LayerId>,
+    ) -> Result<Pulled, PullError> {
+        let store = self.store.clone();
+        let documents = resolved.documents.clone();
+        let descriptors = resolved.manifest.layers.clone();
+        let diff_ids = resolved.config.rootfs.diff_ids.clone();
+        let name = reference.name();
+        let mut record = ImageRecord {
+            id: resolved.id.clone(),
+            config: resolved.config_bytes.clone(),
+            parent: None,
+            manifest: Some(resolved.manifest_digest.clone()),
+            created: resolved.config.created.clone().unwrap_or_else(|| "0001-01-01T00:00:00Z".into()),
+            size: 0,
+            layers,
+            blobs: Vec::new(),
+        };
+        let pinned = reference.with_digest(resolved.digest.clone());
+        let names = match reference.digest() {
+            Some(_) => vec![pinned],
+            None => vec![reference.clone(), pinned],
+        };
+        let (lookup, id, digest) = (names[0].clone(), resolved.id.clone(), resolved.digest.clone());
+        let before = blocking(move || {
+            for document in documents {
+                record.blobs.push(store.blobs().put(&document)?);
+            }
+            for descriptor in descriptors.iter().filter(|d| store.blobs().has(&d.digest)) {
+                record.blobs.push(descriptor.digest.clone());
+            }
+            for layer in &record.layers {
+                record.size += store.layers().get(*layer)?.size;
+            }
+            let before = store.tags().get(&lookup)?;
+            store.images().put(&record, &names)?;
+            origin::remember(&store, &name, descriptors.iter().zip(&diff_ids));
+            Ok::<_, dray_store::Error>(before)
+        })
+        .await??;
+        let changed = before.as_ref() != Some(&id);
+        Ok(Pulled { reference: reference.clone(), image: id, digest, changed })
+    }
+}
+
+/// What Docker says last.
+fn closing_line(name: &str, changed: bool) -> String {
+    match changed {
+        true => format!("Status: Downloaded newer image for {name}"),
+        false => format!("Status: Image is up to date for {name}"),
+    }
+}
+
+/// A lease which is given back on a thread that may block: giving it back can start a collection.
+pub(crate) struct AsyncLease(Option<Lease>);
+
+impl AsyncLease {
+    pub(crate) async fn take(store: &Store) -> Result<Self, PullError> {
+        let store = store.clone();
+        Ok(AsyncLease(Some(blocking(move || store.lease()).await?)))
+    }
+}
+
+impl Drop for AsyncLease {
+    fn drop(&mut self) {
+        let Some(lease) = self.0.take() else { return };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(lease))),
+            Err(_) => drop(lease),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! One layer's way from the store to the registry, by the cheapest means that works:
+//! it is there already, it can be mounted from another repository, its blob is here, or it must be packed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dray_registry::{Mount, Repository, UploadSession};
+use dray_spec::{Descriptor, Digest, media_type};
+use dray_store::{LayerId, Store};
+use tokio::sync::{Semaphore, watch};
+
+use super::error::PushError;
+use super::gzip::ParallelGzip;
+use crate::layer as layers;
+use crate::origin;
+use crate::progress::{Progress, ProgressEvent};
+
+/// Time between two events which only move a bar.
+const BAR_EVERY: Duration = Duration::from_millis(100);
+/// Repositories a blob is tried to be mounted from.
+const MAX_MOUNTS: usize = 3;
+
+/// A layer and where it goes.
+pub(crate) struct LayerPush<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) target: &'a Repository,
+    pub(crate) uploads: Arc<Semaphore>,
+    pub(crate) diff_id: Digest,
+    pub(crate) layer: LayerId,
+    /// The blob that the image's own manifest names.
+    pub(crate) preferred: Option<Descriptor>,
+}
+
+impl LayerPush<'_> {
+    /// Sees to it that the registry has the layer; returns its blob there.
+    pub(crate) async fn run(&self, progress: &dyn Progress) -> Result<Descriptor, PushError> {
+        let row = self.diff_id.short();
+        if self.uploads.available_permits() == 0 {
+            progress.event(ProgressEvent::status(row, "Waiting"));
+        }
+        let _place = self.uploads.acquire().await.map_err(|_| PushError::Stopped)?;
+        let (blob, status) = self.bring(progress).await?;
+        progress.event(ProgressEvent::status(row, status));
+        let (store, name, kept, diff_id) =
+            (self.store.clone(), self.target.name(), blob.clone(), self.diff_id.clone());
+        blocking(move || {
+            if store.blobs().has(&kept.digest) {
+                origin::remember_blob(&store, &diff_id, &kept);
+            }
+            origin::remember_repository(&store, &name, &kept.digest);
+        })
+        .await?;
+        Ok(blob)
+    }
+
+    async fn bring(&self, progress: &dyn Progress) -> Result<(Descriptor, String), PushError> {
+        let known = self.known_blobs().await?;
+        for blob in &known {
+            if self.target.has_blob(&blob.digest).await? {
+                return Ok((blob.clone(), "Layer already exists".into()));
+            }
+        }
+        let mut session = None;
+        for blob in &known {
+            match self.mount(blob).await? {
+                Mounted::From(path) => return Ok((blob.clone(), format!("Mounted from {path}"))),
+                Mounted::Not(opened) => session = opened.or(session),
+            }
+        }
+        let here = known.into_iter().find(|blob| self.store.blobs().has(&blob.digest));
+        let blob = match here {
+            Some(blob) => blob,
+            None => self.pack().await?,
+        };
+        self.send(&blob, session, progress).await?;
+        Ok((blob, "Pushed".into()))
+    }
+
+    /// The blobs that are this layer, the manifest's own first.
+    async fn known_blobs(&self) -> Result<Vec<Descriptor>, PushError> {
+        let mut known: Vec<Descriptor> = self.preferred.iter().cloned().collect();
+        let (store, diff_id) = (self.store.clone(), self.diff_id.clone());
+        if let Some(blob) = blocking(move || origin::blob_of(&store, &diff_id)).await?
+            && known.iter().all(|k| k.digest != blob.digest)
+        {
+            known.push(blob);
+        }
+        Ok(known)
+    }
+
+    /// Tries repositories of the same registry which had the blob.
+    async fn mount(&self, blob: &Descriptor) -> Result<Mounted, PushError> {
+        let (store, digest) = (self.store.clone(), blob.digest.clone());
+        let origins = blocking(move || origin::repositories_of(&store, &digest)).await?;
+        let own = self.target.name();
+        let registry = own.strip_suffix(self.target.path()).unwrap_or_default();
+        let candidates = origins
+            .iter()
+            .filter_map(|name| name.strip_prefix(registry))
+            .filter(|path| *path != self.target.path());
+        let mut session = None;
+        for path in candidates.take(MAX_MOUNTS) {
+            match self.target.mount(&blob.digest, path).await {
+                Ok(Mount::Mounted) => return Ok(Mounted::From(path.to_owned())),
+                Ok(Mount::Upload(opened)) => session = Some(opened),
+                // We may not read there; that doesn't matter for a push.
+                Err(error) => tracing::debug!(%error, from = path, "blob can't be mounted"),
+            }
+        }
+        Ok(Mounted::Not(session))
+    }
+
+    /// Packs the layer's folder to a gzipped tar, which becomes a blob.
+    async fn pack(&self) -> Result<Descriptor, PushError> {
+        let (store, layer, diff_id) = (self.store.clone(), self.layer, self.diff_id.clone());
+        blocking(move || pack(&store, layer, &diff_id)).await?
+    }
+
+    async fn send(
+        &self,
+        blob: &Descriptor,
+        session: Option<UploadSession>,
+        progress: &dyn Progress,
+    ) -> Result<(), PushError> {
+        let (sent, mut news) = watch::channel(0u64);
+        let sent = Arc::new(move |bytes| {
+            sent.send_replace(bytes);
+        });
+        let file = self.store.blobs().path(&blob.digest);
+        let mut upload = std::pin::pin!(self.target.upload(session, &file, blob, sent));
+        loop {
+            match tokio::time::timeout(BAR_EVERY, &mut upload).await {
+                Ok(done) => return Ok(done?),
+                Err(_) if news.has_changed().unwrap_or(false) => {
+                    let bytes = *news.borrow_and_update();
+                    let row = self.diff_id.short();
+                    progress.event(ProgressEvent::bar(row, "Pushing", bytes, Some(blob.size)));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+enum Mounted {
+    From(String),
+    /// The registry may have opened an upload instead.
+    Not(Option<UploadSession>),
+}
+
+fn pack(store: &Store, layer: LayerId, diff_id: &Digest) -> Result<Descriptor, PushError> {
+    let compress = |source| PushError::Compress { diff_id: diff_id.clone(), source };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut gzip = ParallelGzip::new(store.blobs().spool()?, threads).map_err(compress)?;
+    let packed = layers::tar(&store.layers().path(layer), &mut gzip)
+        .map_err(|source| PushError::Pack { diff_id: diff_id.clone(), source })?;
+    let spool = gzip.finish().map_err(compress)?;
+    if packed.diff_id != *diff_id {
+        return Err(PushError::NotReproducible(diff_id.clone()));
+    }
+    let (digest, size) = spool.commit_as_is()?;
+    let blob = Descriptor::new(media_type::DOCKER_LAYER_GZIP, digest, size);
+    origin::remember_blob(store, diff_id, &blob);
+    Ok(blob)
+}
+
+/// Runs synchronous work of the store on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PushError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| PushError::Stopped)
+}

@@ -1,0 +1,213 @@
+//! Push: from an image in the store to a registry.
+//!
+//! ```text
+//! layers, several at once: there already │ mounted │ uploaded │ packed and uploaded     layer.rs
+//!    └─ configuration
+//!         └─ manifest under the tag: the original bytes if nothing changed               manifest.rs
+//! ```
+//!
+//! The registry shows nothing under the tag before all of it is there.
+
+mod error;
+mod gzip;
+mod layer;
+mod manifest;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use dray_registry::{Auth, Client, Repository};
+use dray_spec::{Descriptor, Digest, ImageConfig, Reference, media_type};
+use dray_store::{ImageRecord, Store};
+use futures_util::future::try_join_all;
+use tokio::sync::Semaphore;
+
+pub use error::{PushError, PushErrorKind};
+
+use self::layer::{LayerPush, blocking};
+use self::manifest::{Document, Original, document};
+use crate::progress::{Progress, ProgressEvent};
+use crate::pull::AsyncLease;
+
+/// An image that was pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// Under which name.
+    pub reference: Reference,
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// The manifest's size.
+    pub size: u64,
+}
+
+/// Bounds of the work a daemon does at once.
+#[derive(Debug, Clone, Copy)]
+pub struct PushLimits {
+    /// Layers uploaded at once (Docker's `max-concurrent-uploads`).
+    pub uploads: usize,
+}
+
+impl Default for PushLimits {
+    fn default() -> Self {
+        PushLimits { uploads: 5 }
+    }
+}
+
+/// Pushes images from a store. Clones share the bounds.
+#[derive(Clone)]
+pub struct Pusher {
+    store: Store,
+    client: Client,
+    uploads: Arc<Semaphore>,
+}
+
+impl Pusher {
+    /// One per daemon.
+    pub fn new(store: Store, client: Client, limits: PushLimits) -> Self {
+        Pusher { store, client, uploads: Arc::new(Semaphore::new(limits.uploads.max(1))) }
+    }
+
+    /// Pushes the image named `reference`, or without a tag all tags of the repository, and tells `progress`
+    /// what Docker would say.
+    ///
+    /// # Errors
+    /// If there is no such image, or registry or disk fail.
+    pub async fn push(
+        &self,
+        reference: &Reference,
+        auth: &Auth,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Pushed>, PushError> {
+        if reference.digest().is_some() {
+            return Err(PushError::DigestReference);
+        }
+        let line = format!("The push refers to repository [{}]", reference.name());
+        progress.event(ProgressEvent::line(line));
+        let target = self.client.repository(reference, auth);
+        let mut pushed = Vec::new();
+        for (name, image) in self.named(reference).await? {
+            pushed.push(self.push_one(&target, name, image, progress).await?);
+        }
+        Ok(pushed)
+    }
+
+    /// The names to push and their images.
+    async fn named(&self, reference: &Reference) -> Result<Vec<(Reference, ImageRecord)>, PushError> {
+        let (store, name) = (self.store.clone(), reference.name());
+        let found = blocking(move || {
+            let mut found = Vec::new();
+            for tag in store.tags().list()? {
+                if tag.reference.name() == name && tag.reference.digest().is_none() {
+                    found.extend(store.images().get(&tag.image)?.map(|image| (tag.reference, image)));
+                }
+            }
+            Ok::<_, dray_store::Error>(found)
+        })
+        .await??;
+        if found.is_empty() {
+            return Err(PushError::NoSuchImage(reference.familiar_name()));
+        }
+        let Some(tag) = reference.tag() else { return Ok(found) };
+        let chosen: Vec<_> = found.into_iter().filter(|(name, _)| name.tag() == Some(tag)).collect();
+        if chosen.is_empty() { Err(PushError::NoSuchTag(reference.familiar())) } else { Ok(chosen) }
+    }
+
+    async fn push_one(
+        &self,
+        target: &Repository,
+        name: Reference,
+        image: ImageRecord,
+        progress: &dyn Progress,
+    ) -> Result<Pushed, PushError> {
+        // What is packed on the way belongs to the image only when that is recorded.
+        let _lease = AsyncLease::take(&self.store).await.map_err(|_| PushError::Stopped)?;
+        let invalid = |source| PushError::Config { image: image.id.clone(), source };
+        let config: ImageConfig = serde_json::from_slice(&image.config).map_err(invalid)?;
+        let diff_ids = &config.rootfs.diff_ids;
+        if diff_ids.len() != image.layers.len() {
+            return Err(PushError::LayerCount(image.id));
+        }
+        let original = self.original(&image).await?;
+        let layers = self.push_layers(target, &image, diff_ids, original.as_ref(), progress).await?;
+        push_config(target, &image).await?;
+        let document =
+            document(original.as_ref(), (&image.id, image.config.len() as u64), &layers).map_err(invalid)?;
+        let tag = name.tag().unwrap_or("latest").to_owned();
+        target.put_manifest(&tag, &document.media_type, document.bytes.clone()).await?;
+        let (digest, size) = (document.digest.clone(), document.bytes.len() as u64);
+        self.record(&name, image, &document, &layers).await?;
+        progress.event(ProgressEvent::line(format!("{tag}: digest: {digest} size: {size}")));
+        Ok(Pushed { reference: name, digest, size })
+    }
+
+    async fn original(&self, image: &ImageRecord) -> Result<Option<Original>, PushError> {
+        let Some(digest) = image.manifest.clone() else { return Ok(None) };
+        let store = self.store.clone();
+        let bytes = blocking(move || store.blobs().read(&digest).ok().map(|bytes| (digest, bytes))).await?;
+        Ok(bytes.and_then(|(digest, bytes)| Original::parse(&digest, bytes)))
+    }
+
+    /// Pushes each layer once, the top one first as Docker does; returns their blobs bottom first.
+    async fn push_layers(
+        &self,
+        target: &Repository,
+        image: &ImageRecord,
+        diff_ids: &[Digest],
+        original: Option<&Original>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Descriptor>, PushError> {
+        let mut jobs: Vec<LayerPush<'_>> = Vec::new();
+        for (position, (diff_id, layer)) in diff_ids.iter().zip(&image.layers).enumerate().rev() {
+            if jobs.iter().any(|job| job.diff_id == *diff_id) {
+                continue;
+            }
+            progress.event(ProgressEvent::status(diff_id.short(), "Preparing"));
+            jobs.push(LayerPush {
+                store: &self.store,
+                target,
+                uploads: self.uploads.clone(),
+                diff_id: diff_id.clone(),
+                layer: *layer,
+                preferred: original.and_then(|original| original.layer(position, diff_ids.len())),
+            });
+        }
+        let blobs = try_join_all(jobs.iter().map(|job| job.run(progress))).await?;
+        let blob_of = |diff_id: &Digest| {
+            let position = jobs.iter().position(|job| job.diff_id == *diff_id);
+            position.and_then(|position| blobs.get(position).cloned()).ok_or(PushError::Stopped)
+        };
+        diff_ids.iter().map(blob_of).collect()
+    }
+
+    /// Remembers the manifest and the blobs that were made, and the name by digest.
+    async fn record(
+        &self,
+        name: &Reference,
+        mut image: ImageRecord,
+        document: &Document,
+        layers: &[Descriptor],
+    ) -> Result<(), PushError> {
+        let (store, bytes) = (self.store.clone(), document.bytes.clone());
+        let pinned = name.with_digest(document.digest.clone());
+        let layers: Vec<Digest> = layers.iter().map(|layer| layer.digest.clone()).collect();
+        blocking(move || {
+            let manifest = store.blobs().put(&bytes)?;
+            image.blobs = layers.into_iter().filter(|digest| store.blobs().has(digest)).collect();
+            image.blobs.push(manifest.clone());
+            image.manifest = Some(manifest);
+            store.images().put(&image, &[pinned])
+        })
+        .await??;
+        Ok(())
+    }
+}
+
+async fn push_config(target: &Repository, image: &ImageRecord) -> Result<(), PushError> {
+    if !target.has_blob(&image.id).await? {
+        let size = image.config.len() as u64;
+        let descriptor = Descriptor::new(media_type::DOCKER_CONFIG, image.id.clone(), size);
+        target.upload_bytes(&descriptor, image.config.clone().into()).await?;
+    }
+    Ok(())
+}
