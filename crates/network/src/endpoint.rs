@@ -157,11 +157,10 @@ fn join(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint: &End
 fn make_veth(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint: &Endpoint) -> Result<()> {
     let lost = || Error::UnknownNetwork(network.name.clone());
     let socket = inner.route();
-    let look = |name: &str| {
-        route::link(&socket, name)
-            .map_err(|source| Error::Netlink { operation: format!("look up interface {name}"), source })
-    };
-    let bridge = look(&network.bridge)?.ok_or_else(lost)?;
+    let name = &network.bridge;
+    let bridge = route::link(&socket, name)
+        .map_err(|source| Error::Netlink { operation: format!("look up interface {name}"), source })?
+        .ok_or_else(lost)?;
     let veth = Veth {
         host: &endpoint.host_interface,
         alias: &inner.alias(&endpoint.id),
@@ -169,16 +168,19 @@ fn make_veth(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint:
         peer: &endpoint.interface,
         mac: mac::parse(&endpoint.mac)?,
         mtu: network.mtu,
+        isolated: !network.icc,
+        hairpin: bridges_are_filtered(),
         namespace: sandbox.namespace(),
     };
     route::add_veth(&socket, &veth)
         .map_err(|e| e.of(format!("make {} in the sandbox of {}", endpoint.interface, endpoint.name)))?;
-    if !network.icc {
-        let port = look(&endpoint.host_interface)?.ok_or_else(lost)?;
-        route::isolate_port(&socket, port.index)
-            .map_err(|e| e.of(format!("isolate {}", endpoint.host_interface)))?;
-    }
     Ok(())
+}
+
+/// Whether the IP rules see bridged packets too. Then the kernel bridges what is translated to an address of the
+/// same bridge instead of routing it: a container that asks for its own published port needs its frames back.
+fn bridges_are_filtered() -> bool {
+    std::path::Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists()
 }
 
 /// Gives an interface its addresses, and the default routes if they are to lead through it.

@@ -21,7 +21,6 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
-const IFLA_PROTINFO: u16 = 12;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_GROUP: u16 = 27;
@@ -29,10 +28,12 @@ const IFLA_NET_NS_FD: u16 = 28;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
+const INFO_SLAVE_KIND: u16 = 4;
+const INFO_SLAVE_DATA: u16 = 5;
+const BRPORT_HAIRPIN: u16 = 4;
 const BRPORT_ISOLATED: u16 = 33;
 
 const IFF_UP: u32 = 1;
-const AF_BRIDGE: u8 = 7;
 const LINK_HEADER: usize = 16;
 const ADDR_HEADER: usize = 8;
 const ROUTE_HEADER: usize = 12;
@@ -76,6 +77,10 @@ pub struct Veth<'a> {
     pub mac: Mac,
     /// The MTU of both.
     pub mtu: Option<u32>,
+    /// Forbid it to talk with other ports for which this is set.
+    pub isolated: bool,
+    /// Let frames go back to where they came from.
+    pub hairpin: bool,
     /// Where the far end goes.
     pub namespace: BorrowedFd<'a>,
 }
@@ -191,14 +196,15 @@ pub fn add_veth(socket: &Socket, veth: &Veth<'_>) -> Result<(), Failed> {
     request.begin(NEWLINK, wire::ACK, &link_header(0, 0, true));
     request.attr_str(IFLA_IFNAME, veth.host);
     request.attr(IFLA_IFALIAS, veth.alias.as_bytes());
-    socket.send(request)
-}
-
-/// Forbids a bridge port to talk with other such ports.
-pub fn isolate_port(socket: &Socket, index: u32) -> Result<(), Failed> {
-    let mut request = Messages::new();
-    request.begin(NEWLINK, wire::ACK, &link_header(AF_BRIDGE, index, false));
-    request.nest(IFLA_PROTINFO, |m| m.attr(BRPORT_ISOLATED, &[1]));
+    if veth.isolated || veth.hairpin {
+        request.nest(IFLA_LINKINFO, |m| {
+            m.attr(INFO_SLAVE_KIND, b"bridge");
+            m.nest(INFO_SLAVE_DATA, |m| {
+                m.attr(BRPORT_HAIRPIN, &[u8::from(veth.hairpin)]);
+                m.attr(BRPORT_ISOLATED, &[u8::from(veth.isolated)]);
+            });
+        });
+    }
     socket.send(request)
 }
 

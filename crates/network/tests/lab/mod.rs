@@ -263,12 +263,16 @@ fn connect(namespace: &OwnedFd, addr: &str, patience: Duration) -> io::Result<St
 }
 
 /// What the server at an address says over TCP.
+#[track_caller]
 pub fn ask_tcp(namespace: &OwnedFd, addr: &str) -> String {
-    connect(namespace, addr, PATIENCE)
-        .unwrap_or_else(|e| panic!("tcp {addr}: {e}\n{}", sh("nft list ruleset")))
+    match connect(namespace, addr, PATIENCE) {
+        Ok(text) => text,
+        Err(e) => panic!("tcp {addr}: {e}\n{}", sh("nft list ruleset")),
+    }
 }
 
 /// Sees that nobody answers over TCP.
+#[track_caller]
 pub fn refused_tcp(namespace: &OwnedFd, addr: &str) {
     if let Ok(text) = connect(namespace, addr, SILENCE) {
         panic!("tcp {addr} must not answer, but says {text}\n{}", sh("nft list ruleset"));
@@ -291,12 +295,14 @@ fn exchange(namespace: &OwnedFd, addr: &str, patience: Duration) -> io::Result<S
 }
 
 /// What the server at an address says over UDP.
+#[track_caller]
 pub fn ask_udp(namespace: &OwnedFd, addr: &str) -> String {
     exchange(namespace, addr, PATIENCE)
         .unwrap_or_else(|e| panic!("udp {addr}: {e}\n{}", sh("nft list ruleset")))
 }
 
 /// Sees that nobody answers over UDP.
+#[track_caller]
 pub fn refused_udp(namespace: &OwnedFd, addr: &str) {
     if let Ok(text) = exchange(namespace, addr, SILENCE) {
         panic!("udp {addr} must not answer, but says {text}");
