@@ -215,6 +215,7 @@ fn default_endpoint<'a>(state: &'a State, container_id: &'a str) -> Option<&'a E
 /// Tells the resolver of an endpoint, and the container of its networks. The default bridge has no names.
 fn announce(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint: &Endpoint) -> Result<()> {
     if network.default_bridge {
+        sandbox.take_dns_sockets();
         return Ok(());
     }
     inner.names.add(&network.id, &network.name, record(endpoint));

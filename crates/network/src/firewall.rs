@@ -260,14 +260,14 @@ fn guarded(networks: &[NetworkState]) -> Vec<Rule> {
     let mut rules = Vec::new();
     for v4 in [true, false] {
         for (network, subnet) in subnets(networks, v4) {
-            rules.push(
-                Rule::new()
-                    .interface(Interface::In, true, &network.bridge)
-                    .version(v4)
-                    .address(Field::Destination, true, &subnet)
-                    .verdict(Verdict::Accept)
-                    .comment(&network.name),
-            );
+            let to = Rule::new().version(v4).address(Field::Destination, true, &subnet);
+            // Answers to containers that are not hidden come straight to them; `forward` tells those apart.
+            let from = if network.masquerade || network.internal {
+                to.interface(Interface::In, true, &network.bridge)
+            } else {
+                to
+            };
+            rules.push(from.verdict(Verdict::Accept).comment(&network.name));
         }
     }
     rules.push(Rule::new().verdict(Verdict::Drop).comment("not by its own bridge"));
@@ -293,9 +293,9 @@ fn output() -> Vec<Rule> {
 fn published() -> Vec<Rule> {
     vec![
         Rule::new().version(true).translate_by_address(true, "ports4"),
-        Rule::new().version(true).to_local_address().translate_by_port(true, "ports4_any"),
+        Rule::new().version(true).local_destination().translate_by_port(true, "ports4_any"),
         Rule::new().version(false).translate_by_address(false, "ports6"),
-        Rule::new().version(false).to_local_address().translate_by_port(false, "ports6_any"),
+        Rule::new().version(false).local_destination().translate_by_port(false, "ports6_any"),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use dray_sys::netsock::{recv_datagram, send_datagram};
@@ -26,11 +26,22 @@ const DATAGRAM: usize = 65_536;
 #[derive(Debug)]
 pub struct Forwarder {
     task: AbortHandle,
+    /// Says nothing: it is disconnected when the task, and with it the socket, is gone.
+    gone: std::sync::mpsc::Receiver<()>,
 }
 
 impl Drop for Forwarder {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Ends forwarders and waits until their ports are free.
+pub fn close(forwarders: Vec<Forwarder>) {
+    forwarders.iter().for_each(|f| f.task.abort());
+    for forwarder in forwarders {
+        // A runtime that no longer runs has dropped the task already; the limit is for one that is stuck.
+        let _ = forwarder.gone.recv_timeout(Duration::from_secs(2));
     }
 }
 
@@ -41,15 +52,20 @@ pub fn serve(
     socket: OwnedFd,
     target: SocketAddr,
 ) -> Option<Forwarder> {
+    let (alive, gone) = std::sync::mpsc::channel();
     let task = match proto {
-        Proto::Tcp => runtime.spawn(tcp(TcpListener::from(socket), target)).abort_handle(),
-        Proto::Udp => runtime.spawn(udp(UdpSocket::from(socket), target)).abort_handle(),
+        Proto::Tcp => runtime.spawn(tcp(TcpListener::from(socket), target, alive)).abort_handle(),
+        Proto::Udp => runtime.spawn(udp(UdpSocket::from(socket), target, alive)).abort_handle(),
         Proto::Sctp => return None,
     };
-    Some(Forwarder { task })
+    Some(Forwarder { task, gone })
 }
 
-async fn tcp(listener: TcpListener, target: SocketAddr) {
+type Alive = std::sync::mpsc::Sender<()>;
+
+/// Parameters are dropped after what the body makes: `alive` goes last.
+async fn tcp(listener: TcpListener, target: SocketAddr, alive: Alive) {
+    let _alive = &alive;
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     // Dropped with this task, which ends all connections.
     let mut connections = JoinSet::new();
@@ -76,7 +92,8 @@ async fn connection(mut client: tokio::net::TcpStream, target: SocketAddr) {
 type Key = (SocketAddrV6, Ipv6Addr);
 type Clients = Arc<Mutex<HashMap<Key, Arc<tokio::net::UdpSocket>>>>;
 
-async fn udp(socket: UdpSocket, target: SocketAddr) {
+async fn udp(socket: UdpSocket, target: SocketAddr, alive: Alive) {
+    let _alive = &alive;
     let Ok(socket) = tokio::net::UdpSocket::from_std(socket) else { return };
     let socket = Arc::new(socket);
     let clients = Clients::default();
@@ -98,7 +115,12 @@ async fn udp(socket: UdpSocket, target: SocketAddr) {
                 let Ok(server) = connect(target).await else { continue };
                 let server = Arc::new(server);
                 lock(&clients).insert(key, Arc::clone(&server));
-                answers.spawn(answer(Arc::clone(&socket), Arc::clone(&server), Arc::clone(&clients), key));
+                answers.spawn(answer(
+                    Arc::downgrade(&socket),
+                    Arc::clone(&server),
+                    Arc::clone(&clients),
+                    key,
+                ));
                 server
             }
         };
@@ -121,12 +143,14 @@ async fn connect(target: SocketAddr) -> io::Result<tokio::net::UdpSocket> {
 
 /// Carries a container's answers back to one client, from the address that the client spoke to.
 async fn answer(
-    socket: Arc<tokio::net::UdpSocket>,
+    // Weak: the port is free as soon as its own task is gone.
+    socket: Weak<tokio::net::UdpSocket>,
     server: Arc<tokio::net::UdpSocket>,
     clients: Clients,
     key: Key,
 ) {
     while let Ok(Ok(())) = tokio::time::timeout(UDP_IDLE, server.readable()).await {
+        let Some(socket) = socket.upgrade() else { break };
         match pass_back(&socket, &server, key) {
             Ok(()) => {}
             // A refused datagram is no end: the container may listen later.

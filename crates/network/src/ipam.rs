@@ -78,12 +78,12 @@ impl Ipam {
             let subnet = match config.subnet {
                 Some(subnet) => self.check(subnet.network(), &planned)?,
                 None if config.gateway.is_some_and(|g| g.is_ipv6()) => self.unique_local(id),
-                None => self.from_pools(host)?,
+                None => self.next_of_pools(host)?,
             };
             planned.push(complete(subnet, config)?);
         }
         if v4 && !planned.iter().any(|s| s.subnet.is_ipv4()) {
-            planned.insert(0, complete(self.from_pools(host)?, &SubnetConfig::default())?);
+            planned.insert(0, complete(self.next_of_pools(host)?, &SubnetConfig::default())?);
         }
         if v6 && planned.iter().all(|s| s.subnet.is_ipv4()) {
             planned.push(complete(self.unique_local(id), &SubnetConfig::default())?);
@@ -102,7 +102,7 @@ impl Ipam {
         self.subnets.values().flatten().map(|a| &a.subnet)
     }
 
-    fn from_pools(&self, host: &[Cidr]) -> Result<Cidr> {
+    fn next_of_pools(&self, host: &[Cidr]) -> Result<Cidr> {
         let mut any_free = false;
         for pool in self.pools.iter().filter(|p| p.base.is_ipv4() && p.size <= 32) {
             let step = 1u128 << (32 - pool.size);

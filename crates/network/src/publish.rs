@@ -107,7 +107,8 @@ pub fn withdraw_to(inner: &Inner, endpoint: &Endpoint) -> Result<()> {
 fn close(inner: &Inner, container_id: &str, published: Published) -> Result<()> {
     let removed = inner.firewall.delete_ports(&published.mappings);
     // Sockets close before others may take their ports.
-    drop((published.forwarders, published.held));
+    drop(published.held);
+    forwarder::close(published.forwarders);
     inner.ports().release(&published.bound, container_id);
     let forgotten = forget_connections(inner, &published.mappings);
     if let Err(e) = &forgotten {

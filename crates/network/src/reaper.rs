@@ -1,19 +1,22 @@
 //! Taking interfaces down in the background.
 //!
-//! Removing a veth pair keeps the kernel's network lock for many milliseconds, whether it is one or fifty. So pairs
-//! of containers that ended are collected for a moment and go together; their addresses are free only then.
+//! Removing a veth pair keeps the kernel's network lock for many milliseconds, whether it is one or fifty, and who
+//! starts a container meanwhile waits for it. So pairs of containers that ended are collected until it is quiet, and
+//! go together; their addresses are free only then. Who needs them sooner flushes.
 
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::netlink::{Family, Socket, route};
 
-/// How long pairs are collected.
-const GATHER: Duration = Duration::from_millis(20);
+/// How long it must be quiet before pairs go.
+const QUIET: Duration = Duration::from_millis(100);
+/// How long pairs wait at most.
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// An interface to be removed and the addresses that it frees.
 #[derive(Debug)]
@@ -93,8 +96,12 @@ fn serve(socket: &Socket, inbox: &Receiver<Order>, freed: &impl Fn(&Gone)) {
                 false
             }
         };
+        let begin = Instant::now();
         let mut gather = sort(first);
-        while gather && let Ok(order) = inbox.recv_timeout(GATHER) {
+        while gather
+            && begin.elapsed() < LONGEST
+            && let Ok(order) = inbox.recv_timeout(QUIET)
+        {
             gather = sort(order);
         }
         if !doomed.is_empty() {

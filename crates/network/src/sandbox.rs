@@ -7,7 +7,9 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use dray_sys::netns;
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
@@ -19,6 +21,8 @@ use crate::host::inside;
 use crate::netlink::{Family, Socket, route};
 use crate::sysctl;
 
+/// How long after one was taken the next is made.
+const BREATH: Duration = Duration::from_millis(5);
 /// The index of the loopback interface in every namespace.
 const LOOPBACK: u32 = 1;
 
@@ -43,6 +47,8 @@ pub(crate) struct Inner {
 struct Ready {
     namespace: OwnedFd,
     route: Mutex<Socket>,
+    /// The resolver's sockets, until they are used or known not to be needed.
+    dns: Mutex<Option<dns::Sockets>>,
 }
 
 impl Sandbox {
@@ -64,6 +70,11 @@ impl Sandbox {
         &self.inner.path
     }
 
+    /// The resolver's sockets, if they were made ahead and not taken yet.
+    pub(crate) fn take_dns_sockets(&self) -> Option<dns::Sockets> {
+        self.inner.ready.dns.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     pub(crate) fn namespace(&self) -> BorrowedFd<'_> {
         self.inner.ready.namespace.as_fd()
     }
@@ -80,6 +91,7 @@ pub struct Nursery {
     folder: PathBuf,
     target: usize,
     ready: Arc<Mutex<Vec<Ready>>>,
+    filling: Arc<AtomicBool>,
 }
 
 impl Nursery {
@@ -91,7 +103,7 @@ impl Nursery {
             path: folder.clone(),
             source,
         })?;
-        let nursery = Self { folder, target, ready: Arc::default() };
+        let nursery = Self { folder, target, ready: Arc::default(), filling: Arc::default() };
         nursery.refill();
         Ok(nursery)
     }
@@ -102,7 +114,7 @@ impl Nursery {
         self.refill();
         let ready = match taken {
             Some(ready) => ready,
-            None => make()?,
+            None => make(false)?,
         };
         let path = self.path(container_id);
         bind(&ready, &path)?;
@@ -119,7 +131,11 @@ impl Nursery {
         let route = opened
             .map_err(gone)?
             .map_err(|source| Error::System { operation: "open a route socket in a sandbox", source })?;
-        Ok(Sandbox::new(container_id, path, Ready { namespace, route: Mutex::new(route) }))
+        Ok(Sandbox::new(
+            container_id,
+            path,
+            Ready { namespace, route: Mutex::new(route), dns: Mutex::default() },
+        ))
     }
 
     /// Unbinds a container's namespace. The kernel ends it when its last process is gone.
@@ -153,23 +169,30 @@ impl Nursery {
         self.folder.join(container_id.replace('/', "_"))
     }
 
-    /// Makes namespaces in the background until enough are ready.
+    /// Makes namespaces in the background until enough are ready. It waits a moment first: making one keeps the
+    /// kernel's network locks, and whoever took the last one is about to need them.
     fn refill(&self) {
-        let ready = Arc::clone(&self.ready);
-        let target = self.target;
-        if ready.lock().unwrap_or_else(PoisonError::into_inner).len() >= target {
+        if self.target == 0 || self.filling.swap(true, Ordering::AcqRel) {
             return;
         }
+        let (ready, filling, target) = (Arc::clone(&self.ready), Arc::clone(&self.filling), self.target);
         let fill = move || {
+            std::thread::sleep(BREATH);
             while ready.lock().unwrap_or_else(PoisonError::into_inner).len() < target {
-                match make() {
+                match make(true) {
                     Ok(one) => ready.lock().unwrap_or_else(PoisonError::into_inner).push(one),
-                    Err(e) => return tracing::warn!("no network namespace made ahead: {e}"),
+                    Err(e) => {
+                        tracing::warn!("no network namespace made ahead: {e}");
+                        break;
+                    }
                 }
             }
+            filling.store(false, Ordering::Release);
         };
         // Without a thread there is nothing ready, and sandboxes are made when they are asked for.
-        let _ = std::thread::Builder::new().name("netns-ahead".into()).spawn(fill);
+        if std::thread::Builder::new().name("netns-ahead".into()).spawn(fill).is_err() {
+            self.filling.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -187,7 +210,7 @@ fn bind(ready: &Ready, path: &Path) -> Result<()> {
 }
 
 /// Makes a namespace: on a thread of its own, which ends in it.
-fn make() -> Result<Ready> {
+fn make(ahead: bool) -> Result<Ready> {
     let failed = |operation| move |source| Error::System { operation, source };
     let make_here = || -> Result<Ready> {
         netns::unshare().map_err(failed("make a network namespace"))?;
@@ -195,7 +218,9 @@ fn make() -> Result<Ready> {
         let route = Socket::open(Family::Route).map_err(failed("open a route socket in a sandbox"))?;
         route::set_up(&route, LOOPBACK).map_err(|e| e.of("set up loopback in a sandbox"))?;
         settings();
-        Ok(Ready { namespace, route: Mutex::new(route) })
+        // Only made ahead: whoever waits for a namespace may not need them.
+        let dns = if ahead { dns::open_sockets().ok() } else { None };
+        Ok(Ready { namespace, route: Mutex::new(route), dns: Mutex::new(dns) })
     };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()

@@ -19,4 +19,4 @@ pub use answer::{Action, Lookup, handle};
 pub use files::{HostsEntry, ResolvMode, ResolvOverrides, hosts, nameservers, resolv_conf};
 pub use message::{Question, Rcode};
 pub(crate) use names::{Names, Record};
-pub(crate) use serve::{Served, Server};
+pub(crate) use serve::{Served, Server, Sockets, open_sockets};

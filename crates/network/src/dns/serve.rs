@@ -81,7 +81,10 @@ impl Server {
     /// Serves a sandbox: makes the sockets and the redirect in its namespace.
     pub fn serve(&self, sandbox: &Sandbox, servers: Vec<IpAddr>) -> Result<Served> {
         let failed = |source| Error::System { operation: "listen for DNS in a sandbox", source };
-        let (udp, tcp) = inside(sandbox.namespace(), open_here).map_err(failed)?.map_err(failed)?;
+        let (udp, tcp) = match sandbox.take_dns_sockets() {
+            Some(ready) => ready,
+            None => inside(sandbox.namespace(), open_sockets).map_err(failed)?.map_err(failed)?,
+        };
         let view = View { names: Arc::clone(&self.names), networks: Vec::new() };
         let scope = Arc::new(RwLock::new(Scope { view, servers, outside: false }));
         let shared = Shared { scope: Arc::clone(&scope), upstreams: Arc::clone(&self.upstreams) };
@@ -91,10 +94,11 @@ impl Server {
     }
 }
 
-type Sockets = (std::net::UdpSocket, std::net::TcpListener);
+/// What a container's queries come in by: UDP and TCP.
+pub type Sockets = (std::net::UdpSocket, std::net::TcpListener);
 
 /// Opens the sockets and redirects port 53 to them, in the calling thread's namespace.
-fn open_here() -> io::Result<Sockets> {
+pub fn open_sockets() -> io::Result<Sockets> {
     let (udp, tcp) = bind(LISTEN).or_else(|_| bind(0))?;
     udp.set_nonblocking(true)?;
     tcp.set_nonblocking(true)?;

@@ -198,7 +198,7 @@ impl Rule {
     }
 
     /// Matches packets whose destination is an address of this host.
-    pub fn to_local_address(self) -> Self {
+    pub fn local_destination(self) -> Self {
         const RESULT_TYPE: u32 = 3;
         const BY_DESTINATION: u32 = 2;
         const LOCAL: u32 = 2;

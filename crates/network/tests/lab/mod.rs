@@ -134,13 +134,8 @@ impl Lab {
 
 /// A network's settings.
 pub fn network(name: &str, subnet: &str) -> NetworkConfig {
-    let id = format!("{:0<64}", name.bytes().map(|b| format!("{b:02x}")).collect::<String>());
-    NetworkConfig {
-        id,
-        name: name.into(),
-        subnets: vec![SubnetConfig { subnet: Some(subnet.parse().expect(subnet)), ..Default::default() }],
-        ..Default::default()
-    }
+    let subnet = SubnetConfig { subnet: subnet.parse().ok(), ..Default::default() };
+    NetworkConfig { id: container_id(name), name: name.into(), subnets: vec![subnet], ..Default::default() }
 }
 
 pub fn with_option(mut config: NetworkConfig, key: &str, value: &str) -> NetworkConfig {
@@ -228,6 +223,13 @@ fn serving(mut step: impl FnMut() -> io::Result<()> + Send + 'static) -> Server 
         }
     };
     Server { stop, thread: Some(std::thread::spawn(serve)) }
+}
+
+/// Runs a server until it is dropped.
+pub fn serve_with(serve: impl FnOnce(&AtomicBool) + Send + 'static) -> Server {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    Server { stop, thread: Some(std::thread::spawn(move || serve(&stopped))) }
 }
 
 pub fn serve_tcp(namespace: &OwnedFd, port: u16, name: &str) -> Server {

@@ -1,0 +1,120 @@
+//! Living beside Docker, ufw and whoever else has rules on the host.
+
+mod lab;
+
+use std::time::{Duration, Instant};
+
+use dray_network::Proto::Tcp;
+use lab::*;
+
+/// What Docker leaves on a host, as iptables-nft writes it.
+const DOCKER: &str = "
+    for t in iptables ip6tables; do
+        $t-nft -P FORWARD DROP
+        $t-nft -N DOCKER-USER; $t-nft -A DOCKER-USER -j RETURN
+        $t-nft -N DOCKER-ISOLATION; $t-nft -A DOCKER-ISOLATION -j RETURN
+        $t-nft -A FORWARD -j DOCKER-USER
+        $t-nft -A FORWARD -j DOCKER-ISOLATION
+        $t-nft -A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+    done";
+/// What ufw does.
+const UFW: &str =
+    "iptables-nft -P FORWARD DROP; iptables-nft -N ufw-forward; iptables-nft -A FORWARD -j ufw-forward";
+
+/// Without counters, which packets change.
+fn listing(lab: &Lab) -> String {
+    let text = lab.ruleset();
+    let plain = |l: &str| {
+        let words: Vec<&str> = l.split(' ').collect();
+        let mut kept = Vec::new();
+        let mut i = 0;
+        while i < words.len() {
+            if words[i] == "packets" || words[i] == "bytes" {
+                i += 2;
+            } else {
+                kept.push(words[i]);
+                i += 1;
+            }
+        }
+        kept.join(" ")
+    };
+    text.lines().map(plain).collect::<Vec<_>>().join("\n")
+}
+
+fn eventually(what: &str, check: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !check() {
+        assert!(start.elapsed() < Duration::from_secs(5), "{what}\n{}", sh("nft list ruleset"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn traffic_passes_a_host_that_drops_and_its_tables_are_given_back() {
+    for rules in [DOCKER, UFW] {
+        lab(|lab| {
+            sh(rules);
+            let before = listing(lab);
+            let net = lab.open();
+            let front = network("front", "10.10.0.0/24");
+            net.create(&front).expect("create");
+            let web = run(&net, "web", &[&front]);
+            let _servers = (serve_tcp(&web.namespace, 80, "web"), serve_tcp(&lab.outside, 99, "far"));
+            net.publish(&web.endpoints[0], &[port(Tcp, None, 8080, 80)]).expect("publish");
+            assert_eq!(ask_tcp(&web.namespace, "192.0.2.2:99"), "far 192.0.2.1");
+            assert_eq!(ask_tcp(&lab.outside, "192.0.2.1:8080"), "web 192.0.2.2");
+            lab.outside_sh("ip route add 10.10.0.0/24 via 192.0.2.1");
+            refused_tcp(&lab.outside, "10.10.0.2:80");
+            // The host's own tools still understand their tables.
+            let saved = sh("iptables-nft-save");
+            assert!(saved.contains("br-66726f6e7400"), "{saved}");
+            assert!(!saved.contains("incompatible"), "{saved}");
+            let inside = sh("nft list table ip filter");
+            assert!(inside.contains("comment \"dray dray_lab: "), "{inside}");
+            net.remove_sandbox(web.sandbox.container_id()).expect("remove");
+            net.shutdown().expect("shutdown");
+            assert_eq!(listing(lab), before);
+        });
+    }
+}
+
+#[test]
+fn rules_come_back_when_somebody_rebuilds_the_firewall() {
+    lab(|lab| {
+        let net = lab.open();
+        let front = network("front", "10.10.0.0/24");
+        net.create(&front).expect("create");
+        let web = run(&net, "web", &[&front]);
+        let _servers = (serve_tcp(&web.namespace, 80, "web"), serve_tcp(&lab.outside, 99, "far"));
+        net.publish(&web.endpoints[0], &[port(Tcp, None, 8080, 80)]).expect("publish");
+        let filter = || sh("nft list ruleset").matches("comment \"dray dray_lab: ").count();
+        assert_eq!(filter(), 0, "a host without rules is left alone");
+
+        sh(DOCKER);
+        eventually("Docker started after us", || filter() == 4);
+        assert_eq!(ask_tcp(&lab.outside, "192.0.2.1:8080"), "web 192.0.2.2");
+        sh("iptables-nft -F DOCKER-USER; iptables-nft -A DOCKER-USER -j RETURN");
+        eventually("the chain was flushed", || filter() == 4);
+        assert_eq!(ask_tcp(&web.namespace, "192.0.2.2:99"), "far 192.0.2.1");
+        sh("nft flush ruleset");
+        eventually("everything was flushed", || sh("nft list tables").contains("dray_lab"));
+        assert_eq!(ask_tcp(&lab.outside, "192.0.2.1:8080"), "web 192.0.2.2", "ports are there again");
+        net.purge().expect("purge");
+        assert_eq!(lab.ruleset(), "");
+    });
+}
+
+#[test]
+fn foreign_tables_that_drop_are_told() {
+    lab(|lab| {
+        let net = lab.open();
+        assert_eq!(net.warnings(), Vec::<String>::new());
+        sh(
+            "nft add table inet fw; nft add chain inet fw routed '{ type filter hook forward priority 0; policy drop; }'",
+        );
+        let warnings = net.warnings();
+        assert!(warnings.len() == 1 && warnings[0].contains("table fw, chain routed"), "{warnings:?}");
+        net.shutdown().expect("shutdown");
+        let _ = lab;
+    });
+}

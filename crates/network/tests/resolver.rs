@@ -1,0 +1,304 @@
+//! The embedded resolver, asked over real sockets from inside of containers.
+
+mod lab;
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dray_network::{DnsConfig, EndpointConfig, NetworkConfig};
+use lab::*;
+
+const A: u16 = 1;
+const PTR: u16 = 12;
+const AAAA: u16 = 28;
+
+fn query(name: &str, kind: u16, edns: Option<u16>) -> Vec<u8> {
+    let mut out = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(edns.is_some())];
+    for label in name.split('.') {
+        out.push(label.len() as u8);
+        out.extend(label.as_bytes());
+    }
+    out.push(0);
+    out.extend(kind.to_be_bytes());
+    out.extend(1u16.to_be_bytes());
+    if let Some(size) = edns {
+        out.push(0);
+        out.extend(41u16.to_be_bytes());
+        out.extend(size.to_be_bytes());
+        out.extend([0; 6]);
+    }
+    out
+}
+
+/// An answer: response code, TC, and the data of its records.
+#[derive(Debug, PartialEq)]
+struct Answer {
+    rcode: u8,
+    truncated: bool,
+    data: Vec<Vec<u8>>,
+}
+
+impl Answer {
+    fn of(message: &[u8]) -> Self {
+        assert_eq!(&message[..2], &[0x12, 0x34], "the id");
+        let count = u16::from_be_bytes([message[6], message[7]]);
+        let mut at = 12;
+        if message[5] == 1 {
+            while message[at] != 0 {
+                at += 1 + usize::from(message[at]);
+            }
+            at += 5;
+        }
+        let mut data = Vec::new();
+        for _ in 0..count {
+            at += 10;
+            let len = usize::from(u16::from_be_bytes([message[at], message[at + 1]]));
+            data.push(message[at + 2..at + 2 + len].to_vec());
+            at += 2 + len;
+        }
+        Self { rcode: message[3] & 15, truncated: message[2] & 2 != 0, data }
+    }
+
+    fn addresses(&self) -> Vec<IpAddr> {
+        let addr = |d: &Vec<u8>| match d.len() {
+            4 => IpAddr::from(Ipv4Addr::new(d[0], d[1], d[2], d[3])),
+            _ => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(d.as_slice()).expect("an address"))),
+        };
+        self.data.iter().map(addr).collect()
+    }
+}
+
+#[track_caller]
+fn udp_from(namespace: &OwnedFd, message: &[u8]) -> Answer {
+    within(namespace, || {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("bind");
+        socket.connect("127.0.0.11:53").expect("connect");
+        socket.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
+        socket.send(message).expect("send");
+        let mut buffer = [0; 4096];
+        let len = socket.recv(&mut buffer).expect("an answer");
+        Answer::of(&buffer[..len])
+    })
+}
+
+fn ask(container: &Container, name: &str, kind: u16) -> Answer {
+    udp_from(&container.namespace, &query(name, kind, None))
+}
+
+fn ask_over_tcp(container: &Container, name: &str, kind: u16) -> Answer {
+    within(&container.namespace, || {
+        let mut stream = TcpStream::connect("127.0.0.11:53").expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
+        let message = query(name, kind, None);
+        stream.write_all(&(message.len() as u16).to_be_bytes()).expect("write");
+        stream.write_all(&message).expect("write");
+        let mut len = [0; 2];
+        stream.read_exact(&mut len).expect("length");
+        let mut answer = vec![0; usize::from(u16::from_be_bytes(len))];
+        stream.read_exact(&mut answer).expect("answer");
+        Answer::of(&answer)
+    })
+}
+
+/// A resolver somewhere that knows one name, and tells who asks.
+fn upstream(namespace: &OwnedFd, addr: &str) -> Server {
+    let socket = within(namespace, || UdpSocket::bind((addr, 53)).expect("bind"));
+    let tcp = within(namespace, || std::net::TcpListener::bind((addr, 53)).expect("listen"));
+    std::thread::spawn(move || {
+        for stream in tcp.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut len = [0; 2];
+            if stream.read_exact(&mut len).is_err() {
+                continue;
+            }
+            let mut message = vec![0; usize::from(u16::from_be_bytes(len))];
+            if stream.read_exact(&mut message).is_ok() {
+                let answer = respond(&message, false);
+                let _ = stream.write_all(&(answer.len() as u16).to_be_bytes());
+                let _ = stream.write_all(&answer);
+            }
+        }
+    });
+    serve_with(move |stop| {
+        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("timeout");
+        let mut buffer = [0; 4096];
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            if let Ok((len, peer)) = socket.recv_from(&mut buffer) {
+                let _ = socket.send_to(&respond(&buffer[..len], true), peer);
+            }
+        }
+    })
+}
+
+/// `host.example` has an address; `large.example` only fits into TCP; all else does not exist.
+fn respond(query: &[u8], udp: bool) -> Vec<u8> {
+    let mut end = 12;
+    while query[end] != 0 {
+        end += 1 + usize::from(query[end]);
+    }
+    let name = query[12..end].to_ascii_lowercase();
+    let mut out = query[..end + 5].to_vec();
+    out[2] |= 0x80;
+    out[3] = 0x80;
+    out[10..12].fill(0);
+    let record = |out: &mut Vec<u8>, last: u8| {
+        out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 198, 51, 100, last]);
+    };
+    if name == b"\x04host\x07example" {
+        out[7] = 1;
+        record(&mut out, 7);
+    } else if name == b"\x05large\x07example" && udp {
+        out[2] |= 2;
+    } else if name == b"\x05large\x07example" {
+        out[7] = 200;
+        (0..200).for_each(|i| record(&mut out, i));
+    } else if name == b"\x06broken\x07example" {
+        out[3] |= 2;
+    } else {
+        out[3] |= 3;
+    }
+    out
+}
+
+fn ips(texts: &[&str]) -> Vec<IpAddr> {
+    texts.iter().map(|t| t.parse().expect(t)).collect()
+}
+
+#[test]
+fn names_aliases_ids_and_addresses_are_known() {
+    lab(|lab| {
+        let net = lab.open();
+        let front = NetworkConfig { ipv6: true, ..network("front", "10.10.0.0/24") };
+        let back = network("back", "10.20.0.0/24");
+        net.create(&front).expect("create");
+        net.create(&back).expect("create");
+        let config = EndpointConfig { aliases: vec!["Service".into()], ..Default::default() };
+        let web = run_with(&net, "web", &[&front], &config);
+        let two = run_with(&net, "two", &[&front, &back], &config);
+        let db = run(&net, "db", &[&back]);
+
+        assert_eq!(ask(&web, "two", A).addresses(), ips(&["10.10.0.3"]));
+        assert_eq!(ask(&web, "TWO", AAAA).addresses(), [two.ip6()]);
+        assert_eq!(ask(&web, "two.front", A).addresses(), ips(&["10.10.0.3"]));
+        assert_eq!(ask_over_tcp(&web, "two", A).addresses(), ips(&["10.10.0.3"]));
+        assert_eq!(ask(&web, "web", A).addresses(), ips(&["10.10.0.2"]), "itself");
+        let short = &container_id("two")[..12];
+        assert_eq!(ask(&web, short, A).addresses(), ips(&["10.10.0.3"]));
+        let (first, second) = (ask(&web, "service", A).addresses(), ask(&web, "service", A).addresses());
+        assert_eq!((first.len(), second.len()), (2, 2));
+        assert_ne!(first[0], second[0], "taken in turn");
+        assert_eq!(ask(&web, "3.0.10.10.in-addr.arpa", PTR).data, [b"\x03two\x05front\0".to_vec()]);
+        // Who shares no network is unknown; who shares one is known by it.
+        assert_eq!(ask(&web, "db", A).addresses(), ips(&[]));
+        assert_eq!(ask(&two, "db", A).addresses(), ips(&["10.20.0.3"]));
+        assert_eq!(ask(&db, "two", A).addresses(), ips(&["10.20.0.2"]));
+        let nothing = ask(&db, "two", AAAA);
+        assert_eq!((nothing.rcode, nothing.data.len()), (0, 0), "known, without IPv6");
+
+        net.rename(two.sandbox.container_id(), "renamed");
+        assert_eq!(ask(&web, "renamed", A).addresses(), ips(&["10.10.0.3"]));
+        assert_eq!(ask(&web, "two", A).addresses(), ips(&[]));
+        net.detach(&two.endpoints[0]).expect("detach");
+        assert_eq!(ask(&web, "renamed", A).addresses(), ips(&[]));
+        assert_eq!(ask(&two, "web", A).addresses(), ips(&[]));
+        net.purge().expect("purge");
+        let _ = lab;
+    });
+}
+
+#[test]
+fn other_names_are_asked_of_the_hosts_resolvers() {
+    lab(|lab| {
+        // The first does not answer; the second is on the host's own loopback.
+        std::fs::write(lab.root.path().join("resolv.conf"), "nameserver 127.0.0.53\n").expect("write");
+        let _resolver = upstream(&lab.host, "127.0.0.53");
+        let _other = upstream(&lab.outside, "192.0.2.2");
+        let net = lab.open();
+        let front = network("front", "10.10.0.0/24");
+        let inner = NetworkConfig { internal: true, ..network("inner", "10.30.0.0/24") };
+        net.create(&front).expect("create");
+        net.create(&inner).expect("create");
+        let web = run(&net, "web", &[&front]);
+        assert_eq!(ask(&web, "host.example", A).addresses(), ips(&["198.51.100.7"]));
+        assert_eq!(ask(&web, "nothing.example", A).rcode, 3);
+        assert_eq!(ask(&web, "broken.example", A).rcode, 2);
+        assert!(ask(&web, "large.example", A).truncated);
+        assert_eq!(ask_over_tcp(&web, "large.example", A).data.len(), 200);
+        let alone = run(&net, "alone", &[&inner]);
+        assert_eq!(ask(&alone, "host.example", A).rcode, 2, "no way out, no names from outside");
+        assert_eq!(ask(&alone, "alone", A).rcode, 0);
+
+        let own = net.sandbox(&container_id("own")).expect("sandbox");
+        net.set_dns(&own, DnsConfig { servers: ips(&["192.0.2.2"]) });
+        let own = run(&net, "own", &[&front]);
+        assert_eq!(ask(&own, "host.example", A).addresses(), ips(&["198.51.100.7"]));
+        std::fs::write(lab.root.path().join("resolv.conf"), "").expect("write");
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(ask(&web, "host.example", A).rcode, 2, "no server is left");
+        net.purge().expect("purge");
+    });
+}
+
+#[test]
+fn a_container_may_serve_port_53_itself() {
+    lab(|lab| {
+        let net = lab.open();
+        let front = network("front", "10.10.0.0/24");
+        net.create(&front).expect("create");
+        let web = run(&net, "web", &[&front]);
+        let near = run(&net, "near", &[&front]);
+        let own = serve_udp(&web.namespace, 53, "own");
+        let _tcp = serve_tcp(&web.namespace, 53, "own");
+        assert_eq!(ask_udp(&near.namespace, "10.10.0.2:53"), "own 10.10.0.3");
+        assert_eq!(ask(&web, "near", A).addresses(), ips(&["10.10.0.3"]));
+        assert_eq!(ask_over_tcp(&web, "near", A).addresses(), ips(&["10.10.0.3"]));
+        drop(own);
+        // Only user-defined networks have it.
+        let bridge = net.default_bridge("d0");
+        net.create(&bridge).expect("create");
+        let plain = run(&net, "plain", &[&bridge]);
+        refused_udp(&plain.namespace, "127.0.0.11:53");
+        net.purge().expect("purge");
+        let _ = lab;
+    });
+}
+
+#[test]
+fn hostile_clients_do_not_stop_it() {
+    lab(|lab| {
+        let net = lab.open();
+        let front = network("front", "10.10.0.0/24");
+        net.create(&front).expect("create");
+        let web = run(&net, "web", &[&front]);
+        let namespace = Arc::clone(&web.namespace);
+        within(&namespace, || {
+            let socket = UdpSocket::bind("0.0.0.0:0").expect("bind");
+            let good = query("web", A, Some(1232));
+            let mut seed = 7u32;
+            for round in 0..2000 {
+                let mut bytes = if round % 2 == 0 { good.clone() } else { vec![0; round % 700] };
+                for _ in 0..4 {
+                    seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    if !bytes.is_empty() {
+                        let at = seed as usize % bytes.len();
+                        bytes[at] = (seed >> 24) as u8;
+                    }
+                }
+                socket.send_to(&bytes, "127.0.0.11:53").expect("send");
+            }
+            let mut stuck: Vec<TcpStream> = Vec::new();
+            for _ in 0..40 {
+                let mut stream = TcpStream::connect("127.0.0.11:53").expect("connect");
+                stream.write_all(&[0xff, 0xff, 1]).expect("write");
+                stuck.push(stream);
+            }
+        });
+        assert_eq!(ask(&web, "web", A).addresses(), ips(&["10.10.0.2"]));
+        assert_eq!(ask_over_tcp(&web, "web", A).addresses(), ips(&["10.10.0.2"]));
+        net.purge().expect("purge");
+        let _ = lab;
+    });
+}
