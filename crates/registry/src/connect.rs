@@ -180,6 +180,21 @@ impl Write for Stream {
     }
 }
 
+fn add_authorities(roots: &mut RootCertStore, bundles: &[Vec<u8>]) -> Result<(), Error> {
+    for bundle in bundles {
+        for certificate in CertificateDer::pem_slice_iter(bundle) {
+            let certificate = certificate.map_err(|e| Error::InvalidCertificate(e.to_string()))?;
+            roots.add(certificate).map_err(|e| Error::InvalidCertificate(e.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses bundles which can't be read, before they are needed.
+pub(crate) fn check_authorities(bundles: &[Vec<u8>]) -> Result<(), Error> {
+    add_authorities(&mut RootCertStore::empty(), bundles)
+}
+
 /// TLS which trusts the host's authorities and `extra` (PEM bundles).
 pub(crate) fn verified_tls(extra: &[Vec<u8>]) -> Result<rustls::ClientConfig, Error> {
     let mut roots = RootCertStore::empty();
@@ -188,12 +203,7 @@ pub(crate) fn verified_tls(extra: &[Vec<u8>]) -> Result<rustls::ClientConfig, Er
         tracing::warn!(%error, "certificate authorities of the host");
     }
     roots.add_parsable_certificates(native.certs);
-    for bundle in extra {
-        for certificate in CertificateDer::pem_slice_iter(bundle) {
-            let certificate = certificate.map_err(|e| Error::InvalidCertificate(e.to_string()))?;
-            roots.add(certificate).map_err(|e| Error::InvalidCertificate(e.to_string()))?;
-        }
-    }
+    add_authorities(&mut roots, extra)?;
     Ok(builder()?.with_root_certificates(roots).with_no_client_auth())
 }
 

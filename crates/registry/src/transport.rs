@@ -4,8 +4,8 @@
 //! the origin they were meant for, a redirect never leads from TLS to plain HTTP, and no body is read
 //! further than its limit.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use url::Url;
 
 use crate::config::ClientConfig;
-use crate::connect::{Dialer, reason_of, unverified_tls, verified_tls};
+use crate::connect::{Dialer, check_authorities, reason_of, unverified_tls, verified_tls};
 use crate::error::{Error, Reason, Verb, is_transient_status};
 use crate::payload::Payload;
 
@@ -29,10 +29,11 @@ const MAX_REDIRECTS: usize = 10;
 
 type Pool = HyperClient<HttpsConnector<Dialer>, UnsyncBoxBody<Bytes, std::io::Error>>;
 
-/// Sends requests over pooled connections.
+/// Sends requests over pooled connections. The pools are made when first used: reading the host's
+/// certificate authorities takes time and memory that a daemon which pulls nothing doesn't spend.
 pub(crate) struct Transport {
-    verified: Pool,
-    unverified: Pool,
+    verified: OnceLock<Pool>,
+    unverified: OnceLock<Pool>,
     config: Arc<ClientConfig>,
 }
 
@@ -86,24 +87,28 @@ pub(crate) struct Answer {
 
 impl Transport {
     pub(crate) fn new(config: Arc<ClientConfig>) -> Result<Self, Error> {
-        let dialer = Dialer { proxy: Arc::new(config.proxy.clone()), timeout: config.connect_timeout };
-        let pool = |tls| {
-            let connector = HttpsConnectorBuilder::new()
-                .with_tls_config(tls)
-                .https_or_http()
-                .enable_all_versions()
-                .wrap_connector(dialer.clone());
-            HyperClient::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(Duration::from_secs(30))
-                .http2_adaptive_window(true)
-                .build(connector)
-        };
-        Ok(Transport {
-            verified: pool(verified_tls(&config.ca_certs)?),
-            unverified: pool(unverified_tls()?),
-            config,
-        })
+        check_authorities(&config.ca_certs)?;
+        Ok(Transport { verified: OnceLock::new(), unverified: OnceLock::new(), config })
+    }
+
+    fn pool(&self, verified: bool) -> Result<&Pool, Error> {
+        let slot = if verified { &self.verified } else { &self.unverified };
+        if let Some(pool) = slot.get() {
+            return Ok(pool);
+        }
+        let tls = if verified { verified_tls(&self.config.ca_certs)? } else { unverified_tls()? };
+        let proxy = Arc::new(self.config.proxy.clone());
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(Dialer { proxy, timeout: self.config.connect_timeout });
+        let pool = HyperClient::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .http2_adaptive_window(true)
+            .build(connector);
+        Ok(slot.get_or_init(|| pool))
     }
 
     /// Sends `request` until an answer that isn't transient comes or the attempts are used up; then the last
@@ -157,8 +162,7 @@ impl Transport {
 
     async fn exchange(&self, request: &Request) -> Result<Answer, Error> {
         let verb = request.verb();
-        let pool =
-            if self.config.is_insecure(&host_of(&request.url)) { &self.unverified } else { &self.verified };
+        let pool = self.pool(!self.config.is_insecure(&host_of(&request.url)))?;
         let activity = Activity::new();
         let outgoing = self.outgoing(request, &activity).await?;
         let idle = self.config.idle_timeout;

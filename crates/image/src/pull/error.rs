@@ -5,6 +5,8 @@ use std::sync::Arc;
 use dray_registry::ErrorKind as RegistryErrorKind;
 use dray_spec::{Digest, ManifestError, Platform, Reference};
 
+use crate::layer::{LayerError, Problem};
+
 /// A pull failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
@@ -114,7 +116,7 @@ pub enum PullError {
         /// The layer's blob.
         layer: Digest,
         /// What is wrong with it.
-        source: crate::layer::LayerError,
+        source: LayerError,
     },
     /// A layer's content isn't the one the configuration names.
     #[error(
@@ -183,6 +185,18 @@ impl PullError {
             | PullError::DiffId { .. } => K::Registry,
             PullError::Unpack { .. } | PullError::Store(_) | PullError::Stopped => K::System,
             PullError::Shared(error) => error.kind(),
+        }
+    }
+
+    /// Whether a layer failed only because it was unpacked without the layers below it: it has a hard link to
+    /// a file there.
+    pub(crate) fn needs_layers_below(&self) -> bool {
+        match self {
+            PullError::Unpack { source: LayerError::Entry { problem, .. }, .. } => {
+                matches!(problem, Problem::LinkTarget(_))
+            }
+            PullError::Shared(error) => error.needs_layers_below(),
+            _ => false,
         }
     }
 

@@ -10,6 +10,7 @@
 //! Blob and layer count only when the blob's digest and the content's diff ID both fit. Dropped anywhere,
 //! the threads notice and only the ingest stays.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(crate) struct LayerJob {
     pub(crate) source: Repository,
     pub(crate) descriptor: Descriptor,
     pub(crate) diff_id: Digest,
+    /// The layers below, topmost first; only where it can't be unpacked without.
+    pub(crate) below: Vec<PathBuf>,
     pub(crate) retry: dray_registry::RetryPolicy,
 }
 
@@ -80,7 +83,13 @@ impl LayerJob {
         reporter.stage(Stage::DownloadComplete);
         reporter.stage(Stage::Extracting);
         let unpacking = self.start_unpack(file, growth, reporter);
-        let layer = self.settle(unpacking).await?;
+        let layer = match self.settle(unpacking).await {
+            Ok(layer) => layer,
+            Err(error) => {
+                self.forget_blob(&error).await;
+                return Err(error);
+            }
+        };
         drop(cancel);
         reporter.stage(Stage::PullComplete);
         Ok(layer)
@@ -124,7 +133,8 @@ impl LayerJob {
 
     /// A blob with good bytes but bad content is of no use to anybody.
     async fn forget_blob(&self, error: &PullError) {
-        if matches!(error, PullError::DiffId { .. } | PullError::Unpack { .. }) {
+        let another_try = error.needs_layers_below() && self.below.is_empty();
+        if !another_try && matches!(error, PullError::DiffId { .. } | PullError::Unpack { .. }) {
             let (store, digest) = (self.store.clone(), self.descriptor.digest.clone());
             if let Ok(Err(error)) = blocking(move || store.blobs().remove(&digest)).await {
                 tracing::warn!(%error, "blob of a bad layer");
@@ -208,6 +218,7 @@ impl LayerJob {
     fn start_unpack(&self, file: std::fs::File, growth: Arc<Growth>, reporter: &Reporter) -> Unpacking {
         let (store, layer) = (self.store.clone(), self.descriptor.digest.clone());
         let (unpacks, reporter) = (self.transfers.unpacks.clone(), reporter.clone());
+        let options = layer::Options { below: self.below.clone(), ..layer::Options::default() };
         tokio::spawn(async move {
             let _place = unpacks.acquire_owned().await.map_err(|_| PullError::Stopped)?;
             let mut reported = 0;
@@ -220,7 +231,7 @@ impl LayerJob {
             blocking(move || {
                 let draft = store.layers().begin()?;
                 let reader = Follow::new(file, growth, on_read);
-                let unpacked = layer::unpack(reader, draft.path(), &layer::Options::default())
+                let unpacked = layer::unpack(reader, draft.path(), &options)
                     .map_err(|source| PullError::Unpack { layer, source })?;
                 Ok((draft, unpacked))
             })

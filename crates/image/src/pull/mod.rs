@@ -174,33 +174,52 @@ impl Puller {
                 source: resolved.source.clone(),
                 descriptor: descriptor.clone(),
                 diff_id: diff_id.clone(),
+                below: Vec::new(),
                 retry: self.client.config().retry,
             });
         }
-        let fetched = try_join_all(jobs.into_iter().map(|job| self.fetch_layer(job, progress))).await?;
-        let by_diff_id: HashMap<Digest, LayerId> = fetched.into_iter().collect();
-        resolved
-            .config
-            .rootfs
-            .diff_ids
-            .iter()
-            .map(|d| by_diff_id.get(d).copied().ok_or(PullError::Stopped))
-            .collect()
+        let fetched = try_join_all(jobs.iter().map(|job| async move {
+            match self.fetch_layer(job, progress).await {
+                Err(error) if error.needs_layers_below() => Ok(None),
+                fetched => fetched.map(Some),
+            }
+        }))
+        .await?;
+        let mut by_diff_id: HashMap<&Digest, Option<LayerId>> =
+            jobs.iter().map(|job| &job.diff_id).zip(fetched).collect();
+        let mut layers = Vec::new();
+        for diff_id in &resolved.config.rootfs.diff_ids {
+            let job = jobs.iter().find(|job| job.diff_id == *diff_id).ok_or(PullError::Stopped)?;
+            let layer = match by_diff_id.get(diff_id).copied().flatten() {
+                Some(layer) => layer,
+                None => self.unpack_upon(job, &layers, progress).await?,
+            };
+            by_diff_id.insert(diff_id, Some(layer));
+            layers.push(layer);
+        }
+        Ok(layers)
+    }
+
+    /// Unpacks a layer that has hard links into those below it.
+    async fn unpack_upon(
+        &self,
+        job: &LayerJob,
+        below: &[LayerId],
+        progress: &dyn Progress,
+    ) -> Result<LayerId, PullError> {
+        let below = below.iter().rev().map(|layer| self.store.layers().path(*layer)).collect();
+        self.fetch_layer(&LayerJob { below, ..job.clone() }, progress).await
     }
 
     /// Joins or starts the transfer of a layer. If one that somebody else started fails, it is tried with our
     /// own source and credentials.
-    async fn fetch_layer(
-        &self,
-        job: LayerJob,
-        progress: &dyn Progress,
-    ) -> Result<(Digest, LayerId), PullError> {
+    async fn fetch_layer(&self, job: &LayerJob, progress: &dyn Progress) -> Result<LayerId, PullError> {
         let key = (job.descriptor.digest.clone(), job.diff_id.clone());
         loop {
             let work = |reporter| job.clone().run(reporter);
             let (transfer, ours) = self.transfers.join(&key, job.descriptor.size, work);
             match watch_layer(transfer.state.clone(), &key.0, progress).await {
-                Ok(layer) => return Ok((key.1, layer)),
+                Ok(layer) => return Ok(layer),
                 Err(error) if ours => return Err(error),
                 Err(error) => tracing::debug!(%error, layer = %key.0, "shared transfer failed; own attempt"),
             }

@@ -625,3 +625,42 @@ async fn an_uncompressed_layer() {
     let (pulled, _) = machine.pull(&format!("{}/x", fixture.host())).await.unwrap();
     assert_eq!(machine.content(&pulled, 0, "a"), b"plain");
 }
+
+#[tokio::test]
+async fn a_hard_link_into_a_layer_below() {
+    let (fixture, machine) = (Fixture::start().await, Machine::new());
+    let linked = |target: &str| {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Link);
+        header.set_size(0);
+        header.set_mode(0o644);
+        builder.append_link(&mut header, "link", target).unwrap();
+        builder.into_inner().unwrap()
+    };
+    let image = |target: &str| {
+        let tars = [tar_of(&[("a", b"below")]), linked(target)];
+        let packed = tars.iter().map(|tar| (media_type::OCI_LAYER_GZIP, gzip(tar))).collect();
+        Sample::packed(&tars, packed)
+    };
+    image("a").put(&fixture, "x", Some("good"));
+    image("nowhere").put(&fixture, "x", Some("bad"));
+    let (pulled, said) = machine.pull(&format!("{}/x:good", fixture.host())).await.unwrap();
+    assert_eq!(machine.content(&pulled, 1, "link"), b"below");
+    assert_eq!(said.iter().filter(|line| line.ends_with("Pull complete")).count(), 2, "{said:?}");
+    assert_eq!(ranges(&fixture, &image("a").manifest.layers[1].digest).len(), 1);
+    let error = machine.pull(&format!("{}/x:bad", fixture.host())).await.unwrap_err();
+    assert!(error.to_string().contains("\"nowhere\", which is not in the layer"), "{error}");
+    assert!(!machine.store.blobs().has(&image("nowhere").manifest.layers[1].digest));
+}
+
+#[tokio::test]
+async fn a_zstd_layer() {
+    let (fixture, machine) = (Fixture::start().await, Machine::new());
+    let tar = tar_of(&[("a", &noise(5, 300_000))]);
+    let packed = zstd::encode_all(tar.as_slice(), 3).unwrap();
+    let sample = Sample::packed(std::slice::from_ref(&tar), vec![(media_type::OCI_LAYER_ZSTD, packed)]);
+    sample.put(&fixture, "x", Some("latest"));
+    let (pulled, _) = machine.pull(&format!("{}/x", fixture.host())).await.unwrap();
+    assert_eq!(machine.content(&pulled, 0, "a"), noise(5, 300_000));
+}
