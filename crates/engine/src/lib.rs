@@ -7,6 +7,7 @@ pub mod container;
 mod engine;
 mod error;
 pub mod event;
+pub mod exec;
 pub mod log;
 pub mod network;
 pub mod timestamp;

@@ -58,6 +58,9 @@ pub enum Error {
     /// A user or device that is not there, at start.
     #[error(transparent)]
     Spec(#[from] spec::Error),
+    /// An exec's user that is not there.
+    #[error(transparent)]
+    User(spec::UserError),
     /// The operation needs a running container.
     #[error("container {0} is not running")]
     NotRunning(String),
@@ -265,6 +268,7 @@ impl Error {
             | Self::WaitCondition(_)
             | Self::NoExecCommand
             | Self::ExecNotStarted
+            | Self::User(_)
             | Self::NotADirectory
             | Self::JoinSelf
             | Self::Archive(_) => ErrorKind::InvalidParameter,

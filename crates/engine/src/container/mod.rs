@@ -10,39 +10,54 @@
 //! a log line, a client) is asynchronous. What a container is doing lives in its [`record`], which is
 //! written to the store before anything it says is acknowledged.
 
+mod attach;
+mod change;
 mod copy;
 mod create;
 mod error;
+mod exec_target;
 mod exit;
 mod health;
 mod host;
 pub mod images;
+mod inspect;
+mod list;
 mod live;
+mod logs;
 mod merge;
 mod mount;
 mod mounting;
 pub mod names;
 pub mod networking;
 mod process;
+mod prune;
 mod record;
 mod registry;
 mod remove;
 mod restart;
+mod restore;
 mod rootfs;
 mod service;
 pub mod signal;
 mod spec;
 mod start;
 mod stop;
+mod stream;
 mod trace;
 mod validate;
 pub mod volumes;
 mod wait;
 
+pub use attach::{AttachOptions, Attachment};
 pub use error::Error;
+pub use exec_target::ExecTarget;
+pub(crate) use health::{Probe, Prober};
 pub use images::{CommitRequest, ContainerImage, ContainerImages};
+pub use list::ListOptions;
 pub use networking::{Attached, ContainerNetworking, Link, NetworkedContainer};
 pub use registry::{ImageUser, Registry};
 pub use service::{Config, Service, Services};
+pub(crate) use spec::oci_user;
+pub(crate) use stream::{Ended, Wiring, carry, parse_keys};
 pub use volumes::{ContainerVolumes, VolumeHandle, VolumeRequest};
-pub use wait::WaitCondition;
+pub use wait::{Wait, WaitCondition};

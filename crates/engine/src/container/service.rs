@@ -1,14 +1,15 @@
 //! The service of containers: what it is given, and how its work is run.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use dray_api::Labels;
 use dray_store::Store;
 use tokio::runtime::Handle;
 
 use super::Error;
+use super::health::Prober;
 use super::host::Host;
 use super::images::ContainerImages;
 use super::live::Container;
@@ -96,6 +97,7 @@ pub struct Service {
     pub(super) runtime: Handle,
     base_layer: PathBuf,
     shutting_down: AtomicBool,
+    pub(super) prober: OnceLock<Arc<dyn Prober>>,
 }
 
 impl std::fmt::Debug for Service {
@@ -126,6 +128,7 @@ impl Service {
             events: services.events,
             base_layer,
             shutting_down: AtomicBool::new(false),
+            prober: OnceLock::new(),
             config,
         }))
     }

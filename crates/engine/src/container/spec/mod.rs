@@ -20,7 +20,7 @@ use super::record::Record;
 use super::validate::{Invalid, Namespace, SecurityOptions, granted_capabilities, namespace};
 
 pub use devices::{Devices, device_rule, devices};
-pub use limits::resources;
+pub use limits::{resources, rlimits};
 pub use user::{Error as UserError, User, resolve as resolve_user};
 
 /// Where programs are looked for when the image says nothing.
@@ -187,13 +187,19 @@ pub fn capability_sets(granted: Vec<String>, uid: u32) -> Capabilities {
 /// A name without `=` takes the variable away.
 fn environment(input: &Input<'_>) -> Vec<String> {
     let config = &input.record.config;
-    let mut env = vec![format!("PATH={DEFAULT_PATH}"), format!("HOSTNAME={}", config.hostname)];
-    if config.tty {
-        env.push("TERM=xterm".into());
-    }
-    env.extend(input.env.iter().cloned());
+    let mut env = base_env(&config.hostname, config.tty, &input.env);
     overlay_env(&mut env, config.env.as_deref().unwrap_or_default());
     add_home(&mut env, &input.user.home);
+    env
+}
+
+/// What every program's environment begins with.
+pub fn base_env(hostname: &str, tty: bool, more: &[String]) -> Vec<String> {
+    let mut env = vec![format!("PATH={DEFAULT_PATH}"), format!("HOSTNAME={hostname}")];
+    if tty {
+        env.push("TERM=xterm".into());
+    }
+    env.extend(more.iter().cloned());
     env
 }
 

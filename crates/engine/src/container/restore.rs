@@ -1,0 +1,145 @@
+//! Finding containers again when the daemon starts, however the last one ended.
+//!
+//! ```text
+//! record says     shim answers        what is done
+//! starting        yes                 it runs: go on as if the start had been acknowledged
+//! starting        no                  it has ended or never began: settled
+//! running         yes                 joined again: networks, health, exit
+//! running         no                  settled with the shim's exit file, or as killed
+//! removing, dead  —                   the removal is finished
+//! ```
+
+use std::sync::Arc;
+
+use dray_runtime::{Shim, exit_status, reap_lost};
+use jiff::Timestamp;
+
+use super::Error;
+use super::live::Container;
+use super::record::Record;
+use super::restart::at_boot;
+use super::service::{KIND, Service};
+use super::validate::{Namespace, namespace};
+
+impl Service {
+    /// Reads all containers from the store and joins those that run. Containers whose restart policy
+    /// asks for it are started in the background.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn restore(self: &Arc<Self>) -> Result<(), Error> {
+        let restart = self.blocking(Self::restore_now).await?;
+        for container in restart {
+            let service = Arc::clone(self);
+            self.runtime.spawn(async move {
+                let id = container.id.clone();
+                let started = service.blocking(move |service| service.start_now(&container, true)).await;
+                if let Err(error) = started {
+                    tracing::warn!(container = id, %error, "cannot restart a container");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn restore_now(self: &Arc<Self>) -> Result<Vec<Arc<Container>>, Error> {
+        self.sweep_removed();
+        let records = self.store.records().list::<Record>(KIND)?;
+        let mut containers = Vec::new();
+        for stored in records {
+            let mut record = stored.document;
+            // The name lives in its own column as well; a rename changes both at once.
+            record.name = stored.name.unwrap_or(record.name);
+            let container = Arc::new(Container::new(record));
+            self.registry.insert(Arc::clone(&container));
+            containers.push(container);
+        }
+        let mut restart = Vec::new();
+        for container in containers {
+            if self.restore_one(&container) {
+                restart.push(container);
+            }
+        }
+        Ok(restart)
+    }
+
+    /// Brings one container's record in line with what is true. True when it is to be started.
+    fn restore_one(self: &Arc<Self>, container: &Arc<Container>) -> bool {
+        let state = container.with(|record| record.state.clone());
+        if state.removing || state.dead {
+            self.auto_remove(container);
+            return false;
+        }
+        if state.starting || (state.running && !state.restarting) {
+            self.find_again(container);
+        }
+        let record = container.record();
+        if record.state.running && !record.state.restarting {
+            return false;
+        }
+        if record.host.auto_remove && record.started_before {
+            self.auto_remove(container);
+            return false;
+        }
+        let waited = record.state.restarting;
+        if waited {
+            let state = &mut container.live().record.state;
+            let finished = state.finished_at.unwrap_or_else(Timestamp::now);
+            state.set_stopped(state.exit_code, state.oom_killed, finished);
+        }
+        if waited {
+            self.save_state(container);
+            container.announce(false);
+        }
+        record.started_before
+            && at_boot(&record.host.restart_policy, record.state.exit_code, record.manually_stopped)
+    }
+
+    /// A container that was starting or running when the last daemon ended.
+    fn find_again(self: &Arc<Self>, container: &Arc<Container>) {
+        let run_dir = self.run_dir(&container.id);
+        let ended = exit_status(&run_dir).is_some();
+        if let Some(found) = Shim::open(&run_dir).and_then(|shim| shim.state()).filter(|_| !ended) {
+            let mut live = container.live();
+            let state = &mut live.record.state;
+            if state.starting || state.pid != found.init_pid {
+                let began = state.started_at.filter(|_| !state.starting).unwrap_or_else(Timestamp::now);
+                state.set_running(found.init_pid, found.init_start_time, began);
+                live.record.started_before = true;
+            }
+            drop(live);
+            self.join_again(container);
+            return;
+        }
+        // Counted as running, so that the end is settled like any other.
+        container.live().record.state.running = true;
+        let status = exit_status(&run_dir).or_else(|| reap_lost(&run_dir).ok()).unwrap_or_else(|| {
+            let finished_at = Timestamp::now().to_string();
+            dray_runtime::ExitStatus { code: 137, oom_killed: false, finished_at }
+        });
+        self.settle(container, &status);
+    }
+
+    fn join_again(self: &Arc<Self>, container: &Arc<Container>) {
+        let record = container.record();
+        if !matches!(namespace(&record.host.network_mode), Namespace::Container(_))
+            && let Err(error) = self.networking.restore(&self.networked(&record), &record.ports)
+        {
+            tracing::warn!(container = record.id, %error, "cannot restore the networks of a running container");
+        }
+        for point in record.mounts.iter().filter(|point| !point.name.is_empty()) {
+            if point.kind == dray_api::container::MountType::Volume
+                && let Err(error) = self.volumes.mount(&point.name, &record.id)
+            {
+                tracing::warn!(container = record.id, %error, "cannot hold a volume of a running container");
+            }
+        }
+        if let Ok(paused) = self.shim(container).and_then(|shim| Ok(shim.is_paused()?)) {
+            container.live().record.state.paused = paused;
+        }
+        self.save_state(container);
+        container.announce(false);
+        self.start_health(container);
+        self.watch_exit(container);
+    }
+}
