@@ -93,6 +93,7 @@ fn make_bridge(inner: &Inner, network: &NetworkState) -> Result<()> {
         None => {
             route::add_bridge(&inner.route(), name, &inner.alias(&network.id), mac::random(), network.mtu)
                 .map_err(|e| e.of(format!("make bridge {name}")))?;
+            settle_ipv6(inner, network)?;
             find(inner, name)?.ok_or_else(|| Error::InvalidInterfaceName(name.clone()))?
         }
     };
@@ -113,14 +114,42 @@ fn make_bridge(inner: &Inner, network: &NetworkState) -> Result<()> {
     Ok(())
 }
 
+/// A bridge without an IPv6 subnet speaks no IPv6, and none takes routes or addresses from what containers announce.
+fn settle_ipv6(inner: &Inner, network: &NetworkState) -> Result<()> {
+    let key = |name: &str| format!("net/ipv6/conf/{}/{name}", network.bridge);
+    let (name, value) =
+        if network.subnet(false).is_some() { ("accept_ra", "0") } else { ("disable_ipv6", "1") };
+    match inner.host.run(|| sysctl::write(&key(name), value))? {
+        // A kernel without IPv6.
+        Err(e) if e.errno() == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
 /// Makes the packet path follow the list of networks.
 pub fn apply(inner: &Inner, state: &State) -> Result<()> {
     if state.restoring {
         return Ok(());
     }
-    inner.firewall.apply(&state.all_networks())?;
+    inner.firewall.apply(&state.all_networks(), &foreign_bridges(inner, state)?)?;
     let open = state.networks.values().filter(|n| !n.internal).map(|n| n.bridge.clone());
     inner.host_firewall.set_bridges(open.collect())
+}
+
+/// Bridges of containers that are not ours: Docker's. Where the host drops what nobody accepts, our own acceptance
+/// would let our containers reach those that Docker does not publish.
+pub fn foreign_bridges(inner: &Inner, state: &State) -> Result<Vec<String>> {
+    let links = route::links(&inner.route())
+        .map_err(|source| Error::Netlink { operation: "list interfaces".into(), source })?;
+    let ours = |name: &str| state.networks.values().any(|n| n.bridge == name);
+    let dockers = |name: &str| {
+        name == "docker0"
+            || name
+                .strip_prefix("br-")
+                .is_some_and(|id| id.len() == 12 && id.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    let names = links.into_iter().filter(|l| l.kind == "bridge").map(|l| l.name);
+    Ok(names.filter(|n| dockers(n) && !ours(n)).collect())
 }
 
 /// Makes a known network again.

@@ -12,12 +12,14 @@ use crate::cidr::Cidr;
 use crate::config::{Endpoint, EndpointConfig, NetworkState};
 use crate::dns::Record;
 use crate::error::{Error, Result};
+use crate::host::inside;
 use crate::mac;
 use crate::netlink::route::{self, Veth};
 use crate::network::{Inner, State, addresses};
 use crate::publish;
 use crate::reaper::Gone;
 use crate::sandbox::Sandbox;
+use crate::sysctl;
 
 /// Joins a container to a network.
 pub fn attach(
@@ -140,17 +142,15 @@ fn join(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint: &End
         }
     }
     make_veth(inner, sandbox, network, endpoint)?;
-    let (routes, old) = {
+    let routes = {
         let mut state = inner.state();
-        let old = default_endpoint(&state, sandbox.container_id()).map(|e| e.id.clone());
         state.endpoints.insert(endpoint.id.clone(), endpoint.clone());
-        let new = default_endpoint(&state, sandbox.container_id());
-        (new.is_some_and(|e| e.id == endpoint.id), old)
+        default_endpoint(&state, sandbox.container_id()).is_some_and(|e| e.id == endpoint.id)
     };
-    configure(sandbox, endpoint, routes)?;
-    if routes && old.is_some() {
-        tracing::debug!("{} now has its default route by {}", sandbox.container_id(), network.name);
+    if endpoint.ip6.is_some() {
+        enable_ipv6(sandbox, endpoint)?;
     }
+    configure(sandbox, endpoint, routes)?;
     announce(inner, sandbox, network, endpoint)
 }
 
@@ -181,6 +181,13 @@ fn make_veth(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint:
 /// same bridge instead of routing it: a container that asks for its own published port needs its frames back.
 fn bridges_are_filtered() -> bool {
     std::path::Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists()
+}
+
+/// Interfaces begin without IPv6.
+fn enable_ipv6(sandbox: &Sandbox, endpoint: &Endpoint) -> Result<()> {
+    let key = format!("net/ipv6/conf/{}/disable_ipv6", endpoint.interface);
+    inside(sandbox.namespace(), || sysctl::write(&key, "0"))
+        .map_err(|source| Error::System { operation: "enter a sandbox", source })?
 }
 
 /// Gives an interface its addresses, and the default routes if they are to lead through it.

@@ -3,6 +3,7 @@
 //! ```text
 //! table inet dray {
 //!   set bridges     our bridges            set subnets4, subnets6   their subnets
+//!   set foreign     bridges of Docker's containers
 //!   map ports4      protocol . host address . port : container address . port   (ports6 likewise)
 //!   map ports4_any  protocol . port : container address . port                  (ports6_any likewise)
 //!   chain guard        raw prerouting: packets to containers come by their bridge, or not at all
@@ -33,6 +34,7 @@ const FILTER: i32 = 0;
 const SRCNAT: i32 = 100;
 
 const BRIDGES: &str = "bridges";
+const FOREIGN: &str = "foreign";
 
 /// A published port: where it is on the host and where it leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,16 +75,16 @@ impl Firewall {
     }
 
     /// Makes the table say what these networks need. Published ports stay.
-    pub fn apply(&self, networks: &[NetworkState]) -> Result<()> {
+    pub fn apply(&self, networks: &[NetworkState], foreign: &[String]) -> Result<()> {
         let mut batch = Batch::new();
-        self.render(&mut batch, networks);
+        self.render(&mut batch, networks, foreign);
         self.commit(batch, "set up")
     }
 
     /// Makes the table anew with these networks and exactly these published ports.
-    pub fn apply_all(&self, networks: &[NetworkState], ports: &[Mapping]) -> Result<()> {
+    pub fn apply_all(&self, networks: &[NetworkState], foreign: &[String], ports: &[Mapping]) -> Result<()> {
         let mut batch = Batch::new();
-        self.render(&mut batch, networks);
+        self.render(&mut batch, networks, foreign);
         for (name, kind) in MAPS {
             batch.flush_set(&self.set(name, kind));
         }
@@ -145,9 +147,11 @@ impl Firewall {
         }
     }
 
-    fn render(&self, batch: &mut Batch, networks: &[NetworkState]) {
+    fn render(&self, batch: &mut Batch, networks: &[NetworkState], foreign: &[String]) {
         batch.add_table(INET, &self.table);
         self.render_sets(batch, networks);
+        let others: Vec<Element> = foreign.iter().map(|n| Element::interface(n)).collect();
+        self.write_set(batch, &self.set(FOREIGN, Kind::Interfaces), &others);
         let chain = |batch: &mut Batch, name: &str, kind: &str, hook: Hook, priority: i32| {
             batch.add_base_chain(INET, &self.table, name, kind, hook, priority);
         };
@@ -383,5 +387,8 @@ fn between(networks: &[NetworkState]) -> Vec<Rule> {
         rules.push(to().translated().verdict(Verdict::Accept).comment("published"));
         rules.push(to().verdict(Verdict::Drop).comment("not published"));
     }
+    let to_foreign = || Rule::new().interface_in(Interface::Out, FOREIGN);
+    rules.push(to_foreign().translated().verdict(Verdict::Accept).comment("published by Docker"));
+    rules.push(to_foreign().verdict(Verdict::Drop).comment("not published by Docker"));
     rules
 }

@@ -15,7 +15,8 @@ pub fn restore_done(inner: &Inner) -> Result<()> {
         let mut state = inner.state();
         state.restoring = false;
         if !state.networks.is_empty() {
-            let applied = inner.firewall.apply_all(&state.all_networks(), &state.all_mappings());
+            let foreign = bridge::foreign_bridges(inner, &state).unwrap_or_default();
+            let applied = inner.firewall.apply_all(&state.all_networks(), &foreign, &state.all_mappings());
             errors.extend(applied.err());
             errors.extend(bridge::apply(inner, &state).err());
         } else if inner.firewall.exists() {

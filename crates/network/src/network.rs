@@ -121,18 +121,25 @@ impl Inner {
     fn heal(&self) {
         let healed = {
             let state = self.state();
-            if state.networks.is_empty() || state.restoring || self.firewall.exists() {
-                Ok(())
-            } else {
-                tracing::warn!("nftables table inet {} was removed: making it again", self.config.table);
-                self.firewall.apply_all(&state.all_networks(), &state.all_mappings())
-            }
+            if state.networks.is_empty() || state.restoring { Ok(()) } else { self.heal_table(&state) }
         };
         for result in [healed, self.host_firewall.ensure()] {
             if let Err(e) = result {
                 tracing::warn!("after a change of the host's firewall: {e}");
             }
         }
+    }
+}
+
+impl Inner {
+    fn heal_table(&self, state: &State) -> Result<()> {
+        let foreign = bridge::foreign_bridges(self, state)?;
+        if self.firewall.exists() {
+            // Docker's networks change its rules and its bridges.
+            return self.firewall.apply(&state.all_networks(), &foreign);
+        }
+        tracing::warn!("nftables table inet {} was removed: making it again", self.config.table);
+        self.firewall.apply_all(&state.all_networks(), &foreign, &state.all_mappings())
     }
 }
 

@@ -233,12 +233,14 @@ fn make(ahead: bool) -> Result<Ready> {
     })
 }
 
-/// What Docker sets in a container's namespace: ports below 1024 and ping for every user. A kernel that lacks one
-/// of them is as it was before they existed.
+/// What Docker sets in a container's namespace: ports below 1024 and ping for every user, and no IPv6 but where an
+/// address was given. A kernel that lacks one of them is as it was before they existed.
 fn settings() {
-    for (key, value) in
-        [("net/ipv4/ip_unprivileged_port_start", "0"), ("net/ipv4/ping_group_range", "0 2147483647")]
-    {
+    for (key, value) in [
+        ("net/ipv4/ip_unprivileged_port_start", "0"),
+        ("net/ipv4/ping_group_range", "0 2147483647"),
+        ("net/ipv6/conf/default/disable_ipv6", "1"),
+    ] {
         if let Err(e) = sysctl::write(key, value) {
             tracing::debug!("{e}");
         }

@@ -105,6 +105,33 @@ fn rules_come_back_when_somebody_rebuilds_the_firewall() {
 }
 
 #[test]
+fn dockers_containers_stay_dockers() {
+    lab(|lab| {
+        let net = lab.open();
+        let front = network("front", "10.10.0.0/24");
+        net.create(&front).expect("create");
+        let web = run(&net, "web", &[&front]);
+        let _servers = (serve_tcp(&lab.outside, 80, "far"), serve_tcp(&lab.outside, 99, "far"));
+        assert_eq!(ask_tcp(&web.namespace, "192.0.2.2:80"), "far 192.0.2.1");
+        // The neighbour becomes a container of Docker's, which comes after us; one of its ports is published.
+        sh("ip link add docker0 type bridge; ip link set docker0 up; ip addr add 172.30.0.1/16 dev docker0");
+        sh("ip addr flush dev wire; ip link set wire master docker0");
+        lab.outside_sh(
+            "ip addr flush dev wire; ip addr add 172.30.0.2/16 dev wire; ip route add default via 172.30.0.1",
+        );
+        sh(DOCKER);
+        sh(
+            "iptables-nft -t nat -A PREROUTING -m addrtype --dst-type LOCAL -p tcp --dport 8080 -j DNAT --to 172.30.0.2:99",
+        );
+        sh("iptables-nft -A FORWARD -o docker0 -p tcp --dport 99 -j ACCEPT");
+        eventually("seen", || sh("nft list set inet dray_lab foreign").contains("docker0"));
+        refused_tcp(&web.namespace, "172.30.0.2:80");
+        assert_eq!(ask_tcp(&web.namespace, "172.30.0.1:8080").split(' ').next(), Some("far"));
+        net.purge().expect("purge");
+    });
+}
+
+#[test]
 fn foreign_tables_that_drop_are_told() {
     lab(|lab| {
         let net = lab.open();

@@ -160,6 +160,8 @@ fn sandboxes_are_what_docker_makes() {
         let addr = web.sh("ip -o -4 addr show dev eth0");
         assert!(addr.contains("inet 10.10.0.77/24 brd 10.10.0.255"), "{addr}");
         assert_eq!(web.sh("cat /proc/sys/net/ipv4/ip_unprivileged_port_start").trim(), "0");
+        assert!(!web.sh("ip -6 -o addr show dev eth0").contains("fe80"), "no IPv6 unless asked for");
+        assert!(!sh("ip -6 -o addr show dev br-66726f6e7400").contains("fe80"));
         let none = run(&net, "none", &[]);
         assert_eq!(none.sh("ip -o link | wc -l").trim(), none.sh("ip -o link | grep -vc eth").trim());
         let again = net.sandbox(&container_id("none")).expect("the same");
