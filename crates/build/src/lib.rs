@@ -1,9 +1,11 @@
 //! Dockerfile to image: parser, step graph, cache.
 
+mod args;
 mod base;
 mod builder;
 mod cancel;
 mod compression;
+pub mod config;
 pub mod context;
 pub mod dockerfile;
 pub mod dockerignore;
@@ -11,6 +13,7 @@ mod error;
 mod event;
 pub mod expand;
 mod glob;
+mod plan;
 mod remote;
 mod request;
 mod run;
