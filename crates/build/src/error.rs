@@ -266,15 +266,7 @@ pub enum CopyError {
         /// The archive.
         path: String,
         /// What is wrong with it.
-        source: crate::tarball::TarError,
-    },
-    /// An entry of an archive that leads out of the image.
-    #[error("{path}: {entry:?} is outside of the destination")]
-    ArchiveOutside {
-        /// The archive.
-        path: String,
-        /// The entry.
-        entry: String,
+        source: crate::unpack::UnpackError,
     },
     /// A file could not be worked on.
     #[error("{operation} {path}: {source}")]

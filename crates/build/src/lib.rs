@@ -3,10 +3,12 @@
 mod args;
 mod base;
 mod builder;
+mod cache;
 mod cancel;
 mod compression;
 pub mod config;
 pub mod context;
+mod copy;
 pub mod dockerfile;
 pub mod dockerignore;
 mod error;
@@ -19,6 +21,7 @@ mod request;
 mod run;
 mod tarball;
 mod tree;
+mod unpack;
 
 pub use base::{BaseImage, BaseImageError, BaseImages};
 pub use builder::Builder;
@@ -30,3 +33,4 @@ pub use remote::{NoRemoteSource, RemoteError, RemoteFile, RemoteSource};
 pub use request::{BuildRequest, Built, DockerfileSource};
 pub use run::{ExitStatus, OutputStream, Resources, RunError, RunStep, StepMount, StepOutput, StepRunner};
 pub use tarball::TarError;
+pub use unpack::UnpackError;

@@ -22,7 +22,8 @@ pub(crate) enum Kind {
     Symlink,
     Hardlink,
     Fifo,
-    Device,
+    CharDevice,
+    BlockDevice,
 }
 
 /// An entry's header. Names are as sent.
@@ -37,6 +38,8 @@ pub(crate) struct Entry {
     pub(crate) mtime: (i64, u32),
     pub(crate) size: u64,
     pub(crate) link: Vec<u8>,
+    /// Number of a device.
+    pub(crate) device: u64,
     /// Extended attributes by name.
     pub(crate) xattrs: BTreeMap<String, Vec<u8>>,
 }
@@ -145,14 +148,9 @@ impl<R: Read> Tarball<R> {
         Content { tarball: self }
     }
 
-    /// The content of the current entry. Ends early only if the archive does: see [`Tarball::is_read`].
+    /// The content of the current entry. Ends early only if the archive does.
     pub(crate) fn content(&mut self) -> Content<'_, R> {
         self.by_ref_content()
-    }
-
-    /// Whether the current entry's content has been read to its end.
-    pub(crate) fn is_read(&self) -> bool {
-        self.left == 0
     }
 
     fn skip_rest(&mut self) -> Result<(), TarError> {
@@ -202,7 +200,8 @@ fn entry(
         b'2' => Kind::Symlink,
         b'5' => Kind::Dir,
         b'6' => Kind::Fifo,
-        b'3' | b'4' => Kind::Device,
+        b'3' => Kind::CharDevice,
+        b'4' => Kind::BlockDevice,
         _ => return Err(TarError::Header),
     };
     let number = |key: &str, field: Option<u64>| {
@@ -217,6 +216,7 @@ fn entry(
         mtime: text("mtime").and_then(pax_time).unwrap_or_else(|| (seconds(header), 0)),
         // Links and directories may claim a size, but have no content.
         size: if kind == Kind::File { size } else { 0 },
+        device: device(header),
         link: pax
             .get("linkpath")
             .cloned()
@@ -230,6 +230,11 @@ fn entry(
         path,
         kind,
     })
+}
+
+fn device(header: &tar::Header) -> u64 {
+    let number = |number: io::Result<Option<u32>>| number.ok().flatten().unwrap_or(0);
+    rustix::fs::makedev(number(header.device_major()), number(header.device_minor()))
 }
 
 fn seconds(header: &tar::Header) -> i64 {

@@ -1,5 +1,9 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
+use std::io::Write;
+
+use sha2::{Digest as _, Sha256};
+
 use super::*;
 
 /// Writes archives that `tar::Builder` would refuse to write.

@@ -1,0 +1,264 @@
+//! The build cache: which step gave which layer, by the content of everything that went into the step.
+//!
+//! ```text
+//! record  build-cache/<key> → { created, layer? }     hold  build-cache/<key> → layer
+//! ```
+//!
+//! Two chains of keys run through a stage. The *files* key names what is in the file system: base image, then
+//! each step that works on files with what it reads (command, environment and arguments of a `RUN`; paths,
+//! modes, owners and bytes of a `COPY`). The *chain* key names every instruction; it only tells whether an
+//! instruction that makes no files was seen before, and when. So a changed `LABEL` repeats no `RUN`, but a
+//! changed `ENV` or `ARG` does, and so does a changed line before it.
+//!
+//! A record whose layer is gone counts as none. The same step in two builds at once is carried out once.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dray_store::{LayerId, Store};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::Cancel;
+use crate::error::BuildError;
+
+/// Kind of the records, and prefix of the holds.
+const KIND: &str = "build-cache";
+
+/// Names the result of a step by what went into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key([u8; 32]);
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl Key {
+    /// The first 12 digits: how a step without image of its own is shown.
+    pub(crate) fn short(&self) -> String {
+        hex::encode(&self.0[..6])
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Makes a key from fields. Each is preceded by its length, so that none runs into the next.
+pub(crate) struct KeyBuilder(Sha256);
+
+impl KeyBuilder {
+    pub(crate) fn new(kind: &str) -> Self {
+        KeyBuilder(Sha256::new()).field(kind)
+    }
+
+    pub(crate) fn field(mut self, bytes: impl AsRef<[u8]>) -> Self {
+        self.add(bytes.as_ref());
+        self
+    }
+
+    pub(crate) fn list<T: AsRef<[u8]>>(mut self, items: impl IntoIterator<Item = T>) -> Self {
+        let items: Vec<T> = items.into_iter().collect();
+        self.add(&(items.len() as u64).to_le_bytes());
+        items.iter().for_each(|item| self.add(item.as_ref()));
+        self
+    }
+
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> Key {
+        Key(self.0.finalize().into())
+    }
+}
+
+/// The result of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// When the step was carried out, RFC 3339.
+    pub(crate) created: String,
+    /// What it wrote; `None` if nothing.
+    pub(crate) layer: Option<LayerId>,
+}
+
+/// The cache of a store.
+#[derive(Clone)]
+pub(crate) struct Cache {
+    store: Store,
+    running: Arc<Running>,
+}
+
+#[derive(Default)]
+struct Running {
+    steps: Mutex<HashMap<Key, usize>>,
+    changed: Condvar,
+}
+
+/// What to do about a step.
+pub(crate) enum Turn {
+    /// Its result is there.
+    Known(Entry),
+    /// It is this caller's to carry out; others wait until the guard is dropped.
+    Yours(TurnGuard),
+}
+
+/// Marks a step as being carried out.
+pub(crate) struct TurnGuard {
+    running: Arc<Running>,
+    key: Key,
+}
+
+impl Drop for TurnGuard {
+    fn drop(&mut self) {
+        let mut steps = self.running.lock();
+        if let Some(count) = steps.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                steps.remove(&self.key);
+            }
+        }
+        self.running.changed.notify_all();
+    }
+}
+
+impl Running {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, usize>> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Cache {
+    pub(crate) fn new(store: Store) -> Self {
+        Cache { store, running: Arc::default() }
+    }
+
+    /// The result recorded for `key`, if its layer is still there.
+    pub(crate) fn get(&self, key: &Key) -> Result<Option<Entry>, BuildError> {
+        let Some(entry) = self.store.records().get::<Entry>(KIND, &key.to_string())? else {
+            return Ok(None);
+        };
+        let there = entry.layer.is_none_or(|layer| self.store.layers().get(layer).is_ok());
+        Ok(there.then_some(entry))
+    }
+
+    /// Asks for the result of a step or for the right to carry it out. If another build is at it, waits.
+    /// Without `look_up` the step is carried out in any case.
+    pub(crate) fn turn(&self, key: &Key, look_up: bool, cancel: &Cancel) -> Result<Turn, BuildError> {
+        if look_up {
+            if let Some(entry) = self.get(key)? {
+                return Ok(Turn::Known(entry));
+            }
+        }
+        let mut steps = self.running.lock();
+        let mut waited = false;
+        while look_up && steps.contains_key(key) {
+            waited = true;
+            let wait = self.running.changed.wait_timeout(steps, Duration::from_millis(100));
+            steps = wait.unwrap_or_else(PoisonError::into_inner).0;
+            if cancel.is_cancelled() {
+                return Err(BuildError::Cancelled);
+            }
+        }
+        *steps.entry(*key).or_default() += 1;
+        drop(steps);
+        let guard = TurnGuard { running: self.running.clone(), key: *key };
+        if waited {
+            // Who was at it may have failed; then it is ours.
+            if let Some(entry) = self.get(key)? {
+                return Ok(Turn::Known(entry));
+            }
+        }
+        Ok(Turn::Yours(guard))
+    }
+
+    /// Records a result under `key`, for the life of the process at once and for good soon after.
+    pub(crate) fn put(&self, key: &Key, entry: &Entry) -> Result<(), BuildError> {
+        let id = key.to_string();
+        if let Some(layer) = entry.layer {
+            self.store.layers().hold(&holder(&id), &[layer])?;
+        }
+        Ok(self.store.records().put_relaxed(KIND, &id, None, entry)?)
+    }
+
+    /// Forgets every result; gives how many there were. Layers that nothing else names go with the next
+    /// collection.
+    pub(crate) fn clear(&self) -> Result<usize, BuildError> {
+        let entries = self.store.records().list::<serde_json::Value>(KIND)?;
+        for entry in &entries {
+            self.store.records().delete(KIND, &entry.id)?;
+            self.store.layers().release(&holder(&entry.id))?;
+        }
+        Ok(entries.len())
+    }
+
+    /// Every result that has a layer.
+    pub(crate) fn list(&self) -> Result<Vec<(String, Entry)>, BuildError> {
+        let entries = self.store.records().list::<Entry>(KIND)?;
+        Ok(entries.into_iter().map(|record| (record.id, record.document)).collect())
+    }
+}
+
+fn holder(id: &str) -> String {
+    format!("{KIND}:{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_do_not_run_into_each_other() {
+        let key = |fields: &[&str]| KeyBuilder::new("x").list(fields).finish();
+        assert_ne!(key(&["ab", "c"]), key(&["a", "bc"]));
+        assert_ne!(key(&["a"]), key(&["a", ""]));
+        assert_eq!(key(&["a", "b"]), key(&["a", "b"]));
+    }
+
+    #[test]
+    fn a_step_is_carried_out_by_one_of_many() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let cache = Cache::new(Store::open(dir.path()).expect("store"));
+        let key = KeyBuilder::new("step").finish();
+        let carried_out = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| match cache.turn(&key, true, &Cancel::new()).expect("turn") {
+                    Turn::Known(entry) => assert_eq!(entry.created, "now"),
+                    Turn::Yours(_guard) => {
+                        carried_out.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                        std::thread::sleep(Duration::from_millis(20));
+                        cache.put(&key, &Entry { created: "now".into(), layer: None }).expect("put");
+                    }
+                });
+            }
+        });
+        assert_eq!(carried_out.into_inner(), 1);
+    }
+
+    #[test]
+    fn a_result_without_its_layer_is_none() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let store = Store::open(dir.path()).expect("store");
+        let cache = Cache::new(store.clone());
+        let key = KeyBuilder::new("step").finish();
+        let layer = store.layers().begin().expect("draft").commit_unnamed(0).expect("layer");
+        cache.put(&key, &Entry { created: "now".into(), layer: Some(layer) }).expect("put");
+        assert!(cache.get(&key).expect("get").is_some());
+        store.collect().expect("collected");
+        assert!(cache.get(&key).expect("get").is_some(), "the cache holds its layers");
+        assert_eq!(cache.clear().expect("cleared"), 1);
+        cache
+            .store
+            .records()
+            .put_relaxed(KIND, &key.to_string(), None, &Entry { created: "now".into(), layer: Some(layer) })
+            .expect("put");
+        store.collect().expect("collected");
+        assert!(cache.get(&key).expect("get").is_none());
+    }
+}

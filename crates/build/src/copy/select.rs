@@ -1,0 +1,154 @@
+//! Which files the sources of `COPY` and `ADD` mean.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+
+use super::{Item, Node, SourceTree, io_error};
+use crate::Cancel;
+use crate::dockerignore::{FolderMatch, Patterns};
+use crate::error::CopyError;
+use crate::glob::{Glob, clean_path, has_wildcards};
+use crate::tree::{self, Tree};
+
+/// How sources are read.
+pub(crate) struct Selection<'a> {
+    pub(crate) source: &'a SourceTree<'a>,
+    /// `--exclude`.
+    pub(crate) exclude: &'a Patterns,
+    /// `--parents`.
+    pub(crate) parents: bool,
+    pub(crate) cancel: &'a Cancel,
+}
+
+/// The items that `path`, with or without wildcards, means.
+pub(crate) fn select(selection: &Selection<'_>, path: &str) -> Result<Vec<Item>, CopyError> {
+    let (pivot, rest) = match path.split_once("/./").filter(|_| selection.parents) {
+        Some((pivot, rest)) => (pivot, rest),
+        None => ("", path),
+    };
+    let inner = inner_path(path)?;
+    let kept = |found: &Path| {
+        let below = found.strip_prefix(inner_path(pivot).unwrap_or_default()).unwrap_or(found);
+        selection.parents.then(|| below.parent().unwrap_or(Path::new("")).to_owned())
+    };
+    if !has_wildcards(rest) && !has_wildcards(pivot) {
+        let found = PathBuf::from(&inner);
+        let parents = kept(&found);
+        return Ok(vec![selection.item(&found, parents, path)?]);
+    }
+    let mut found = Vec::new();
+    let parts: Vec<&str> = inner.split('/').filter(|part| !part.is_empty()).collect();
+    selection.expand(Path::new(""), &parts, &mut found)?;
+    let mut items = Vec::new();
+    for found in found {
+        let shown = found.to_string_lossy().into_owned();
+        // A file that only its own name excludes does not count.
+        let (excluded, _) = selection.exclude.ignores_within(&base_name(&shown), &FolderMatch::default());
+        if !excluded {
+            let parents = kept(&found);
+            items.push(selection.item(&found, parents, &shown)?);
+        }
+    }
+    Ok(items)
+}
+
+/// A source as a path below the top: no leading `/`, nothing that leads out.
+fn inner_path(path: &str) -> Result<String, CopyError> {
+    let path = path.trim_start_matches('/');
+    let path = path.strip_prefix("./").unwrap_or(path);
+    match clean_path(path).as_str() {
+        "." => Ok(String::new()),
+        ".." => Err(CopyError::Outside(path.to_owned())),
+        clean if clean.starts_with("../") => Err(CopyError::Outside(path.to_owned())),
+        clean => Ok(clean.to_owned()),
+    }
+}
+
+fn base_name(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or(path).to_owned()
+}
+
+impl Selection<'_> {
+    fn tree(&self) -> &Tree {
+        &self.source.tree
+    }
+
+    /// Finds the paths that match a pattern, part by part.
+    fn expand(&self, folder: &Path, parts: &[&str], found: &mut Vec<PathBuf>) -> Result<(), CopyError> {
+        let Some((part, rest)) = parts.split_first() else { return Ok(()) };
+        let bad = |source| CopyError::Pattern { pattern: (*part).to_owned(), source };
+        let glob = Glob::path(part).map_err(bad)?;
+        let top = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let names = self.tree().open_dir(top).and_then(tree::names).map_err(io_error("list", folder))?;
+        for name in names.into_iter().filter(|name| glob.matches(&name.to_string_lossy())) {
+            let path = folder.join(name);
+            if rest.is_empty() {
+                found.push(path);
+            } else if self.tree().is_dir(&path).map_err(io_error("stat", &path))? {
+                self.expand(&path, rest, found)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn item(&self, path: &Path, parents: Option<PathBuf>, shown: &str) -> Result<Item, CopyError> {
+        let root = self.tree().resolve(path).map_err(io_error("resolve", path))?;
+        let stat = self.tree().find(&root).map_err(io_error("stat", path))?;
+        let Some(stat) = stat else {
+            let shown = shown.trim_start_matches('/');
+            let shown = shown.strip_prefix("./").unwrap_or(shown).to_owned();
+            return Err(match self.source.context {
+                Some(_) => CopyError::NotFound(shown),
+                None => CopyError::NotFoundInImage(shown),
+            });
+        };
+        let name = path.file_name().map(OsStr::to_owned).unwrap_or_else(|| OsString::from("."));
+        let top = Node { path: PathBuf::new(), stat, link: None };
+        let is_dir = top.kind() == FileType::Directory;
+        let mut item = Item { name, parents, root, nodes: vec![top] };
+        if is_dir {
+            self.walk(&mut item, Path::new(""), &FolderMatch::default())?;
+        }
+        Ok(item)
+    }
+
+    /// Adds what is below a folder of the item.
+    fn walk(&self, item: &mut Item, folder: &Path, matched: &FolderMatch) -> Result<(), CopyError> {
+        if self.cancel.is_cancelled() {
+            return Err(CopyError::Cancelled);
+        }
+        let at = if folder.as_os_str().is_empty() { item.root.clone() } else { item.root.join(folder) };
+        let names = self.tree().open_dir(&at).and_then(tree::names).map_err(io_error("list", &at))?;
+        for name in names {
+            let path = folder.join(name);
+            let (excluded, found) = match self.exclude.is_empty() {
+                true => (false, FolderMatch::default()),
+                false => self.exclude.ignores_within(&path.to_string_lossy(), matched),
+            };
+            let at = item.root.join(&path);
+            let stat = self.tree().stat(&at).map_err(io_error("stat", &at))?;
+            let mut node = Node { path, stat, link: None };
+            let kind = node.kind();
+            // Sockets cannot be copied, and a device without number is a whiteout of an overlay.
+            if kind == FileType::Socket || (kind == FileType::CharacterDevice && stat.st_rdev == 0) {
+                continue;
+            }
+            if kind == FileType::Symlink {
+                let target = rustix::fs::readlinkat(self.tree().fd(), &at, Vec::new())
+                    .map_err(|errno| io_error("read link", &at)(errno.into()))?;
+                node.link = Some(target.into_bytes());
+            }
+            let path = node.path.clone();
+            let is_dir = kind == FileType::Directory;
+            if !excluded {
+                item.nodes.push(node);
+            }
+            if is_dir && (!excluded || self.exclude.may_take_back_in(&path.to_string_lossy())) {
+                self.walk(item, &path, &found)?;
+            }
+        }
+        Ok(())
+    }
+}
