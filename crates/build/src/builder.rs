@@ -1,35 +1,72 @@
 //! The builder: takes requests and gives images.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use dray_store::Store;
+use dray_image::Images;
 
 use crate::base::BaseImages;
+use crate::cache::Cache;
 use crate::dockerfile::{self, Dockerfile};
+use crate::dockerignore::Patterns;
 use crate::error::BuildError;
 use crate::event::BuildEvents;
+use crate::gate::Gate;
+use crate::mounts::CacheDirs;
+use crate::plan::Plan;
 use crate::remote::RemoteSource;
 use crate::request::{BuildRequest, Built, DockerfileSource};
 use crate::run::StepRunner;
+use crate::solve;
 
 /// Builds images. Builds may run at the same time; a clone is the same builder.
 #[derive(Clone)]
 pub struct Builder {
-    store: Store,
-    runner: Arc<dyn StepRunner>,
-    bases: Arc<dyn BaseImages>,
-    remote: Arc<dyn RemoteSource>,
+    pub(crate) images: Images,
+    pub(crate) runner: Arc<dyn StepRunner>,
+    pub(crate) bases: Arc<dyn BaseImages>,
+    pub(crate) remote: Arc<dyn RemoteSource>,
+    pub(crate) cache: Cache,
+    pub(crate) cache_dirs: CacheDirs,
+    /// Bounds how many steps of all builds are carried out at once.
+    pub(crate) gate: Arc<Gate>,
+}
+
+/// What the build cache holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheUsage {
+    /// Recorded steps.
+    pub steps: usize,
+    /// Layers that they keep, each counted once.
+    pub layers: usize,
+    /// Sum of these layers' sizes and of the cache mounts.
+    pub bytes: u64,
 }
 
 impl Builder {
-    /// A builder that keeps layers and its cache in `store`.
+    /// A builder that keeps layers, images and its cache in the store of `images`.
     pub fn new(
-        store: Store,
+        images: Images,
         runner: Arc<dyn StepRunner>,
         bases: Arc<dyn BaseImages>,
         remote: Arc<dyn RemoteSource>,
     ) -> Self {
-        Builder { store, runner, bases, remote }
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let store = images.store().clone();
+        Builder {
+            cache_dirs: CacheDirs::new(store.root().join("build")),
+            cache: Cache::new(store),
+            gate: Arc::new(Gate::new(cores.max(4))),
+            images,
+            runner,
+            bases,
+            remote,
+        }
+    }
+
+    /// Where contexts are best unpacked: on the file system of the layers.
+    pub fn context_parent(&self) -> PathBuf {
+        self.images.store().root().join("build").join("contexts")
     }
 
     /// Builds an image, on the calling thread and some of its own; returns when it is stored, or nothing is
@@ -38,29 +75,73 @@ impl Builder {
     /// # Errors
     /// See [`BuildError`].
     pub fn build(&self, request: BuildRequest, events: &dyn BuildEvents) -> Result<Built, BuildError> {
-        let _dockerfile = read_dockerfile(&request)?;
-        let _ = (&self.store, &self.runner, &self.bases, &self.remote, events);
-        Err(BuildError::Cancelled)
+        let dockerfile = read_dockerfile(&request)?;
+        let plan = Plan::new(dockerfile, &request)?;
+        // Nothing that a step finds in the cache goes while the image that will name it is not recorded.
+        let _lease = self.images.lease();
+        solve::build(self, plan, request, events)
+    }
+
+    /// What the build cache holds.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn cache_usage(&self) -> Result<CacheUsage, BuildError> {
+        let entries = self.cache.list()?;
+        let layers: std::collections::BTreeSet<_> = entries.iter().filter_map(|(_, e)| e.layer).collect();
+        let store = self.images.store();
+        let sizes = layers.iter().filter_map(|layer| store.layers().get(*layer).ok());
+        let bytes = sizes.map(|layer| layer.size).sum::<u64>() + self.cache_dirs.usage()?;
+        Ok(CacheUsage { steps: entries.len(), layers: layers.len(), bytes })
+    }
+
+    /// Empties the build cache; gives what it held. Space that images share with it is not freed.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn prune_cache(&self) -> Result<CacheUsage, BuildError> {
+        let usage = self.cache_usage()?;
+        self.cache.clear()?;
+        self.cache_dirs.clear()?;
+        self.images.store().collect()?;
+        Ok(usage)
     }
 }
 
-/// Finds and parses the Dockerfile, then takes out of the context what `.dockerignore` names.
+/// Finds and parses the Dockerfile, then takes out of the context what the ignore file names.
 fn read_dockerfile(request: &BuildRequest) -> Result<Dockerfile, BuildError> {
     let (name, text) = match &request.dockerfile {
         DockerfileSource::Text { name, text } => (name.clone(), text.clone()),
-        DockerfileSource::InContext(path) => {
-            let context = request.context.as_ref().ok_or_else(|| BuildError::NoDockerfile(path.clone()))?;
-            let mut path = path.clone();
-            let mut bytes = context.read(&path)?;
-            if bytes.is_none() && path == "Dockerfile" {
-                bytes = context.read("dockerfile")?;
-                if bytes.is_some() {
-                    path = "dockerfile".to_owned();
-                }
-            }
-            let bytes = bytes.ok_or_else(|| BuildError::NoDockerfile(path.clone()))?;
-            (path, String::from_utf8_lossy(&bytes).into_owned())
-        }
+        DockerfileSource::InContext(path) => read_from_context(request, path)?,
     };
-    Ok(dockerfile::parse(&text, &name)?)
+    let dockerfile = dockerfile::parse(&text, &name)?;
+    if let Some(context) = &request.context {
+        let own = context.read(&format!("{name}.dockerignore"))?;
+        let ignore = match own {
+            Some(bytes) => Some(bytes),
+            None => context.read(".dockerignore")?,
+        };
+        let patterns = Patterns::parse(&String::from_utf8_lossy(&ignore.unwrap_or_default()));
+        let patterns = patterns.map_err(BuildError::Ignore)?;
+        if !patterns.is_empty() {
+            context.remove_ignored(&patterns)?;
+        }
+    }
+    Ok(dockerfile)
+}
+
+fn read_from_context(request: &BuildRequest, path: &str) -> Result<(String, String), BuildError> {
+    let missing = || BuildError::NoDockerfile(path.to_owned());
+    let context = request.context.as_ref().ok_or_else(missing)?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    if let Some(bytes) = context.read(path)? {
+        return Ok((path.to_owned(), text(bytes)));
+    }
+    match path {
+        "Dockerfile" => match context.read("dockerfile")? {
+            Some(bytes) => Ok(("dockerfile".to_owned(), text(bytes))),
+            None => Err(missing()),
+        },
+        _ => Err(missing()),
+    }
 }

@@ -1,7 +1,8 @@
 //! The build cache: which step gave which layer, by the content of everything that went into the step.
 //!
 //! ```text
-//! record  build-cache/<key> → { created, layer? }     hold  build-cache/<key> → layer
+//! record  build-cache/<key> → { created, layer? }     hold  build-cache:<key> → layer
+//! record  build-cache-alias/<quick key> → key         for `COPY --from`, whose sources need not be read then
 //! ```
 //!
 //! Two chains of keys run through a stage. The *files* key names what is in the file system: base image, then
@@ -26,6 +27,9 @@ use crate::error::BuildError;
 
 /// Kind of the records, and prefix of the holds.
 const KIND: &str = "build-cache";
+
+/// Kind of the records of quicker keys.
+const ALIAS: &str = "build-cache-alias";
 
 /// Names the result of a step by what went into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +89,13 @@ pub(crate) struct Entry {
     pub(crate) created: String,
     /// What it wrote; `None` if nothing.
     pub(crate) layer: Option<LayerId>,
+}
+
+/// A key that can be had without reading files, and what it stands for.
+#[derive(Serialize, Deserialize)]
+struct Alias {
+    key: String,
+    created_by: String,
 }
 
 /// The cache of a store.
@@ -186,6 +197,21 @@ impl Cache {
         Ok(self.store.records().put_relaxed(KIND, &id, None, entry)?)
     }
 
+    /// The result that another, quicker key stands for, and its line of history.
+    pub(crate) fn get_alias(&self, quick: &Key) -> Result<Option<(Key, String)>, BuildError> {
+        let alias = self.store.records().get::<Alias>(ALIAS, &quick.to_string())?;
+        Ok(alias.and_then(|alias| {
+            let bytes = hex::decode(alias.key).ok()?;
+            Some((Key(bytes.try_into().ok()?), alias.created_by))
+        }))
+    }
+
+    /// Records that `quick` stands for `key`.
+    pub(crate) fn put_alias(&self, quick: &Key, key: &Key, created_by: &str) -> Result<(), BuildError> {
+        let alias = Alias { key: key.to_string(), created_by: created_by.to_owned() };
+        Ok(self.store.records().put_relaxed(ALIAS, &quick.to_string(), None, &alias)?)
+    }
+
     /// Forgets every result; gives how many there were. Layers that nothing else names go with the next
     /// collection.
     pub(crate) fn clear(&self) -> Result<usize, BuildError> {
@@ -193,6 +219,9 @@ impl Cache {
         for entry in &entries {
             self.store.records().delete(KIND, &entry.id)?;
             self.store.layers().release(&holder(&entry.id))?;
+        }
+        for alias in self.store.records().list::<serde_json::Value>(ALIAS)? {
+            self.store.records().delete(ALIAS, &alias.id)?;
         }
         Ok(entries.len())
     }

@@ -96,9 +96,15 @@ pub enum BuildError {
         /// What failed.
         source: std::io::Error,
     },
+    /// A layer could not be packed, to find its digest.
+    #[error(transparent)]
+    Layer(#[from] dray_image::layer::LayerError),
     /// The image could not be recorded.
-    #[error("cannot make the image: {0}")]
-    Image(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Image(#[from] dray_image::Error),
+    /// There is nothing in the image.
+    #[error("No image was generated. Is your Dockerfile empty?")]
+    Nothing,
     /// A thread of the build broke down.
     #[error("internal error of the builder in stage {0}")]
     Panicked(String),
@@ -125,9 +131,19 @@ impl BuildError {
             | BuildError::Target(_)
             | BuildError::Platform { .. } => ErrorKind::InvalidParameter,
             BuildError::Context(error) if !error.is_system() => ErrorKind::InvalidParameter,
-            BuildError::Cancelled | BuildError::Run(RunError::Cancelled) => ErrorKind::Cancelled,
+            error if error.is_cancellation() => ErrorKind::Cancelled,
             _ => ErrorKind::System,
         }
+    }
+
+    /// Whether it only says that the build was stopped.
+    pub fn is_cancellation(&self) -> bool {
+        matches!(
+            self,
+            BuildError::Cancelled
+                | BuildError::Run(RunError::Cancelled)
+                | BuildError::Copy { source: CopyError::Cancelled, .. }
+        )
     }
 
     /// The code for `errorDetail`: the program's exit code for a failed `RUN`.

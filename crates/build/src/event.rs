@@ -51,6 +51,13 @@ pub enum BuildEvent {
         /// Short id of the step's container.
         container: String,
     },
+    /// The step was carried out; its container is gone.
+    Removed {
+        /// Number of the step.
+        n: usize,
+        /// Short id of the step's container.
+        container: String,
+    },
     /// A piece of output of the step's process, or a note of the builder on it.
     Output {
         /// Number of the step.
@@ -77,8 +84,9 @@ pub enum BuildEvent {
     StepDone {
         /// Number of the step.
         n: usize,
-        /// Short id of the result: the image for FROM and for the last step, else the step's cache key.
-        id: String,
+        /// Short id of the result: the image for FROM and for the last step, else one that the same step always
+        /// has; empty for `FROM scratch`, and none for an `ARG` before the first `FROM`.
+        id: Option<String>,
         /// How long it took.
         millis: u64,
         /// Whether the result came from the cache.

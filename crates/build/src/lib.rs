@@ -1,10 +1,21 @@
 //! Dockerfile to image: parser, step graph, cache.
+//!
+//! ```text
+//! Dockerfile ─ dockerfile ─► stages ─ plan ─► needed stages ─ solve ─► layers + configuration ─► image
+//! tar ─ context ─► directory ──────────────────────┘   │
+//!                                      cache: key of a step → layer
+//! ```
+//!
+//! The builder knows neither containers, registries nor HTTP: it runs steps through [`StepRunner`], finds images
+//! through [`BaseImages`], fetches through [`RemoteSource`], and tells what happens as [`BuildEvent`]s, which
+//! [`classic`] turns into the text of Docker's classic builder.
 
 mod args;
 mod base;
 mod builder;
 mod cache;
 mod cancel;
+pub mod classic;
 mod compression;
 pub mod config;
 pub mod context;
@@ -14,17 +25,20 @@ pub mod dockerignore;
 mod error;
 mod event;
 pub mod expand;
+mod gate;
 mod glob;
+mod mounts;
 mod plan;
 mod remote;
 mod request;
 mod run;
+mod solve;
 mod tarball;
 mod tree;
 mod unpack;
 
 pub use base::{BaseImage, BaseImageError, BaseImages};
-pub use builder::Builder;
+pub use builder::{Builder, CacheUsage};
 pub use cancel::{Cancel, CancelGuard};
 pub use context::{ContextDir, ContextError, Limits};
 pub use error::{BuildError, CopyError, ErrorKind, InstructionError};

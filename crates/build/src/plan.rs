@@ -17,7 +17,6 @@ pub(crate) struct Plan {
     /// Global arguments and those given.
     pub(crate) args: BuildArgs,
     pub(crate) escape: char,
-    pub(crate) platform: Platform,
     /// Texts of the global `ARG`s: the first steps.
     pub(crate) global_steps: Vec<String>,
     /// The stages of the Dockerfile up to the target, by index.
@@ -107,7 +106,6 @@ impl Plan {
         Ok(Plan {
             args,
             escape: dockerfile.escape,
-            platform,
             global_steps,
             stages,
             target,

@@ -26,7 +26,7 @@ pub(crate) use chmod::ModeChange;
 pub(crate) use digest::{item_digest, source_text};
 pub(crate) use owner::{ChownSpec, parse_chown};
 pub(crate) use place::{Destination, Placement, place, write_file};
-pub(crate) use select::{Selection, select};
+pub(crate) use select::{Selection, item_at, select};
 
 use crate::context::ContextDir;
 use crate::error::CopyError;

@@ -54,6 +54,12 @@ pub(crate) fn select(selection: &Selection<'_>, path: &str) -> Result<Vec<Item>,
     Ok(items)
 }
 
+/// The item at a path without links or wildcards.
+pub(crate) fn item_at(source: &SourceTree<'_>, path: &str, cancel: &Cancel) -> Result<Item, CopyError> {
+    let exclude = Patterns::default();
+    Selection { source, exclude: &exclude, parents: false, cancel }.item(Path::new(path), None, path)
+}
+
 /// A source as a path below the top: no leading `/`, nothing that leads out.
 fn inner_path(path: &str) -> Result<String, CopyError> {
     let path = path.trim_start_matches('/');

@@ -100,6 +100,11 @@ pub fn parse(text: &str, name: &str) -> Result<Dockerfile, ParseError> {
     builder.finish(reader)
 }
 
+/// Whether a word opens a heredoc.
+pub(crate) fn is_heredoc(word: &str) -> bool {
+    matches!(heredoc::parse(word), Ok(Some(_)))
+}
+
 /// Parses the text of an `ONBUILD` trigger: one instruction that may stand in a stage.
 ///
 /// # Errors

@@ -1,0 +1,481 @@
+//! `COPY` and `ADD` as steps: where from, what, under which key, and into which layer.
+
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dray_store::{LayerDraft, LayerId, Store};
+use rustix::fs::FileType;
+
+use super::layers::{self, Draft};
+use super::stage::{Stage, State, now};
+use super::{git, remote};
+use crate::cache::{Entry, Key, KeyBuilder, Turn};
+use crate::config;
+use crate::copy::{
+    ChownSpec, Destination, Item, ModeChange, Placement, Selection, SourceTree, io_error, is_archive,
+    item_at, item_digest, names_directory, parse_chown, place, select, source_text, unpack_archive,
+    write_file,
+};
+use crate::dockerfile::{self, Add, SourceFile};
+use crate::dockerignore::Patterns;
+use crate::error::{BuildError, CopyError};
+use crate::glob::clean_path;
+use crate::tree::Tree;
+
+/// `COPY` and `ADD` alike, variables expanded.
+pub(super) struct Files<'a> {
+    name: &'static str,
+    sources: &'a [String],
+    files: &'a [SourceFile],
+    dest: &'a str,
+    from: Option<&'a str>,
+    chown: Option<&'a str>,
+    chmod: Option<&'a str>,
+    link: bool,
+    parents: bool,
+    exclude: &'a [String],
+    checksum: Option<&'a str>,
+    keep_git_dir: bool,
+    /// Whether archives are unpacked; `None` for the instruction's habit.
+    unpack: Option<bool>,
+}
+
+impl<'a> From<&'a dockerfile::Copy> for Files<'a> {
+    fn from(copy: &'a dockerfile::Copy) -> Self {
+        Files {
+            name: "COPY",
+            sources: &copy.sources,
+            files: &copy.files,
+            dest: &copy.dest,
+            from: copy.from.as_deref(),
+            chown: copy.chown.as_deref().filter(|text| !text.is_empty()),
+            chmod: copy.chmod.as_deref().filter(|text| !text.is_empty()),
+            link: copy.link,
+            parents: copy.parents,
+            exclude: &copy.exclude,
+            checksum: None,
+            keep_git_dir: false,
+            unpack: Some(false),
+        }
+    }
+}
+
+impl<'a> From<&'a Add> for Files<'a> {
+    fn from(add: &'a Add) -> Self {
+        Files {
+            name: "ADD",
+            sources: &add.sources,
+            files: &add.files,
+            dest: &add.dest,
+            from: None,
+            chown: add.chown.as_deref().filter(|text| !text.is_empty()),
+            chmod: add.chmod.as_deref().filter(|text| !text.is_empty()),
+            link: add.link,
+            parents: false,
+            exclude: &add.exclude,
+            checksum: add.checksum.as_deref().filter(|text| !text.is_empty()),
+            keep_git_dir: add.keep_git_dir.unwrap_or(false),
+            unpack: add.unpack,
+        }
+    }
+}
+
+impl Files<'_> {
+    fn failed(&self) -> impl Fn(CopyError) -> BuildError + Copy + use<> {
+        let instruction = self.name;
+        move |source| BuildError::Copy { instruction, source }
+    }
+}
+
+/// The settings of a copy, read.
+struct Settings {
+    /// Destination as an absolute path, its last slash kept.
+    dest: String,
+    chown: Option<ChownSpec>,
+    chmod: Option<ModeChange>,
+    exclude: Patterns,
+    /// Whether the result does not depend on what is below.
+    alone: bool,
+    /// Whether owners are the source's.
+    keep_owners: bool,
+}
+
+/// Fetched and inline files, each in a directory of its own.
+pub(super) struct Scratch {
+    draft: LayerDraft,
+    source: SourceTree<'static>,
+    next: usize,
+}
+
+impl Scratch {
+    fn new(store: &Store) -> Result<Scratch, CopyError> {
+        let full = |source: dray_store::Error| CopyError::Io {
+            operation: "create",
+            path: "a scratch directory".to_owned(),
+            source: std::io::Error::other(source),
+        };
+        let draft = store.layers().begin().map_err(full)?;
+        let tree = Tree::open(draft.path()).map_err(io_error("open", draft.path()))?;
+        Ok(Scratch { draft, source: SourceTree { tree, context: None }, next: 0 })
+    }
+
+    /// A new directory: its path on the host and in the tree.
+    pub(super) fn dir(&mut self) -> Result<(PathBuf, String), CopyError> {
+        let name = self.next.to_string();
+        self.next += 1;
+        let path = self.draft.path().join(&name);
+        std::fs::create_dir(&path).map_err(io_error("create", &path))?;
+        Ok((path, name))
+    }
+}
+
+/// An item, where it is, and how it is treated.
+struct Sourced {
+    item: Item,
+    in_scratch: bool,
+    unpack: bool,
+}
+
+/// Everything that is copied.
+struct Sources<'s> {
+    main: Option<SourceTree<'s>>,
+    scratch: Option<Scratch>,
+    items: Vec<Sourced>,
+}
+
+impl<'s> Sources<'s> {
+    fn tree_of(&self, sourced: &Sourced) -> Result<&SourceTree<'s>, CopyError> {
+        match (sourced.in_scratch, &self.main, &self.scratch) {
+            (true, _, Some(scratch)) => Ok(&scratch.source),
+            (false, Some(main), _) => Ok(main),
+            _ => Err(CopyError::NoContext),
+        }
+    }
+}
+
+impl<'scope> Stage<'scope, '_, '_> {
+    pub(super) fn copy(&mut self, files: Files<'_>) -> Result<(), BuildError> {
+        let failed = files.failed();
+        let settings = self.settings(&files).map_err(failed)?;
+        let from = files.from.map(|from| self.from(from)).transpose()?;
+        // What a stage gives is known from how it was made, without reading it.
+        let quick = from.as_ref().map(|from| quick_key(self, &files, &settings, from));
+        if let Some((key, created_by)) = self.alias(quick.as_ref())? {
+            if let Some(entry) = self.build.builder.cache.get(&key)? {
+                self.hit();
+                self.files_done(key, entry, created_by);
+                return Ok(());
+            }
+        }
+        let sources = self.sources(&files, &settings, from.as_deref())?;
+        let digests = self.digests(&settings, &sources).map_err(failed)?;
+        let key = self.content_key(&files, &settings, &sources, &digests);
+        let created_by = self.copied_by(&files, &digests);
+        let build = self.build;
+        let entry = match build.builder.cache.turn(&key, !build.no_cache, &build.cancel)? {
+            Turn::Known(entry) => {
+                self.hit();
+                entry
+            }
+            Turn::Yours(_guard) => {
+                self.cached = false;
+                let entry = Entry { created: now(), layer: self.write(&files, &settings, &sources)? };
+                build.builder.cache.put(&key, &entry)?;
+                entry
+            }
+        };
+        if let Some(quick) = quick {
+            build.builder.cache.put_alias(&quick, &key, &created_by)?;
+        }
+        self.files_done(key, entry, created_by);
+        Ok(())
+    }
+
+    fn settings(&self, files: &Files<'_>) -> Result<Settings, CopyError> {
+        let chown = files.chown.map(parse_chown).transpose()?;
+        Ok(Settings {
+            dest: absolute(&self.state.run_config().working_dir, files.dest),
+            chmod: files.chmod.map(ModeChange::parse).transpose()?,
+            exclude: Patterns::new(files.exclude.iter().cloned())?,
+            // Names of users are the image's, so such a copy depends on it.
+            alone: files.link && !chown.as_ref().is_some_and(ChownSpec::has_names),
+            keep_owners: files.from.is_some() && chown.is_none(),
+            chown,
+        })
+    }
+
+    fn alias(&self, quick: Option<&Key>) -> Result<Option<(Key, String)>, BuildError> {
+        match quick {
+            Some(quick) if !self.build.no_cache => self.build.builder.cache.get_alias(quick),
+            _ => Ok(None),
+        }
+    }
+
+    /// The state that `--from` means: an earlier stage by name or index, or an image.
+    pub(super) fn from(&self, from: &str) -> Result<Arc<State>, BuildError> {
+        let bad = |reason: &str| BuildError::From { from: from.to_owned(), reason: reason.to_owned() };
+        if let Some(index) = self.build.plan.find_stage(from, self.plan.index) {
+            return self.build.stage(index, self.scope);
+        }
+        if let Ok(index) = from.parse::<usize>() {
+            return Err(match index == self.plan.index {
+                true => bad("refers to current build stage"),
+                false => bad("index out of bounds"),
+            });
+        }
+        let image = self.build.image(from, &self.plan.platform, self.n)?;
+        Ok(Arc::new(State::of_image(image, self.plan)))
+    }
+
+    /// Finds, fetches and writes down what is copied.
+    fn sources(
+        &self,
+        files: &Files<'_>,
+        settings: &Settings,
+        from: Option<&State>,
+    ) -> Result<Sources<'scope>, BuildError> {
+        let failed = files.failed();
+        let build = self.build;
+        let main = match from {
+            Some(state) => {
+                let tree = layers::view(&state.lower(build), build.builder.images.store())?;
+                Some(SourceTree { tree, context: None })
+            }
+            None => self.context_tree().ok(),
+        };
+        let mut sources = Sources { main, scratch: None, items: Vec::new() };
+        for source in files.sources {
+            let remote = remote::kind(source);
+            match remote {
+                None => self.add_local(files, settings, source, &mut sources).map_err(failed)?,
+                Some(_) if files.name == "COPY" => return Err(failed(CopyError::UrlInCopy)),
+                Some(kind) => self.add_remote(files, settings, source, kind, &mut sources).map_err(failed)?,
+            }
+        }
+        for file in files.files {
+            self.add_inline(file, &mut sources).map_err(failed)?;
+        }
+        if sources.items.is_empty() {
+            return Err(failed(CopyError::NoSources));
+        }
+        if sources.items.len() > 1 && !names_directory(files.dest) {
+            return Err(failed(CopyError::DestinationNotDir(files.name)));
+        }
+        Ok(sources)
+    }
+
+    fn add_local(
+        &self,
+        files: &Files<'_>,
+        settings: &Settings,
+        path: &str,
+        sources: &mut Sources<'_>,
+    ) -> Result<(), CopyError> {
+        if files.checksum.is_some() {
+            return Err(CopyError::ChecksumSource);
+        }
+        let main = sources.main.as_ref().ok_or(CopyError::NoContext)?;
+        let selection = Selection {
+            source: main,
+            exclude: &settings.exclude,
+            parents: files.parents,
+            cancel: &self.build.cancel,
+        };
+        let items = select(&selection, path)?;
+        for item in items {
+            let unpack = files.unpack.unwrap_or(true)
+                && item.nodes.first().is_some_and(|node| node.kind() == FileType::RegularFile)
+                && {
+                    let mut file = main.tree.open_file(&item.root).map_err(io_error("open", &item.root))?;
+                    is_archive(&mut file).map_err(io_error("read", &item.root))?
+                };
+            sources.items.push(Sourced { item, in_scratch: false, unpack });
+        }
+        Ok(())
+    }
+
+    fn add_remote(
+        &self,
+        files: &Files<'_>,
+        settings: &Settings,
+        url: &str,
+        kind: remote::Kind,
+        sources: &mut Sources<'_>,
+    ) -> Result<(), CopyError> {
+        if files.checksum.is_some() && files.sources.len() > 1 {
+            return Err(CopyError::ChecksumSource);
+        }
+        let scratch = self.scratch(sources)?;
+        let (host_dir, dir) = scratch.dir()?;
+        let path = match kind {
+            remote::Kind::Http => {
+                let fetch = remote::Fetch {
+                    source: self.build.builder.remote.as_ref(),
+                    url,
+                    dest: &settings.dest,
+                    checksum: files.checksum,
+                    cancel: &self.build.cancel,
+                };
+                let name = fetch.into_dir(&host_dir)?;
+                // Docker ends the progress of a download with a line break.
+                self.note("\n".to_owned());
+                format!("{dir}/{name}")
+            }
+            remote::Kind::Git => {
+                let inner = git::clone(url, &host_dir, files.keep_git_dir, &self.build.cancel)?;
+                format!("{dir}/{inner}")
+            }
+        };
+        let unpack = kind == remote::Kind::Http && files.unpack.unwrap_or(false);
+        self.add_from_scratch(&path, unpack, sources)
+    }
+
+    fn add_inline(&self, file: &SourceFile, sources: &mut Sources<'_>) -> Result<(), CopyError> {
+        let scratch = self.scratch(sources)?;
+        let (host_dir, dir) = scratch.dir()?;
+        let name = file.name.rsplit('/').next().filter(|name| !matches!(*name, "" | "." | ".."));
+        let name = name.unwrap_or("heredoc");
+        let opened = File::open(&host_dir).map_err(io_error("open", &host_dir))?;
+        write_file(&opened.into(), name, file.content.as_bytes(), 0o644).map_err(io_error("write", name))?;
+        self.add_from_scratch(&format!("{dir}/{name}"), false, sources)
+    }
+
+    fn scratch<'s>(&self, sources: &'s mut Sources<'_>) -> Result<&'s mut Scratch, CopyError> {
+        if sources.scratch.is_none() {
+            sources.scratch = Some(Scratch::new(self.build.builder.images.store())?);
+        }
+        sources.scratch.as_mut().ok_or(CopyError::NoContext)
+    }
+
+    fn add_from_scratch(&self, path: &str, unpack: bool, sources: &mut Sources<'_>) -> Result<(), CopyError> {
+        let Some(scratch) = &sources.scratch else { return Err(CopyError::NoContext) };
+        let item = item_at(&scratch.source, path, &self.build.cancel)?;
+        sources.items.push(Sourced { item, in_scratch: true, unpack });
+        Ok(())
+    }
+
+    fn digests(&self, settings: &Settings, sources: &Sources<'_>) -> Result<Vec<(bool, Key)>, CopyError> {
+        let mut digests = Vec::new();
+        for sourced in &sources.items {
+            let tree = sources.tree_of(sourced)?;
+            let with_owners = settings.keep_owners && !sourced.in_scratch;
+            let digest = item_digest(tree, &sourced.item, with_owners, &self.build.cancel)?;
+            digests.push((sourced.item.is_dir(), digest));
+        }
+        Ok(digests)
+    }
+
+    fn content_key(
+        &self,
+        files: &Files<'_>,
+        settings: &Settings,
+        sources: &Sources<'_>,
+        digests: &[(bool, Key)],
+    ) -> Key {
+        let mut key = settings.key("copy", files);
+        if !settings.alone {
+            key.add(self.state.files.bytes());
+        }
+        for (sourced, (is_dir, digest)) in sources.items.iter().zip(digests) {
+            // A directory's contents are copied, whatever its name.
+            if !is_dir || sourced.item.parents.is_some() {
+                key.add(sourced.item.name.as_bytes());
+            }
+            if let Some(parents) = &sourced.item.parents {
+                key.add(parents.as_os_str().as_bytes());
+            }
+            key.add(digest.bytes());
+            key.add(&[u8::from(sourced.unpack), u8::from(sourced.in_scratch)]);
+        }
+        key.finish()
+    }
+
+    /// The line of history.
+    fn copied_by(&self, files: &Files<'_>, digests: &[(bool, Key)]) -> String {
+        let mut flags = String::new();
+        for (flag, value) in [("chown", files.chown), ("chmod", files.chmod)] {
+            if let Some(value) = value {
+                flags.push_str(&format!("--{flag}={value} "));
+            }
+        }
+        let comment = format!("{} {flags}{} in {} ", files.name, source_text(digests), files.dest);
+        config::nop_file(self.state.run_config(), &comment)
+    }
+
+    /// Writes everything into a new layer.
+    fn write(
+        &self,
+        files: &Files<'_>,
+        settings: &Settings,
+        sources: &Sources<'_>,
+    ) -> Result<Option<LayerId>, BuildError> {
+        let failed = files.failed();
+        let build = self.build;
+        let _pass = build.builder.gate.enter(&build.cancel)?;
+        let draft = Draft::new(build.builder.images.store())?;
+        let lower = if settings.alone { Vec::new() } else { self.state.lower(build) };
+        let view = draft.view(&lower)?;
+        let chown = settings.chown.as_ref().map(|chown| chown.resolve(&view)).transpose().map_err(failed)?;
+        let destination = Destination { tree: &view, path: &settings.dest };
+        for sourced in &sources.items {
+            let tree = sources.tree_of(sourced).map_err(failed)?;
+            let keep = settings.keep_owners && !sourced.in_scratch;
+            let placement = Placement {
+                owner: if keep || sourced.unpack { chown } else { Some(chown.unwrap_or_default()) },
+                mode: settings.chmod.as_ref(),
+                cancel: &build.cancel,
+            };
+            if sourced.unpack {
+                let root = &sourced.item.root;
+                let archive = tree.tree.open_file(root).map_err(io_error("open", root)).map_err(failed)?;
+                let shown = sourced.item.name.to_string_lossy();
+                unpack_archive(&destination, &placement, archive, &shown).map_err(failed)?;
+            } else {
+                place(&destination, &placement, tree, &sourced.item).map_err(failed)?;
+            }
+        }
+        drop(view);
+        draft.commit()
+    }
+}
+
+impl Settings {
+    /// Begins a key with everything but sources and what is below.
+    fn key(&self, kind: &str, files: &Files<'_>) -> KeyBuilder {
+        let flags = [
+            u8::from(names_directory(files.dest)),
+            u8::from(self.alone),
+            u8::from(self.keep_owners),
+            u8::from(files.parents),
+            u8::from(files.keep_git_dir),
+        ];
+        KeyBuilder::new(kind)
+            .field(&self.dest)
+            .list(files.chown)
+            .list(files.chmod)
+            .list(files.exclude)
+            .field(flags)
+    }
+}
+
+/// Names a copy from a stage by what the stage is.
+fn quick_key(stage: &Stage<'_, '_, '_>, files: &Files<'_>, settings: &Settings, from: &State) -> Key {
+    settings
+        .key("copy-from", files)
+        .field(if settings.alone { &[] } else { stage.state.files.bytes() })
+        .field(from.files.bytes())
+        .list(files.sources)
+        .list(files.files.iter().flat_map(|file| [&file.name, &file.content]))
+        .finish()
+}
+
+/// The destination as an absolute path; a last slash stays.
+fn absolute(working_dir: &str, dest: &str) -> String {
+    if dest.starts_with('/') {
+        return dest.to_owned();
+    }
+    let joined = clean_path(&format!("/{working_dir}/{dest}"));
+    if names_directory(dest) && !joined.ends_with('/') { format!("{joined}/") } else { joined }
+}

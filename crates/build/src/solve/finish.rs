@@ -1,0 +1,121 @@
+//! The end of a build: digests of the layers, and the image.
+//!
+//! A layer's digest is that of its tar. It is needed only when the image is recorded, so it is made on threads of
+//! its own while the next steps run, and only for layers that are part of the target.
+
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread::Scope;
+
+use dray_image::layer::DiffId;
+use dray_spec::Digest;
+use dray_store::LayerId;
+
+use super::{Build, State, lock};
+use crate::error::BuildError;
+use crate::event::BuildEvent;
+use crate::request::Built;
+
+/// Digests of layers, made in the background.
+#[derive(Default)]
+pub(super) struct Digests {
+    layers: Mutex<HashMap<LayerId, Progress>>,
+    done: Condvar,
+}
+
+enum Progress {
+    Running,
+    /// The layer to use, which may be another one with the same content, and its digest.
+    Known(LayerId, Digest),
+    Failed,
+}
+
+impl Digests {
+    /// Begins with layers that nobody has asked for yet.
+    pub(super) fn start<'scope>(
+        &'scope self,
+        build: &'scope Build<'_>,
+        layers: &[LayerId],
+        scope: &'scope Scope<'scope, '_>,
+    ) {
+        for layer in layers.iter().copied() {
+            if lock(&self.layers).contains_key(&layer) {
+                continue;
+            }
+            let known = build.builder.images.store().layers().get(layer).ok().and_then(|l| l.diff_id);
+            let progress = known.map_or(Progress::Running, |digest| Progress::Known(layer, digest));
+            let running = matches!(progress, Progress::Running);
+            lock(&self.layers).insert(layer, progress);
+            if running {
+                scope.spawn(move || self.make(build, layer));
+            }
+        }
+    }
+
+    fn make(&self, build: &Build<'_>, layer: LayerId) {
+        let layers = build.builder.images.store().layers();
+        let digest = || -> Result<(LayerId, Digest), BuildError> {
+            let packed = DiffId::of(&layers.path(layer))?;
+            Ok((layers.name(layer, &packed.diff_id)?, packed.diff_id))
+        };
+        let progress = match digest() {
+            Ok((layer, digest)) => Progress::Known(layer, digest),
+            Err(error) => {
+                build.fail(error);
+                Progress::Failed
+            }
+        };
+        lock(&self.layers).insert(layer, progress);
+        self.done.notify_all();
+    }
+
+    fn get(&self, layer: LayerId) -> Result<(LayerId, Digest), BuildError> {
+        let mut layers = lock(&self.layers);
+        loop {
+            match layers.get(&layer) {
+                Some(Progress::Known(layer, digest)) => return Ok((*layer, digest.clone())),
+                Some(Progress::Running) => {
+                    layers = self.done.wait(layers).unwrap_or_else(PoisonError::into_inner);
+                }
+                Some(Progress::Failed) | None => return Err(BuildError::Cancelled),
+            }
+        }
+    }
+}
+
+/// Records the image of a finished target.
+pub(super) fn image(build: &Build<'_>, state: &State) -> Result<Built, BuildError> {
+    build.check_cancelled()?;
+    let image = match &state.image {
+        Some(image) => image.clone(),
+        None if state.config.history.is_empty() => return Err(BuildError::Nothing),
+        None => record(build, state)?,
+    };
+    if let Some(last) = state.last_step {
+        let millis = u64::try_from(last.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let id = Some(image.short().to_owned());
+        build.emit(BuildEvent::StepDone { n: last.n, id, millis, cached: last.cached });
+    }
+    if !build.plan.unused_args.is_empty() {
+        let unused = build.plan.unused_args.join(" ");
+        let message = format!("One or more build-args [{unused}] were not consumed");
+        build.emit(BuildEvent::Warning { message });
+    }
+    build.emit(BuildEvent::Built { id: image.to_string() });
+    Ok(Built { image })
+}
+
+fn record(build: &Build<'_>, state: &State) -> Result<Digest, BuildError> {
+    let mut config = state.config.clone();
+    let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
+    for layer in &state.layers {
+        let (layer, diff_id) = build.digests.get(*layer)?;
+        layers.push(layer);
+        diff_ids.push(diff_id);
+    }
+    config.rootfs.diff_ids = diff_ids;
+    // What the base says of its own making is not true of this image.
+    config.extra.clear();
+    config.comment.clear();
+    Ok(build.builder.images.create_from(&config, layers)?.id)
+}

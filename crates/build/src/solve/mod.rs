@@ -1,0 +1,229 @@
+//! Carrying out a plan: stages that need each other one after the other, the others at the same time.
+//!
+//! ```text
+//! build ── demand(target) ─► demand(what it needs) …          one thread per running stage
+//!                │
+//!                ├─ Stage: FROM, then each instruction ─► State { configuration, layers, keys }
+//!                │
+//!                └─ finish: digests of the layers (made meanwhile) ─► image
+//! ```
+//!
+//! The first error raises the build's own cancel flag; the others stop at their next step.
+
+mod copy;
+mod expand;
+mod finish;
+mod git;
+mod layers;
+mod remote;
+mod run;
+mod stage;
+mod stubs;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Scope;
+
+use dray_image::ProgressEvent;
+use dray_spec::Platform;
+
+pub(crate) use stage::State;
+
+use crate::base::BaseImage;
+use crate::builder::Builder;
+use crate::context::ContextDir;
+use crate::error::BuildError;
+use crate::event::{BuildEvent, BuildEvents};
+use crate::plan::Plan;
+use crate::request::{BuildRequest, Built};
+use crate::run::Resources;
+use crate::{Cancel, solve::finish::Digests};
+
+/// A build in progress.
+pub(crate) struct Build<'a> {
+    builder: &'a Builder,
+    plan: Plan,
+    context: Option<ContextDir>,
+    no_cache: bool,
+    pull: bool,
+    network_mode: String,
+    resources: Resources,
+    cancel: Cancel,
+    events: &'a dyn BuildEvents,
+    stages: Vec<Slot>,
+    first_error: Mutex<Option<BuildError>>,
+    images: Mutex<HashMap<(String, String), BaseImage>>,
+    digests: Digests,
+}
+
+/// The result of a stage, when it has one.
+#[derive(Default)]
+struct Slot {
+    progress: Mutex<Progress>,
+    done: Condvar,
+}
+
+#[derive(Default)]
+enum Progress {
+    #[default]
+    Idle,
+    Running,
+    Done(Arc<State>),
+    Failed,
+}
+
+/// Carries out a plan.
+pub(crate) fn build(
+    builder: &Builder,
+    plan: Plan,
+    request: BuildRequest,
+    events: &dyn BuildEvents,
+) -> Result<Built, BuildError> {
+    let cancel = Cancel::new();
+    let inner = cancel.clone();
+    let _guard = request.cancel.on_cancel(move || inner.cancel());
+    let build = Build {
+        builder,
+        stages: plan.stages.iter().map(|_| Slot::default()).collect(),
+        plan,
+        context: request.context,
+        no_cache: request.no_cache,
+        pull: request.pull,
+        network_mode: request.network_mode,
+        resources: request.resources,
+        cancel,
+        events,
+        first_error: Mutex::new(None),
+        images: Mutex::default(),
+        digests: Digests::default(),
+    };
+    build.emit(build.plan.event());
+    for (i, text) in build.plan.global_steps.iter().enumerate() {
+        let (n, total) = (i + 1, build.plan.total);
+        build.emit(BuildEvent::Step { n, total, text: text.clone(), stage: String::new() });
+        build.emit(BuildEvent::StepDone { n, id: None, millis: 0, cached: false });
+    }
+    let result = std::thread::scope(|scope| {
+        let state = build.run_stage(build.plan.target, scope)?;
+        finish::image(&build, &state)
+    });
+    match (lock(&build.first_error).take(), result) {
+        (Some(error), Err(_)) => Err(error),
+        (_, result) => result,
+    }
+}
+
+impl Build<'_> {
+    fn emit(&self, event: BuildEvent) {
+        self.events.event(event);
+    }
+
+    fn check_cancelled(&self) -> Result<(), BuildError> {
+        if self.cancel.is_cancelled() { Err(BuildError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Sees to it that a stage is carried out, on a thread of its own.
+    fn demand<'scope>(&'scope self, index: usize, scope: &'scope Scope<'scope, '_>) {
+        let mut progress = lock(&self.stages[index].progress);
+        if matches!(*progress, Progress::Idle) {
+            *progress = Progress::Running;
+            drop(progress);
+            scope.spawn(move || {
+                // The result is in the slot.
+                let _ = self.run_stage(index, scope);
+            });
+        }
+    }
+
+    /// Waits for a stage that is demanded here if nobody has yet.
+    fn stage<'scope>(
+        &'scope self,
+        index: usize,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> Result<Arc<State>, BuildError> {
+        self.demand(index, scope);
+        let slot = &self.stages[index];
+        let mut progress = lock(&slot.progress);
+        loop {
+            match &*progress {
+                Progress::Done(state) => return Ok(state.clone()),
+                Progress::Failed => return Err(BuildError::Cancelled),
+                _ => progress = slot.done.wait(progress).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    /// Carries out a stage on this thread and notes its result.
+    fn run_stage<'scope>(
+        &'scope self,
+        index: usize,
+        scope: &'scope Scope<'scope, '_>,
+    ) -> Result<Arc<State>, BuildError> {
+        let plan = &self.plan.stages[index];
+        for needed in &plan.needs {
+            self.demand(*needed, scope);
+        }
+        // A panic must not leave the others waiting for this stage.
+        let run = std::panic::AssertUnwindSafe(|| stage::run(self, plan, scope));
+        let result = std::panic::catch_unwind(run)
+            .unwrap_or_else(|_| Err(BuildError::Panicked(plan.name.clone())))
+            .map(Arc::new);
+        let mut progress = lock(&self.stages[index].progress);
+        match result {
+            Ok(state) => {
+                *progress = Progress::Done(state.clone());
+                self.stages[index].done.notify_all();
+                Ok(state)
+            }
+            Err(error) => {
+                *progress = Progress::Failed;
+                self.stages[index].done.notify_all();
+                drop(progress);
+                self.fail(error);
+                Err(BuildError::Cancelled)
+            }
+        }
+    }
+
+    /// Notes an error, the first unless that was only the consequence of a stop, and stops the build.
+    fn fail(&self, error: BuildError) {
+        let mut first = lock(&self.first_error);
+        if first.as_ref().is_none_or(|known| known.is_cancellation()) {
+            *first = Some(error);
+        }
+        drop(first);
+        self.cancel.cancel();
+    }
+
+    /// The image `name`, asked for once per build.
+    fn image(&self, name: &str, platform: &Platform, n: usize) -> Result<BaseImage, BuildError> {
+        let key = (name.to_owned(), platform.to_string());
+        if let Some(image) = lock(&self.images).get(&key) {
+            return Ok(image.clone());
+        }
+        let progress = |event: ProgressEvent| {
+            let ProgressEvent { id, status, current, total } = event;
+            self.emit(BuildEvent::Pull { n, id, status, current, total });
+        };
+        let image = self.builder.bases.resolve(name, platform, self.pull, &progress, &self.cancel)?;
+        lock(&self.images).insert(key, image.clone());
+        Ok(image)
+    }
+}
+
+/// Random hexadecimal digits.
+pub(crate) fn random_id(bytes: usize) -> String {
+    let mut random = vec![0; bytes];
+    // The kernel's generator is there and ready on every system that runs containers.
+    if rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).is_err() {
+        tracing::warn!("no random numbers");
+    }
+    hex::encode(random)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

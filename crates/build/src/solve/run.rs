@@ -1,0 +1,438 @@
+//! `RUN`: prepares directories and mounts, has the step run, and keeps what it wrote. And `WORKDIR`, which makes
+//! its directory without running anything.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use dray_store::{LayerDraft, LayerId};
+
+use super::layers::{self, Draft, failed};
+use super::lock;
+use super::stage::{Stage, now};
+use super::stubs::Stubs;
+use crate::args::LineEnv;
+use crate::cache::{Entry, KeyBuilder, Turn};
+use crate::config;
+use crate::copy::{SourceTree, write_file};
+use crate::dockerfile::{CommandLine, Mount, MountKind, RunCommand, Security};
+use crate::dockerignore::Patterns;
+use crate::error::{BuildError, CopyError, InstructionError};
+use crate::event::{BuildEvent, BuildEvents};
+use crate::expand::Expander;
+use crate::mounts::CacheDir;
+use crate::run::{OutputStream, RunError, RunStep, StepMount, StepOutput};
+use crate::tree::{Owner, Tree};
+
+/// Where a script from a heredoc is seen by the step.
+const SCRIPTS: &str = "/dev/pipes";
+
+/// What a `RUN` runs.
+struct Program {
+    argv: Vec<String>,
+    /// A script to be mounted: name and content.
+    script: Option<(String, String)>,
+}
+
+/// Mounts of a step, and what has to stay while it runs.
+#[derive(Default)]
+struct Mounts {
+    mounts: Vec<StepMount>,
+    _caches: Vec<CacheDir>,
+    _scratch: Vec<LayerDraft>,
+}
+
+impl<'scope> Stage<'scope, '_, '_> {
+    pub(super) fn run(&mut self, run: &RunCommand) -> Result<(), BuildError> {
+        let program = program(&run.line, self)?;
+        let env = self.state.env().to_vec();
+        let args = self.args.beside(&env);
+        let variables = |counted: bool| -> Vec<String> {
+            let wanted = args.iter().filter(|(key, _)| !counted || self.args.counts(key));
+            wanted.map(|(key, value)| format!("{key}={value}")).collect()
+        };
+        let counted = variables(true);
+        let mut saved = match counted.len() {
+            0 => Vec::new(),
+            count => vec![format!("|{count}")],
+        };
+        saved.extend(counted);
+        saved.extend(program.argv.iter().cloned());
+        let created_by = saved.join(" ");
+        let mounts = self.parsed_mounts(run)?;
+        let network = run.network.clone().filter(|mode| mode != "default");
+        let network = network.unwrap_or_else(|| self.build.network_mode.clone());
+        let run_config = self.state.run_config();
+        let mut key = KeyBuilder::new("run")
+            .field(self.state.files.bytes())
+            .list(&saved)
+            .list(&env)
+            .field(&run_config.user)
+            .field(&run_config.working_dir)
+            .field(&network)
+            .field([u8::from(run.security == Security::Insecure)]);
+        if let Some((_, content)) = &program.script {
+            key.add(content.as_bytes());
+        }
+        for mount in &mounts {
+            self.add_mount_key(mount, &mut key)?;
+        }
+        let key = key.finish();
+        let look_up = !self.build.no_cache;
+        let entry = match self.build.builder.cache.turn(&key, look_up, &self.build.cancel)? {
+            Turn::Known(entry) => {
+                self.hit();
+                entry
+            }
+            Turn::Yours(_guard) => {
+                let mut step_env = env;
+                step_env.extend(variables(false));
+                let layer = self.execute(run, &program, &mounts, step_env, network)?;
+                let entry = Entry { created: now(), layer };
+                self.build.builder.cache.put(&key, &entry)?;
+                entry
+            }
+        };
+        self.files_done(key, entry, created_by);
+        Ok(())
+    }
+
+    fn parsed_mounts(&self, run: &RunCommand) -> Result<Vec<Mount>, BuildError> {
+        let expander = Expander::new(self.build.plan.escape);
+        let env = LineEnv::new(self.state.env(), &self.args);
+        let expand = |text: &str| expander.word(text, &env);
+        let mut mounts = Vec::new();
+        for text in &run.mounts {
+            let mut mount = Mount::parse(text, &expand)?;
+            if matches!(mount.kind, MountKind::Secret | MountKind::Ssh) {
+                return Err(InstructionError::MountKind(mount.kind.name()).into());
+            }
+            if mount.target.is_empty() || mount.target == "/" {
+                return Err(InstructionError::MountTarget(mount.target).into());
+            }
+            if !mount.target.starts_with('/') {
+                mount.target = format!("{}/{}", self.state.run_config().working_dir, mount.target);
+            }
+            mount.target = crate::glob::clean_path(&format!("/{}", mount.target));
+            mounts.push(mount);
+        }
+        Ok(mounts)
+    }
+
+    /// What of a mount matters to the result: content that the step can read, but not what a cache holds.
+    fn add_mount_key(&self, mount: &Mount, key: &mut KeyBuilder) -> Result<(), BuildError> {
+        key.add(mount.kind.name().as_bytes());
+        key.add(mount.target.as_bytes());
+        key.add(&[u8::from(mount.readonly)]);
+        match (mount.kind, &mount.from) {
+            (MountKind::Cache, _) => key.add(mount.id.as_deref().unwrap_or(&mount.target).as_bytes()),
+            (MountKind::Bind, Some(from)) => {
+                key.add(self.from(from)?.files.bytes());
+                key.add(mount.source.as_bytes());
+            }
+            (MountKind::Bind, None) => key.add(self.context_digest(&mount.source)?.bytes()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn context_digest(&self, path: &str) -> Result<crate::cache::Key, BuildError> {
+        let wrap = |source| BuildError::Copy { instruction: "RUN", source };
+        let source = self.context_tree().map_err(wrap)?;
+        let selection = crate::copy::Selection {
+            source: &source,
+            exclude: &Patterns::default(),
+            parents: false,
+            cancel: &self.build.cancel,
+        };
+        let items =
+            crate::copy::select(&selection, if path.is_empty() { "." } else { path }).map_err(wrap)?;
+        let mut key = KeyBuilder::new("mount");
+        for item in &items {
+            let digest = crate::copy::item_digest(&source, item, true, &self.build.cancel).map_err(wrap)?;
+            key.add(digest.bytes());
+        }
+        Ok(key.finish())
+    }
+
+    /// The context as a source.
+    pub(super) fn context_tree(&self) -> Result<SourceTree<'scope>, CopyError> {
+        let build = self.build;
+        let context = build.context.as_ref().ok_or(CopyError::NoContext)?;
+        let tree = Tree::open(context.path()).map_err(crate::copy::io_error("open", "."))?;
+        Ok(SourceTree { tree, context: Some(context) })
+    }
+
+    fn execute(
+        &mut self,
+        run: &RunCommand,
+        program: &Program,
+        mounts: &[Mount],
+        env: Vec<String>,
+        network: String,
+    ) -> Result<Option<LayerId>, BuildError> {
+        let build = self.build;
+        let _pass = build.builder.gate.enter(&build.cancel)?;
+        let store = build.builder.images.store();
+        let lower = self.state.lower(build);
+        let mut resolved = self.resolve_mounts(mounts)?;
+        if let Some((name, content)) = &program.script {
+            let scratch = store.layers().begin()?;
+            let dir = Tree::open(scratch.path()).and_then(|tree| tree.open_dir(Path::new(".")));
+            dir.and_then(|dir| write_file(&dir, name, content.as_bytes(), 0o755))
+                .map_err(failed("write", scratch.path()))?;
+            let (source, target) = (scratch.path().to_owned(), SCRIPTS.to_owned());
+            resolved.mounts.push(StepMount::Bind { source, target, readonly: true });
+            resolved._scratch.push(scratch);
+        }
+        let draft = Draft::new(store)?;
+        let working_dir = match self.state.run_config().working_dir.as_str() {
+            "" => "/".to_owned(),
+            dir => dir.to_owned(),
+        };
+        let stubs = self.prepare(&draft, &lower, &working_dir, mounts)?;
+        let id = self.running(None);
+        let output = Output::new(build.events, self.n);
+        let step = RunStep {
+            id: &id,
+            layers: lower,
+            upper: draft.upper(),
+            work: draft.work(),
+            argv: program.argv.clone(),
+            env,
+            cwd: working_dir,
+            user: self.state.run_config().user.clone(),
+            network,
+            mounts: resolved.mounts.clone(),
+            insecure: run.security == Security::Insecure,
+            resources: &build.resources,
+            output: &output,
+            cancel: &build.cancel,
+        };
+        let status = build.builder.runner.run(&step);
+        output.flush();
+        let status = status.map_err(|error| match error {
+            RunError::Cancelled => BuildError::Cancelled,
+            other => BuildError::Run(other),
+        })?;
+        // What a killed process has written must not become a layer.
+        build.check_cancelled()?;
+        if status.code != 0 {
+            let command = program.argv.join(" ");
+            return Err(BuildError::Command { command, code: status.code, oom_killed: status.oom_killed });
+        }
+        let upper = draft.upper();
+        Tree::open(&upper)
+            .and_then(|layer| stubs.remove_from(&layer))
+            .map_err(failed("clear mount points in", &upper))?;
+        self.ran(id);
+        draft.commit()
+    }
+
+    /// Looks at what the step will see, and makes its working directory if the image lacks it.
+    fn prepare(
+        &self,
+        draft: &Draft,
+        lower: &[PathBuf],
+        working_dir: &str,
+        mounts: &[Mount],
+    ) -> Result<Stubs, BuildError> {
+        let store = self.build.builder.images.store();
+        let view = layers::view(lower, store)?;
+        let targets: Vec<String> = mounts.iter().map(|mount| mount.target.clone()).collect();
+        let stubs = Stubs::find(&view, &targets).map_err(failed("look for mount points in", "/"))?;
+        let dir = view.resolve(Path::new(working_dir)).map_err(failed("resolve", working_dir))?;
+        if !view.is_dir(&dir).map_err(failed("stat", working_dir))? {
+            drop(view);
+            let view = draft.view(lower)?;
+            view.make_dirs(&dir, Owner::default()).map_err(failed("create", working_dir))?;
+        }
+        Ok(stubs)
+    }
+
+    fn resolve_mounts(&self, mounts: &[Mount]) -> Result<Mounts, BuildError> {
+        let build = self.build;
+        let store = build.builder.images.store();
+        let mut resolved = Mounts::default();
+        for mount in mounts {
+            let target = mount.target.clone();
+            let step_mount = match (mount.kind, &mount.from) {
+                (MountKind::Tmpfs, _) => StepMount::Tmpfs { target, size: mount.size },
+                (MountKind::Cache, _) => {
+                    let dir = build.builder.cache_dirs.take(mount, &build.cancel)?;
+                    let source = dir.path.clone();
+                    resolved._caches.push(dir);
+                    StepMount::Bind { source, target, readonly: mount.readonly }
+                }
+                (_, from) => {
+                    let (layers, subpath) = match from {
+                        Some(from) => {
+                            let state = self.from(from)?;
+                            (state.lower(build), clean_subpath(&mount.source))
+                        }
+                        None => (vec![self.context_path()?], self.context_subpath(&mount.source)?),
+                    };
+                    let writable = match mount.readonly {
+                        true => None,
+                        false => {
+                            let scratch = store.layers().begin()?;
+                            let path = scratch.path().to_owned();
+                            resolved._scratch.push(scratch);
+                            Some(path)
+                        }
+                    };
+                    match (&writable, from) {
+                        (None, None) => {
+                            let source = layers[0].join(subpath);
+                            StepMount::Bind { source, target, readonly: true }
+                        }
+                        _ => StepMount::Layers { layers, subpath, target, writable },
+                    }
+                }
+            };
+            resolved.mounts.push(step_mount);
+        }
+        Ok(resolved)
+    }
+
+    fn context_path(&self) -> Result<PathBuf, BuildError> {
+        let missing = BuildError::Copy { instruction: "RUN", source: CopyError::NoContext };
+        self.build.context.as_ref().map(|context| context.path().to_owned()).ok_or(missing)
+    }
+
+    /// A path of the context without links, so that a mount of it cannot lead outside.
+    fn context_subpath(&self, path: &str) -> Result<String, BuildError> {
+        let wrap = |source| BuildError::Copy { instruction: "RUN", source };
+        let source = self.context_tree().map_err(wrap)?;
+        let resolved = source.tree.resolve(Path::new(path)).map_err(failed("resolve", path))?;
+        Ok(resolved.to_string_lossy().into_owned())
+    }
+
+    /// `WORKDIR`: the directory exists from now on.
+    pub(super) fn workdir(&mut self, comment: &str) -> Result<(), BuildError> {
+        let build = self.build;
+        let path = self.state.run_config().working_dir.clone();
+        let created_by = config::nop_file(self.state.run_config(), comment);
+        let key = KeyBuilder::new("workdir").field(self.state.files.bytes()).field(&path).finish();
+        let entry = match build.builder.cache.turn(&key, !build.no_cache, &build.cancel)? {
+            Turn::Known(entry) => {
+                self.hit();
+                entry
+            }
+            Turn::Yours(_guard) => {
+                let container = self.running(None);
+                let lower = self.state.lower(build);
+                let layer = self.make_workdir(&lower, &path)?;
+                let entry = Entry { created: now(), layer };
+                build.builder.cache.put(&key, &entry)?;
+                self.ran(container);
+                entry
+            }
+        };
+        self.files_done(key, entry, created_by);
+        Ok(())
+    }
+
+    fn make_workdir(&self, lower: &[PathBuf], path: &str) -> Result<Option<LayerId>, BuildError> {
+        let store = self.build.builder.images.store();
+        let resolve = |tree: &Tree| tree.resolve(Path::new(path)).map_err(failed("resolve", path));
+        let view = layers::view(lower, store)?;
+        let dir = resolve(&view)?;
+        if view.is_dir(&dir).map_err(failed("stat", path))? {
+            return Ok(None);
+        }
+        drop(view);
+        let draft = Draft::new(store)?;
+        let view = draft.view(lower)?;
+        view.make_dirs(&dir, Owner::default()).map_err(failed("create", path))?;
+        drop(view);
+        draft.commit()
+    }
+}
+
+/// A path inside layers: relative, without `..`.
+fn clean_subpath(path: &str) -> String {
+    crate::glob::clean_path(&format!("/{path}")).trim_start_matches('/').to_owned()
+}
+
+/// What to run. A heredoc is the script itself, given to the shell, or run as a file if it begins with `#!`; a
+/// heredoc within a line is left to the shell.
+fn program(line: &CommandLine, stage: &Stage<'_, '_, '_>) -> Result<Program, BuildError> {
+    let run_config = stage.state.run_config();
+    let Some(first) = line.heredocs.first() else {
+        return Ok(Program { argv: config::resolved(line, run_config), script: None });
+    };
+    let ([words], true) = (line.words.as_slice(), line.shell) else {
+        return Err(InstructionError::HeredocCommand(line.words.clone()).into());
+    };
+    let mut argv = config::shell(run_config);
+    if !crate::dockerfile::is_heredoc(words) {
+        let mut whole = words.clone();
+        for heredoc in &line.heredocs {
+            whole.push_str(&format!("\n{}{}", heredoc.content, heredoc.name));
+        }
+        argv.push(whole);
+        return Ok(Program { argv, script: None });
+    }
+    if !first.content.starts_with("#!") {
+        argv.push(first.text());
+        return Ok(Program { argv, script: None });
+    }
+    let name = first.name.rsplit('/').next().unwrap_or("script").to_owned();
+    argv.push(format!("{SCRIPTS}/{name}"));
+    Ok(Program { argv, script: Some((name, first.text())) })
+}
+
+/// Passes the output of a step on as text. A character that is cut in two waits for its other half.
+struct Output<'a> {
+    events: &'a dyn BuildEvents,
+    n: usize,
+    halves: Mutex<[Vec<u8>; 2]>,
+}
+
+impl<'a> Output<'a> {
+    fn new(events: &'a dyn BuildEvents, n: usize) -> Self {
+        Output { events, n, halves: Mutex::default() }
+    }
+
+    fn send(&self, stream: OutputStream, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            self.events.event(BuildEvent::Output { n: self.n, stream, text });
+        }
+    }
+
+    fn flush(&self) {
+        let halves = std::mem::take(&mut *lock(&self.halves));
+        self.send(OutputStream::Stdout, &halves[0]);
+        self.send(OutputStream::Stderr, &halves[1]);
+    }
+}
+
+impl StepOutput for Output<'_> {
+    fn write(&self, stream: OutputStream, bytes: &[u8]) {
+        let mut halves = lock(&self.halves);
+        let half = &mut halves[usize::from(stream == OutputStream::Stderr)];
+        half.extend_from_slice(bytes);
+        let whole = half.len() - incomplete_tail(half);
+        let rest = half.split_off(whole);
+        let text = std::mem::replace(half, rest);
+        drop(halves);
+        self.send(stream, &text);
+    }
+}
+
+/// How many bytes at the end are the beginning of a character.
+fn incomplete_tail(bytes: &[u8]) -> usize {
+    match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() => bytes.len() - error.valid_up_to(),
+        // Something else is wrong further left: look at the last few bytes alone.
+        Err(_) => {
+            let start = bytes.iter().rposition(|byte| byte & 0xc0 != 0x80).unwrap_or(bytes.len());
+            match std::str::from_utf8(&bytes[start..]) {
+                Err(error) if error.error_len().is_none() => bytes.len() - start,
+                _ => 0,
+            }
+        }
+        Ok(_) => 0,
+    }
+}

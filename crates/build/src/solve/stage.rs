@@ -1,0 +1,329 @@
+//! One stage: where it begins, and its instructions one after the other.
+
+use std::path::PathBuf;
+use std::thread::Scope;
+use std::time::Instant;
+
+use dray_spec::{Digest, History, ImageConfig, RunConfig};
+use dray_store::LayerId;
+
+use super::expand::expanded;
+use super::{Build, random_id};
+use crate::args::{BuildArgs, LineEnv};
+use crate::base::BaseImage;
+use crate::cache::{Entry, Key, KeyBuilder};
+use crate::config::{self, Edits};
+use crate::dockerfile::{Command, Instruction, parse_trigger};
+use crate::error::BuildError;
+use crate::event::BuildEvent;
+use crate::expand::Expander;
+use crate::plan::{Base, StagePlan};
+use crate::run::OutputStream;
+
+/// What a stage has come to.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) config: ImageConfig,
+    /// Bottom first.
+    pub(crate) layers: Vec<LayerId>,
+    /// The image it still is, before the first instruction.
+    pub(crate) image: Option<Digest>,
+    /// Names the files.
+    pub(crate) files: Key,
+    /// Names every instruction.
+    pub(crate) chain: Key,
+    /// How the state is shown in the output.
+    pub(crate) shown: String,
+    edits: Edits,
+    /// The last step, whose end is told when the image is there.
+    pub(crate) last_step: Option<LastStep>,
+}
+
+/// What is to be told about the end of the target's last step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastStep {
+    pub(crate) n: usize,
+    pub(crate) started: Instant,
+    pub(crate) cached: bool,
+}
+
+impl State {
+    fn scratch(plan: &StagePlan) -> State {
+        State {
+            config: ImageConfig::for_platform(&plan.platform),
+            layers: Vec::new(),
+            image: None,
+            files: KeyBuilder::new("scratch").finish(),
+            chain: KeyBuilder::new("scratch").field(plan.platform.to_string()).finish(),
+            shown: String::new(),
+            edits: Edits::default(),
+            last_step: None,
+        }
+    }
+
+    /// The state of an image.
+    pub(crate) fn of_image(image: BaseImage, plan: &StagePlan) -> State {
+        let key = KeyBuilder::new("image").field(image.id.as_str()).finish();
+        State {
+            files: key,
+            chain: key,
+            shown: image.id.short().to_owned(),
+            config: image.config,
+            layers: image.layers,
+            image: Some(image.id),
+            ..State::scratch(plan)
+        }
+    }
+
+    /// How containers of it run.
+    pub(crate) fn run_config(&self) -> &RunConfig {
+        static EMPTY: std::sync::OnceLock<RunConfig> = std::sync::OnceLock::new();
+        self.config.config.as_ref().unwrap_or_else(|| EMPTY.get_or_init(RunConfig::default))
+    }
+
+    fn run_config_mut(&mut self) -> &mut RunConfig {
+        self.config.config.get_or_insert_default()
+    }
+
+    /// The environment that `ENV` and the base have set.
+    pub(crate) fn env(&self) -> &[String] {
+        self.run_config().env.as_deref().unwrap_or_default()
+    }
+
+    /// Its layers' folders, top first.
+    pub(crate) fn lower(&self, build: &Build<'_>) -> Vec<PathBuf> {
+        let layers = build.builder.images.store().layers();
+        self.layers.iter().rev().map(|layer| layers.path(*layer)).collect()
+    }
+}
+
+/// A stage being carried out.
+pub(crate) struct Stage<'scope, 'env, 'b> {
+    pub(crate) build: &'scope Build<'b>,
+    pub(crate) plan: &'scope StagePlan,
+    pub(crate) scope: &'scope Scope<'scope, 'env>,
+    pub(crate) state: State,
+    pub(crate) args: BuildArgs,
+    /// Number of the current step.
+    pub(crate) n: usize,
+    /// Whether everything of the current step came from the cache.
+    pub(crate) cached: bool,
+}
+
+/// Carries out a stage.
+pub(crate) fn run<'scope, 'env, 'b>(
+    build: &'scope Build<'b>,
+    plan: &'scope StagePlan,
+    scope: &'scope Scope<'scope, 'env>,
+) -> Result<State, BuildError> {
+    let mut stage = Stage {
+        build,
+        plan,
+        scope,
+        state: State::scratch(plan),
+        args: build.plan.args.for_stage(),
+        n: plan.first_step,
+        cached: false,
+    };
+    let steps = plan.stage.instructions.len();
+    stage.step(&plan.stage.text, steps == 0, Stage::begin)?;
+    for (i, instruction) in plan.stage.instructions.iter().enumerate() {
+        stage.n += 1;
+        stage.step(&instruction.text, i + 1 == steps, |stage| stage.instruction(instruction))?;
+    }
+    Ok(stage.state)
+}
+
+impl Stage<'_, '_, '_> {
+    pub(crate) fn emit(&self, event: BuildEvent) {
+        // A stage that only an ONBUILD trigger asks for has no steps of its own.
+        if self.plan.needed {
+            self.build.emit(event);
+        }
+    }
+
+    pub(crate) fn note(&self, text: String) {
+        self.emit(BuildEvent::Output { n: self.n, stream: OutputStream::Stdout, text });
+    }
+
+    /// Carries out a step and tells of its beginning and end.
+    fn step(
+        &mut self,
+        text: &str,
+        is_last: bool,
+        work: impl FnOnce(&mut Self) -> Result<(), BuildError>,
+    ) -> Result<(), BuildError> {
+        self.build.check_cancelled()?;
+        let (n, started) = (self.n, Instant::now());
+        let millis = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.cached = false;
+        self.emit(BuildEvent::Step {
+            n,
+            total: self.build.plan.total,
+            text: text.to_owned(),
+            stage: self.plan.name.clone(),
+        });
+        if let Err(error) = work(self) {
+            if !error.is_cancellation() {
+                self.emit(BuildEvent::StepFailed { n, millis: millis(), error: error.to_string() });
+            }
+            return Err(error);
+        }
+        let cached = self.cached;
+        if is_last && self.plan.index == self.build.plan.target {
+            self.state.last_step = Some(LastStep { n, started, cached });
+        } else {
+            let id = Some(self.state.shown.clone());
+            self.emit(BuildEvent::StepDone { n, id, millis: millis(), cached });
+        }
+        Ok(())
+    }
+
+    /// `FROM`, and the triggers of the base.
+    fn begin(&mut self) -> Result<(), BuildError> {
+        match &self.plan.base {
+            Base::Scratch => {}
+            Base::Stage(index) => {
+                let base = self.build.stage(*index, self.scope)?;
+                self.state = State { edits: Edits::default(), last_step: None, ..State::clone(&base) };
+            }
+            Base::Image(name) => {
+                let image = self.build.image(name, &self.plan.platform, self.n)?;
+                self.state = State::of_image(image, self.plan);
+            }
+        }
+        if self.plan.in_target {
+            self.build.digests.start(self.build, &self.state.layers, self.scope);
+        }
+        let config = self.state.run_config_mut();
+        config::begin_stage(config);
+        match config.on_build.take().filter(|triggers| !triggers.is_empty()) {
+            None => Ok(()),
+            Some(triggers) => self.triggers(&triggers),
+        }
+    }
+
+    fn triggers(&mut self, triggers: &[String]) -> Result<(), BuildError> {
+        let plural = if triggers.len() > 1 { "s" } else { "" };
+        self.note(format!("# Executing {} build trigger{plural}\n", triggers.len()));
+        for trigger in triggers {
+            let instruction = parse_trigger(trigger)?;
+            self.instruction(&instruction)?;
+        }
+        self.cached = false;
+        Ok(())
+    }
+
+    fn instruction(&mut self, instruction: &Instruction) -> Result<(), BuildError> {
+        self.build.check_cancelled()?;
+        let expander = Expander::new(self.build.plan.escape);
+        let env = LineEnv::new(self.state.env(), &self.args);
+        let command = expanded(&instruction.command, &expander, &env)?;
+        match &command {
+            Command::Arg(pairs) => {
+                let mut comment = "ARG".to_owned();
+                for pair in pairs {
+                    let default = pair.value.as_ref().map(|value| format!("={value}")).unwrap_or_default();
+                    comment.push_str(&format!(" {}{default}", pair.key));
+                    self.args.declare(&pair.key, pair.value.clone());
+                }
+                let created_by = config::nop(self.state.run_config(), &comment);
+                self.metadata(created_by)
+            }
+            Command::Run(run) => self.run(run),
+            Command::Copy(copy) => self.copy(copy.into()),
+            Command::Add(add) => self.copy(add.into()),
+            other => {
+                let mut edits = std::mem::take(&mut self.state.edits);
+                let comment = edits.apply(self.state.run_config_mut(), other);
+                self.state.edits = edits;
+                let comment = comment?.unwrap_or_default();
+                if let Command::Maintainer(author) = other {
+                    self.state.config.author.clone_from(author);
+                }
+                if matches!(other, Command::Workdir(_)) {
+                    return self.workdir(&comment);
+                }
+                let created_by = config::nop(self.state.run_config(), &comment);
+                self.metadata(created_by)
+            }
+        }
+    }
+
+    /// Ends an instruction that makes no files.
+    fn metadata(&mut self, created_by: String) -> Result<(), BuildError> {
+        let chain =
+            KeyBuilder::new("instruction").field(self.state.chain.bytes()).field(&created_by).finish();
+        let known = if self.build.no_cache { None } else { self.build.builder.cache.get(&chain)? };
+        let entry = match known {
+            Some(entry) => {
+                self.hit();
+                entry
+            }
+            None => {
+                let container = self.running(None);
+                let entry = Entry { created: now(), layer: None };
+                self.build.builder.cache.put(&chain, &entry)?;
+                self.ran(container);
+                entry
+            }
+        };
+        self.advance(chain, entry.created, created_by, true);
+        Ok(())
+    }
+
+    /// Ends an instruction that works on files: `files` names what they are now.
+    pub(crate) fn files_done(&mut self, files: Key, entry: Entry, created_by: String) {
+        let chain = KeyBuilder::new("files")
+            .field(self.state.chain.bytes())
+            .field(&created_by)
+            .field(files.bytes())
+            .finish();
+        self.state.files = files;
+        if let Some(layer) = entry.layer {
+            self.state.layers.push(layer);
+            if self.plan.in_target {
+                self.build.digests.start(self.build, &[layer], self.scope);
+            }
+        }
+        self.advance(chain, entry.created, created_by, entry.layer.is_none());
+    }
+
+    fn advance(&mut self, chain: Key, created: String, created_by: String, empty_layer: bool) {
+        let state = &mut self.state;
+        state.chain = chain;
+        state.shown = chain.short();
+        state.image = None;
+        state.config.created = Some(created.clone());
+        state.config.history.push(History {
+            created: Some(created),
+            created_by,
+            author: state.config.author.clone(),
+            comment: String::new(),
+            empty_layer,
+        });
+    }
+
+    pub(crate) fn hit(&mut self) {
+        self.cached = true;
+        self.emit(BuildEvent::CacheHit { n: self.n });
+    }
+
+    /// Tells that the step is carried out; gives the container's id, a new one unless there is one.
+    pub(crate) fn running(&mut self, id: Option<String>) -> String {
+        self.cached = false;
+        let id = id.unwrap_or_else(|| random_id(32));
+        self.emit(BuildEvent::Running { n: self.n, container: id[..12].to_owned() });
+        id
+    }
+
+    /// Tells that the step's container is gone.
+    pub(crate) fn ran(&self, container: String) {
+        self.emit(BuildEvent::Removed { n: self.n, container: container[..12].to_owned() });
+    }
+}
+
+/// The time as images carry it.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
