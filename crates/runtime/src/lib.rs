@@ -12,11 +12,18 @@
 //! the limits, `seccomp` the filters, `oci` the command line other engines call. Nothing here knows of images,
 //! networks or Docker; nothing here starts a thread in the shim or the init.
 
+mod clock;
 mod error;
-mod seccomp;
+mod exec;
+mod init;
+mod sealed;
 mod shim;
 
 pub mod cgroup;
+pub mod seccomp;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
 
 pub use error::{ErrorKind, StartError, Step};
 pub use shim::client::{ExecStarted, ExitWait, Shim, ShimError, exit_status, reap_lost, start};
@@ -27,6 +34,9 @@ pub use shim::request::{
 };
 
 /// The OCI runtime's command line, and `dray-runtime shim`.
-pub fn main(_args: Vec<std::ffi::OsString>) -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    if args.get(1).is_some_and(|word| word == "shim") {
+        return shim::server::main(&args);
+    }
+    ExitCode::FAILURE
 }

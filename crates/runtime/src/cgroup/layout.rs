@@ -67,7 +67,7 @@ pub fn detect_with(root: &Path, magic: impl Fn(&Path) -> Option<u64>) -> Option<
     }
     let mounted = |name: &&str| magic(&root.join(name)) == Some(CGROUP_MAGIC);
     let controllers: Vec<&'static str> =
-        BASE.into_iter().chain(ON_DEMAND).filter(|name| mounted(&name)).collect();
+        BASE.into_iter().chain(ON_DEMAND).filter(|name| mounted(name)).collect();
     let unified = root.join("unified");
     let unified = (magic(&unified) == Some(CGROUP2_MAGIC)).then_some(unified);
     if controllers.is_empty() && unified.is_none() {

@@ -91,7 +91,9 @@ pub fn start(exe: &Path, mut request: ShimRequest) -> Result<Started, StartError
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(|e| spawn_error(e.into()))?;
     let argv = [c"dray-runtime".to_owned(), c"shim".to_owned()];
-    let pid = dray_sys::spawn::spawn_with_fd(&program(exe)?, &argv, &environment(), theirs.as_fd())
+    let view = crate::sealed::read_only_view(exe)?;
+    let program = PathBuf::from(format!("/proc/self/fd/{}", view.as_raw_fd()));
+    let pid = dray_sys::spawn::spawn_with_fd(&program, &argv, &environment(), theirs.as_fd())
         .map_err(spawn_error)?;
     reaper::watch(pid);
     drop(theirs);
@@ -114,10 +116,6 @@ fn environment() -> Vec<CString> {
         .and_then(|value| CString::new([b"DRAY_SHIM_LOG=", value.as_bytes()].concat()).ok())
         .into_iter()
         .collect()
-}
-
-fn program(exe: &Path) -> Result<PathBuf, StartError> {
-    Ok(exe.to_owned())
 }
 
 fn make_run_dir(dir: &Path) -> Result<(), StartError> {
@@ -394,5 +392,5 @@ pub(super) fn read_state(run_dir: &Path) -> Option<ShimState> {
 /// # Errors
 /// Of the cgroup or the exit file.
 pub fn reap_lost(run_dir: &Path) -> Result<ExitStatus, ShimError> {
-    Err(ShimError::Gone { run_dir: run_dir.to_owned() })
+    super::lost::reap(run_dir)
 }

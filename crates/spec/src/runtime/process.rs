@@ -76,6 +76,13 @@ pub struct User {
     /// Supplementary groups.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
     pub additional_gids: Vec<u32>,
+    /// `user`, `user:group`, `uid`, `uid:gid`, … as in `docker run --user`: looked up in the container's own
+    /// /etc/passwd and /etc/group, and then in place of `uid`, `gid` and joined to `additionalGids`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Groups by name or number, looked up in the container's own /etc/group (`docker run --group-add`).
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_default")]
+    pub group_names: Vec<String>,
 }
 
 /// The five capability sets, by name (`CAP_CHOWN`).
