@@ -22,6 +22,9 @@ fn main() -> ExitCode {
         args.remove(0);
         return dray_runtime::main(args);
     }
+    if args.get(1).is_some_and(|word| word == "daemon") {
+        return dray_daemon::main(args);
+    }
     ExitCode::FAILURE
 }
 

@@ -173,7 +173,7 @@ fn process(input: &Input<'_>) -> Result<Process, Error> {
 
 /// The user as the runtime has it.
 pub fn oci_user(user: &User) -> OciUser {
-    OciUser { uid: user.uid, gid: user.gid, umask: None, additional_gids: user.groups.clone() }
+    OciUser { uid: user.uid, gid: user.gid, additional_gids: user.groups.clone(), ..OciUser::default() }
 }
 
 /// Capabilities in their sets. Only root has them in effect; another user's programs can still gain
