@@ -132,6 +132,19 @@ fn dockers_containers_stay_dockers() {
 }
 
 #[test]
+fn old_tables_are_told() {
+    lab(|lab| {
+        let net = lab.open();
+        // Not every kernel still has them.
+        if sh("iptables-legacy -P FORWARD DROP 2>&1 || echo none").is_empty() {
+            let warnings = net.warnings();
+            assert!(warnings.len() == 1 && warnings[0].contains("iptables-legacy"), "{warnings:?}");
+        }
+        net.shutdown().expect("shutdown");
+    });
+}
+
+#[test]
 fn foreign_tables_that_drop_are_told() {
     lab(|lab| {
         let net = lab.open();

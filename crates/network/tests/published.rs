@@ -88,6 +88,41 @@ fn a_container_with_ipv6_is_reached_by_it() {
 }
 
 #[test]
+fn a_host_without_ipv6_publishes_on_ipv4() {
+    lab(|lab| {
+        sysctl("net/ipv6/conf/all/disable_ipv6", "1");
+        let net = lab.open();
+        let front = network("front", "10.10.0.0/24");
+        net.create(&front).expect("create");
+        let web = run(&net, "web", &[&front]);
+        let _tcp = serve_tcp(&web.namespace, 80, "web");
+        net.publish(&web.endpoints[0], &[port(Tcp, None, 8080, 80)]).expect("publish");
+        assert_eq!(ask_tcp(&lab.outside, "192.0.2.1:8080"), "web 192.0.2.2");
+        assert_eq!(ask_tcp(&lab.host, "127.0.0.1:8080"), "web 10.10.0.1");
+        net.purge().expect("purge");
+    });
+}
+
+#[test]
+fn a_withdrawn_port_is_free_at_once() {
+    lab(|lab| {
+        let net = lab.open();
+        let front = network("front", "10.10.0.0/24");
+        net.create(&front).expect("create");
+        let web = run(&net, "web", &[&front]);
+        let (_tcp, _udp) = (serve_tcp(&web.namespace, 80, "web"), serve_udp(&web.namespace, 80, "web"));
+        let wanted = [port(Tcp, None, 8080, 80), port(Udp, None, 8080, 80)];
+        for _ in 0..20 {
+            net.publish(&web.endpoints[0], &wanted).expect("publish");
+            assert!(ask_tcp(&lab.host, "[::1]:8080").starts_with("web "));
+            assert!(ask_udp(&lab.host, "[::1]:8080").starts_with("web "));
+            net.unpublish(web.sandbox.container_id()).expect("unpublish");
+        }
+        net.purge().expect("purge");
+    });
+}
+
+#[test]
 fn a_host_address_limits_who_reaches_the_port() {
     lab(|lab| {
         let net = lab.open();

@@ -267,6 +267,28 @@ fn a_container_may_serve_port_53_itself() {
 }
 
 #[test]
+fn a_new_daemon_goes_on_answering() {
+    lab(|lab| {
+        let front = network("front", "10.10.0.0/24");
+        let net = lab.open();
+        let state = net.create(&front).expect("create");
+        let (web, db) = (run(&net, "web", &[&front]), run(&net, "db", &[&front]));
+        assert_eq!(ask(&web, "db", A).addresses(), ips(&["10.10.0.3"]));
+        drop(net);
+        let net = lab.open();
+        net.restore(&state).expect("restore");
+        for container in [&web, &db] {
+            let sandbox = net.open_sandbox(container.sandbox.container_id()).expect("found");
+            net.restore_endpoint(&sandbox, &container.endpoints[0]).expect("endpoint");
+        }
+        net.restore_done().expect("done");
+        assert_eq!(ask(&web, "db", A).addresses(), ips(&["10.10.0.3"]));
+        assert_eq!(ask_over_tcp(&db, "web", A).addresses(), ips(&["10.10.0.2"]));
+        net.purge().expect("purge");
+    });
+}
+
+#[test]
 fn hostile_clients_do_not_stop_it() {
     lab(|lab| {
         let net = lab.open();

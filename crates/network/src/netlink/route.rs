@@ -25,6 +25,8 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_NUM_TX_QUEUES: u16 = 31;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
@@ -178,6 +180,7 @@ pub fn add_veth(socket: &Socket, veth: &Veth<'_>) -> Result<(), Failed> {
     if let Some(mtu) = veth.mtu {
         request.attr_u32(IFLA_MTU, mtu);
     }
+    one_queue(&mut request);
     request.nest(IFLA_LINKINFO, |m| {
         m.attr(INFO_KIND, b"veth");
         m.nest(INFO_DATA, |m| {
@@ -186,6 +189,7 @@ pub fn add_veth(socket: &Socket, veth: &Veth<'_>) -> Result<(), Failed> {
                 m.raw(&link_header(0, 0, false));
                 m.attr_str(IFLA_IFNAME, veth.peer);
                 m.attr(IFLA_ADDRESS, &veth.mac);
+                one_queue(m);
                 if let Some(mtu) = veth.mtu {
                     m.attr_u32(IFLA_MTU, mtu);
                 }
@@ -206,6 +210,13 @@ pub fn add_veth(socket: &Socket, veth: &Veth<'_>) -> Result<(), Failed> {
         });
     }
     socket.send(request)
+}
+
+/// A pair gets a queue per processor unless told, each with objects in sysfs that take their time to make. They
+/// serve XDP alone: plain packets of a pair are never queued.
+fn one_queue(request: &mut Messages) {
+    request.attr_u32(IFLA_NUM_TX_QUEUES, 1);
+    request.attr_u32(IFLA_NUM_RX_QUEUES, 1);
 }
 
 /// Sets a link up.

@@ -53,6 +53,10 @@ pub fn lab(test: impl FnOnce(&Lab) + Send) {
         let outside = Arc::new(new_namespace());
         let lab = Lab { root: tempfile::tempdir().expect("folder"), host, outside };
         sh("ip link set lo up");
+        // A namespace begins with the settings of the real host, whatever runs there.
+        for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv6/conf/all/disable_ipv6"] {
+            sysctl(key, "0");
+        }
         let peer = format!("/proc/{}/fd/{}", std::process::id(), lab.outside.as_raw_fd());
         sh(&format!("ip link add wire type veth peer name wire netns {peer}"));
         sh(&format!(
