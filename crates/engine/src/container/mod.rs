@@ -10,8 +10,10 @@
 //! a log line, a client) is asynchronous. What a container is doing lives in its [`record`], which is
 //! written to the store before anything it says is acknowledged.
 
+mod archive;
 mod attach;
 mod change;
+mod commit;
 mod copy;
 mod create;
 mod error;
@@ -41,14 +43,18 @@ mod service;
 pub mod signal;
 mod spec;
 mod start;
+mod stats;
 mod stop;
 mod stream;
+mod top;
 mod trace;
 mod validate;
 pub mod volumes;
 mod wait;
 
+pub use archive::UnpackOptions;
 pub use attach::{AttachOptions, Attachment};
+pub use commit::CommitOptions;
 pub use error::Error;
 pub use exec_target::ExecTarget;
 pub(crate) use health::{Probe, Prober};
@@ -58,6 +64,7 @@ pub use networking::{Attached, ContainerNetworking, Link, NetworkedContainer};
 pub use registry::{ImageUser, Registry};
 pub use service::{Config, Service, Services};
 pub(crate) use spec::oci_user;
+pub use stats::StatsReader;
 pub(crate) use stream::{Ended, Wiring, carry, parse_keys};
 pub use volumes::{ContainerVolumes, VolumeHandle, VolumeRequest};
 pub use wait::{Wait, WaitCondition};

@@ -1,0 +1,78 @@
+//! An image from what a container has written.
+
+use std::sync::Arc;
+
+use dray_api::container::ContainerConfig;
+
+use super::images::CommitRequest;
+use super::service::Service;
+use super::{Error, merge};
+
+/// How a container is committed.
+#[derive(Debug, Clone, Default)]
+pub struct CommitOptions {
+    /// Name of the image, as `repo:tag`; empty for none.
+    pub reference: String,
+    /// Who made it.
+    pub author: String,
+    /// Why.
+    pub comment: String,
+    /// Freeze the container meanwhile.
+    pub pause: bool,
+    /// Configuration over the container's, with the changes in it.
+    pub config: Option<ContainerConfig>,
+}
+
+impl Service {
+    /// The configuration a container runs with: what changes of a commit are made to.
+    ///
+    /// # Errors
+    /// When there is no such container.
+    pub fn config_of(&self, called: &str) -> Result<ContainerConfig, Error> {
+        Ok(self.registry.find(called)?.with(|record| record.config.clone()))
+    }
+
+    /// Makes an image of a container; gives its id.
+    ///
+    /// # Errors
+    /// When the name is none or the container's layer cannot be read.
+    pub async fn commit(self: &Arc<Self>, called: &str, options: CommitOptions) -> Result<String, Error> {
+        let container = self.registry.find(called)?;
+        self.blocking(move |service| {
+            let _order = container.lifecycle.blocking_lock();
+            let record = container.record();
+            if record.state.removing || record.state.dead {
+                return Err(Error::MarkedForRemoval);
+            }
+            let freeze = options.pause && container.is_up() && !record.state.paused;
+            let shim = if freeze { Some(service.shim(&container)?) } else { None };
+            if let Some(shim) = &shim {
+                shim.pause()?;
+            }
+            let mut config = options.config.unwrap_or_else(|| record.config.clone());
+            merge::merge(&mut config, &record.config);
+            let mut attributes = container.attributes();
+            attributes.insert("comment".into(), options.comment.clone());
+            let made = service.images.commit(&CommitRequest {
+                upper: service.layers(&record).upper,
+                parent: record.image.clone(),
+                layers: record.layers.clone(),
+                config,
+                command: std::iter::once(&record.path).chain(&record.args).cloned().collect(),
+                reference: options.reference.clone(),
+                author: options.author,
+                comment: options.comment.clone(),
+                attributes: attributes.clone(),
+            });
+            if let Some(shim) = &shim {
+                shim.resume()?;
+            }
+            let id = made?;
+            let more =
+                [("comment", options.comment), ("imageID", id.clone()), ("imageRef", options.reference)];
+            service.announce(&container, "commit", &more);
+            Ok(id)
+        })
+        .await
+    }
+}
