@@ -347,15 +347,13 @@ fn elapsed(seconds: u64) -> String {
     }
 }
 
-/// The time of day of so many seconds ago; of another day, that day.
+/// The time of day of so many seconds ago, in UTC; of another day, that day.
 fn clock(seconds_ago: u64) -> String {
-    let now = jiff::Zoned::now();
-    let ago = jiff::SignedDuration::from_secs(i64::try_from(seconds_ago).unwrap_or(0));
-    match now.checked_sub(ago) {
-        Ok(then) if then.date() == now.date() => then.strftime("%H:%M").to_string(),
-        Ok(then) => then.strftime("%b%d").to_string(),
-        Err(_) => "?".into(),
-    }
+    let now = jiff::Timestamp::now();
+    let then = now.as_second() - i64::try_from(seconds_ago).unwrap_or(0);
+    let same_day = then.div_euclid(86_400) == now.as_second().div_euclid(86_400);
+    let form = if same_day { "%H:%M" } else { "%b%d" };
+    jiff::Timestamp::from_second(then).map_or_else(|_| "?".into(), |then| then.strftime(form).to_string())
 }
 
 #[cfg(test)]
