@@ -26,13 +26,16 @@ mod name;
 mod pack;
 mod pax;
 mod sparse;
+mod split;
 mod stream;
 mod tree;
 mod unpack;
+pub(crate) mod write;
 
 pub use compression::{Compression, decompress};
 pub use error::{LayerError, Problem};
 pub use pack::{DiffId, Packed, tar};
+pub use split::{join, unpack_with_split};
 pub use unpack::{Limits, Options, Unpacked, unpack};
 
 /// The extended attribute that hides what lies below a folder.
@@ -48,4 +51,4 @@ const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

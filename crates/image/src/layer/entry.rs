@@ -39,10 +39,30 @@ pub(super) enum Kind {
     Fifo,
 }
 
+/// Who keeps what of a tar is not the content of files, see [`super::split`].
+pub(super) trait Keep {
+    /// The next bytes of the tar.
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), LayerError>;
+    /// The content of a file stands here, this long.
+    fn content(&mut self, path: &[u8], length: u64) -> Result<(), LayerError>;
+}
+
+/// Nothing is kept.
+impl Keep for () {
+    fn bytes(&mut self, _: &[u8]) -> Result<(), LayerError> {
+        Ok(())
+    }
+
+    fn content(&mut self, _: &[u8], _: u64) -> Result<(), LayerError> {
+        Ok(())
+    }
+}
+
 /// Reads entries from a plain tar.
 #[derive(Debug)]
-pub(super) struct Entries<R> {
+pub(super) struct Entries<R, K> {
     reader: R,
+    keep: K,
     /// Bytes of the current entry not read yet, without and with its padding.
     data: u64,
     padding: u64,
@@ -57,9 +77,9 @@ struct Extensions {
     long_link: Option<Vec<u8>>,
 }
 
-impl<R: BufRead> Entries<R> {
-    pub(super) fn new(reader: R) -> Self {
-        Self { reader, data: 0, padding: 0, last: Vec::new() }
+impl<R: BufRead, K: Keep> Entries<R, K> {
+    pub(super) fn new(reader: R, keep: K) -> Self {
+        Self { reader, keep, data: 0, padding: 0, last: Vec::new() }
     }
 
     /// The next entry; what is left of the one before is skipped.
@@ -98,6 +118,37 @@ impl<R: BufRead> Entries<R> {
     /// Gives the current entry's data piece by piece, until `take` has seen all of it.
     pub(super) fn for_each_piece(
         &mut self,
+        take: impl FnMut(&[u8]) -> Result<(), LayerError>,
+    ) -> Result<(), LayerError> {
+        self.pieces(true, take)
+    }
+
+    /// The same, for data that becomes the content of the file `path` as it is.
+    pub(super) fn content(
+        &mut self,
+        path: &[u8],
+        take: impl FnMut(&[u8]) -> Result<(), LayerError>,
+    ) -> Result<(), LayerError> {
+        self.keep.content(path, self.data)?;
+        self.pieces(false, take)
+    }
+
+    /// What follows the end mark; gives back who has kept.
+    pub(super) fn rest(mut self) -> Result<K, LayerError> {
+        loop {
+            let piece = self.reader.fill_buf().map_err(LayerError::Stream)?;
+            let count = piece.len();
+            if count == 0 {
+                return Ok(self.keep);
+            }
+            self.keep.bytes(piece)?;
+            self.reader.consume(count);
+        }
+    }
+
+    fn pieces(
+        &mut self,
+        kept: bool,
         mut take: impl FnMut(&[u8]) -> Result<(), LayerError>,
     ) -> Result<(), LayerError> {
         while self.data > 0 {
@@ -106,6 +157,9 @@ impl<R: BufRead> Entries<R> {
             let count = piece.len().min(usize::try_from(most).unwrap_or(usize::MAX));
             if count == 0 {
                 return Err(self.wrong(Problem::Truncated));
+            }
+            if kept {
+                self.keep.bytes(&piece[..count])?;
             }
             take(&piece[..count])?;
             self.reader.consume(count);
@@ -124,6 +178,7 @@ impl<R: BufRead> Entries<R> {
         if count == 0 {
             return Err(self.wrong(Problem::Truncated));
         }
+        self.keep.bytes(&buffer[..count])?;
         self.data -= count as u64;
         Ok(count)
     }
@@ -262,6 +317,7 @@ impl<R: BufRead> Entries<R> {
                 Err(error) => return Err(LayerError::Stream(error)),
             }
         }
+        self.keep.bytes(&block)?;
         Ok(Some(block))
     }
 
@@ -300,13 +356,13 @@ impl From<Problem> for ProblemOr {
 }
 
 /// Numbers on lines at the beginning of an entry's data.
-struct Lines<'a, R> {
-    entries: &'a mut Entries<R>,
+struct Lines<'a, R, K> {
+    entries: &'a mut Entries<R, K>,
     block: [u8; BLOCK],
     position: usize,
 }
 
-impl<R: BufRead> Lines<'_, R> {
+impl<R: BufRead, K: Keep> Lines<'_, R, K> {
     fn number(&mut self) -> Result<u64, ProblemOr> {
         let mut digits = Vec::new();
         loop {

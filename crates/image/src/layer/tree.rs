@@ -39,6 +39,7 @@ pub(super) struct Tree {
     /// A folder passes its group on to what is made in it.
     setgid_folders: bool,
     umask: u32,
+    replaced: bool,
     below: Vec<OwnedFd>,
 }
 
@@ -66,6 +67,7 @@ impl Tree {
             made_by_root: rustix::process::geteuid().is_root() && rustix::process::getegid().is_root(),
             setgid_folders: false,
             umask: umask(),
+            replaced: false,
             below: below.iter().map(|path| open(path)).collect::<Result<_, _>>()?,
         })
     }
@@ -295,14 +297,22 @@ impl Tree {
     }
 
     /// Hides what lies below a name. What this layer itself has there stays and is shown.
-    pub(super) fn whiteout(&mut self, parent: &OwnedFd, base: &[u8], entry: &[u8]) -> Result<(), LayerError> {
-        let device = rfs::makedev(0, 0);
+    pub(super) fn whiteout(
+        &mut self,
+        parent: &OwnedFd,
+        base: &[u8],
+        entry: &Entry,
+    ) -> Result<(), LayerError> {
+        let (device, failed) = (rfs::makedev(0, 0), || LayerError::io(&entry.name, "make a whiteout"));
         match rfs::mknodat(parent, os(base), FileType::CharacterDevice, Mode::empty(), device) {
             Err(Errno::EXIST) if stat(parent, base).is_ok_and(|stat| is_folder(&stat)) => {
-                set_opaque(parent, base, entry)
+                set_opaque(parent, base, &entry.name)
             }
             Err(Errno::EXIST) => Ok(()),
-            other => other.map_err(LayerError::io(entry, "make a whiteout")),
+            // Its time means nothing but makes the tar the same when it is packed again.
+            Ok(()) => rfs::utimensat(parent, os(base), &times(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(failed()),
+            Err(errno) => Err(failed()(errno)),
         }
     }
 
@@ -321,6 +331,7 @@ impl Tree {
             false => rfs::unlinkat(parent, os(base), AtFlags::empty()).map_err(io::Error::from),
         };
         removed.map_err(LayerError::std_io(entry, "replace what is there"))?;
+        self.replaced = true;
         if is_folder(&stat) || FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
             self.kept.clear();
         }
@@ -380,6 +391,11 @@ impl Tree {
             .and_then(|_| copy_metadata(&source, &stat, &parent, base))
             .map_err(LayerError::std_io(entry, "copy its target up"))?;
         Ok(Some(()))
+    }
+
+    /// True if anything made has been removed again.
+    pub(super) fn has_replaced(&self) -> bool {
+        self.replaced
     }
 
     fn owner_is_right(&self, entry: &Entry) -> bool {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use dray_spec::Digest;
 use rustix::fs::{self as rfs, FileType, Mode};
 
-use super::entry::{Entries, Entry, Kind};
+use super::entry::{Entries, Entry, Keep, Kind};
 use super::error::shown;
 use super::name::Name;
 use super::sparse::Segment;
@@ -64,10 +64,21 @@ pub struct Unpacked {
 /// more bytes or entries than `options` or the disk allow. What was written until then stays in the folder;
 /// the caller drops it as a whole.
 pub fn unpack(reader: impl Read + Send, folder: &Path, options: &Options) -> Result<Unpacked, LayerError> {
+    unpack_keeping(reader, folder, options, ()).map(|(unpacked, ..)| unpacked)
+}
+
+/// Unpacks as [`unpack`] does and lets `keep` see what the folder will not have. The flag says whether the
+/// folder and what was kept are enough to make the same tar again: not if an entry took another's place.
+pub(super) fn unpack_keeping<K: Keep>(
+    reader: impl Read + Send,
+    folder: &Path,
+    options: &Options,
+    keep: K,
+) -> Result<(Unpacked, K, bool), LayerError> {
     let limits = within_free_space(folder, options.limits)?;
     // The tar is longer than its files by headers and padding.
     let stream_limit = limits.bytes.saturating_add(limits.entries.saturating_mul(2048));
-    let ((size, entries), diff_id) = through(reader, stream_limit, |chunks| {
+    let ((size, entries, keep, complete), diff_id) = through(reader, stream_limit, |chunks| {
         let mut unpacker = Unpacker {
             tree: Tree::open(folder, &options.below)?,
             limits,
@@ -75,10 +86,10 @@ pub fn unpack(reader: impl Read + Send, folder: &Path, options: &Options) -> Res
             entries: 0,
             folder_times: Vec::new(),
         };
-        unpacker.all(chunks)?;
-        Ok((unpacker.size, unpacker.entries))
+        let keep = unpacker.all(chunks, keep)?;
+        Ok((unpacker.size, unpacker.entries, keep, !unpacker.tree.has_replaced()))
     })?;
-    Ok(Unpacked { diff_id, size, entries })
+    Ok((Unpacked { diff_id, size, entries }, keep, complete))
 }
 
 fn within_free_space(folder: &Path, limits: Limits) -> Result<Limits, LayerError> {
@@ -99,8 +110,8 @@ struct Unpacker {
 }
 
 impl Unpacker {
-    fn all(&mut self, chunks: &mut Chunks) -> Result<(), LayerError> {
-        let mut entries = Entries::new(chunks);
+    fn all<K: Keep>(&mut self, chunks: &mut Chunks, keep: K) -> Result<K, LayerError> {
+        let mut entries = Entries::new(chunks, keep);
         while let Some(entry) = entries.next()? {
             self.entries += 1;
             if self.entries > self.limits.entries {
@@ -112,14 +123,14 @@ impl Unpacker {
         for (path, mtime) in std::mem::take(&mut self.folder_times) {
             self.tree.set_folder_time(&path, mtime)?;
         }
-        Ok(())
+        entries.rest()
     }
 
-    fn one(
+    fn one<K: Keep>(
         &mut self,
         entry: &Entry,
         name: &Name,
-        entries: &mut Entries<&mut Chunks>,
+        entries: &mut Entries<&mut Chunks, K>,
     ) -> Result<(), LayerError> {
         if name.is_root() {
             return self.root(entry);
@@ -136,14 +147,14 @@ impl Unpacker {
             if matches!(hidden, b"" | b"." | b"..") {
                 return Err(LayerError::entry(&entry.name, Problem::Whiteout(shown(hidden))));
             }
-            return self.tree.whiteout(&parent, hidden, &entry.name);
+            return self.tree.whiteout(&parent, hidden, entry);
         }
         match &entry.kind {
             Kind::File { size, map } => {
                 self.count(entry, *size)?;
                 let mut file = self.tree.file(&parent, base, entry)?;
                 match map {
-                    None => write_all(&mut file, entry, entries)?,
+                    None => write_all(&mut file, name, entry, entries)?,
                     Some(map) => write_sparse(&file, *size, map, entry, entries)?,
                 }
                 self.tree.finish_file(&file, entry)
@@ -208,20 +219,23 @@ impl Unpacker {
     }
 }
 
-fn write_all(
+fn write_all<K: Keep>(
     file: &mut std::fs::File,
+    name: &Name,
     entry: &Entry,
-    entries: &mut Entries<&mut Chunks>,
+    entries: &mut Entries<&mut Chunks, K>,
 ) -> Result<(), LayerError> {
-    entries.for_each_piece(|piece| file.write_all(piece).map_err(LayerError::std_io(&entry.name, "write")))
+    entries.content(name.bytes(), |piece| {
+        file.write_all(piece).map_err(LayerError::std_io(&entry.name, "write"))
+    })
 }
 
-fn write_sparse(
+fn write_sparse<K: Keep>(
     file: &std::fs::File,
     size: u64,
     map: &[Segment],
     entry: &Entry,
-    entries: &mut Entries<&mut Chunks>,
+    entries: &mut Entries<&mut Chunks, K>,
 ) -> Result<(), LayerError> {
     let failed = |source| LayerError::std_io(&entry.name, "write")(source);
     file.set_len(size).map_err(failed)?;
