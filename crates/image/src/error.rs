@@ -72,9 +72,15 @@ pub enum Error {
         /// What it is.
         actual: Digest,
     },
+    /// A layer's tar cannot be made again: its folder was changed, and no blob of it is kept.
+    #[error("layer {0}: its exact content is lost: the unpacked files were changed")]
+    LayerLost(Digest),
     /// An archive is not one of images.
     #[error("invalid archive: {0}")]
     Archive(String),
+    /// An archive cannot be read as the tar it should be.
+    #[error("invalid archive: {0}")]
+    Tar(LayerError),
     /// A manifest in an archive or blob cannot be read.
     #[error("{subject}: {source}")]
     Manifest {
@@ -176,7 +182,7 @@ impl Error {
         match self {
             Self::NotFound(_) => ErrorKind::NotFound,
             Self::Conflict(_) | Self::PruneRunning => ErrorKind::Conflict,
-            Self::Layer { source, .. } if !source.is_hostile() => ErrorKind::System,
+            Self::Layer { source, .. } | Self::Tar(source) if !source.is_hostile() => ErrorKind::System,
             Self::Ambiguous(_)
             | Self::Reference(_)
             | Self::TagWithDigest
@@ -187,8 +193,9 @@ impl Error {
             | Self::Layer { .. }
             | Self::DiffId { .. }
             | Self::Archive(_)
+            | Self::Tar(_)
             | Self::Manifest { .. } => ErrorKind::InvalidParameter,
-            Self::Stream { .. } => ErrorKind::System,
+            Self::Stream { .. } | Self::LayerLost(_) => ErrorKind::System,
             Self::Store(error) => match error.kind() {
                 dray_store::ErrorKind::NotFound => ErrorKind::NotFound,
                 dray_store::ErrorKind::Conflict => ErrorKind::Conflict,

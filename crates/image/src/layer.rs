@@ -19,10 +19,10 @@
 
 mod attribute;
 mod compression;
-mod entry;
+pub(crate) mod entry;
 mod error;
 mod header;
-mod name;
+pub(crate) mod name;
 mod pack;
 mod pax;
 mod sparse;

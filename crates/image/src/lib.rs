@@ -11,10 +11,13 @@
 //! unpacked on its own, whatever lies below it ([`layer`]). What was pulled is kept as it came, so that a push
 //! or save gives the same digests again.
 
+mod archive;
 pub mod error;
+mod exact;
 pub mod filter;
 mod history;
 mod images;
+mod import;
 pub mod layer;
 mod origin;
 pub mod progress;
@@ -22,9 +25,11 @@ pub mod pull;
 pub mod push;
 mod remove;
 
+pub use archive::{LoadOptions, Loaded};
 pub use error::{Error, ErrorKind, Result};
 pub use filter::Filter;
 pub use history::HistoryEntry;
 pub use images::{Image, Images, NewImage};
+pub use import::{Commit, Import};
 pub use progress::{Progress, ProgressEvent, Silent};
 pub use remove::{ContainerUse, Pruned, Removed};

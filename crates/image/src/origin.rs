@@ -1,13 +1,15 @@
 //! Where layers came from and how they are compressed: what a push needs to send nothing it doesn't have to.
 //!
-//! Two kinds of records: `layer-blob` (a diff ID's compressed blob) and `blob-origin` (the repositories a
-//! blob is known to be in). Both are hints: a push checks them, and losing them costs time only.
+//! Three kinds of records: `layer-blob` (a diff ID's compressed blob), `layer-split` (what its folder lacks to
+//! make its tar again) and `blob-origin` (the repositories a blob is known to be in). The last is a hint: a
+//! push checks it, and losing it costs time only.
 
 use dray_spec::{Descriptor, Digest};
 use dray_store::Store;
 use serde::{Deserialize, Serialize};
 
 const LAYER_BLOB: &str = "layer-blob";
+const LAYER_SPLIT: &str = "layer-split";
 const BLOB_ORIGIN: &str = "blob-origin";
 /// Repositories remembered for one blob.
 const MAX_ORIGINS: usize = 20;
@@ -22,6 +24,23 @@ struct Origins {
 pub(crate) fn blob_of(store: &Store, diff_id: &Digest) -> Option<Descriptor> {
     let known: Descriptor = hint(store.records().get(LAYER_BLOB, diff_id.as_str()))?;
     store.blobs().has(&known.digest).then_some(known)
+}
+
+/// The split of a layer ([`crate::layer::unpack_with_split`]), if it has one.
+pub(crate) fn split_of(store: &Store, diff_id: &Digest) -> Result<Option<Digest>, dray_store::Error> {
+    let known: Option<Descriptor> = store.records().get(LAYER_SPLIT, diff_id.as_str())?;
+    Ok(known.map(|known| known.digest).filter(|digest| store.blobs().has(digest)))
+}
+
+/// Remembers the split of a layer.
+pub(crate) fn remember_split(
+    store: &Store,
+    diff_id: &Digest,
+    split: &Digest,
+    size: u64,
+) -> Result<(), dray_store::Error> {
+    let split = Descriptor::new("application/vnd.dray.layer.split.v1+zstd", split.clone(), size);
+    store.records().put_relaxed(LAYER_SPLIT, diff_id.as_str(), None, &split)
 }
 
 /// Remembers the compressed blob of a layer.

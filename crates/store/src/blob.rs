@@ -231,6 +231,12 @@ impl Ingest {
         self.offset
     }
 
+    /// The digest of what is there so far.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+
     /// Adds the next bytes.
     ///
     /// # Errors

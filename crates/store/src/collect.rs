@@ -30,15 +30,16 @@ pub struct Collected {
     pub bytes: u64,
 }
 
-/// What images name, and the compressed form of every layer that is still here (records of kind
-/// `layer-blob`, by diff ID): a layer outlives the image it was pulled with, and only this blob has its bytes.
+/// What images name, and what keeps the exact bytes of every layer that is still here: its compressed form
+/// (records of kind `layer-blob`, by diff ID) or its split (`layer-split`). A layer outlives the image it came
+/// with.
 const NAMED_BLOBS: &str = "
     SELECT digest FROM image_blob
     UNION SELECT id FROM image
     UNION SELECT json_extract(record.document, '$.digest') FROM record
-        JOIN layer ON layer.diff_id = record.id WHERE record.kind = 'layer-blob'";
+        JOIN layer ON layer.diff_id = record.id WHERE record.kind IN ('layer-blob', 'layer-split')";
 
-const FORGET_LAYER_BLOBS: &str = "DELETE FROM record WHERE kind = 'layer-blob'
+const FORGET_LAYER_BLOBS: &str = "DELETE FROM record WHERE kind IN ('layer-blob', 'layer-split')
     AND id NOT IN (SELECT diff_id FROM layer WHERE diff_id IS NOT NULL)";
 
 #[derive(Clone, Debug)]

@@ -12,20 +12,20 @@ const LONGEST_EXTENSION: u64 = 1 << 20;
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// As it came, not cleaned.
-    pub(super) name: Vec<u8>,
-    pub(super) kind: Kind,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: (i64, u32),
-    pub(super) attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) name: Vec<u8>,
+    pub(crate) kind: Kind,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: (i64, u32),
+    pub(crate) attributes: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A file of this size; where it is sparse, the runs that are stored.
     File {
         size: u64,
@@ -40,7 +40,7 @@ pub(super) enum Kind {
 }
 
 /// Who keeps what of a tar is not the content of files, see [`super::split`].
-pub(super) trait Keep {
+pub(crate) trait Keep {
     /// The next bytes of the tar.
     fn bytes(&mut self, bytes: &[u8]) -> Result<(), LayerError>;
     /// The content of a file stands here, this long.
@@ -60,7 +60,7 @@ impl Keep for () {
 
 /// Reads entries from a plain tar.
 #[derive(Debug)]
-pub(super) struct Entries<R, K> {
+pub(crate) struct Entries<R, K> {
     reader: R,
     keep: K,
     /// Bytes of the current entry not read yet, without and with its padding.
@@ -78,12 +78,12 @@ struct Extensions {
 }
 
 impl<R: BufRead, K: Keep> Entries<R, K> {
-    pub(super) fn new(reader: R, keep: K) -> Self {
+    pub(crate) fn new(reader: R, keep: K) -> Self {
         Self { reader, keep, data: 0, padding: 0, last: Vec::new() }
     }
 
     /// The next entry; what is left of the one before is skipped.
-    pub(super) fn next(&mut self) -> Result<Option<Entry>, LayerError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, LayerError> {
         let mut extensions = Extensions::default();
         let mut extended = false;
         loop {
@@ -116,7 +116,7 @@ impl<R: BufRead, K: Keep> Entries<R, K> {
     }
 
     /// Gives the current entry's data piece by piece, until `take` has seen all of it.
-    pub(super) fn for_each_piece(
+    pub(crate) fn for_each_piece(
         &mut self,
         take: impl FnMut(&[u8]) -> Result<(), LayerError>,
     ) -> Result<(), LayerError> {
@@ -124,7 +124,7 @@ impl<R: BufRead, K: Keep> Entries<R, K> {
     }
 
     /// The same, for data that becomes the content of the file `path` as it is.
-    pub(super) fn content(
+    pub(crate) fn content(
         &mut self,
         path: &[u8],
         take: impl FnMut(&[u8]) -> Result<(), LayerError>,
@@ -134,7 +134,7 @@ impl<R: BufRead, K: Keep> Entries<R, K> {
     }
 
     /// What follows the end mark; gives back who has kept.
-    pub(super) fn rest(mut self) -> Result<K, LayerError> {
+    pub(crate) fn rest(mut self) -> Result<K, LayerError> {
         loop {
             let piece = self.reader.fill_buf().map_err(LayerError::Stream)?;
             let count = piece.len();
@@ -169,7 +169,7 @@ impl<R: BufRead, K: Keep> Entries<R, K> {
     }
 
     /// The current entry's data, up to `count` bytes of it, in one piece of memory of the caller.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, LayerError> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, LayerError> {
         let most = usize::try_from(self.data).unwrap_or(usize::MAX).min(buffer.len());
         if most == 0 {
             return Ok(0);

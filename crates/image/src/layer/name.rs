@@ -6,11 +6,11 @@ const LONGEST: usize = 4096;
 
 /// A name relative to the layer's root, without `.`, `..`, empty parts or slashes around it. Empty: the root.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Name(Vec<u8>);
+pub(crate) struct Name(Vec<u8>);
 
 impl Name {
     /// Cleans a name as it stands in a header: `/a//b/./c/` is `a/b/c`, `a/../b` is `b`, `../a` is refused.
-    pub(super) fn parse(raw: &[u8]) -> Result<Self, Problem> {
+    pub(crate) fn parse(raw: &[u8]) -> Result<Self, Problem> {
         if raw.is_empty() || raw.contains(&0) {
             return Err(Problem::Name);
         }
@@ -31,27 +31,27 @@ impl Name {
     }
 
     /// The layer's root itself.
-    pub(super) fn root() -> Self {
+    pub(crate) fn root() -> Self {
         Self(Vec::new())
     }
 
     /// The whole name.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    pub(super) fn is_root(&self) -> bool {
+    pub(crate) fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Folder and last part; the root has neither.
-    pub(super) fn split(&self) -> (&[u8], &[u8]) {
+    pub(crate) fn split(&self) -> (&[u8], &[u8]) {
         split(&self.0)
     }
 }
 
 /// Folder and last part of a cleaned name.
-pub(super) fn split(name: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split(name: &[u8]) -> (&[u8], &[u8]) {
     match name.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&name[..slash], &name[slash + 1..]),
         None => (&[], name),

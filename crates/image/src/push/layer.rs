@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::error::PushError;
 use super::gzip::ParallelGzip;
-use crate::layer as layers;
+use crate::exact;
 use crate::origin;
 use crate::progress::{Progress, ProgressEvent};
 
@@ -152,10 +152,10 @@ fn pack(store: &Store, layer: LayerId, diff_id: &Digest) -> Result<Descriptor, P
     let compress = |source| PushError::Compress { diff_id: diff_id.clone(), source };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut gzip = ParallelGzip::new(store.blobs().spool()?, threads).map_err(compress)?;
-    let packed = layers::tar(&store.layers().path(layer), &mut gzip)
+    let packed = exact::write(store, layer, diff_id, &mut gzip)
         .map_err(|source| PushError::Pack { diff_id: diff_id.clone(), source })?;
     let spool = gzip.finish().map_err(compress)?;
-    if packed.diff_id != *diff_id {
+    if packed != *diff_id {
         return Err(PushError::NotReproducible(diff_id.clone()));
     }
     let (digest, size) = spool.commit_as_is()?;

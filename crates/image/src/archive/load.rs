@@ -1,0 +1,276 @@
+//! Loading: what an archive says becomes images.
+
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use dray_spec::{Descriptor, Digest, ImageConfig, media_type};
+use dray_store::Store;
+
+use super::spool::Spool;
+use super::{LoadOptions, Loaded, Plan, docker, oci};
+use crate::exact::{self, Foreign};
+use crate::layer::Compression;
+use crate::progress::{Progress, ProgressEvent};
+use crate::{Error, Images, NewImage, Result, origin};
+
+/// Layers of one image unpacked at once.
+const MOST_THREADS: usize = 4;
+/// Bytes between two movements of a bar.
+const BAR_EVERY: u64 = 512 * 1024;
+
+impl Images {
+    /// Loads the images of an archive (Docker's or an OCI layout; plain, gzip or zstd).
+    ///
+    /// # Errors
+    /// If it is no such archive, is damaged or hostile, or the disk fails. Nothing of it stays then.
+    pub fn load(&self, reader: impl Read + Send, progress: &dyn Progress) -> Result<Vec<Loaded>> {
+        self.load_with(reader, &LoadOptions::default(), progress)
+    }
+
+    /// Loads as [`Images::load`] does, with a choice.
+    ///
+    /// # Errors
+    /// As [`Images::load`].
+    pub fn load_with(
+        &self,
+        reader: impl Read + Send,
+        options: &LoadOptions,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Loaded>> {
+        let lease = self.lease();
+        let result = self.load_all(reader, options, progress);
+        drop(lease);
+        if result.is_err() {
+            self.store().collect()?;
+        }
+        result
+    }
+
+    fn load_all(
+        &self,
+        reader: impl Read + Send,
+        options: &LoadOptions,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Loaded>> {
+        let mut spool = Spool::read(self.store(), reader)?;
+        let plans = match docker::plan(&spool)? {
+            Some(plans) => plans,
+            None => oci::plan(&spool, options)?
+                .ok_or_else(|| Error::Archive("does not contain a manifest.json".into()))?,
+        };
+        let mut prepared = Vec::new();
+        for plan in plans {
+            let config: ImageConfig = serde_json::from_slice(&plan.config)
+                .map_err(|source| Error::Config { id: Digest::sha256_of(&plan.config), source })?;
+            let platform = config.platform();
+            if options.platform.as_ref().is_some_and(|wanted| !wanted.accepts(&platform)) {
+                continue;
+            }
+            if !matches!(config.os.as_str(), "" | "linux") {
+                return Err(Error::System { os: config.os });
+            }
+            prepared.push(self.prepare(&mut spool, plan, &config, progress)?);
+        }
+        prepared.into_iter().map(|new| self.settle(new)).collect()
+    }
+
+    /// Puts an image's layers and blobs into the store.
+    fn prepare(
+        &self,
+        spool: &mut Spool,
+        plan: Plan,
+        config: &ImageConfig,
+        progress: &dyn Progress,
+    ) -> Result<NewImage> {
+        let diff_ids = &config.rootfs.diff_ids;
+        if plan.layers.len() != diff_ids.len() {
+            let (expected, actual) = (diff_ids.len(), plan.layers.len());
+            return Err(Error::LayerCount { id: Digest::sha256_of(&plan.config), expected, actual });
+        }
+        let kept = kept_blobs(&plan);
+        let job = Job { store: self.store(), spool, plan: &plan, diff_ids, kept: &kept, progress };
+        let layers = job.run()?;
+        for foreign in layers.values().filter(|layer| !layer.reproducible) {
+            let Some(index) = diff_ids.iter().position(|diff_id| *diff_id == foreign.diff_id) else {
+                continue;
+            };
+            keep_blob(self.store(), spool, &plan.layers[index], &foreign.diff_id)?;
+        }
+        let (manifest, blobs) = self.keep_manifest(spool, &plan, &kept)?;
+        Ok(NewImage {
+            layers: diff_ids.iter().filter_map(|diff_id| layers.get(diff_id)).map(|layer| layer.id).collect(),
+            parent: plan.parent,
+            names: plan.names,
+            config: plan.config,
+            manifest,
+            blobs,
+        })
+    }
+
+    /// Keeps the manifest an image came with, and its compressed layers.
+    fn keep_manifest(
+        &self,
+        spool: &mut Spool,
+        plan: &Plan,
+        kept: &[Option<Descriptor>],
+    ) -> Result<(Option<Digest>, Vec<Digest>)> {
+        let Some(manifest) = &plan.manifest else { return Ok((None, Vec::new())) };
+        let digest = self.store().blobs().put(&manifest.bytes)?;
+        let mut blobs = vec![digest.clone()];
+        for (layer, _) in plan.layers.iter().zip(kept).filter(|(_, kept)| kept.is_some()) {
+            let (blob, _) = spool.keep(self.store(), layer)?;
+            if !blobs.contains(&blob) {
+                blobs.push(blob);
+            }
+        }
+        Ok((Some(digest), blobs))
+    }
+
+    /// Records the image under its names.
+    fn settle(&self, mut new: NewImage) -> Result<Loaded> {
+        let id = Digest::sha256_of(&new.config);
+        let mut replaced = Vec::new();
+        for name in &new.names {
+            if let Some(before) = self.store().tags().get(name)?.filter(|before| *before != id) {
+                replaced.push((name.clone(), before));
+            }
+        }
+        new.parent = match new.parent {
+            Some(parent) if self.store().images().get(&parent)?.is_some() => Some(parent),
+            _ => None,
+        };
+        let names = new.names.clone();
+        self.create(new)?;
+        Ok(Loaded { id, names, replaced })
+    }
+}
+
+/// Which layers the image's own manifest has in compressed form: those are kept as they are.
+fn kept_blobs(plan: &Plan) -> Vec<Option<Descriptor>> {
+    let plain = |kind: &str| matches!(kind, media_type::OCI_LAYER | media_type::DOCKER_LAYER);
+    let of = |index: usize| {
+        let layer = plan.manifest.as_ref()?.layers.get(index)?;
+        let same = plan.layers[index].ends_with(layer.digest.hex());
+        (same && !plain(&layer.media_type)).then(|| layer.clone())
+    };
+    (0..plan.layers.len()).map(of).collect()
+}
+
+/// Keeps what a layer came in, because its tar cannot be made again from its folder.
+fn keep_blob(store: &Store, spool: &mut Spool, file: &str, diff_id: &Digest) -> Result<()> {
+    let mut beginning = [0; 6];
+    let (mut reader, _) = spool.open(store, file)?;
+    let length = reader.read(&mut beginning).map_err(Error::stream("read archive"))?;
+    let kind = match Compression::detect(&beginning[..length]).map_err(Error::layer(diff_id))? {
+        Compression::None => media_type::OCI_LAYER,
+        Compression::Gzip => media_type::OCI_LAYER_GZIP,
+        Compression::Zstd => media_type::OCI_LAYER_ZSTD,
+    };
+    let (digest, size) = spool.keep(store, file)?;
+    origin::remember_blob(store, diff_id, &Descriptor::new(kind, digest, size));
+    Ok(())
+}
+
+/// The layers of one image on their way into the store.
+struct Job<'a> {
+    store: &'a Store,
+    spool: &'a Spool,
+    plan: &'a Plan,
+    diff_ids: &'a [Digest],
+    kept: &'a [Option<Descriptor>],
+    progress: &'a dyn Progress,
+}
+
+impl Job<'_> {
+    fn run(&self) -> Result<HashMap<Digest, Foreign>> {
+        let mut done: HashMap<Digest, Foreign> = HashMap::new();
+        let mut todo: Vec<usize> = Vec::new();
+        for (index, diff_id) in self.diff_ids.iter().enumerate() {
+            if let Some(id) = self.store.layers().find(diff_id)? {
+                done.insert(diff_id.clone(), Foreign { id, diff_id: diff_id.clone(), reproducible: true });
+            } else if !self.diff_ids[..index].contains(diff_id) {
+                todo.push(index);
+            }
+        }
+        let mut after = Vec::new();
+        for (index, result) in self.side_by_side(&todo) {
+            match result {
+                Ok(layer) => drop(done.insert(layer.diff_id.clone(), layer)),
+                Err(Error::Layer { source, .. }) if source.needs_layers_below() && index > 0 => {
+                    after.push(index)
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for index in after {
+            let below = self.diff_ids[..index].iter().rev().filter_map(|diff_id| done.get(diff_id));
+            let below = below.map(|layer| self.store.layers().path(layer.id)).collect();
+            let layer = self.layer(index, below)?;
+            done.insert(layer.diff_id.clone(), layer);
+        }
+        Ok(done)
+    }
+
+    /// Unpacks the layers on several threads; results in order.
+    fn side_by_side(&self, todo: &[usize]) -> Vec<(usize, Result<Foreign>)> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let next = AtomicUsize::new(0);
+        let results = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..todo.len().min(cores).min(MOST_THREADS) {
+                scope.spawn(|| {
+                    while let Some(index) = todo.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let result = self.layer(*index, Vec::new());
+                        results.lock().unwrap_or_else(PoisonError::into_inner).push((*index, result));
+                    }
+                });
+            }
+        });
+        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.sort_by_key(|(index, _)| *index);
+        results
+    }
+
+    fn layer(&self, index: usize, below: Vec<std::path::PathBuf>) -> Result<Foreign> {
+        let (file, expected) = (&self.plan.layers[index], &self.diff_ids[index]);
+        let (reader, total) = self.spool.open(self.store, file)?;
+        let reader =
+            Watched { reader, progress: self.progress, row: expected.short(), read: 0, shown: 0, total };
+        let accept = |actual: &Digest| match actual == expected {
+            true => Ok(()),
+            false => Err(Error::DiffId { index, expected: expected.clone(), actual: actual.clone() }),
+        };
+        let split = self.kept[index].is_none();
+        let layer = exact::unpack(self.store, reader, below, file, split, accept)?;
+        if let Some(blob) = &self.kept[index] {
+            origin::remember_blob(self.store, expected, blob);
+            return Ok(Foreign { reproducible: true, ..layer });
+        }
+        Ok(layer)
+    }
+}
+
+/// A reader whose progress is shown.
+struct Watched<'a> {
+    reader: Box<dyn Read + Send>,
+    progress: &'a dyn Progress,
+    row: &'a str,
+    read: u64,
+    shown: u64,
+    total: u64,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.read += count as u64;
+        if self.read - self.shown >= BAR_EVERY || (count == 0 && self.read != self.shown) {
+            self.shown = self.read;
+            let event = ProgressEvent::bar(self.row, "Loading layer", self.read, Some(self.total));
+            self.progress.event(event);
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,154 @@
+//! The exact tar of a layer: the bytes its diff ID is the digest of.
+//!
+//! A layer made here is packed from its folder and gives these bytes each time. A layer that came from
+//! elsewhere has its split beside it (what the folder lacks), or the blob it came in.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use dray_spec::Digest;
+use dray_store::{Ingest, LayerId, Store};
+
+use crate::layer::{self, DiffId, LayerError, Options, join, unpack_with_split};
+use crate::{Error, Result, origin};
+
+/// How a layer's tar can be made again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// From the folder and this blob.
+    Split(Digest),
+    /// From the folder alone.
+    Folder,
+}
+
+impl Source {
+    /// How the tar of this layer can be made, and how long it is; none if only a blob can give it.
+    pub(crate) fn find(store: &Store, id: LayerId, diff_id: &Digest) -> Result<Option<(Self, u64)>> {
+        let folder = store.layers().path(id);
+        let failed = || Error::layer(diff_id);
+        if let Some(split) = origin::split_of(store, diff_id)? {
+            let made = join(store.blobs().open(&split)?, &folder, std::io::sink()).map_err(failed())?;
+            return Ok((made.0 == *diff_id).then_some((Self::Split(split), made.1)));
+        }
+        let packed = DiffId::of(&folder).map_err(failed())?;
+        Ok((packed.diff_id == *diff_id).then_some((Self::Folder, packed.bytes)))
+    }
+
+    /// Writes the tar; gives its digest.
+    pub(crate) fn write(&self, store: &Store, id: LayerId, out: impl Write) -> Result<Digest, LayerError> {
+        let folder = store.layers().path(id);
+        match self {
+            Self::Split(split) => join(open(store, split)?, &folder, out).map(|(digest, _)| digest),
+            Self::Folder => layer::tar(&folder, out).map(|packed| packed.diff_id),
+        }
+    }
+}
+
+fn open(store: &Store, blob: &Digest) -> Result<File, LayerError> {
+    File::open(store.blobs().path(blob)).map_err(LayerError::Stream)
+}
+
+/// Writes the tar of a layer by the way that fits, and gives its digest: another than the diff ID if only a
+/// blob has the right bytes.
+pub(crate) fn write(
+    store: &Store,
+    id: LayerId,
+    diff_id: &Digest,
+    out: impl Write,
+) -> Result<Digest, LayerError> {
+    let split = origin::split_of(store, diff_id).unwrap_or_else(|error| {
+        tracing::warn!(%error, layer = %diff_id, "split");
+        None
+    });
+    split.map_or(Source::Folder, Source::Split).write(store, id, out)
+}
+
+/// A layer that has been unpacked from elsewhere.
+#[derive(Debug)]
+pub(crate) struct Foreign {
+    pub(crate) id: LayerId,
+    pub(crate) diff_id: Digest,
+    /// False if the tar cannot be made again: then what it came in must be kept.
+    pub(crate) reproducible: bool,
+}
+
+/// Unpacks a tar from elsewhere into a new layer, which is kept only if `accept` takes its diff ID. Without
+/// `split` the caller keeps what it came in.
+pub(crate) fn unpack(
+    store: &Store,
+    reader: impl Read + Send,
+    below: Vec<PathBuf>,
+    name: &str,
+    split: bool,
+    accept: impl FnOnce(&Digest) -> Result<()>,
+) -> Result<Foreign> {
+    let draft = store.layers().begin()?;
+    let options = Options { below, ..Options::default() };
+    let mut file = if split { Some(store.blobs().spool()?) } else { None };
+    let unpacking = match &mut file {
+        Some(file) => unpack_with_split(reader, draft.path(), &options, file),
+        None => layer::unpack(reader, draft.path(), &options).map(|unpacked| (unpacked, false)),
+    };
+    let (unpacked, reproducible) = unpacking.map_err(Error::layer(name))?;
+    accept(&unpacked.diff_id)?;
+    let id = draft.commit(&unpacked.diff_id, unpacked.size)?;
+    if let Some(file) = file.filter(|_| reproducible) {
+        keep(store, file, &unpacked.diff_id)?;
+    }
+    Ok(Foreign { id, diff_id: unpacked.diff_id, reproducible })
+}
+
+fn keep(store: &Store, split: Ingest, diff_id: &Digest) -> Result<()> {
+    let (digest, size) = split.commit_as_is()?;
+    Ok(origin::remember_split(store, diff_id, &digest, size)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::images::tests::Fixture;
+    use crate::layer::tests::tars::Tar;
+
+    #[test]
+    fn a_foreign_layer_gives_its_bytes_again() {
+        let fixture = Fixture::new();
+        let store = fixture.images.store();
+        // Not in the order we would pack it.
+        let tar = Tar::new().file("b", b"2").file("a", b"1").end();
+        let layer = unpack(store, &tar[..], Vec::new(), "layer", true, |_| Ok(())).unwrap();
+        assert!(layer.reproducible);
+        let mut again = Vec::new();
+        assert_eq!(write(store, layer.id, &layer.diff_id, &mut again).unwrap(), layer.diff_id);
+        assert_eq!(again, tar);
+        let (source, length) = Source::find(store, layer.id, &layer.diff_id).unwrap().unwrap();
+        assert!(matches!(source, Source::Split(_)));
+        assert_eq!(length, tar.len() as u64);
+    }
+
+    #[test]
+    fn a_layer_made_here_needs_nothing() {
+        let fixture = Fixture::new();
+        let store = fixture.images.store();
+        let draft = store.layers().begin().unwrap();
+        std::fs::write(draft.path().join("f"), "x").unwrap();
+        let packed = DiffId::of(draft.path()).unwrap();
+        let id = draft.commit(&packed.diff_id, packed.size).unwrap();
+        let found = Source::find(store, id, &packed.diff_id).unwrap();
+        assert_eq!(found, Some((Source::Folder, packed.bytes)));
+        std::fs::write(store.layers().path(id).join("f"), "y").unwrap();
+        assert_eq!(Source::find(store, id, &packed.diff_id).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_not_accepted_leaves_nothing() {
+        let fixture = Fixture::new();
+        let store = fixture.images.store();
+        let tar = Tar::new().file("b", b"2").end();
+        let refuse = |_: &Digest| Err(Error::Archive("no".into()));
+        assert!(unpack(store, &tar[..], Vec::new(), "layer", true, refuse).is_err());
+        assert!(store.layers().list().unwrap().is_empty());
+        assert!(store.blobs().list().unwrap().is_empty());
+        assert_eq!(std::fs::read_dir(fixture.dir.path().join("layers")).unwrap().count(), 0);
+    }
+}
