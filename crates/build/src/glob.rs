@@ -52,12 +52,13 @@ impl Glob {
     /// A pattern of `.dockerignore`: also `**`, for any number of folders.
     pub(crate) fn ignore(text: &str) -> Result<Glob, BadPattern> {
         // `**name` at the beginning, and nothing else of meaning in it, matches whatever ends with `name`.
-        if let Some(end) = text.strip_prefix("**") {
-            if !end.starts_with('/') && !end.contains(['*', '?', '[', ']', '\\']) {
-                let mut tokens = vec![Token::All];
-                tokens.extend(end.chars().map(Token::Char));
-                return Ok(Glob { tokens });
-            }
+        if let Some(end) = text.strip_prefix("**")
+            && !end.starts_with('/')
+            && !end.contains(['*', '?', '[', ']', '\\'])
+        {
+            let mut tokens = vec![Token::All];
+            tokens.extend(end.chars().map(Token::Char));
+            return Ok(Glob { tokens });
         }
         let mut tokens = Vec::new();
         let mut chars = text.chars().peekable();
