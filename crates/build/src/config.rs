@@ -89,8 +89,7 @@ impl Edits {
                     config.cmd = None;
                 }
                 let comment = format!("ENTRYPOINT {}", go_list(&entrypoint));
-                // `ENTRYPOINT []` takes the base's off.
-                config.entrypoint = Some(entrypoint).filter(|words| !words.is_empty());
+                config.entrypoint = Some(entrypoint);
                 comment
             }
             Command::Expose(ports) => {

@@ -21,12 +21,10 @@ pub mod config;
 pub mod context;
 mod copy;
 pub mod dockerfile;
-pub mod dockerignore;
 mod error;
 mod event;
 pub mod expand;
 mod gate;
-mod glob;
 mod mounts;
 mod plan;
 mod remote;
@@ -36,6 +34,9 @@ mod solve;
 mod tarball;
 mod tree;
 mod unpack;
+
+pub use dray_spec::dockerignore;
+use dray_spec::glob;
 
 pub use base::{BaseImage, BaseImageError, BaseImages};
 pub use builder::{Builder, CacheUsage};

@@ -10,6 +10,7 @@
 //! | [`reference`] | the grammar of Docker's image names |
 //! | [`descriptor`], [`manifest`], [`media_type`] | OCI image-spec; Docker image manifest V2, schema 2 |
 //! | [`config`] | OCI image-spec, config.md, with Docker's additions |
+//! | [`glob`], [`dockerignore`] | Go's path patterns; Docker's ignore files, for client and builder alike |
 //! | [`platform`] | OCI image-spec, image-index.md, `platform` |
 //! | [`runtime`] | OCI runtime-spec 1.2, config.md, config-linux.md, runtime.md |
 
@@ -17,6 +18,8 @@ pub mod config;
 mod de;
 pub mod descriptor;
 pub mod digest;
+pub mod dockerignore;
+pub mod glob;
 pub mod manifest;
 pub mod media_type;
 pub mod platform;

@@ -5,7 +5,7 @@
 
 /// A compiled pattern that matches whole paths.
 #[derive(Clone, Debug)]
-pub(crate) struct Glob {
+pub struct Glob {
     tokens: Vec<Token>,
 }
 
@@ -34,7 +34,7 @@ pub struct BadPattern;
 
 impl Glob {
     /// A pattern of `filepath.Match`: `*`, `?`, `[…]` and `\` before a character taken as it is.
-    pub(crate) fn path(text: &str) -> Result<Glob, BadPattern> {
+    pub fn path(text: &str) -> Result<Glob, BadPattern> {
         let mut tokens = Vec::new();
         let mut chars = text.chars().peekable();
         while let Some(c) = chars.next() {
@@ -50,7 +50,7 @@ impl Glob {
     }
 
     /// A pattern of `.dockerignore`: also `**`, for any number of folders.
-    pub(crate) fn ignore(text: &str) -> Result<Glob, BadPattern> {
+    pub fn ignore(text: &str) -> Result<Glob, BadPattern> {
         // `**name` at the beginning, and nothing else of meaning in it, matches whatever ends with `name`.
         if let Some(end) = text.strip_prefix("**")
             && !end.starts_with('/')
@@ -79,7 +79,7 @@ impl Glob {
     }
 
     /// Whether the whole of `path` matches.
-    pub(crate) fn matches(&self, path: &str) -> bool {
+    pub fn matches(&self, path: &str) -> bool {
         // `next[i]`: what is left of the path may be matched by tokens i and following. `inside[i]`: token i, a
         // `Folders`, has begun and waits for a `/`.
         let count = self.tokens.len();
@@ -127,7 +127,7 @@ impl Glob {
 }
 
 /// Whether a path of `COPY` is a pattern.
-pub(crate) fn has_wildcards(path: &str) -> bool {
+pub fn has_wildcards(path: &str) -> bool {
     let mut chars = path.chars();
     while let Some(c) = chars.next() {
         match c {
@@ -164,7 +164,7 @@ fn class_char(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<ch
 }
 
 /// The shortest path that means the same, as Go's `filepath.Clean`: no `.`, no doubled `/`, `..` taken back.
-pub(crate) fn clean_path(path: &str) -> String {
+pub fn clean_path(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
