@@ -1,4 +1,4 @@
-//! The builder: its cache records and prune report. The query of `POST /build` is the daemon's.
+//! The builder: its events, cache records and prune report. The query of `POST /build` is the daemon's.
 
 use crate::json::empty;
 
@@ -34,4 +34,39 @@ wire! {
         #[serde(rename = "ID")]
         pub id: String,
     }
+}
+
+/// What a build tells with the query `dray=1`, in messages with this id.
+pub const BUILD_EVENT_ID: &str = "dray.build";
+
+/// One event of a build, in the `aux` of a message. `n` is the step's number, from 1. A mirror of the builder's own
+/// type; kinds that a client does not know are [`BuildEvent::Unknown`].
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum BuildEvent {
+    /// The steps that will be run, once, before the first of them.
+    Plan { total: usize },
+    /// A step begins.
+    Step { n: usize, total: usize, text: String, stage: String },
+    /// The step's result was found in the cache.
+    CacheHit { n: usize },
+    /// The step was not found in the cache and is carried out now.
+    Running { n: usize, container: String },
+    /// A piece of output of the step's process.
+    Output { n: usize, stream: String, text: String },
+    /// Progress of fetching the step's base image.
+    Pull { n: usize, id: String, status: String, current: Option<u64>, total: Option<u64> },
+    /// The step is done.
+    StepDone { n: usize, id: String, millis: u64, cached: bool },
+    /// The step failed; the build ends.
+    StepFailed { n: usize, millis: u64, error: String },
+    /// Something that deserves attention, but does not stop the build.
+    Warning { message: String },
+    /// The image is stored.
+    Built { id: String },
+    /// The image has a name.
+    Tagged { reference: String },
+    /// Something newer than this client.
+    #[serde(other)]
+    Unknown,
 }
