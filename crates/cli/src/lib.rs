@@ -1,1 +1,146 @@
 //! The commands: docker's command line, over the Engine API.
+//!
+//! ```text
+//! main ── global flags ── the command's table entry ── its flags ── its function
+//!  │        app.rs           command/mod.rs             flag/         command/<noun>/<verb>.rs
+//!  └─ error → words and exit code: command_error.rs
+//! ```
+//! Nothing is set up before the command is known: the tables of commands and flags are constants, the runtime has
+//! one thread, the daemon is spoken to without a ping.
+
+mod app;
+mod build_context;
+mod command;
+mod command_error;
+mod config_file;
+mod connect;
+mod context;
+mod flag;
+mod format;
+mod help;
+mod json;
+mod opts;
+mod pack;
+mod progress;
+mod spec;
+mod stdio;
+mod template;
+mod terminal;
+mod value;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use app::App;
+use command_error::Error;
+
+/// Runs the command that `args` (with the program's name) asks for.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let mut args = args.into_iter();
+    let name = called_as(args.next());
+    let code = match dispatch(&name, args.collect()) {
+        Ok(code) => code,
+        Err(error) => {
+            if let Some(words) = error.words() {
+                use std::io::Write as _;
+                // Nothing is left to tell that standard error is gone.
+                let _ = writeln!(std::io::stderr().lock(), "{words}");
+            }
+            error.code()
+        }
+    };
+    terminal::restore_now();
+    ExitCode::from(code)
+}
+
+/// `docker` if it is called so, `dray` by any other name.
+fn called_as(arg0: Option<OsString>) -> String {
+    let name = arg0.as_deref().map(Path::new).and_then(Path::file_name);
+    if name.is_some_and(|n| n == "docker") { "docker".into() } else { "dray".into() }
+}
+
+fn dispatch(name: &str, args: Vec<OsString>) -> Result<u8, Error> {
+    if args.first().is_some_and(|a| a == connect::BECOME_DAEMON) {
+        return Err(connect::become_daemon());
+    }
+    let globals = match flag::parse(&[app::GLOBAL], false, args) {
+        Ok(globals) => globals,
+        Err(flag::Error::Help) => return help::program(name),
+        Err(e) => {
+            let usage = format!("{name} [OPTIONS] COMMAND [ARG...]");
+            return Err(Error::Flag { text: e.to_string(), usage, command: name.to_owned() });
+        }
+    };
+    let words = globals.raw_args.clone();
+    let mut app = App::new(name, globals);
+    if app.globals.is("version") {
+        return command::version::short(&app);
+    }
+    let Some(word) = words.first().map(|w| w.to_string_lossy().into_owned()) else {
+        return help::program(name);
+    };
+    if word == "help" {
+        return help::of(name, &words[1..]);
+    }
+    match command::find(&word) {
+        Some(command::Entry::Command(found)) => {
+            app.called = format!("{name} {word}");
+            run(&app, found, words[1..].to_vec())
+        }
+        Some(command::Entry::Group(group)) => in_group(&mut app, group, &words[1..]),
+        None => Err(Error::UnknownCommand {
+            app: name.to_owned(),
+            command: format!("{name} {word}"),
+            usage: String::new(),
+            parent: name.to_owned(),
+        }),
+    }
+}
+
+fn in_group(app: &mut App, group: &'static spec::Group, words: &[OsString]) -> Result<u8, Error> {
+    let parent = format!("{} {}", app.name, group.name);
+    let Some(word) = words.first().map(|w| w.to_string_lossy().into_owned()) else {
+        return help::group(&app.name, group);
+    };
+    if word == "--help" || word == "-h" || word == "help" {
+        return help::group(&app.name, group);
+    }
+    if word.starts_with('-') {
+        let text = match word.strip_prefix("--") {
+            Some(long) => format!("unknown flag: --{}", long.split('=').next().unwrap_or(long)),
+            None => format!("unknown shorthand flag: '{}' in {word}", word.chars().nth(1).unwrap_or('-')),
+        };
+        return Err(Error::Flag { text, usage: format!("{parent} COMMAND"), command: parent });
+    }
+    let Some(found) = group.commands.iter().find(|c| c.is_called(&word)) else {
+        return Err(Error::UnknownCommand {
+            app: app.name.clone(),
+            command: format!("{parent} {word}"),
+            usage: format!("Usage:  {parent}\n\n"),
+            parent,
+        });
+    };
+    app.called = format!("{parent} {word}");
+    run(app, found, words[1..].to_vec())
+}
+
+fn run(app: &App, command: &'static spec::Command, words: Vec<OsString>) -> Result<u8, Error> {
+    let parsed = match flag::parse(command.flags, command.interspersed, words) {
+        Ok(parsed) => parsed,
+        Err(flag::Error::Help) => return help::command(app, command),
+        Err(e) => {
+            let usage = command.usage_text(&app.called);
+            return Err(Error::Flag { text: e.to_string(), usage, command: app.called.clone() });
+        }
+    };
+    command.check_args(&app.name, &app.called, parsed.args.len())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::io("set up the event loop"))?;
+    let done = runtime.block_on((command.run)(app, parsed));
+    // A read of standard input that is still under way must not keep the program.
+    runtime.shutdown_background();
+    done
+}

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     if args.get(1).is_some_and(|word| word == "daemon") {
         return dray_daemon::main(args);
     }
-    ExitCode::FAILURE
+    dray_cli::main(args)
 }
 
 fn called_as(args: &[OsString], name: &str) -> bool {

@@ -1,0 +1,264 @@
+//! What `build` sends: the folder as a tar without what `.dockerignore` names, a Dockerfile from elsewhere put in,
+//! an archive or Dockerfile from standard input, or nothing but a URL.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use dray_client::Upload;
+use dray_spec::dockerignore::Patterns;
+
+use crate::command_error::{Error, Sys};
+use crate::opts::clean;
+use crate::pack::{self, Packer};
+
+/// The name that a Dockerfile from outside gets in the context.
+const PUT_IN: &str = ".dockerfile.dray";
+const IGNORE: &str = ".dockerignore";
+/// A Dockerfile on standard input is read into memory up to here.
+const MAX_DOCKERFILE: u64 = 16 << 20;
+
+/// A context, ready to send.
+pub struct Context {
+    /// The body of the request.
+    pub upload: Upload,
+    /// The Dockerfile's name in it.
+    pub dockerfile: String,
+    /// The URL that the daemon fetches the context from, if any.
+    pub remote: String,
+}
+
+fn unable(why: impl std::fmt::Display) -> Error {
+    Error::Refused(format!("unable to prepare context: {why}"))
+}
+
+/// Prepares the context named on the command line.
+///
+/// # Errors
+/// It is not there, or cannot be read.
+pub fn prepare(context: &Path, file: &str) -> Result<Context, Error> {
+    let text = context.to_string_lossy();
+    if text == "-" {
+        if file == "-" {
+            let what = "invalid argument: can't use stdin for both build context and dockerfile";
+            return Err(Error::Refused(what.into()));
+        }
+        return from_stdin(file);
+    }
+    if is_url(&text) {
+        let dockerfile = if file.is_empty() { "Dockerfile".to_owned() } else { file.to_owned() };
+        return Ok(Context { upload: Upload::Empty, dockerfile, remote: text.into_owned() });
+    }
+    if !context.exists() {
+        return Err(unable(format!("path \"{text}\" not found")));
+    }
+    from_dir(context, file)
+}
+
+fn is_url(text: &str) -> bool {
+    ["http://", "https://", "git://", "git@", "ssh://", "github.com/"].iter().any(|p| text.starts_with(p))
+}
+
+/// What begins an archive: gzip, bzip2, xz, zstd, or a tar's own mark.
+fn is_archive(head: &[u8]) -> bool {
+    let compressed: [&[u8]; 4] = [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+    compressed.iter().any(|magic| head.starts_with(magic))
+        || head.get(257..262).is_some_and(|m| m == b"ustar")
+}
+
+fn from_stdin(file: &str) -> Result<Context, Error> {
+    let failed = || Error::io("unable to prepare context from STDIN");
+    let mut head = vec![0; 512];
+    let mut filled = 0;
+    let mut stdin = io::stdin();
+    while filled < head.len() {
+        match stdin.read(&mut head[filled..]).map_err(failed())? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    head.truncate(filled);
+    if is_archive(&head) {
+        let dockerfile = if file.is_empty() { "Dockerfile".to_owned() } else { file.to_owned() };
+        let reader = tokio::io::AsyncReadExt::chain(io::Cursor::new(head), pack::stdin());
+        return Ok(Context { upload: Upload::tar(reader), dockerfile, remote: String::new() });
+    }
+    stdin.take(MAX_DOCKERFILE).read_to_end(&mut head).map_err(failed())?;
+    let mut tar = Vec::new();
+    let mut packer = Packer::new(&mut tar);
+    packer.bytes("Dockerfile", 0o600, &head).and_then(|()| packer.finish()).map_err(failed())?;
+    let upload = Upload::Bytes { content_type: "application/x-tar", bytes: tar.into() };
+    Ok(Context { upload, dockerfile: "Dockerfile".into(), remote: String::new() })
+}
+
+/// Where the Dockerfile is.
+enum Dockerfile {
+    /// In the context, under this name.
+    Inside(String),
+    /// Elsewhere: its content.
+    Outside(Vec<u8>),
+}
+
+fn from_dir(context: &Path, file: &str) -> Result<Context, Error> {
+    let root = std::fs::canonicalize(context).map_err(|e| unable(Sys(e)))?;
+    if !root.is_dir() {
+        return Err(unable(format!("context must be a directory: {}", context.display())));
+    }
+    let (dockerfile, ignore_beside) = find_dockerfile(&root, file)?;
+    let ignore_text = read_ignore(&root, ignore_beside.as_deref())?;
+    let (name, put_in) = match dockerfile {
+        Dockerfile::Inside(name) => (name, None),
+        Dockerfile::Outside(content) => (PUT_IN.to_owned(), Some(content)),
+    };
+    // The builder needs the Dockerfile and the ignore file, whatever the patterns say.
+    let mut kept = ignore_text.clone().unwrap_or_default();
+    if ignore_text.is_some() {
+        kept.push_str(&format!("\n!{IGNORE}\n!{name}\n"));
+    }
+    let patterns =
+        Patterns::parse(&kept).map_err(|e| Error::Refused(format!("error checking context: {e}")))?;
+    check_readable(&root)?;
+    let dockerfile = name.clone();
+    let reader = pack::stream(move |out| write_context(out, &root, &patterns, put_in, ignore_text));
+    Ok(Context { upload: Upload::tar(reader), dockerfile, remote: String::new() })
+}
+
+/// A context whose root cannot be listed is refused before anything is sent.
+fn check_readable(root: &Path) -> Result<(), Error> {
+    std::fs::read_dir(root)
+        .map(|_| ())
+        .map_err(|e| Error::Refused(format!("error checking context: open {}: {}", root.display(), Sys(e))))
+}
+
+fn write_context(
+    out: &mut dyn Write,
+    root: &Path,
+    patterns: &Patterns,
+    put_in: Option<Vec<u8>>,
+    ignore: Option<String>,
+) -> io::Result<()> {
+    let mut packer = Packer::new(out);
+    packer.owned_by_root = true;
+    packer.context(root, patterns)?;
+    if let Some(content) = put_in {
+        packer.bytes(PUT_IN, 0o600, &content)?;
+        // The later entry counts: what was put in is no part of what COPY sees.
+        let lines = format!("{}\n{PUT_IN}\n{IGNORE}\n", ignore.unwrap_or_default());
+        packer.bytes(IGNORE, 0o600, lines.as_bytes())?;
+    }
+    packer.finish()
+}
+
+/// The Dockerfile, and the ignore file that belongs to it alone.
+fn find_dockerfile(root: &Path, file: &str) -> Result<(Dockerfile, Option<PathBuf>), Error> {
+    if file == "-" {
+        let mut content = Vec::new();
+        io::stdin()
+            .take(MAX_DOCKERFILE)
+            .read_to_end(&mut content)
+            .map_err(Error::io("read standard input"))?;
+        return Ok((Dockerfile::Outside(content), None));
+    }
+    let path = if file.is_empty() {
+        let (upper, lower) = (root.join("Dockerfile"), root.join("dockerfile"));
+        if !upper.exists() && lower.exists() { lower } else { upper }
+    } else {
+        let here = std::env::current_dir().map_err(Error::file("getwd", "."))?;
+        PathBuf::from(clean(&here.join(file)))
+    };
+    let beside =
+        path.with_file_name(format!("{}{IGNORE}", path.file_name().unwrap_or_default().to_string_lossy()));
+    let beside = beside.exists().then_some(beside);
+    let real = std::fs::canonicalize(&path).map_err(|e| {
+        let e = Sys(e);
+        unable(format!("unable to evaluate symlinks in Dockerfile path: lstat {}: {e}", path.display()))
+    })?;
+    let inside = path.strip_prefix(root).or_else(|_| real.strip_prefix(root));
+    match inside {
+        Ok(name) => Ok((Dockerfile::Inside(name.to_string_lossy().into_owned()), beside)),
+        Err(_) => {
+            let content =
+                std::fs::read(&real).map_err(Error::file("unable to open Dockerfile: open", &path))?;
+            Ok((Dockerfile::Outside(content), beside))
+        }
+    }
+}
+
+fn read_ignore(root: &Path, beside: Option<&Path>) -> Result<Option<String>, Error> {
+    let path = beside.map_or_else(|| root.join(IGNORE), Path::to_owned);
+    match std::fs::read(&path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::file("open", &path)(e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt as _;
+
+    async fn sent(context: Context) -> Vec<(String, String)> {
+        let Upload::Stream { mut reader, .. } = context.upload else { panic!("a stream") };
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).await.unwrap();
+        let mut tar = tar::Archive::new(bytes.as_slice());
+        let read = |mut e: tar::Entry<&[u8]>| {
+            let mut text = String::new();
+            e.read_to_string(&mut text).unwrap();
+            (e.path().unwrap().display().to_string(), text)
+        };
+        tar.entries().unwrap().map(|e| read(e.unwrap())).collect()
+    }
+
+    #[tokio::test]
+    async fn ignored_files_stay_but_dockerfile_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in
+            [("Dockerfile", "FROM x"), ("a", "1"), ("b.log", "2"), (".dockerignore", "*.log\nDockerfile")]
+        {
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        let context = prepare(dir.path(), "").unwrap();
+        assert_eq!(context.dockerfile, "Dockerfile");
+        let names: Vec<String> = sent(context).await.into_iter().map(|(n, _)| n).collect();
+        assert_eq!(names, [".dockerignore", "Dockerfile", "a"]);
+    }
+
+    #[tokio::test]
+    async fn a_dockerfile_from_outside_is_put_in() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("ctx")).unwrap();
+        std::fs::write(dir.path().join("ctx/a"), "1").unwrap();
+        std::fs::write(dir.path().join("other"), "FROM y").unwrap();
+        let file = dir.path().join("other").display().to_string();
+        let context = prepare(&dir.path().join("ctx"), &file).unwrap();
+        assert_eq!(context.dockerfile, PUT_IN);
+        let all = sent(context).await;
+        assert!(all.contains(&(PUT_IN.into(), "FROM y".into())));
+        assert!(all.iter().any(|(n, t)| n == IGNORE && t.contains(PUT_IN)));
+    }
+
+    #[test]
+    fn missing_things_are_named() {
+        let error = |r: Result<Context, Error>| r.err().unwrap().to_string();
+        assert_eq!(
+            error(prepare(Path::new("/nope"), "")),
+            "unable to prepare context: path \"/nope\" not found"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let text = error(prepare(dir.path(), ""));
+        assert!(
+            text.starts_with(
+                "unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat "
+            ),
+            "{text}"
+        );
+        assert!(text.ends_with("Dockerfile: no such file or directory"), "{text}");
+    }
+
+    #[test]
+    fn archives_are_recognised() {
+        assert!(is_archive(b"\x1f\x8b\x08"));
+        assert!(!is_archive(b"FROM scratch\n"));
+    }
+}

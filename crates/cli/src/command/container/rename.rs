@@ -1,0 +1,25 @@
+//! `rename`.
+
+use crate::app::App;
+use crate::command_error::Error;
+use crate::flag::Parsed;
+use crate::spec::{Args, Command, Done};
+
+/// `rename`
+pub static COMMAND: Command = Command::new(
+    "rename",
+    &["CONTAINER NEW_NAME"],
+    Args::Exactly(2),
+    "Give a container another name",
+    |a, p| Box::pin(run(a, p)),
+)
+.also(&["container rename", "rename"]);
+
+async fn run(app: &App, p: Parsed) -> Done {
+    let (old, new) = (p.args[0].trim(), p.args[1].trim());
+    if old.is_empty() || new.is_empty() {
+        return Err(Error::Refused("invalid argument: old and new container names must be specified".into()));
+    }
+    app.client()?.container_rename(old, new).await?;
+    Ok(0)
+}

@@ -1,0 +1,245 @@
+//! `run`: create, attach, wait, start; then the program's output and its exit code.
+//!
+//! ```text
+//! create ─> attach ─> wait(next-exit | removed) ─> start ─> … output … ─> exit code
+//! ```
+//! Attaching and waiting come before the start, so that nothing of a short program is missed.
+
+use std::future::Future;
+
+use dray_client::api::container::{ContainerConfig, WaitResponse};
+use dray_client::container::AttachOptions;
+use dray_client::{Client, JsonStream};
+
+use super::{create, options};
+use crate::app::App;
+use crate::command_error::{Error, NOT_EXECUTABLE, NOT_FOUND, REFUSED};
+use crate::flag::{Flag, NONE, Parsed, switch, text};
+use crate::spec::{Args, Command, Done};
+use crate::stdio::{self, End, Join, SignalProxy, Sized};
+use crate::terminal::{self, DetachKeys, RawMode};
+
+const FLAGS: &[Flag] = &[
+    switch("detach", 'd', "Leave it in the background and print its id"),
+    text("detach-keys", NONE, "Keys that leave it running"),
+    switch("sig-proxy", NONE, "Pass signals on to the program").default("true"),
+];
+
+/// `run`
+pub static COMMAND: Command = Command::new(
+    "run",
+    &["[OPTIONS] IMAGE [COMMAND] [ARG...]"],
+    Args::AtLeast(1),
+    "Make a container from an image and start it",
+    |a, p| Box::pin(run(a, p)),
+)
+.flags(&[options::FLAGS, FLAGS])
+.program()
+.also(&["container run", "run"]);
+
+async fn run(app: &App, p: Parsed) -> Done {
+    let refuse = |text: String| app.with_help(REFUSED, Error::Refused(text));
+    create::check_pull(p.get("pull")).map_err(refuse)?;
+    let mut request = options::request(&p).map_err(refuse)?;
+    let detach = p.is("detach");
+    if detach {
+        if p.given("attach") {
+            return Err(Error::Refused(
+                "conflicting options: cannot specify both --attach and --detach".into(),
+            ));
+        }
+        let config = &mut request.config;
+        (config.attach_stdin, config.attach_stdout, config.attach_stderr) = (false, false, false);
+        config.stdin_once = false;
+    } else {
+        check_tty(request.config.attach_stdin, request.config.tty)?;
+    }
+    if let (Some(host), Some((height, width))) =
+        (&mut request.host_config, terminal::size(rustix::stdio::stdout()))
+    {
+        host.console_size = [height.into(), width.into()];
+    }
+    let keys = detach_keys(app, &p)?;
+    let made = create::create(app, &p, &request).await.map_err(|e| status_error(app, e))?;
+    let auto_remove = p.is("rm");
+    let run = Run { app, client: app.client()?, id: &made.id, config: &request.config, auto_remove };
+    if !run.attaches() {
+        return run.detached().await;
+    }
+    run.attached(keys, p.is("sig-proxy")).await
+}
+
+/// A terminal in the container needs one here.
+///
+/// # Errors
+/// There is none.
+pub fn check_tty(attach_stdin: bool, tty: bool) -> Result<(), Error> {
+    if attach_stdin && tty && !terminal::is_terminal(rustix::stdio::stdin()) {
+        return Err(Error::Refused("the input device is not a TTY".into()));
+    }
+    Ok(())
+}
+
+/// The keys that detach, by flag or configuration.
+///
+/// # Errors
+/// They are none.
+pub fn detach_keys(app: &App, p: &Parsed) -> Result<(String, DetachKeys), Error> {
+    let flag = p.get("detach-keys");
+    let text =
+        if flag.is_empty() { app.config().borrow().text("detachKeys").to_owned() } else { flag.to_owned() };
+    let keys =
+        DetachKeys::parse(&text).map_err(|e| Error::Refused(format!("invalid detach keys ({text}): {e}")))?;
+    Ok((text, keys))
+}
+
+/// Gives a failure to run its exit code: 127 for a program that is missing, 126 for one that cannot be executed.
+pub fn status_error(app: &App, error: Error) -> Error {
+    let text = error.to_string();
+    let missing =
+        ["executable file not found", "no such file or directory", "system cannot find the file specified"];
+    let code = if missing.iter().any(|m| text.contains(m)) {
+        NOT_FOUND
+    } else if text.contains("permission denied") || text.contains("is a directory") {
+        NOT_EXECUTABLE
+    } else {
+        REFUSED
+    };
+    match error {
+        Error::Exit(_) | Error::WithHelp { .. } => error,
+        error => app.with_help(code, error),
+    }
+}
+
+struct Run<'a> {
+    app: &'a App,
+    client: &'a Client,
+    id: &'a str,
+    config: &'a ContainerConfig,
+    auto_remove: bool,
+}
+
+impl Run<'_> {
+    fn attaches(&self) -> bool {
+        self.config.attach_stdin || self.config.attach_stdout || self.config.attach_stderr
+    }
+
+    async fn detached(&self) -> Done {
+        // The id is shown even if the start fails, as Docker does.
+        self.app.print(format!("{}\n", self.id))?;
+        self.client.container_start(self.id, "").await.map_err(|e| status_error(self.app, e.into()))?;
+        Ok(0)
+    }
+
+    async fn attached(&self, (keys_text, keys): (String, DetachKeys), proxies: bool) -> Done {
+        let config = self.config;
+        let mut proxy = if proxies { Some(SignalProxy::catch()?) } else { None };
+        let options = AttachOptions {
+            stream: true,
+            stdin: config.attach_stdin,
+            stdout: config.attach_stdout,
+            stderr: config.attach_stderr,
+            detach_keys: keys_text,
+            logs: false,
+        };
+        let connection = self.client.container_attach(self.id, &options).await?;
+        let condition = if self.auto_remove { "removed" } else { "next-exit" };
+        let mut waiting = self.client.container_wait(self.id, condition).await?;
+        let raw = if config.attach_stdin && config.tty { enter_raw()? } else { None };
+        if let Err(e) = self.client.container_start(self.id, "").await {
+            drop(raw);
+            if self.auto_remove {
+                // The container goes away by itself; only then is all said.
+                let _ = waiting.next().await;
+            }
+            return Err(status_error(self.app, e.into()));
+        }
+        let on_terminal = terminal::is_terminal(rustix::stdio::stdin());
+        let join = Join {
+            tty: config.tty,
+            stdin: config.attach_stdin,
+            stdout: config.attach_stdout,
+            stderr: config.attach_stderr,
+            keys: (config.tty && on_terminal).then_some(keys),
+        };
+        let size = async {
+            if config.tty && terminal::is_terminal(rustix::stdio::stdout()) {
+                stdio::follow_size(self.client, Sized::Container(self.id)).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        let signals = async {
+            match &mut proxy {
+                Some(proxy) => proxy.forward(self.client, self.id).await,
+                None => std::future::pending().await,
+            }
+        };
+        let streams = stdio::join(connection, join);
+        let shows = config.attach_stdout || config.attach_stderr;
+        let done = beside(outcome(streams, &mut waiting, shows), size, signals).await;
+        drop(raw);
+        done
+    }
+}
+
+/// Raw mode of standard input.
+///
+/// # Errors
+/// The terminal refuses.
+pub fn enter_raw() -> Result<Option<RawMode>, Error> {
+    RawMode::enter().map_err(Error::io("set the terminal to raw mode"))
+}
+
+/// Runs the first to its end, with two others that never end beside it.
+pub async fn beside<T>(
+    main: impl Future<Output = T>,
+    a: impl Future<Output = ()>,
+    b: impl Future<Output = ()>,
+) -> T {
+    tokio::select! {
+        done = main => done,
+        () = a => unreachable_end(),
+        () = b => unreachable_end(),
+    }
+}
+
+fn unreachable_end<T>() -> T {
+    unreachable!("resizing and passing on signals never end")
+}
+
+/// The exit code: the output is read to its end before, unless none is shown.
+async fn outcome(
+    streams: impl Future<Output = Result<End, Error>>,
+    waiting: &mut JsonStream<WaitResponse>,
+    shows: bool,
+) -> Done {
+    tokio::pin!(streams);
+    tokio::select! {
+        biased;
+        ended = &mut streams => match ended? {
+            End::Detached => Ok(0),
+            End::Closed => exit_code(waiting).await,
+        },
+        code = exit_code(waiting) => {
+            if shows {
+                streams.await?;
+            }
+            code
+        }
+    }
+}
+
+/// The exit code that a wait brings.
+///
+/// # Errors
+/// The daemon could not wait.
+pub async fn exit_code(waiting: &mut JsonStream<WaitResponse>) -> Done {
+    match waiting.next().await? {
+        None => Ok(REFUSED),
+        Some(WaitResponse { error: Some(e), .. }) if !e.message.is_empty() => {
+            Err(Error::Refused(format!("Error waiting for container: {}", e.message)).with_code(REFUSED))
+        }
+        Some(response) => Ok(u8::try_from(response.status_code & 0xff).unwrap_or(REFUSED)),
+    }
+}

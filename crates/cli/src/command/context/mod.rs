@@ -1,0 +1,69 @@
+//! Contexts: which daemons there are to speak to.
+
+use crate::app::App;
+use crate::command::format_flag;
+use crate::connect;
+use crate::context;
+use crate::flag::{Flag, Parsed, switch};
+use crate::format::listing::{Format, Titles};
+use crate::spec::{Args, Command, Done, Group};
+use crate::value::{Row, Value};
+
+/// `context`
+pub static GROUP: Group = Group { name: "context", about: "Manage contexts", commands: &[&LS, &SHOW] };
+
+const FLAGS: &[Flag] = &[
+    format_flag("Format of the output: table, 'table TEMPLATE', json, or a Go template"),
+    switch("quiet", 'q', "Show names only"),
+];
+
+static LS: Command = Command::new("ls", &["[OPTIONS]"], Args::No, "List contexts", |a, p| Box::pin(ls(a, p)))
+    .flags(&[FLAGS])
+    .aliases(&["list"])
+    .also(&["context ls", "context list"]);
+
+static SHOW: Command =
+    Command::new("show", &[""], Args::No, "Show the context in use", |a, p| Box::pin(show(a, p)));
+
+const TITLES: Titles = &[
+    ("Name", "NAME"),
+    ("Description", "DESCRIPTION"),
+    ("DockerEndpoint", "DOCKER ENDPOINT"),
+    ("Current", "CURRENT"),
+    ("Error", "ERROR"),
+];
+
+async fn ls(app: &App, p: Parsed) -> Done {
+    let format = Format::parse(match p.get("format") {
+        "" | "table" if p.is("quiet") => "{{.Name}}",
+        "" | "table" => {
+            "table {{.Name}}{{if .Current}} *{{end}}\t{{.Description}}\t{{.DockerEndpoint}}\t{{.Error}}"
+        }
+        other => other,
+    })?;
+    let current = context::current(app);
+    let here = connect::default_host(app);
+    let mut rows =
+        vec![row("default", "Current DOCKER_HOST based configuration", &here, current == "default")];
+    rows.extend(
+        context::list(app).iter().map(|m| row(&m.name, m.description(), m.host(), m.name == current)),
+    );
+    app.print(format.render(TITLES, rows)?)?;
+    Ok(0)
+}
+
+fn row(name: &str, description: &str, host: &str, current: bool) -> Row {
+    let fields: Vec<(&'static str, Value)> = vec![
+        ("Name", name.into()),
+        ("Description", description.into()),
+        ("DockerEndpoint", host.into()),
+        ("Current", current.into()),
+        ("Error", "".into()),
+    ];
+    Row { type_name: "*formatter.clientContextContext", fields, labels: None }
+}
+
+async fn show(app: &App, _: Parsed) -> Done {
+    app.print(format!("{}\n", context::current(app)))?;
+    Ok(0)
+}

@@ -1,0 +1,197 @@
+//! Points and spans of time: `3 minutes ago`, `2 minutes`, Go's durations and time stamps.
+
+use jiff::{Timestamp, ZonedDateTime, tz::TimeZone};
+
+/// A span in words as Docker puts it: `About a minute`, `3 hours`.
+pub fn human_duration(seconds: i64) -> String {
+    let minutes = seconds / 60;
+    let hours = (seconds as f64 / 3600.0 + 0.5).floor() as i64;
+    match seconds {
+        ..1 => "Less than a second".into(),
+        1 => "1 second".into(),
+        2..60 => format!("{seconds} seconds"),
+        _ if minutes == 1 => "About a minute".into(),
+        _ if minutes < 60 => format!("{minutes} minutes"),
+        _ if hours == 1 => "About an hour".into(),
+        _ if hours < 48 => format!("{hours} hours"),
+        _ if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
+        _ if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        _ if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        _ => format!("{} years", seconds / 3600 / 24 / 365),
+    }
+}
+
+/// Seconds since the epoch, now.
+pub fn now() -> i64 {
+    Timestamp::now().as_second()
+}
+
+/// How long ago a Unix time was, in words.
+pub fn ago(unix: i64) -> String {
+    format!("{} ago", human_duration(now() - unix))
+}
+
+/// The instant of an RFC 3339 text.
+pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+    text.parse().ok()
+}
+
+/// Go's `time.Time.String()` in the local zone: `2025-01-02 03:04:05 +0000 UTC`.
+pub fn go_local(unix: i64) -> String {
+    let Ok(t) = Timestamp::from_second(unix) else { return unix.to_string() };
+    go_text(&t.to_zoned_datetime(TimeZone::system()))
+}
+
+/// Go's `time.Time.String()`.
+pub fn go_text(t: &ZonedDateTime) -> String {
+    let nanos = t.subsec_nanosecond();
+    let fraction =
+        if nanos == 0 { String::new() } else { format!(".{nanos:09}").trim_end_matches('0').to_owned() };
+    let offset = t.offset().seconds();
+    let sign = if offset < 0 { '-' } else { '+' };
+    let (h, m) = (offset.abs() / 3600, offset.abs() / 60 % 60);
+    let zone = t.time_zone().to_offset_info(t.timestamp()).abbreviation().to_owned();
+    format!("{}{fraction} {sign}{h:02}{m:02} {zone}", t.strftime("%Y-%m-%d %H:%M:%S"))
+}
+
+/// A time stamp of the API as Go prints a `time.Time` read from JSON: in the zone it was written in.
+pub fn go_utc(rfc3339: &str) -> String {
+    let Some(t) = parse_rfc3339(rfc3339) else { return rfc3339.to_owned() };
+    let zone = match rfc3339.strip_suffix('Z') {
+        Some(_) => TimeZone::UTC,
+        None => TimeZone::system(),
+    };
+    go_text(&t.to_zoned_datetime(zone))
+}
+
+/// RFC 3339 with nine digits of a second in the local zone, as `events` prints: `…05.000000001Z`.
+pub fn rfc3339_nano_local(nanos: i128) -> String {
+    let Ok(t) = Timestamp::from_nanosecond(nanos) else { return nanos.to_string() };
+    let z = t.to_zoned_datetime(TimeZone::system());
+    let offset = z.offset().seconds();
+    let zone = if offset == 0 {
+        "Z".to_owned()
+    } else {
+        let sign = if offset < 0 { '-' } else { '+' };
+        format!("{sign}{:02}:{:02}", offset.abs() / 3600, offset.abs() / 60 % 60)
+    };
+    format!("{}.{:09}{zone}", z.strftime("%Y-%m-%dT%H:%M:%S"), z.subsec_nanosecond())
+}
+
+/// RFC 3339 to the second in the local zone.
+pub fn rfc3339_local(unix: i64) -> String {
+    let Ok(t) = Timestamp::from_second(unix) else { return unix.to_string() };
+    let z = t.to_zoned_datetime(TimeZone::system());
+    let text = z.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+    text.strip_suffix("+00:00").map(|t| format!("{t}Z")).unwrap_or(text)
+}
+
+/// Nanoseconds of a Go duration such as `1h30m`, `1.5s`, `300ms`.
+///
+/// # Errors
+/// It is not a duration; the text is Go's.
+pub fn parse_go_duration(text: &str) -> Result<i64, String> {
+    let invalid = || format!("time: invalid duration \"{text}\"");
+    let (negative, mut rest) = match text.strip_prefix('-') {
+        Some(r) => (true, r),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Ok(0);
+    }
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    let mut total = 0f64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
+        let value: f64 = rest[..digits].parse().map_err(|_| invalid())?;
+        rest = &rest[digits..];
+        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let scale = match &rest[..unit] {
+            "" => return Err(format!("time: missing unit in duration \"{text}\"")),
+            "ns" => 1.0,
+            "us" | "µs" | "μs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3600e9,
+            other => return Err(format!("time: unknown unit \"{other}\" in duration \"{text}\"")),
+        };
+        total += value * scale;
+        rest = &rest[unit..];
+    }
+    if total > i64::MAX as f64 {
+        return Err(invalid());
+    }
+    Ok(if negative { -(total as i64) } else { total as i64 })
+}
+
+/// A `--since`/`--until` value as the API wants it: seconds with nanoseconds, from a Unix time, a date, a time stamp
+/// or a duration before now.
+pub fn parse_since(text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let stamp = |t: Timestamp| format!("{}.{:09}", t.as_second(), t.subsec_nanosecond());
+    if let Ok(nanos) = parse_go_duration(text)
+        && !text.chars().all(|c| c.is_ascii_digit())
+    {
+        return format!("{}", Timestamp::now().as_second() - nanos / 1_000_000_000);
+    }
+    if let Ok(t) = text.parse::<Timestamp>() {
+        return stamp(t);
+    }
+    let local = text
+        .parse::<jiff::civil::DateTime>()
+        .or_else(|_| text.parse::<jiff::civil::Date>().map(|d| d.at(0, 0, 0, 0)))
+        .or_else(|_| format!("{text}:00").parse::<jiff::civil::DateTime>());
+    match local.ok().and_then(|d| d.to_zoned_datetime(TimeZone::system()).ok()) {
+        Some(z) => stamp(z.timestamp()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_in_words() {
+        for (seconds, want) in [
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (45, "45 seconds"),
+            (60, "About a minute"),
+            (179, "2 minutes"),
+            (3599, "59 minutes"),
+            (3600, "About an hour"),
+            (7200, "2 hours"),
+            (47 * 3600, "47 hours"),
+            (48 * 3600, "2 days"),
+            (14 * 86400, "2 weeks"),
+            (60 * 86400, "2 months"),
+            (3 * 365 * 86400, "3 years"),
+        ] {
+            assert_eq!(human_duration(seconds), want, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn go_durations() {
+        assert_eq!(parse_go_duration("1h30m"), Ok(5400 * 1_000_000_000));
+        assert_eq!(parse_go_duration("300ms"), Ok(300_000_000));
+        assert_eq!(parse_go_duration("-1.5s"), Ok(-1_500_000_000));
+        assert_eq!(parse_go_duration("5").unwrap_err(), "time: missing unit in duration \"5\"");
+        assert_eq!(parse_go_duration("x").unwrap_err(), "time: invalid duration \"x\"");
+    }
+
+    #[test]
+    fn since_takes_stamps_and_spans() {
+        assert_eq!(parse_since("1700000000"), "1700000000");
+        assert_eq!(parse_since("2023-11-14T22:13:20Z"), "1700000000.000000000");
+        let ten = now() - 600;
+        let got: i64 = parse_since("10m").parse().unwrap();
+        assert!((got - ten).abs() <= 1);
+    }
+}

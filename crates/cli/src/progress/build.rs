@@ -1,0 +1,302 @@
+//! Shows a build of Dray's own daemon: each step with its time, `CACHED`, its output.
+//!
+//! ```text
+//! live    finished steps above as lines that stay; below them the running ones with their last lines, redrawn
+//! plain   every line once, each with its step's number and the seconds since the step began
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use dray_client::api::build::BuildEvent;
+
+use crate::format::{columns, ellipsis};
+
+/// Lines of output kept of a running step on a terminal.
+const TAIL: usize = 6;
+/// Lines of output shown of a step that failed.
+const FAILED_TAIL: usize = 20;
+
+/// How a build is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Redrawn in place.
+    Live {
+        /// With colours.
+        coloured: bool,
+    },
+    /// Lines, one after another.
+    Plain,
+}
+
+/// A step under way.
+#[derive(Debug)]
+struct Step {
+    title: String,
+    began: Instant,
+    lines: Vec<String>,
+    partial: String,
+    pulls: BTreeMap<String, String>,
+}
+
+/// A display of build events.
+#[derive(Debug)]
+pub struct Display {
+    style: Style,
+    width: usize,
+    total: usize,
+    done: usize,
+    began: Instant,
+    running: BTreeMap<usize, Step>,
+    drawn: usize,
+}
+
+fn seconds(d: Duration) -> String {
+    format!("{:.1}s", d.as_secs_f64())
+}
+
+impl Display {
+    /// A display in a style.
+    pub fn new(style: Style, width: usize) -> Display {
+        Display { style, width, total: 0, done: 0, began: Instant::now(), running: BTreeMap::new(), drawn: 0 }
+    }
+
+    /// What an event prints at once; on a terminal running steps are drawn by [`Display::frame`].
+    pub fn event(&mut self, event: BuildEvent) -> String {
+        match event {
+            BuildEvent::Plan { total } => {
+                self.total = total;
+                String::new()
+            }
+            BuildEvent::Step { n, total, text, stage } => self.begin(n, total, &text, &stage),
+            BuildEvent::Output { n, text, .. } => self.output(n, &text),
+            BuildEvent::Pull { n, id, status, current, total } => self.pull(n, &id, &status, current, total),
+            BuildEvent::StepDone { n, millis, cached, .. } => self.end(n, millis, cached),
+            BuildEvent::StepFailed { n, millis, .. } => self.fail(n, millis),
+            BuildEvent::Warning { message } => self.lasting(&format!("WARNING: {message}\n")),
+            BuildEvent::Built { id } => {
+                self.lasting(&format!("Successfully built {}\n", crate::format::short_id(&id)))
+            }
+            BuildEvent::Tagged { reference } => self.lasting(&format!("Successfully tagged {reference}\n")),
+            BuildEvent::CacheHit { .. } | BuildEvent::Running { .. } | BuildEvent::Unknown => String::new(),
+        }
+    }
+
+    fn begin(&mut self, n: usize, total: usize, text: &str, stage: &str) -> String {
+        self.total = self.total.max(total);
+        let stage = if stage.is_empty() || stage.bytes().all(|b| b.is_ascii_digit()) {
+            String::new()
+        } else {
+            format!("{stage} ")
+        };
+        let first = text.lines().next().unwrap_or_default();
+        let title = format!("[{stage}{n}/{}] {first}", self.total);
+        let step = Step {
+            title: title.clone(),
+            began: Instant::now(),
+            lines: Vec::new(),
+            partial: String::new(),
+            pulls: BTreeMap::new(),
+        };
+        self.running.insert(n, step);
+        if self.style == Style::Plain { format!("#{n} {title}\n") } else { String::new() }
+    }
+
+    fn output(&mut self, n: usize, text: &str) -> String {
+        let plain = self.style == Style::Plain;
+        let Some(step) = self.running.get_mut(&n) else { return String::new() };
+        step.partial.push_str(text);
+        let mut out = String::new();
+        while let Some(end) = step.partial.find('\n') {
+            let line: String = step.partial.drain(..=end).collect();
+            let line = shown(&line);
+            if plain {
+                out.push_str(&format!("#{n} {:.3} {line}\n", step.began.elapsed().as_secs_f64()));
+            }
+            step.lines.push(line);
+            if step.lines.len() > FAILED_TAIL {
+                step.lines.remove(0);
+            }
+        }
+        out
+    }
+
+    fn pull(&mut self, n: usize, id: &str, status: &str, current: Option<u64>, total: Option<u64>) -> String {
+        let plain = self.style == Style::Plain;
+        let Some(step) = self.running.get_mut(&n) else { return String::new() };
+        let size = |b: u64| crate::format::units::human_size_with(b as f64, 3);
+        let amount = match (current, total) {
+            (Some(c), Some(t)) => format!(" {}/{}", size(c), size(t)),
+            (Some(c), None) => format!(" {}", size(c)),
+            _ => String::new(),
+        };
+        let line =
+            if id.is_empty() { format!("{status}{amount}") } else { format!("{id}: {status}{amount}") };
+        let said = current.is_none() && plain;
+        step.pulls.insert(id.to_owned(), line.clone());
+        if said { format!("#{n} {line}\n") } else { String::new() }
+    }
+
+    fn end(&mut self, n: usize, millis: u64, cached: bool) -> String {
+        let Some(step) = self.running.remove(&n) else { return String::new() };
+        self.done += 1;
+        let time = seconds(Duration::from_millis(millis));
+        if self.style == Style::Plain {
+            let rest = if step.partial.is_empty() {
+                String::new()
+            } else {
+                format!("#{n} {}\n", shown(&step.partial))
+            };
+            let word = if cached { "CACHED".to_owned() } else { format!("DONE {time}") };
+            return format!("{rest}#{n} {word}\n\n");
+        }
+        let title = if cached { format!("CACHED {}", step.title) } else { step.title };
+        let line = self.line("=>", &title, &time);
+        self.lasting(&self.coloured("\x1b[34m", &line))
+    }
+
+    fn fail(&mut self, n: usize, millis: u64) -> String {
+        let Some(mut step) = self.running.remove(&n) else { return String::new() };
+        if !step.partial.is_empty() {
+            let rest = std::mem::take(&mut step.partial);
+            step.lines.push(shown(&rest));
+        }
+        let time = seconds(Duration::from_millis(millis));
+        if self.style == Style::Plain {
+            return format!("#{n} ERROR {time}\n\n");
+        }
+        let mut text = self.coloured("\x1b[31m", &self.line("=> ERROR", &step.title, &time));
+        if !step.lines.is_empty() {
+            text.push_str("------\n");
+            for line in &step.lines {
+                text.push_str(&format!("{line}\n"));
+            }
+            text.push_str("------\n");
+        }
+        self.lasting(&text)
+    }
+
+    fn coloured(&self, colour: &str, line: &str) -> String {
+        match self.style {
+            Style::Live { coloured: true } => format!("{colour}{}\x1b[0m\n", line.trim_end_matches('\n')),
+            _ => line.to_owned(),
+        }
+    }
+
+    /// A line with the time at its right end.
+    fn line(&self, mark: &str, title: &str, time: &str) -> String {
+        let room = self.width.saturating_sub(mark.len() + time.len() + 4).max(8);
+        let title = ellipsis(title, room);
+        let used: usize = title.chars().map(columns).sum();
+        format!(" {mark} {title}{} {time}\n", " ".repeat(room.saturating_sub(used)))
+    }
+
+    /// Text that stays above what is redrawn.
+    fn lasting(&mut self, text: &str) -> String {
+        let clear = self.clear();
+        format!("{clear}{text}")
+    }
+
+    /// Takes away what was drawn last.
+    fn clear(&mut self) -> String {
+        match std::mem::take(&mut self.drawn) {
+            0 => String::new(),
+            n => format!("\x1b[{n}A\r\x1b[J"),
+        }
+    }
+
+    /// The running steps, drawn over the last frame.
+    pub fn frame(&mut self) -> String {
+        if self.style == Style::Plain {
+            return String::new();
+        }
+        let mut lines = Vec::new();
+        if self.total > 0 {
+            lines.push(format!(
+                "[+] Building {} ({}/{})\n",
+                seconds(self.began.elapsed()),
+                self.done,
+                self.total
+            ));
+        }
+        for step in self.running.values() {
+            lines.push(self.line("=>", &step.title, &seconds(step.began.elapsed())));
+            let pulls = step.pulls.values().map(String::as_str);
+            let partial = Some(step.partial.as_str()).filter(|p| !p.is_empty());
+            let all: Vec<&str> = pulls.chain(step.lines.iter().map(String::as_str)).chain(partial).collect();
+            for line in &all[all.len().saturating_sub(TAIL)..] {
+                let line = ellipsis(&shown(line), self.width.saturating_sub(8).max(8));
+                lines.push(format!("    | {line}\n"));
+            }
+        }
+        let mut out = self.clear();
+        self.drawn = lines.len();
+        out.extend(lines);
+        out
+    }
+
+    /// Takes the running steps away, at the end.
+    pub fn finish(&mut self) -> String {
+        self.clear()
+    }
+}
+
+/// A line as it may be shown: what a carriage return wrote over is gone, control characters too.
+fn shown(line: &str) -> String {
+    let line = line.trim_end_matches(['\n', '\r']);
+    let last = line.rsplit('\r').next().unwrap_or(line);
+    last.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>().replace('\t', "    ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(n: usize, text: &str) -> BuildEvent {
+        BuildEvent::Step { n, total: 2, text: text.into(), stage: "0".into() }
+    }
+
+    #[test]
+    fn plain_lines_have_number_and_time() {
+        let mut d = Display::new(Style::Plain, 80);
+        assert_eq!(d.event(step(1, "FROM x")), "#1 [1/2] FROM x\n");
+        let done = BuildEvent::StepDone { n: 1, id: String::new(), millis: 30, cached: true };
+        assert_eq!(d.event(done), "#1 CACHED\n\n");
+        d.event(step(2, "RUN make"));
+        let text = d.event(BuildEvent::Output { n: 2, stream: "stdout".into(), text: "a\nb".into() });
+        assert!(text.starts_with("#2 0.") && text.ends_with(" a\n"), "{text}");
+        let done = BuildEvent::StepDone { n: 2, id: String::new(), millis: 1500, cached: false };
+        assert_eq!(d.event(done), "#2 b\n#2 DONE 1.5s\n\n");
+    }
+
+    #[test]
+    fn live_frames_are_drawn_over() {
+        let mut d = Display::new(Style::Live { coloured: false }, 40);
+        assert_eq!(d.event(step(1, "RUN a very long command that does not fit")), "");
+        let first = d.frame();
+        assert_eq!(first.lines().count(), 2);
+        assert!(first.lines().all(|l| l.chars().count() <= 40), "{first}");
+        d.event(BuildEvent::Output {
+            n: 1,
+            stream: "stdout".into(),
+            text: "50%\r100%\n\x1b[31mred\n".into(),
+        });
+        let second = d.frame();
+        assert!(second.starts_with("\x1b[2A\r\x1b[J"), "{second:?}");
+        assert!(second.contains("    | 100%\n") && second.contains("    | [31mred\n"), "{second:?}");
+        let end = d.event(BuildEvent::StepDone { n: 1, id: String::new(), millis: 10, cached: true });
+        assert!(end.starts_with("\x1b[4A\r\x1b[J => CACHED [1/2] RUN a very"), "{end:?}");
+    }
+
+    #[test]
+    fn a_failed_step_shows_its_last_lines() {
+        let mut d = Display::new(Style::Live { coloured: false }, 60);
+        d.event(step(1, "RUN false"));
+        d.event(BuildEvent::Output { n: 1, stream: "stderr".into(), text: "boom\n".into() });
+        let text = d.event(BuildEvent::StepFailed { n: 1, millis: 5, error: "x".into() });
+        assert!(
+            text.contains("=> ERROR [1/2] RUN false") && text.contains("------\nboom\n------\n"),
+            "{text}"
+        );
+    }
+}
