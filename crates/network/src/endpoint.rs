@@ -17,7 +17,6 @@ use crate::mac;
 use crate::netlink::route::{self, Veth};
 use crate::network::{Inner, State, addresses};
 use crate::publish;
-use crate::reaper::Gone;
 use crate::sandbox::Sandbox;
 use crate::sysctl;
 
@@ -49,23 +48,8 @@ pub fn attach(
     }
 }
 
-/// Allocates addresses. Those of containers that just ended may still be on their way back: waits for them before
-/// it says that none is left.
+/// Allocates addresses.
 fn take_addresses(
-    inner: &Inner,
-    network: &NetworkState,
-    config: &EndpointConfig,
-) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>)> {
-    match try_addresses(inner, network, config) {
-        Err(Error::NoAddress | Error::AddressInUse) => {
-            inner.reaper.flush();
-            try_addresses(inner, network, config)
-        }
-        other => other,
-    }
-}
-
-fn try_addresses(
     inner: &Inner,
     network: &NetworkState,
     config: &EndpointConfig,
@@ -318,13 +302,25 @@ fn reroute(inner: &Inner, sandbox: &Sandbox) -> Result<()> {
     next.map_or(Ok(()), |endpoint| configure(sandbox, &endpoint, true))
 }
 
-/// Removes an endpoint's interface in the background; its addresses are free after that.
+/// Cuts an endpoint off at once, so that its addresses are free, and removes its interface in the background.
 fn take_down(inner: &Inner, endpoint: &Endpoint) {
-    inner.reaper.remove(Gone {
-        interface: endpoint.host_interface.clone(),
-        network_id: endpoint.network_id.clone(),
-        addresses: addresses(endpoint),
-    });
+    let interface = &endpoint.host_interface;
+    let cut = {
+        let socket = inner.route();
+        match route::link(&socket, interface) {
+            Ok(Some(link)) => route::disable_port(&socket, link.index).map_err(|failed| failed.source),
+            Ok(None) => Ok(()),
+            Err(e) => Err(e),
+        }
+    };
+    if let Err(e) = cut {
+        // The addresses are free nonetheless: the container's end goes with its namespace.
+        tracing::warn!("cut off interface {interface}: {e}");
+    }
+    let mut ipam = inner.ipam();
+    addresses(endpoint).into_iter().for_each(|addr| ipam.release(&endpoint.network_id, addr));
+    drop(ipam);
+    inner.reaper.remove(interface.clone());
 }
 
 /// Takes a container's sandbox down with all that is in it.

@@ -47,7 +47,7 @@ pub(crate) struct Inner {
     pub(crate) reaper: Reaper,
     pub(crate) service: Service,
     pub(crate) state: Mutex<State>,
-    pub(crate) ipam: Arc<Mutex<Ipam>>,
+    pub(crate) ipam: Mutex<Ipam>,
     pub(crate) ports: Mutex<Ports>,
 }
 
@@ -161,14 +161,6 @@ impl Network {
         let nursery = Nursery::open(&config.run_root, config.ready_sandboxes)?;
         let service = Service::start()?;
         let names = Arc::new(dns::Names::default());
-        let ipam = Arc::new(Mutex::new(Ipam::new(config.pools.clone())));
-        let freed = {
-            let ipam = Arc::clone(&ipam);
-            move |gone: &crate::reaper::Gone| {
-                let mut ipam = ipam.lock().unwrap_or_else(PoisonError::into_inner);
-                gone.addresses.iter().for_each(|a| ipam.release(&gone.network_id, *a));
-            }
-        };
         let ipv6 = Path::new("/proc/sys/net/ipv6").exists();
         let inner = Arc::new(Inner {
             route: Mutex::new(Socket::open(netlink::Family::Route).map_err(failed)?),
@@ -176,14 +168,14 @@ impl Network {
             host_firewall: HostFirewall::open(&config.table)?,
             settings: Settings::open(config.run_root.join("network-settings.json")),
             dns: dns::Server::new(service.handle().clone(), config.resolv_conf.clone(), Arc::clone(&names)),
-            reaper: Reaper::start(freed)?,
+            reaper: Reaper::start()?,
             state: Mutex::default(),
             ports: Mutex::new(Ports::new(ephemeral_ports(), ipv6)),
             host,
             names,
             nursery,
             service,
-            ipam,
+            ipam: Mutex::new(Ipam::new(config.pools.clone())),
             config,
         });
         watch(&inner)?;

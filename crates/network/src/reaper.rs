@@ -2,9 +2,8 @@
 //!
 //! Removing a veth pair keeps the kernel's network lock for many milliseconds, whether it is one or fifty, and who
 //! starts a container meanwhile waits for it. So pairs of containers that ended are collected until it is quiet, and
-//! go together; their addresses are free only then. Who needs them sooner flushes.
+//! go together. They were cut off from their bridge before, so nobody misses anything meanwhile.
 
-use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -18,19 +17,8 @@ const QUIET: Duration = Duration::from_millis(100);
 /// How long pairs wait at most.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// An interface to be removed and the addresses that it frees.
-#[derive(Debug)]
-pub struct Gone {
-    /// The interface's name.
-    pub interface: String,
-    /// The network of the addresses.
-    pub network_id: String,
-    /// The addresses.
-    pub addresses: Vec<IpAddr>,
-}
-
 enum Order {
-    Remove(Gone),
+    Remove(String),
     Flush(Sender<()>),
 }
 
@@ -42,21 +30,21 @@ pub struct Reaper {
 }
 
 impl Reaper {
-    /// Starts it in the calling thread's network namespace. `freed` hears of each interface that is gone.
-    pub fn start(freed: impl Fn(&Gone) + Send + 'static) -> Result<Self> {
+    /// Starts it in the calling thread's network namespace.
+    pub fn start() -> Result<Self> {
         let failed = |source| Error::System { operation: "start the interface remover", source };
         let socket = Socket::open(Family::Route).map_err(failed)?;
         let (orders, inbox) = channel();
         let thread = std::thread::Builder::new()
             .name("net-reaper".into())
-            .spawn(move || serve(&socket, &inbox, &freed))
+            .spawn(move || serve(&socket, &inbox))
             .map_err(failed)?;
         Ok(Self { orders: Mutex::new(Some(orders)), thread: Mutex::new(Some(thread)) })
     }
 
     /// Removes an interface soon.
-    pub fn remove(&self, gone: Gone) {
-        self.order(Order::Remove(gone));
+    pub fn remove(&self, interface: String) {
+        self.order(Order::Remove(interface));
     }
 
     /// Waits until all that was asked for is done.
@@ -83,12 +71,12 @@ impl Reaper {
     }
 }
 
-fn serve(socket: &Socket, inbox: &Receiver<Order>, freed: &impl Fn(&Gone)) {
+fn serve(socket: &Socket, inbox: &Receiver<Order>) {
     while let Ok(first) = inbox.recv() {
         let (mut doomed, mut waiting) = (Vec::new(), Vec::new());
         let mut sort = |order| match order {
-            Order::Remove(gone) => {
-                doomed.push(gone);
+            Order::Remove(interface) => {
+                doomed.push(interface);
                 true
             }
             Order::Flush(done) => {
@@ -106,7 +94,6 @@ fn serve(socket: &Socket, inbox: &Receiver<Order>, freed: &impl Fn(&Gone)) {
         }
         if !doomed.is_empty() {
             remove(socket, &doomed);
-            doomed.iter().for_each(freed);
         }
         for done in waiting {
             let _ = done.send(());
@@ -114,11 +101,10 @@ fn serve(socket: &Socket, inbox: &Receiver<Order>, freed: &impl Fn(&Gone)) {
     }
 }
 
-fn remove(socket: &Socket, doomed: &[Gone]) {
-    let names: Vec<String> = doomed.iter().map(|g| g.interface.clone()).collect();
+fn remove(socket: &Socket, names: &[String]) {
     // A group of this process's own, away from those that people use.
     let group = 0x6472_0000 | (std::process::id() & 0xffff);
-    if let Err(failed) = route::delete_links(socket, &names, group) {
+    if let Err(failed) = route::delete_links(socket, names, group) {
         tracing::warn!("remove interfaces {}: {}", names.join(", "), failed.source);
     }
 }

@@ -186,10 +186,15 @@ fn addresses_come_back_when_containers_go() {
         let net = lab.open();
         let tiny = network("tiny", "10.10.0.0/30");
         net.create(&tiny).expect("create");
+        let mut before = Vec::new();
         for round in 0..5 {
             let one = run(&net, &format!("c{round}"), &[&tiny]);
             assert_eq!(one.ip().to_string(), "10.10.0.2", "the only one");
+            // The one before is cut off, even while its interface is still there.
+            let _server = serve_tcp(&one.namespace, 80, &format!("c{round}"));
+            assert_eq!(ask_tcp(&lab.host, "10.10.0.2:80"), format!("c{round} 10.10.0.1"));
             net.remove_sandbox(one.sandbox.container_id()).expect("remove");
+            before.push(one);
         }
         net.purge().expect("purge");
         let _ = lab;

@@ -76,11 +76,16 @@ fn udp_from(namespace: &OwnedFd, message: &[u8]) -> Answer {
     within(namespace, || {
         let socket = UdpSocket::bind("0.0.0.0:0").expect("bind");
         socket.connect("127.0.0.11:53").expect("connect");
-        socket.set_read_timeout(Some(Duration::from_secs(10))).expect("timeout");
-        socket.send(message).expect("send");
+        socket.set_read_timeout(Some(Duration::from_secs(3))).expect("timeout");
         let mut buffer = [0; 4096];
-        let len = socket.recv(&mut buffer).expect("an answer");
-        Answer::of(&buffer[..len])
+        // Datagrams may be lost: as every client does, ask again.
+        for _ in 0..5 {
+            socket.send(message).expect("send");
+            if let Ok(len) = socket.recv(&mut buffer) {
+                return Answer::of(&buffer[..len]);
+            }
+        }
+        panic!("no answer");
     })
 }
 

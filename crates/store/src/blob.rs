@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! ingest/resume-<key> ─┐ write … fsync      rename, fsync folder
-//! ingest/spool-<n>  ───┴──────────────────► blobs/sha256/<hex>
+//! ingest/spool-<n>  ───┼──────────────────► blobs/sha256/<hex>
+//!                      └──────────────────► blobs/sha256/<hex>.<boot> ── syncfs, link ──► <hex>
+//!                        rename (relaxed)
 //! ```
 //!
-//! Invariant: a file below `blobs/` is complete and has the digest it is named by. An ingest with a key
-//! outlives its process and goes on where it stopped; its bytes are hashed anew then, so what a power cut
-//! left of it cannot pass for the whole.
+//! Invariant: a file below `blobs/` is complete and has the digest it is named by; one whose name ends in a
+//! boot ID only within that boot of the machine. Such a file waits for the next flush of the layers, so that
+//! a pull need not wait for the disk; a later boot removes it. An ingest with a key outlives its process and
+//! goes on where it stopped; its bytes are hashed anew then, so what a power cut left of it cannot pass for
+//! the whole.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -19,6 +23,7 @@ use std::time::{Duration, SystemTime};
 
 use dray_spec::{Digest, Hasher};
 
+use crate::db::Durability;
 use crate::{Error, Result, durable, fault};
 
 /// A half-written blob that nobody has gone on with for so long is swept at open.
@@ -32,6 +37,7 @@ pub struct Blobs(Arc<Inner>);
 struct Inner {
     blobs: PathBuf,
     ingest: PathBuf,
+    boot: String,
     /// Keys being written now: a second writer of the same gets a file of its own.
     active: Mutex<HashSet<String>>,
     next: AtomicU64,
@@ -41,18 +47,34 @@ impl Blobs {
     pub(crate) fn at(data_root: &Path) -> Result<Self> {
         let ingest = data_root.join("ingest");
         sweep(&ingest)?;
-        Ok(Self(Arc::new(Inner {
+        let blobs = Self(Arc::new(Inner {
             blobs: data_root.join("blobs"),
             ingest,
+            boot: durable::boot_id(),
             active: Mutex::default(),
             next: AtomicU64::new(0),
-        })))
+        }));
+        blobs.drop_lost()?;
+        Ok(blobs)
     }
 
     /// Where the blob is, or would be.
     #[must_use]
     pub fn path(&self, digest: &Digest) -> PathBuf {
+        let path = self.durable_path(digest);
+        if path.exists() {
+            return path;
+        }
+        let relaxed = self.relaxed_path(digest);
+        if relaxed.exists() { relaxed } else { path }
+    }
+
+    fn durable_path(&self, digest: &Digest) -> PathBuf {
         self.0.blobs.join(digest.algorithm()).join(digest.hex())
+    }
+
+    fn relaxed_path(&self, digest: &Digest) -> PathBuf {
+        self.0.blobs.join(digest.algorithm()).join(format!("{}.{}", digest.hex(), self.0.boot))
     }
 
     /// True if the blob is there.
@@ -96,11 +118,23 @@ impl Blobs {
     /// # Errors
     /// If the disk fails.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest> {
+        self.put_with(bytes, Durability::Full)
+    }
+
+    /// Stores bytes without waiting for the disk; see [`Ingest::commit_relaxed`].
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn put_relaxed(&self, bytes: &[u8]) -> Result<Digest> {
+        self.put_with(bytes, Durability::Relaxed)
+    }
+
+    fn put_with(&self, bytes: &[u8], durability: Durability) -> Result<Digest> {
         let digest = Digest::sha256_of(bytes);
         if !self.has(&digest) {
             let mut ingest = self.spool()?;
             ingest.append(bytes)?;
-            ingest.commit(&digest, Some(bytes.len() as u64))?;
+            ingest.settle(&digest, durability)?;
         }
         Ok(digest)
     }
@@ -151,12 +185,10 @@ impl Blobs {
     /// # Errors
     /// If the disk fails.
     pub fn remove(&self, digest: &Digest) -> Result<bool> {
-        let path = self.path(digest);
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::io("remove", &path, error)),
-        }
+        let was_there = self.has(digest);
+        durable::remove_all(&self.durable_path(digest))?;
+        durable::remove_all(&self.relaxed_path(digest))?;
+        Ok(was_there)
     }
 
     /// All blobs, in no order.
@@ -166,11 +198,61 @@ impl Blobs {
     pub fn list(&self) -> Result<Vec<Digest>> {
         let mut digests = Vec::new();
         for algorithm in ["sha256", "sha512"] {
+            let mut names = HashSet::new();
             for (name, _) in durable::entries(&self.0.blobs.join(algorithm))? {
-                digests.extend(format!("{algorithm}:{name}").parse::<Digest>());
+                names.insert(name.split('.').next().unwrap_or(&name).to_string());
+            }
+            digests
+                .extend(names.iter().filter_map(|hex| format!("{algorithm}:{hex}").parse::<Digest>().ok()));
+        }
+        Ok(digests)
+    }
+
+    /// The blobs that nobody has brought to the disk yet.
+    pub(crate) fn relaxed(&self) -> Result<Vec<Digest>> {
+        let mut digests = Vec::new();
+        for algorithm in ["sha256", "sha512"] {
+            for (name, _) in durable::entries(&self.0.blobs.join(algorithm))? {
+                if let Some((hex, _)) = name.split_once('.') {
+                    digests.extend(format!("{algorithm}:{hex}").parse::<Digest>());
+                }
             }
         }
         Ok(digests)
+    }
+
+    /// Gives blobs their lasting names, after the disk has their bytes. The other names go with the next
+    /// open, so that a path given out before stays good.
+    pub(crate) fn settled(&self, digests: &[Digest]) -> Result<()> {
+        for digest in digests {
+            let (relaxed, path) = (self.relaxed_path(digest), self.durable_path(digest));
+            match fs::hard_link(&relaxed, &path) {
+                Err(error)
+                    if !matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) =>
+                {
+                    return Err(Error::io("link", &path, error));
+                }
+                _ => {}
+            }
+        }
+        for algorithm in ["sha256", "sha512"] {
+            durable::sync_dir(&self.0.blobs.join(algorithm))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what an earlier boot had not brought to the disk, and names that are no longer needed.
+    fn drop_lost(&self) -> Result<()> {
+        for algorithm in ["sha256", "sha512"] {
+            let folder = self.0.blobs.join(algorithm);
+            for (name, entry) in durable::entries(&folder)? {
+                let Some((hex, boot)) = name.split_once('.') else { continue };
+                if boot != self.0.boot || folder.join(hex).exists() {
+                    durable::remove_all(&entry.path())?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn begin(&self, expected: Option<&Digest>) -> Result<Ingest> {
@@ -272,7 +354,21 @@ impl Ingest {
     ///
     /// # Errors
     /// If the bytes are others than expected, or the disk fails.
-    pub fn commit(mut self, expected: &Digest, size: Option<u64>) -> Result<()> {
+    pub fn commit(self, expected: &Digest, size: Option<u64>) -> Result<()> {
+        self.commit_with(expected, size, Durability::Full)
+    }
+
+    /// Makes it a blob as [`Ingest::commit`] does, without waiting for the disk. A power cut soon after takes
+    /// it away as a whole, as it takes an unpacked layer; `kill -9` doesn't. The next flush of the layers,
+    /// which follows every image that is recorded, brings it to the disk.
+    ///
+    /// # Errors
+    /// As [`Ingest::commit`].
+    pub fn commit_relaxed(self, expected: &Digest, size: Option<u64>) -> Result<()> {
+        self.commit_with(expected, size, Durability::Relaxed)
+    }
+
+    fn commit_with(mut self, expected: &Digest, size: Option<u64>, durability: Durability) -> Result<()> {
         if self.expected.as_ref() != Some(expected) && expected.algorithm() != "sha256" {
             self.hash_as(expected)?;
         }
@@ -286,7 +382,7 @@ impl Ingest {
             self.abort()?;
             return Err(Error::DigestMismatch { expected: expected.clone(), actual });
         }
-        self.settle(expected)
+        self.settle(expected, durability)
     }
 
     /// Makes it a blob of whatever digest it has.
@@ -295,7 +391,7 @@ impl Ingest {
     /// If the disk fails.
     pub fn commit_as_is(self) -> Result<(Digest, u64)> {
         let (digest, size) = (self.hasher.clone().finish(), self.offset);
-        self.settle(&digest)?;
+        self.settle(&digest, Durability::Full)?;
         Ok((digest, size))
     }
 
@@ -307,14 +403,24 @@ impl Ingest {
         durable::remove_all(&self.path)
     }
 
-    fn settle(self, digest: &Digest) -> Result<()> {
-        if self.blobs.has(digest) {
+    fn settle(self, digest: &Digest, durability: Durability) -> Result<()> {
+        let there = match durability {
+            Durability::Full => self.blobs.durable_path(digest).exists(),
+            Durability::Relaxed => self.blobs.has(digest),
+        };
+        if there {
             return self.abort();
         }
         fault::point("blob.written");
+        if durability == Durability::Relaxed {
+            let path = self.blobs.relaxed_path(digest);
+            fs::rename(&self.path, &path).map_err(|source| Error::io("rename", &self.path, source))?;
+            fault::point("blob.relaxed");
+            return Ok(());
+        }
         self.file.sync_all().map_err(|source| Error::io("sync", &self.path, source))?;
         fault::point("blob.synced");
-        let path = self.blobs.path(digest);
+        let path = self.blobs.durable_path(digest);
         fs::rename(&self.path, &path).map_err(|source| Error::io("rename", &self.path, source))?;
         fault::point("blob.renamed");
         path.parent().map_or(Ok(()), durable::sync_dir)?;
@@ -438,6 +544,38 @@ mod tests {
         let error = ingest.commit(&digest, Some(5)).unwrap_err();
         assert!(matches!(error, Error::SizeMismatch { actual: 14, .. }), "{error}");
         assert_eq!((leftovers(&dir), blobs.has(&digest)), (0, false));
+    }
+
+    #[test]
+    fn a_relaxed_blob_is_one_until_the_machine_starts_anew() {
+        let (dir, blobs) = blobs();
+        let digest = blobs.put_relaxed(b"fresh").unwrap();
+        assert_eq!(blobs.read(&digest).unwrap(), b"fresh");
+        assert_eq!(blobs.list().unwrap(), std::slice::from_ref(&digest));
+        let (before, folder) = (blobs.path(&digest), dir.path().join("blobs/sha256"));
+        // The daemon was killed.
+        drop(blobs);
+        let blobs = Blobs::at(dir.path()).unwrap();
+        assert!(blobs.has(&digest));
+        // Its bytes reached the disk.
+        assert_eq!(blobs.relaxed().unwrap(), std::slice::from_ref(&digest));
+        blobs.settled(&blobs.relaxed().unwrap()).unwrap();
+        assert_eq!(blobs.path(&digest), folder.join(digest.hex()));
+        assert!(before.exists(), "who holds the path may still open it");
+        assert_eq!(blobs.list().unwrap().len(), 1);
+        drop(blobs);
+        let blobs = Blobs::at(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        assert!(blobs.remove(&digest).unwrap());
+        assert!(!blobs.has(&digest));
+        // The machine lost power before the bytes reached the disk.
+        let digest = blobs.put_relaxed(b"lost").unwrap();
+        let other_boot = folder.join(format!("{}.another-boot", digest.hex()));
+        fs::rename(blobs.path(&digest), &other_boot).unwrap();
+        assert!(!blobs.has(&digest));
+        drop(blobs);
+        let blobs = Blobs::at(dir.path()).unwrap();
+        assert!(!blobs.has(&digest) && !other_boot.exists());
     }
 
     #[test]

@@ -10,6 +10,12 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(|source| Error::io("sync", path, source))
 }
 
+/// What tells this run of the machine from any other.
+pub(crate) fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or_else(|_| "unknown".into(), |text| text.trim().to_string())
+}
+
 /// Removes a file, or a folder with everything in it; fine if it is gone already.
 pub(crate) fn remove_all(path: &Path) -> Result<()> {
     let result = match fs::symlink_metadata(path) {

@@ -20,6 +20,7 @@ use dray_spec::Digest;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
+use crate::blob::Blobs;
 use crate::db::{Db, Durability};
 use crate::{Error, Result, durable, fault};
 
@@ -53,19 +54,20 @@ pub struct Layers(Arc<Inner>);
 struct Inner {
     dir: PathBuf,
     db: Db,
+    /// Brought to the disk along with the layers.
+    blobs: Blobs,
     boot: String,
     next: AtomicU64,
     flushing: AtomicBool,
 }
 
 impl Layers {
-    pub(crate) fn open(data_root: &Path, db: Db) -> Result<Self> {
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .map_or_else(|_| "unknown".into(), |text| text.trim().to_string());
+    pub(crate) fn open(data_root: &Path, db: Db, blobs: Blobs) -> Result<Self> {
         let layers = Self(Arc::new(Inner {
             dir: data_root.join("layers"),
             db,
-            boot,
+            blobs,
+            boot: durable::boot_id(),
             next: AtomicU64::new(0),
             flushing: AtomicBool::new(false),
         }));
@@ -184,7 +186,7 @@ impl Layers {
         })
     }
 
-    /// Brings all committed layers to the disk and notes that they are there.
+    /// Brings all committed layers and blobs to the disk and notes that they are there.
     ///
     /// # Errors
     /// If the disk or the database fails.
@@ -193,10 +195,15 @@ impl Layers {
             c.query_row("SELECT max(id) FROM layer WHERE boot IS NOT NULL", [], |row| row.get(0))
                 .map_err(Error::db("read layers"))
         })?;
-        let Some(last) = last else { return Ok(()) };
+        let blobs = self.0.blobs.relaxed()?;
+        if last.is_none() && blobs.is_empty() {
+            return Ok(());
+        }
         File::open(&self.0.dir)
             .and_then(|dir| Ok(rustix::fs::syncfs(dir)?))
             .map_err(|source| Error::io("sync", &self.0.dir, source))?;
+        self.0.blobs.settled(&blobs)?;
+        let Some(last) = last else { return Ok(()) };
         self.0.db.write_relaxed(move |c| {
             c.execute("UPDATE layer SET boot = NULL WHERE boot IS NOT NULL AND id <= ?1", [last])
                 .map_err(Error::db("note flushed layers"))?;

@@ -17,11 +17,11 @@
 //!
 //! # What survives what
 //! - *`kill -9` at any moment*: everything a function here has answered with `Ok`.
-//! - *A power cut*: every record, tag and image written by a function not called `…_relaxed`, and every blob.
+//! - *A power cut*: every record, tag, image and blob written by a function not called `…_relaxed`.
 //!   An unpacked layer counts as whole from its commit on, but only within the boot of the machine in which
 //!   it was written, until a background `syncfs` has brought it to the disk (at most moments after an image
 //!   came to name it). After a power cut before that, the layer and the images that name it are dropped at
-//!   open, as wholes. So no pull or build ever waits for the disk to take the layers' files, and a
+//!   open, as wholes. The same holds for a blob committed relaxed. So no pull or build ever waits for the disk to take the layers' files, and a
 //!   half-written layer can never be taken for a whole one.
 
 mod blob;
@@ -85,7 +85,7 @@ impl Store {
         let root = Arc::new(Root { path: data_root.to_path_buf(), _lock: lock(data_root)? });
         let db = db::Db::open(&data_root.join("state.db"))?;
         let blobs = Blobs::at(data_root)?;
-        let layers = Layers::open(data_root, db.clone())?;
+        let layers = Layers::open(data_root, db.clone(), blobs.clone())?;
         Ok(Self {
             collector: collect::Collector::new(db.clone(), blobs.clone(), layers.clone()),
             images: ImageRecords::new(db.clone(), layers.clone()),

@@ -113,7 +113,7 @@ impl LayerJob {
             growth.finish();
             reporter.stage(Stage::VerifyingChecksum);
             let (digest, size) = (self.descriptor.digest.clone(), self.descriptor.size);
-            let committed = blocking(move || held.ingest.commit(&digest, Some(size))).await?;
+            let committed = blocking(move || held.ingest.commit_relaxed(&digest, Some(size))).await?;
             committed.map_err(PullError::for_blob)?;
             reporter.stage(Stage::DownloadComplete);
             reporter.stage(Stage::Extracting);

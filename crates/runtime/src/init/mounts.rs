@@ -190,16 +190,7 @@ impl Maker<'_> {
         }
         self.map_ids(&mount)?;
         set_attr(mount.as_fd(), self.options.recursive, true).at(Step::Mount, self.subject())?;
-        dray_sys::mount::attach(mount.as_fd(), target.as_fd()).map_err(|error| {
-            let error = StartError::io(Step::Mount, self.subject(), &error);
-            match error.errno.map(Errno::from_raw_os_error) {
-                Some(Errno::NOTDIR) => error.with_detail(
-                    "not a directory: Are you trying to mount a directory onto a file (or vice-versa)? \
-                     Check if the specified host path exists and is the expected type",
-                ),
-                _ => error,
-            }
-        })?;
+        dray_sys::mount::attach(mount.as_fd(), target.as_fd()).at(Step::Mount, self.subject())?;
         for &(propagation, recursive) in &self.options.propagation {
             let change = MountAttr { propagation, ..MountAttr::default() };
             set_attr(mount.as_fd(), change, recursive).at(Step::Mount, self.subject())?;
@@ -240,6 +231,12 @@ impl Maker<'_> {
         let is_file = bind && !is_dir(mount.as_fd()).at(Step::Mount, self.subject())?;
         let made = if is_file { self.root.make_file(path) } else { self.root.make_dir(path) };
         let target = made.at(Step::Mount, self.subject())?;
+        if is_dir(target.as_fd()).at(Step::Mount, self.subject())? == is_file {
+            return Err(StartError::os(Step::Mount, self.subject(), Errno::NOTDIR).with_detail(
+                "not a directory: Are you trying to mount a directory onto a file (or vice-versa)? \
+                 Check if the specified host path exists and is the expected type",
+            ));
+        }
         if !bind && matches!(kind, "proc" | "sysfs") {
             // Masks are looked for at these very paths.
             return self.root.find_plain(path).map_err(|_| {

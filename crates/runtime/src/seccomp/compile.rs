@@ -1,324 +1,249 @@
-//! From a profile to the kernel's classic BPF.
+//! The compiler: one tree for each architecture, its leaves a verdict or a chain of argument checks.
 //!
 //! ```text
-//! arch? ── x86-64 ── number ≥ x32's? ── ENOSYS
-//!   │                  └── tree over numbers ── ret ACTION
-//!   ├── x86 ────────── tree                └── checks of arguments ── ret ACTION …
-//!   └── other ── kill
+//! ld arch ── x86_64 ── ld nr ── nr ≥ 0x40000000 ── tree of x32
+//!         │                  └─ tree of x86_64
+//!         ├─ i386 ───── ld nr ── tree of x86
+//!         └─ kill
 //! ```
-//! The tree is balanced over ranges of neighbouring calls that end alike, so that any call is decided in some
-//! eight comparisons, and the kernel, which runs a filter once for each call when it is attached, attaches it ten
-//! times faster than a list.
+
+use std::collections::BTreeMap;
 
 use dray_spec::runtime::{Seccomp, SeccompAction, SeccompArch, SeccompArg, SeccompOperator, SeccompRule};
 use dray_sys::seccomp::Instruction;
 
-use super::names::{Abi, highest, number};
+use super::SeccompError;
+use super::resolve::{AUDIT_X86, AUDIT_X86_64, X32_BIT, architectures, rules};
 
-// Classic BPF (linux/bpf_common.h), the few operations that a filter needs.
-const LD_ABS: u16 = 0x20;
-const AND_K: u16 = 0x54;
-const JA: u16 = 0x05;
-const JEQ_K: u16 = 0x15;
-const JGT_K: u16 = 0x25;
-const JGE_K: u16 = 0x35;
-const RET_K: u16 = 0x06;
+/// Load a word of `struct seccomp_data`.
+pub const LOAD: u16 = 0x20;
+/// Mask the word.
+pub const AND: u16 = 0x54;
+/// Jump always.
+pub const JUMP: u16 = 0x05;
+/// Jump if equal.
+pub const JUMP_EQUAL: u16 = 0x15;
+/// Jump if greater.
+pub const JUMP_GREATER: u16 = 0x25;
+/// Jump if greater or equal.
+pub const JUMP_AT_LEAST: u16 = 0x35;
+/// The verdict.
+pub const RETURN: u16 = 0x06;
 
-// Fields of struct seccomp_data.
-const NR: u32 = 0;
+/// Offsets in `struct seccomp_data`.
+const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const ARGS: u32 = 16;
 
-// Results (linux/seccomp.h).
-const KILL_PROCESS: u32 = 0x8000_0000;
-const KILL_THREAD: u32 = 0;
-const TRAP: u32 = 0x0003_0000;
-const ERRNO: u32 = 0x0005_0000;
-const NOTIFY: u32 = 0x7fc0_0000;
-const TRACE: u32 = 0x7ff0_0000;
-const LOG: u32 = 0x7ffc_0000;
-const ALLOW: u32 = 0x7fff_0000;
+/// Most instructions the kernel takes.
+const MAX_LEN: usize = 4096;
 
 const EPERM: u32 = 1;
-const ENOSYS: u32 = 38;
+const KILL_PROCESS: u32 = 0x8000_0000;
 
-/// Bit of a number that marks the x32 ABI.
-const X32: u32 = 0x4000_0000;
-
-/// Conditions in one rule: so many, of six instructions each, stay within reach of a jump of 8 bits.
-const MAX_CONDITIONS: usize = 32;
-
-/// Why a profile cannot be a filter.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CompileError {
-    /// Arguments are numbered 0 to 5.
-    #[error("seccomp rule for {call}: argument {index} does not exist")]
-    Argument {
-        /// The call of the rule.
-        call: String,
-        /// The number asked for.
-        index: u32,
-    },
-    /// More conditions than any real rule has.
-    #[error("seccomp rule for {call}: {count} conditions are more than {MAX_CONDITIONS}")]
-    Conditions {
-        /// The call of the rule.
-        call: String,
-        /// How many there are.
-        count: usize,
-    },
-    /// The kernel takes no more.
-    #[error("seccomp profile: {0} instructions are more than the kernel's 4096")]
-    TooLong(usize),
+fn op(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
+    Instruction { code, jt, jf, k }
 }
 
-/// Compiles a profile for this machine's architectures.
-///
-/// # Errors
-/// A rule that cannot be expressed, or a program that is too long for the kernel.
-pub fn compile(profile: &Seccomp) -> Result<Vec<Instruction>, CompileError> {
-    let mut program = Vec::new();
-    program.push(load(ARCH));
-    for abi in abis(profile) {
-        let body = section(profile, abi)?;
-        program.extend(skip_unless(audit_arch(abi), body));
+fn verdict(action: SeccompAction, errno: Option<u32>) -> Result<u32, SeccompError> {
+    let data = errno.unwrap_or(EPERM) & 0xffff;
+    Ok(match action {
+        SeccompAction::KillThread => 0,
+        SeccompAction::KillProcess => KILL_PROCESS,
+        SeccompAction::Trap => 0x0003_0000,
+        SeccompAction::Errno => 0x0005_0000 | data,
+        SeccompAction::Trace => 0x7ff0_0000 | data,
+        SeccompAction::Log => 0x7ffc_0000,
+        SeccompAction::Allow => 0x7fff_0000,
+        SeccompAction::Notify => return Err(SeccompError::Notify),
+    })
+}
+
+/// Compiles a profile.
+pub fn program(profile: &Seccomp) -> Result<Vec<Instruction>, SeccompError> {
+    let found = architectures(profile)?;
+    let tree_of = |arch| -> Result<Option<Vec<Instruction>>, SeccompError> {
+        if found.contains(&arch) { tree(profile, arch).map(Some) } else { Ok(None) }
+    };
+    let kill = vec![op(RETURN, KILL_PROCESS, 0, 0)];
+    let native = tree_of(SeccompArch::X86_64)?.unwrap_or_else(|| kill.clone());
+    let x32 = tree_of(SeccompArch::X32)?.unwrap_or_else(|| kill.clone());
+    let mut wide = vec![op(LOAD, NUMBER, 0, 0)];
+    branch(&mut wide, JUMP_AT_LEAST, X32_BIT, native, x32);
+    let mut after = Vec::new();
+    match tree_of(SeccompArch::X86)? {
+        Some(tree) => {
+            let mut narrow = vec![op(LOAD, NUMBER, 0, 0)];
+            narrow.extend(tree);
+            branch(&mut after, JUMP_EQUAL, AUDIT_X86, kill, narrow);
+        }
+        None => after = kill,
     }
-    program.push(ret(KILL_PROCESS));
-    if program.len() > 4096 {
-        return Err(CompileError::TooLong(program.len()));
+    let mut program = vec![op(LOAD, ARCH, 0, 0)];
+    branch(&mut program, JUMP_EQUAL, AUDIT_X86_64, after, wide);
+    if program.len() > MAX_LEN {
+        return Err(SeccompError::TooLong { len: program.len() });
     }
     Ok(program)
 }
 
-/// The ABIs that the filter decides on: the machine's own always, further ones when the profile names them.
-fn abis(profile: &Seccomp) -> Vec<Abi> {
-    if cfg!(target_arch = "aarch64") {
-        return vec![Abi::Aarch64];
-    }
-    let x86 = profile.architectures.contains(&SeccompArch::X86);
-    if x86 { vec![Abi::X86_64, Abi::X86] } else { vec![Abi::X86_64] }
-}
-
-/// AUDIT_ARCH_* of linux/audit.h.
-fn audit_arch(abi: Abi) -> u32 {
-    match abi {
-        Abi::X86_64 => 0xc000_003e,
-        Abi::X86 => 0x4000_0003,
-        Abi::Aarch64 => 0xc000_00b7,
-    }
-}
-
-/// How a call ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Outcome {
-    /// Always so.
-    Plain(u32),
-    /// By its arguments: the first rule whose conditions hold, else the last value.
-    Checked(Vec<(Vec<SeccompArg>, u32)>, u32),
-}
-
-fn section(profile: &Seccomp, abi: Abi) -> Result<Vec<Instruction>, CompileError> {
-    let mut body = vec![load(NR)];
-    if abi == Abi::X86_64 {
-        // Kernels without x32 answer so too.
-        body.extend([jump(JGE_K, X32, 0, 1), ret(ERRNO | ENOSYS)]);
-    }
-    body.extend(tree(&ranges(profile, abi)?));
-    Ok(body)
-}
-
-/// Ranges of numbers that end alike: the first number of each, rising from 0, with its outcome. Calls that are
-/// newer than the table are answered as an old kernel would, so that C libraries fall back.
-fn ranges(profile: &Seccomp, abi: Abi) -> Result<Vec<(u32, Outcome)>, CompileError> {
-    let default = result(profile.default_action, profile.default_errno_ret);
-    let newest = highest(abi);
-    let mut outcomes = vec![Outcome::Plain(default); newest as usize + 1];
-    for rule in profile.syscalls.iter().rev() {
-        for name in &rule.names {
-            let Some(number) = number(name, abi) else { continue };
-            let below = outcomes[number as usize].clone();
-            outcomes[number as usize] = put_before(rule, name, below)?;
+/// A test and what follows if it is false and if it is true. Conditional jumps reach 255 instructions, so a
+/// far branch goes over an unconditional one.
+fn branch(out: &mut Vec<Instruction>, code: u16, k: u32, no: Vec<Instruction>, yes: Vec<Instruction>) {
+    match u8::try_from(no.len()) {
+        Ok(near) => out.push(op(code, k, near, 0)),
+        Err(_) => {
+            out.push(op(code, k, 0, 1));
+            out.push(op(JUMP, no.len() as u32, 0, 0));
         }
     }
-    let unknown = if default == ALLOW || default == LOG { default } else { ERRNO | ENOSYS };
-    outcomes.push(Outcome::Plain(unknown));
-    let mut ranges: Vec<(u32, Outcome)> = Vec::new();
-    for (number, outcome) in (0..).zip(outcomes) {
-        if ranges.last().is_none_or(|(_, last)| *last != outcome) {
-            ranges.push((number, outcome));
+    out.extend(no);
+    out.extend(yes);
+}
+
+/// Calls `from` up to the next range are all treated alike.
+struct Range {
+    from: u32,
+    code: Vec<Instruction>,
+}
+
+fn tree(profile: &Seccomp, arch: SeccompArch) -> Result<Vec<Instruction>, SeccompError> {
+    let default = verdict(profile.default_action, profile.default_errno_ret)?;
+    Ok(search(&ranges(&rules(profile, arch), default)?))
+}
+
+fn ranges(rules: &BTreeMap<u32, Vec<&SeccompRule>>, default: u32) -> Result<Vec<Range>, SeccompError> {
+    let unruled = vec![op(RETURN, default, 0, 0)];
+    let mut ranges = vec![Range { from: 0, code: unruled.clone() }];
+    let mut add = |from: u32, code: Vec<Instruction>| {
+        match ranges.last_mut() {
+            Some(last) if last.code == code => {}
+            Some(last) if last.from == from => last.code = code,
+            _ => ranges.push(Range { from, code }),
         }
+        // Replacing the code of an empty range may have made it like the one before it.
+        if let [.., before, last] = ranges.as_slice()
+            && before.code == last.code
+        {
+            ranges.pop();
+        }
+    };
+    for (&number, rules) in rules {
+        add(number, chain(rules, default)?);
+        add(number + 1, unruled.clone());
     }
     Ok(ranges)
 }
 
-/// The outcome when `rule` is asked before what is there already.
-fn put_before(rule: &SeccompRule, name: &str, below: Outcome) -> Result<Outcome, CompileError> {
-    let action = result(rule.action, rule.errno_ret);
-    if rule.args.is_empty() {
-        return Ok(Outcome::Plain(action));
-    }
-    if let Some(argument) = rule.args.iter().find(|argument| argument.index > 5) {
-        return Err(CompileError::Argument { call: name.to_owned(), index: argument.index });
-    }
-    if rule.args.len() > MAX_CONDITIONS {
-        return Err(CompileError::Conditions { call: name.to_owned(), count: rule.args.len() });
-    }
-    let first = (rule.args.clone(), action);
-    Ok(match below {
-        Outcome::Plain(otherwise) => Outcome::Checked(vec![first], otherwise),
-        Outcome::Checked(mut checks, otherwise) => {
-            checks.insert(0, first);
-            Outcome::Checked(checks, otherwise)
-        }
-    })
-}
-
-fn result(action: SeccompAction, errno: Option<u32>) -> u32 {
-    let data = errno.unwrap_or(EPERM) & 0xffff;
-    match action {
-        SeccompAction::KillThread => KILL_THREAD,
-        SeccompAction::KillProcess => KILL_PROCESS,
-        SeccompAction::Trap => TRAP,
-        SeccompAction::Errno => ERRNO | data,
-        SeccompAction::Trace => TRACE | data,
-        SeccompAction::Allow => ALLOW,
-        SeccompAction::Log => LOG,
-        SeccompAction::Notify => NOTIFY,
-    }
-}
-
-/// The decision over ranges: halves until one is left. The number is in the accumulator.
-fn tree(ranges: &[(u32, Outcome)]) -> Vec<Instruction> {
-    if let [(_, outcome)] = ranges {
-        return leaf(outcome);
-    }
-    let (low, high) = ranges.split_at(ranges.len() / 2);
-    let (low, right) = (tree(low), tree(high));
-    let mut code = Vec::with_capacity(low.len() + right.len() + 2);
-    match u8::try_from(low.len()) {
-        Ok(distance) => code.push(jump(JGE_K, high[0].0, distance, 0)),
-        Err(_) => code.extend([jump(JGE_K, high[0].0, 0, 1), always(low.len())]),
-    }
-    code.extend(low);
-    code.extend(right);
-    code
-}
-
-fn leaf(outcome: &Outcome) -> Vec<Instruction> {
-    match outcome {
-        Outcome::Plain(action) => vec![ret(*action)],
-        Outcome::Checked(checks, otherwise) => {
-            let mut code = Vec::new();
-            for (conditions, action) in checks {
-                code.extend(check(conditions, *action));
-            }
-            code.push(ret(*otherwise));
-            code
+fn search(ranges: &[Range]) -> Vec<Instruction> {
+    match ranges {
+        [] => Vec::new(),
+        [only] => only.code.clone(),
+        _ => {
+            let (left, right) = ranges.split_at(ranges.len() / 2);
+            let mut out = Vec::new();
+            branch(&mut out, JUMP_AT_LEAST, right[0].from, search(left), search(right));
+            out
         }
     }
 }
 
-/// Returns `action` when all conditions hold, else falls through to what follows.
-fn check(conditions: &[SeccompArg], action: u32) -> Vec<Instruction> {
-    let mut code = vec![ret(action)];
-    // From the last condition to the first, each jumps over all that follows when it does not hold.
-    for condition in conditions.iter().rev() {
-        let mut test = compare(condition, code.len());
-        test.append(&mut code);
-        code = test;
+/// The rules of one call, tried in order.
+fn chain(rules: &[&SeccompRule], default: u32) -> Result<Vec<Instruction>, SeccompError> {
+    let mut out = Vec::new();
+    for rule in rules {
+        let action = verdict(rule.action, rule.errno_ret)?;
+        if rule.args.is_empty() {
+            out.push(op(RETURN, action, 0, 0));
+            return Ok(out);
+        }
+        out.extend(conditional(rule, action)?);
     }
-    code
+    out.push(op(RETURN, default, 0, 0));
+    Ok(out)
 }
 
-/// Tests one argument, in two halves since the machine has 32 bits. Falls through when the condition holds, else
-/// jumps over the `rest` instructions that follow.
-fn compare(condition: &SeccompArg, rest: usize) -> Vec<Instruction> {
-    let low = load(ARGS + 8 * condition.index);
-    let high = load(ARGS + 8 * condition.index + 4);
-    let (value_high, value_low) = halves(condition.value);
-    // `put_before` bounds the conditions of a rule, so that every target is within reach of a jump of 8 bits.
-    let fail = |behind: usize| (behind + rest) as u8;
-    match condition.op {
-        SeccompOperator::Eq => {
-            vec![high, jump(JEQ_K, value_high, 0, fail(2)), low, jump(JEQ_K, value_low, 0, fail(0))]
+/// Where a check goes; made into an offset once the length of the rule is known.
+#[derive(Clone, Copy)]
+enum Target {
+    Next,
+    Pass,
+    Fail,
+}
+
+fn conditional(rule: &SeccompRule, action: u32) -> Result<Vec<Instruction>, SeccompError> {
+    let mut checks = Vec::new();
+    for arg in &rule.args {
+        if arg.index > 5 {
+            let name = rule.names.first().cloned().unwrap_or_default();
+            return Err(SeccompError::BadArgument { name, index: arg.index });
         }
-        SeccompOperator::Ne => {
-            vec![high, jump(JEQ_K, value_high, 0, 2), low, jump(JEQ_K, value_low, fail(0), 0)]
+        checks.push(check(arg));
+    }
+    let total: usize = checks.iter().map(Vec::len).sum();
+    let mut out = Vec::with_capacity(total + 1);
+    for check in checks {
+        let end = out.len() + check.len();
+        for (code, k, yes, no) in check {
+            let here = out.len();
+            let offset = |target| match target {
+                Target::Next => 0,
+                Target::Pass => (end - here - 1) as u8,
+                Target::Fail => (total + 1 - here - 1) as u8,
+            };
+            let (jt, jf) = if matches!(code, LOAD | AND) { (0, 0) } else { (offset(yes), offset(no)) };
+            out.push(op(code, k, jt, jf));
         }
-        SeccompOperator::Gt => vec![
-            high,
-            jump(JGT_K, value_high, 3, 0),
-            jump(JEQ_K, value_high, 0, fail(2)),
-            low,
-            jump(JGT_K, value_low, 0, fail(0)),
+    }
+    out.push(op(RETURN, action, 0, 0));
+    Ok(out)
+}
+
+type Check = (u16, u32, Target, Target);
+
+/// A comparison of 64 bits as two of 32, the high half first.
+fn check(arg: &SeccompArg) -> Vec<Check> {
+    use SeccompOperator as Op;
+    use Target::{Fail, Next, Pass};
+    let low_at = ARGS + arg.index * 8;
+    let load = |at: u32| (LOAD, at, Next, Next);
+    let high = |value: u64| (value >> 32) as u32;
+    let low = |value: u64| value as u32;
+    let value = arg.value;
+    // `hit` and `miss` swap for the negated comparisons.
+    let ordered = |code: u16, hit: Target, miss: Target| {
+        vec![
+            load(low_at + 4),
+            (JUMP_GREATER, high(value), hit, Next),
+            (JUMP_EQUAL, high(value), Next, miss),
+            load(low_at),
+            (code, low(value), hit, miss),
+        ]
+    };
+    match arg.op {
+        Op::Eq => vec![
+            load(low_at + 4),
+            (JUMP_EQUAL, high(value), Next, Fail),
+            load(low_at),
+            (JUMP_EQUAL, low(value), Pass, Fail),
         ],
-        SeccompOperator::Ge => vec![
-            high,
-            jump(JGT_K, value_high, 3, 0),
-            jump(JEQ_K, value_high, 0, fail(2)),
-            low,
-            jump(JGE_K, value_low, 0, fail(0)),
+        Op::Ne => vec![
+            load(low_at + 4),
+            (JUMP_EQUAL, high(value), Next, Pass),
+            load(low_at),
+            (JUMP_EQUAL, low(value), Fail, Pass),
         ],
-        SeccompOperator::Lt => vec![
-            high,
-            jump(JGT_K, value_high, fail(3), 0),
-            jump(JEQ_K, value_high, 0, 2),
-            low,
-            jump(JGE_K, value_low, fail(0), 0),
+        Op::MaskedEq => vec![
+            load(low_at + 4),
+            (AND, high(value), Next, Next),
+            (JUMP_EQUAL, high(arg.value_two), Next, Fail),
+            load(low_at),
+            (AND, low(value), Next, Next),
+            (JUMP_EQUAL, low(arg.value_two), Pass, Fail),
         ],
-        SeccompOperator::Le => vec![
-            high,
-            jump(JGT_K, value_high, fail(3), 0),
-            jump(JEQ_K, value_high, 0, 2),
-            low,
-            jump(JGT_K, value_low, fail(0), 0),
-        ],
-        SeccompOperator::MaskedEq => {
-            let (wanted_high, wanted_low) = halves(condition.value_two);
-            vec![
-                high,
-                instruction(AND_K, value_high, 0, 0),
-                jump(JEQ_K, wanted_high, 0, fail(3)),
-                low,
-                instruction(AND_K, value_low, 0, 0),
-                jump(JEQ_K, wanted_low, 0, fail(0)),
-            ]
-        }
+        Op::Gt => ordered(JUMP_GREATER, Pass, Fail),
+        Op::Ge => ordered(JUMP_AT_LEAST, Pass, Fail),
+        Op::Le => ordered(JUMP_GREATER, Fail, Pass),
+        Op::Lt => ordered(JUMP_AT_LEAST, Fail, Pass),
     }
 }
-
-fn halves(value: u64) -> (u32, u32) {
-    ((value >> 32) as u32, (value & 0xffff_ffff) as u32)
-}
-
-/// `body` for one architecture, passed over by the others. The architecture is in the accumulator.
-fn skip_unless(arch: u32, body: Vec<Instruction>) -> Vec<Instruction> {
-    let mut code = vec![jump(JEQ_K, arch, 1, 0), always(body.len())];
-    code.extend(body);
-    code
-}
-
-fn instruction(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
-    Instruction { code, jt, jf, k }
-}
-
-fn load(offset: u32) -> Instruction {
-    instruction(LD_ABS, offset, 0, 0)
-}
-
-fn jump(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
-    instruction(code, k, jt, jf)
-}
-
-/// Jumps over `count` instructions; programs are far shorter than 2³².
-fn always(count: usize) -> Instruction {
-    instruction(JA, u32::try_from(count).unwrap_or(u32::MAX), 0, 0)
-}
-
-fn ret(action: u32) -> Instruction {
-    instruction(RET_K, action, 0, 0)
-}
-
-#[cfg(test)]
-#[path = "compile_tests.rs"]
-mod tests;

@@ -158,7 +158,7 @@ fn make(
         staging: run_dir,
         cgroup_path: &cgroup_path,
         filter: &message.filter,
-        filter_flags: 0,
+        filter_flags: crate::seccomp::policy_flags(&request.seccomp),
         tty: request.tty,
         console_size: request.console_size,
         streams: theirs,
