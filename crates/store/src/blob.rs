@@ -395,6 +395,17 @@ impl Ingest {
         Ok((digest, size))
     }
 
+    /// Makes it a blob of whatever digest it has, without waiting for the disk; see
+    /// [`Ingest::commit_relaxed`].
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn commit_as_is_relaxed(self) -> Result<(Digest, u64)> {
+        let (digest, size) = (self.hasher.clone().finish(), self.offset);
+        self.settle(&digest, Durability::Relaxed)?;
+        Ok((digest, size))
+    }
+
     /// Removes it, also if it has a key.
     ///
     /// # Errors

@@ -158,7 +158,7 @@ fn pack(store: &Store, layer: LayerId, diff_id: &Digest) -> Result<Descriptor, P
     if packed != *diff_id {
         return Err(PushError::NotReproducible(diff_id.clone()));
     }
-    let (digest, size) = spool.commit_as_is()?;
+    let (digest, size) = spool.commit_as_is_relaxed()?;
     let blob = Descriptor::new(media_type::DOCKER_LAYER_GZIP, digest, size);
     origin::remember_blob(store, diff_id, &blob);
     Ok(blob)

@@ -192,7 +192,7 @@ impl Pusher {
         let pinned = name.with_digest(document.digest.clone());
         let layers: Vec<Digest> = layers.iter().map(|layer| layer.digest.clone()).collect();
         blocking(move || {
-            let manifest = store.blobs().put(&bytes)?;
+            let manifest = store.blobs().put_relaxed(&bytes)?;
             image.blobs = layers.into_iter().filter(|digest| store.blobs().has(digest)).collect();
             image.blobs.push(manifest.clone());
             image.manifest = Some(manifest);
