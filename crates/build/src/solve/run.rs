@@ -266,8 +266,9 @@ impl<'scope> Stage<'scope, '_, '_> {
                 (_, from) => {
                     let (layers, subpath) = match from {
                         Some(from) => {
-                            let state = self.from(from)?;
-                            (state.lower(build), clean_subpath(&mount.source))
+                            let lower = self.from(from)?.lower(build);
+                            let subpath = existing(&layers::view(&lower, store)?, &mount.source)?;
+                            (lower, subpath)
                         }
                         None => (vec![self.context_path()?], self.context_subpath(&mount.source)?),
                     };
@@ -299,12 +300,9 @@ impl<'scope> Stage<'scope, '_, '_> {
         self.build.context.as_ref().map(|context| context.path().to_owned()).ok_or(missing)
     }
 
-    /// A path of the context without links, so that a mount of it cannot lead outside.
     fn context_subpath(&self, path: &str) -> Result<String, BuildError> {
         let wrap = |source| BuildError::Copy { instruction: "RUN", source };
-        let source = self.context_tree().map_err(wrap)?;
-        let resolved = source.tree.resolve(Path::new(path)).map_err(failed("resolve", path))?;
-        Ok(resolved.to_string_lossy().into_owned())
+        existing(&self.context_tree().map_err(wrap)?.tree, path)
     }
 
     /// `WORKDIR`: the directory exists from now on.
@@ -349,9 +347,14 @@ impl<'scope> Stage<'scope, '_, '_> {
     }
 }
 
-/// A path inside layers: relative, without `..`.
-fn clean_subpath(path: &str) -> String {
-    crate::glob::clean_path(&format!("/{path}")).trim_start_matches('/').to_owned()
+/// A path inside a tree as one without links, so that a mount of it cannot lead outside.
+fn existing(tree: &Tree, path: &str) -> Result<String, BuildError> {
+    let resolved = tree.resolve(Path::new(path)).map_err(failed("resolve", path))?;
+    if tree.find(&resolved).map_err(failed("stat", path))?.is_none() {
+        let source = CopyError::NotFoundInImage(path.to_owned());
+        return Err(BuildError::Copy { instruction: "RUN", source });
+    }
+    Ok(resolved.to_string_lossy().into_owned())
 }
 
 /// What to run. A heredoc is the script itself, given to the shell, or run as a file if it begins with `#!`; a

@@ -159,6 +159,13 @@ fn mounts_are_resolved() {
     assert!(cache.is_dir(), "a cache stays");
     assert_eq!((layers.len(), subpath.as_str()), (2, "bin"));
     drop(seen);
+    let escape = "FROM base AS a\nFROM base\nRUN --mount=from=a,source=link/../../..,target=/x nothing\n";
+    world.build(escape, &[]).image();
+    let seen = world.runner.seen.lock().expect("lock");
+    assert!(matches!(&seen[0].1[..], [StepMount::Layers { subpath, .. }] if subpath == "."));
+    drop(seen);
+    let outcome = world.build("FROM base\nRUN --mount=source=gone,target=/x nothing\n", &[]);
+    assert!(outcome.error().contains("stat gone: file does not exist"), "{}", outcome.error());
     let outcome = world.build("FROM base\nRUN --mount=type=secret,id=x nothing\n", &[]);
     assert!(outcome.error().contains("--mount=type=secret option requires BuildKit"));
 }
