@@ -161,10 +161,8 @@ impl Cache {
     /// Asks for the result of a step or for the right to carry it out. If another build is at it, waits.
     /// Without `look_up` the step is carried out in any case.
     pub(crate) fn turn(&self, key: &Key, look_up: bool, cancel: &Cancel) -> Result<Turn, BuildError> {
-        if look_up {
-            if let Some(entry) = self.get(key)? {
-                return Ok(Turn::Known(entry));
-            }
+        if look_up && let Some(entry) = self.get(key)? {
+            return Ok(Turn::Known(entry));
         }
         let mut steps = self.running.lock();
         let mut waited = false;

@@ -89,7 +89,8 @@ impl Edits {
                     config.cmd = None;
                 }
                 let comment = format!("ENTRYPOINT {}", go_list(&entrypoint));
-                config.entrypoint = Some(entrypoint);
+                // `ENTRYPOINT []` takes the base's off.
+                config.entrypoint = Some(entrypoint).filter(|words| !words.is_empty());
                 comment
             }
             Command::Expose(ports) => {

@@ -46,10 +46,10 @@ impl Drop for CacheDir {
             locked.names.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
             locked.changed.notify_all();
         }
-        if self.private {
-            if let Err(error) = fs::remove_dir_all(&self.path) {
-                tracing::warn!(path = %self.path.display(), %error, "cannot remove a private cache mount");
-            }
+        if self.private
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove a private cache mount");
         }
     }
 }

@@ -207,10 +207,10 @@ impl<'a> Unpacker<'a> {
 
     /// Opens the directory of an entry, making what is missing of it; gives its path without links.
     fn parent(&mut self, path: &Path, shown: &str) -> Result<PathBuf, UnpackError> {
-        if let Some((known, resolved, _)) = &self.parent {
-            if known == path {
-                return Ok(resolved.clone());
-            }
+        if let Some((known, resolved, _)) = &self.parent
+            && known == path
+        {
+            return Ok(resolved.clone());
         }
         let failed = |source| UnpackError::File { operation: "create", path: shown.to_owned(), source };
         let resolved = self.tree.resolve(&self.policy.base.join(path)).map_err(failed)?;
@@ -229,14 +229,14 @@ impl<'a> Unpacker<'a> {
 
     /// Removes what is in the way of an entry. A directory stays if a directory comes.
     fn clear_way(&mut self, target: &Path, dir_comes: bool) -> io::Result<()> {
-        if let Some(stat) = self.tree.find(target)? {
-            if !(dir_comes && tree::is_dir(&stat)) {
-                self.tree.remove(target)?;
-                // It may have been, or have led to, the directory that is open.
-                self.parent = self.parent.take().filter(|(_, parent, _)| target.parent() == Some(parent));
-                // The directories noted below it are gone with it.
-                self.dirs.retain(|(dir, _)| !dir.starts_with(target));
-            }
+        if let Some(stat) = self.tree.find(target)?
+            && !(dir_comes && tree::is_dir(&stat))
+        {
+            self.tree.remove(target)?;
+            // It may have been, or have led to, the directory that is open.
+            self.parent = self.parent.take().filter(|(_, parent, _)| target.parent() == Some(parent));
+            // The directories noted below it are gone with it.
+            self.dirs.retain(|(dir, _)| !dir.starts_with(target));
         }
         Ok(())
     }
@@ -280,10 +280,10 @@ fn write_content<R: Read, F: FnOnce(io::Error) -> UnpackError>(
 /// the file is still of use.
 fn keep_capability(file: &File, entry: &Entry) {
     const NAME: &str = "security.capability";
-    if let Some(value) = entry.xattrs.get(NAME) {
-        if let Err(error) = rustix::fs::fsetxattr(file, NAME, value, rustix::fs::XattrFlags::empty()) {
-            tracing::debug!(%error, "cannot keep the capabilities of a file of the build context");
-        }
+    if let Some(value) = entry.xattrs.get(NAME)
+        && let Err(error) = rustix::fs::fsetxattr(file, NAME, value, rustix::fs::XattrFlags::empty())
+    {
+        tracing::debug!(%error, "cannot keep the capabilities of a file of the build context");
     }
 }
 

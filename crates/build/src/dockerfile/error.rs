@@ -31,7 +31,7 @@ pub struct ParseError {
     /// Line where the instruction begins.
     pub instruction_line: usize,
     /// What is wrong.
-    pub fault: Fault,
+    pub fault: Box<Fault>,
 }
 
 impl ParseError {
@@ -47,7 +47,7 @@ impl ParseError {
             width: 0,
             source_line: String::new(),
             instruction_line: 0,
-            fault,
+            fault: Box::new(fault),
         }
     }
 
@@ -86,7 +86,7 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.fault)
+        Some(self.fault.as_ref())
     }
 }
 
@@ -258,13 +258,13 @@ impl Fault {
 
     /// This fault at a range of the logical line.
     pub(super) fn at(self, at: Range<usize>) -> Located {
-        Located { fault: self, at }
+        Located { fault: Box::new(self), at }
     }
 }
 
 /// A fault with the bytes of the logical line that are faulty.
 #[derive(Clone, Debug)]
 pub(super) struct Located {
-    pub(super) fault: Fault,
+    pub(super) fault: Box<Fault>,
     pub(super) at: Range<usize>,
 }

@@ -246,10 +246,10 @@ fn run(call: &Call, heredocs: &[Heredoc]) -> Result<RunCommand, Located> {
     for (text, at) in flags.many("mount") {
         Mount::precheck(text).map_err(|error| Fault::Mount(error).at(at))?;
     }
-    if let Some((mode, at)) = flags.located("network") {
-        if !["default", "none", "host"].contains(&mode) {
-            return Err(Fault::NetworkMode(mode.to_owned()).at(at));
-        }
+    if let Some((mode, at)) = flags.located("network")
+        && !["default", "none", "host"].contains(&mode)
+    {
+        return Err(Fault::NetworkMode(mode.to_owned()).at(at));
     }
     let security = match flags.located("security") {
         None | Some(("sandbox", _)) => Security::Sandbox,

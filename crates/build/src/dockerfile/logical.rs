@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
         };
         self.any = true;
         let mut statement = syntax::statement(line, self.directives.escape)
-            .map_err(|(line, fault)| self.place(&line, fault))?;
+            .map_err(|failed| self.place(&failed.0, failed.1))?;
         if statement.takes_heredocs() && statement.line.text.contains("<<") {
             statement.heredocs = self.heredocs(&statement.line)?;
             statement.line.last = self.read;

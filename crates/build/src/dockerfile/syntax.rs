@@ -69,10 +69,10 @@ impl Statement {
 }
 
 /// Splits a logical line.
-pub(super) fn statement(line: Logical, escape: char) -> Result<Statement, (Logical, Located)> {
+pub(super) fn statement(line: Logical, escape: char) -> Result<Statement, Box<(Logical, Located)>> {
     match call(&line.text, line.whole(), escape) {
         Ok(call) => Ok(Statement { line, call, heredocs: Vec::new() }),
-        Err(located) => Err((line, located)),
+        Err(located) => Err(Box::new((line, located))),
     }
 }
 

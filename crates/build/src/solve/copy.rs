@@ -162,12 +162,12 @@ impl<'scope> Stage<'scope, '_, '_> {
         let from = files.from.map(|from| self.from(from)).transpose()?;
         // What a stage gives is known from how it was made, without reading it.
         let quick = from.as_ref().map(|from| quick_key(self, &files, &settings, from));
-        if let Some((key, created_by)) = self.alias(quick.as_ref())? {
-            if let Some(entry) = self.build.builder.cache.get(&key)? {
-                self.hit();
-                self.files_done(key, entry, created_by);
-                return Ok(());
-            }
+        if let Some((key, created_by)) = self.alias(quick.as_ref())?
+            && let Some(entry) = self.build.builder.cache.get(&key)?
+        {
+            self.hit();
+            self.files_done(key, entry, created_by);
+            return Ok(());
         }
         let sources = self.sources(&files, &settings, from.as_deref())?;
         let digests = self.digests(&settings, &sources).map_err(failed)?;
@@ -318,7 +318,7 @@ impl<'scope> Stage<'scope, '_, '_> {
                     checksum: files.checksum,
                     cancel: &self.build.cancel,
                 };
-                let name = fetch.into_dir(&host_dir)?;
+                let name = fetch.save_in(&host_dir)?;
                 // Docker ends the progress of a download with a line break.
                 self.note("\n".to_owned());
                 format!("{dir}/{name}")

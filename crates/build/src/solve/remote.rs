@@ -42,7 +42,7 @@ pub(super) struct Fetch<'a> {
 
 impl Fetch<'_> {
     /// Fetches the file into a directory; gives its name.
-    pub(super) fn into_dir(&self, dir: &Path) -> Result<String, CopyError> {
+    pub(super) fn save_in(&self, dir: &Path) -> Result<String, CopyError> {
         let expected = match self.checksum {
             Some(text) => {
                 let digest = text.parse::<Digest>();
