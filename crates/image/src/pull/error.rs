@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dray_registry::ErrorKind as RegistryErrorKind;
 use dray_spec::{Digest, ManifestError, Platform, Reference};
 
-use crate::layer::{LayerError, Problem};
+use crate::layer::LayerError;
 
 /// A pull failed.
 #[derive(Debug, thiserror::Error)]
@@ -192,9 +192,7 @@ impl PullError {
     /// a file there.
     pub(crate) fn needs_layers_below(&self) -> bool {
         match self {
-            PullError::Unpack { source: LayerError::Entry { problem, .. }, .. } => {
-                matches!(problem, Problem::LinkTarget(_))
-            }
+            PullError::Unpack { source, .. } => source.needs_layers_below(),
             PullError::Shared(error) => error.needs_layers_below(),
             _ => false,
         }
