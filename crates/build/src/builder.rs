@@ -64,6 +64,13 @@ impl Builder {
         }
     }
 
+    /// The same builder, with its cache and bounds, finding base images elsewhere: with the credentials of
+    /// one request.
+    #[must_use]
+    pub fn with_bases(&self, bases: Arc<dyn BaseImages>) -> Self {
+        Builder { bases, ..self.clone() }
+    }
+
     /// Where contexts are best unpacked: on the file system of the layers.
     pub fn context_parent(&self) -> PathBuf {
         self.images.store().root().join("build").join("contexts")

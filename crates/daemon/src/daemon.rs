@@ -225,7 +225,7 @@ impl Pidfile {
     fn claim(path: &Path) -> Result<Self, DaemonError> {
         let holder = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
         if let Some(pid) = holder.filter(|pid| *pid != std::process::id()) {
-            if Path::new(&format!("/proc/{pid}")).exists() {
+            if is_running(pid) {
                 return Err(DaemonError::Running { pid, path: path.to_owned() });
             }
         }
@@ -236,6 +236,13 @@ impl Pidfile {
         written.map_err(system(format!("write {}", path.display())))?;
         Ok(Pidfile(path.to_owned()))
     }
+}
+
+/// Whether a process is there and not only waiting to be reaped.
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 impl Drop for Pidfile {

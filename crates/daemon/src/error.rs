@@ -87,6 +87,8 @@ macro_rules! service_errors {
 service_errors!(
     dray_engine::ServiceError,
     dray_engine::container::Error,
+    dray_engine::image::Error,
+    dray_engine::build::Error,
     dray_engine::network::Error,
     dray_engine::volume::Error,
 );

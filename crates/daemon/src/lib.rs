@@ -13,6 +13,7 @@ mod blocking;
 mod body;
 mod config;
 mod connection;
+mod credentials;
 mod daemon;
 mod error;
 mod extract;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRef;
-use dray_engine::{Engine, EventBus, network, volume};
+use dray_engine::{Engine, EventBus, build, container, exec, image, network, system, volume};
 
 /// The state of the routes.
 #[derive(Clone)]
@@ -31,6 +31,11 @@ macro_rules! services {
 }
 
 services! {
+    Arc<container::Service> = containers,
+    Arc<exec::Service> = execs,
+    Arc<image::Service> = images,
+    Arc<build::Service> = builds,
+    Arc<system::Service> = system,
     Arc<network::Service> = networks,
     Arc<volume::Service> = volumes,
     EventBus = events,

@@ -3,13 +3,16 @@
 //! Each service receives just what it uses; they are wired together in one place. Routes of the
 //! daemon call them with the wire types of `dray-api`.
 
+pub mod build;
 pub mod container;
 mod engine;
 mod error;
 pub mod event;
 pub mod exec;
+pub mod image;
 pub mod log;
 pub mod network;
+pub mod system;
 pub mod timestamp;
 pub mod trust;
 pub mod volume;

@@ -150,6 +150,12 @@ pub struct Cidr {
     prefix: u8,
 }
 
+impl std::fmt::Display for Cidr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.base, self.prefix)
+    }
+}
+
 impl Cidr {
     /// Reads `10.0.0.0/8`; `None` when it isn't a network.
     pub fn parse(text: &str) -> Option<Cidr> {

@@ -1,9 +1,243 @@
-//! Routes of build.
+//! `/build`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::routing::post;
+use dray_api::build::BuildResult;
+use dray_api::container::Ulimit;
+use dray_api::progress::ProgressMessage;
+use dray_build::classic::{ClassicText, Piece};
+use dray_build::{BuildEvent, BuildEvents, Cancel, Resources};
+use dray_engine::build::{Options, Service};
+use dray_image::ProgressEvent;
+use http::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
 
+use crate::body::{self, Failure, JsonLines, messages, progress_message};
+use crate::credentials;
+use crate::error::{ApiError, ApiResult, json};
+use crate::extract::Params;
 use crate::state::App;
+
+type Builds = State<Arc<Service>>;
+
+/// The id of messages that carry the builder's events for `dray build`.
+const EVENTS: &str = "dray.build";
 
 pub(super) fn router() -> Router<App> {
     Router::new()
+        .route("/build", post(build))
+        .route("/build/prune", post(prune))
+        .route("/build/cancel", post(cancel))
+}
+
+async fn build(State(builds): Builds, params: Params, headers: HeaderMap, body: Body) -> ApiResult {
+    let mut options = options(&params)?;
+    options.auths = credentials::of_registries(&headers);
+    builds.check(&options)?;
+    let telling = Telling {
+        quiet: params.bool("q"),
+        events: params.bool("dray"),
+        remove: params.bool("forcerm") || params.non_empty("rm").is_none() || params.bool("rm"),
+    };
+    messages(move |lines, gone| async move {
+        let cancel = Cancel::new();
+        let raised = cancel.clone();
+        let watch = tokio::spawn(async move {
+            gone.cancelled().await;
+            raised.cancel();
+        });
+        let _raise_when_dropped = gone_guard(&cancel);
+        let work = move || run(&builds, options, body, &lines, telling, cancel);
+        let result = tokio::task::spawn_blocking(work).await;
+        watch.abort();
+        result.unwrap_or_else(|error| Err(ApiError::internal(error.to_string()).into()))
+    })
+    .await
+}
+
+/// Stops the build when the request's work is dropped.
+fn gone_guard(cancel: &Cancel) -> impl Drop + use<> {
+    struct Guard(Cancel);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            self.0.cancel();
+        }
+    }
+    Guard(cancel.clone())
+}
+
+/// What of a build the client wants to hear.
+#[derive(Clone, Copy)]
+struct Telling {
+    quiet: bool,
+    events: bool,
+    remove: bool,
+}
+
+fn run(
+    builds: &Service,
+    options: Options,
+    body: Body,
+    lines: &JsonLines,
+    telling: Telling,
+    cancel: Cancel,
+) -> Result<(), Failure> {
+    let hung_up = cancel.clone();
+    let send = |message: ProgressMessage| {
+        if lines.blocking_send(&message).is_err() {
+            hung_up.cancel();
+        }
+    };
+    let classic = ClassicText::new(telling.remove, |piece| {
+        if !telling.quiet {
+            send(message(piece));
+        }
+    });
+    let events = |event: BuildEvent| {
+        if telling.events {
+            let aux = serde_json::to_value(&event).unwrap_or_default();
+            send(ProgressMessage { id: EVENTS.to_owned(), ..ProgressMessage::aux(aux) });
+        }
+        classic.event(event);
+    };
+    let built = builds.build(options, body::reader(body), &events, cancel.clone());
+    let image = built.map_err(|error| Failure { code: error.code(), error: error.into() })?;
+    if telling.quiet {
+        send(ProgressMessage::stream(format!("{image}\n")));
+    }
+    Ok(())
+}
+
+fn message(piece: Piece) -> ProgressMessage {
+    match piece {
+        Piece::Text(text) => ProgressMessage::stream(text),
+        Piece::Image(id) => {
+            ProgressMessage::aux(serde_json::to_value(BuildResult { id }).unwrap_or_default())
+        }
+        Piece::Pull { id, status, current, total } => {
+            progress_message(ProgressEvent { id, status, current, total })
+        }
+    }
+}
+
+/// Reads the query of `POST /build`.
+fn options(params: &Params) -> Result<Options, ApiError> {
+    refuse(params)?;
+    let build_args = from_json::<BTreeMap<String, Option<String>>>(params, "buildargs", "build args")?;
+    let labels = from_json::<BTreeMap<String, String>>(params, "labels", "labels")?;
+    let dockerfile = params.non_empty("dockerfile").unwrap_or("Dockerfile");
+    Ok(Options {
+        dockerfile: dockerfile.to_owned(),
+        text: None,
+        tags: params.all("t").map(str::to_owned).collect(),
+        build_args,
+        labels,
+        target: params.get("target").to_owned(),
+        no_cache: params.bool("nocache"),
+        pull: params.bool("pull"),
+        network_mode: params.get("networkmode").to_owned(),
+        platform: params.get("platform").to_owned(),
+        resources: resources(params)?,
+        auths: Default::default(),
+    })
+}
+
+/// What this builder does not do, said before anything is read.
+fn refuse(params: &Params) -> Result<(), ApiError> {
+    match params.get("version") {
+        "" | "1" => {}
+        "2" => {
+            return Err(ApiError::bad_request(
+                "this daemon does not serve BuildKit: build with the classic builder (DOCKER_BUILDKIT=0) or with dray build",
+            ));
+        }
+        other => return Err(ApiError::bad_request(format!("invalid version {other:?}"))),
+    }
+    if params.bool("squash") {
+        return Err(ApiError::bad_request("squash is only supported with experimental mode"));
+    }
+    if params.non_empty("remote").is_some_and(|remote| remote != "client-session") {
+        return Err(ApiError::bad_request(
+            "remote contexts are not supported: send the context as the request's body",
+        ));
+    }
+    if params.non_empty("outputs").is_some_and(|outputs| outputs != "[]" && outputs != "null") {
+        return Err(ApiError::bad_request("outputs are only supported with BuildKit"));
+    }
+    Ok(())
+}
+
+fn resources(params: &Params) -> Result<Resources, ApiError> {
+    let ulimits = from_json::<Vec<Ulimit>>(params, "ulimits", "ulimit settings")?;
+    Ok(Resources {
+        memory: params.int_or_zero("memory"),
+        memory_swap: params.int_or_zero("memswap"),
+        cpu_shares: params.int_or_zero("cpushares"),
+        cpu_period: params.int_or_zero("cpuperiod"),
+        cpu_quota: params.int_or_zero("cpuquota"),
+        cpuset_cpus: params.get("cpusetcpus").to_owned(),
+        cpuset_mems: params.get("cpusetmems").to_owned(),
+        cgroup_parent: params.get("cgroupparent").to_owned(),
+        shm_size: params.int("shmsize")?.unwrap_or(0),
+        ulimits: ulimits.into_iter().map(|limit| (limit.name, (limit.soft, limit.hard))).collect(),
+        extra_hosts: params.all("extrahosts").map(str::to_owned).collect(),
+        security_opt: params.all("securityopt").map(str::to_owned).collect(),
+    })
+}
+
+fn from_json<T: DeserializeOwned + Default>(params: &Params, name: &str, what: &str) -> Result<T, ApiError> {
+    let Some(text) = params.non_empty(name) else { return Ok(T::default()) };
+    let read: Option<T> = serde_json::from_str(text)
+        .map_err(|error| ApiError::bad_request(format!("error reading {what}: {error}")))?;
+    Ok(read.unwrap_or_default())
+}
+
+async fn prune(State(builds): Builds) -> ApiResult {
+    Ok(json(StatusCode::OK, &crate::blocking::call(move || builds.prune()).await?))
+}
+
+/// Builds end when their client hangs up; ids are BuildKit's.
+async fn cancel(params: Params) -> ApiResult {
+    if params.get("id").is_empty() {
+        return Err(ApiError::bad_request("build ID not provided"));
+    }
+    Ok(StatusCode::OK.into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_become_options() {
+        let query = "t=a&t=b%3Av1&dockerfile=x%2FDockerfile&nocache=1&buildargs=%7B%22A%22%3A%22b%22%2C%22C%22%3Anull%7D\
+                     &labels=%7B%22l%22%3A%22m%22%7D&shmsize=1024&networkmode=host&target=t&memory=4096\
+                     &ulimits=%5B%7B%22Name%22%3A%22nofile%22%2C%22Hard%22%3A2%2C%22Soft%22%3A1%7D%5D&extrahosts=h%3A1.2.3.4\
+                     &cachefrom=%5B%5D&rm=1&version=1";
+        let options = options(&Params::parse(query)).unwrap();
+        assert_eq!(options.tags, ["a", "b:v1"]);
+        assert_eq!(options.dockerfile, "x/Dockerfile");
+        assert!(options.no_cache && !options.pull);
+        assert_eq!(options.build_args["A"].as_deref(), Some("b"));
+        assert_eq!(options.build_args["C"], None);
+        assert_eq!(options.labels["l"], "m");
+        assert_eq!((options.resources.shm_size, options.resources.memory), (1024, 4096));
+        assert_eq!(options.resources.ulimits["nofile"], (1, 2));
+        assert_eq!(options.resources.extra_hosts, ["h:1.2.3.4"]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused() {
+        let message = |query: &str| options(&Params::parse(query)).unwrap_err().message;
+        assert!(message("version=2").contains("does not serve BuildKit"));
+        assert_eq!(message("squash=1"), "squash is only supported with experimental mode");
+        assert!(message("buildargs=%7B").starts_with("error reading build args: "));
+        assert_eq!(message("version=9"), "invalid version \"9\"");
+    }
 }

@@ -71,6 +71,17 @@ impl Service {
         .await
     }
 
+    /// All containers with what they take, for `system df`. Blocks.
+    pub(crate) fn summaries_with_size(&self) -> Vec<ContainerSummary> {
+        let now = Timestamp::now();
+        let sized = |container: Arc<super::live::Container>| {
+            let record = container.record();
+            let (size_rw, size_root_fs) = self.sizes(&record);
+            ContainerSummary { size_rw, size_root_fs, ..summary(&record, now) }
+        };
+        self.registry.all().into_iter().map(sized).collect()
+    }
+
     /// What a container has written, and that with its image, in bytes.
     pub(super) fn sizes(&self, record: &Record) -> (i64, i64) {
         let layers = self.layers(record);

@@ -397,7 +397,7 @@ fn seccomp(security: &SecurityOptions, record: &Record) -> Result<SeccompPolicy,
 }
 
 /// Whether this process could give a capability away.
-pub(super) fn may_give(name: &str) -> bool {
+pub(crate) fn may_give(name: &str) -> bool {
     static HELD: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
     let held = HELD.get_or_init(|| dray_sys::caps::permitted().unwrap_or(u64::MAX));
     dray_sys::caps::bit(name).is_some_and(|bit| held & bit != 0)

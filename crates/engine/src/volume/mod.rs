@@ -221,7 +221,7 @@ impl Service {
         make(folder, 0o701).map_err(Error::io("create volume", folder))?;
         make(&data, 0o755).map_err(Error::io("create volume", &data))?;
         self.store.records().put(KIND, &record.name, Some(&record.name), &record)?;
-        self.announce("create", &record.name, None);
+        self.announce("create", &record.name);
         Ok((record, true))
     }
 
@@ -239,7 +239,7 @@ impl Service {
             }
             _ => {}
         }
-        self.announce("destroy", &record.name, None);
+        self.announce("destroy", &record.name);
         Ok(())
     }
 
@@ -268,11 +268,8 @@ impl Service {
         }
     }
 
-    fn announce(&self, action: &str, name: &str, container: Option<&str>) {
-        let mut attributes = Labels::from([("driver".to_owned(), "local".to_owned())]);
-        if let Some(container) = container {
-            attributes.insert("container".to_owned(), container.to_owned());
-        }
+    fn announce(&self, action: &str, name: &str) {
+        let attributes = Labels::from([("driver".to_owned(), "local".to_owned())]);
         self.events.publish("volume", action, name, attributes);
     }
 
@@ -294,7 +291,6 @@ impl Service {
             }
             mounted.entry(name.to_owned()).or_default().insert(container.to_owned());
         }
-        self.announce("mount", name, Some(container));
         Ok(data)
     }
 
@@ -307,8 +303,6 @@ impl Service {
                 local::unmount_from(&self.data(name))?;
             }
         }
-        drop(mounted);
-        self.announce("unmount", name, Some(container));
         Ok(())
     }
 }

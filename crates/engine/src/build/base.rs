@@ -1,0 +1,130 @@
+//! What `FROM` names: an image that is here, or pulled.
+
+use std::sync::Arc;
+
+use dray_api::auth::{AuthConfig, AuthConfigs};
+use dray_build::{BaseImage, BaseImageError, BaseImages, Cancel};
+use dray_image::Progress;
+use dray_registry::Auth;
+use dray_spec::{Platform, Reference};
+use tokio::runtime::Handle;
+
+use crate::image::{self, auth, platform_of};
+
+/// Base images over the engine's images, with the credentials of one request.
+pub(super) struct Bases {
+    images: Arc<image::Service>,
+    handle: Handle,
+    credentials: Credentials,
+}
+
+/// Why a pull for a build ended early.
+#[derive(Debug, thiserror::Error)]
+#[error("pull cancelled")]
+struct Cancelled;
+
+impl Bases {
+    pub fn new(images: Arc<image::Service>, handle: Handle, credentials: Credentials) -> Self {
+        Bases { images, handle, credentials }
+    }
+
+    fn here(&self, name: &str, platform: &Platform) -> Result<Option<BaseImage>, image::Error> {
+        match self.images.images().resolve(name) {
+            Ok(image) if platform.accepts(&platform_of(&image)) => Ok(Some(BaseImage {
+                id: image.id.clone(),
+                config: image.config.clone(),
+                layers: image.layers,
+            })),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == dray_image::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn pull(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<(), BaseImageError> {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let _guard = cancel.on_cancel(move || {
+            let _ = stop.send(());
+        });
+        let auth = self.credentials.for_registry(reference.domain());
+        let platform = platform.to_string();
+        let pull = self.images.pull(reference, false, &platform, auth, progress);
+        self.handle.block_on(async {
+            tokio::select! {
+                pulled = pull => pulled.map_err(|error| BaseImageError(Box::new(error))),
+                // A guard that is dropped unused ends the channel too, but only after the pull.
+                Ok(()) = stopped => Err(BaseImageError(Box::new(Cancelled))),
+            }
+        })
+    }
+}
+
+impl BaseImages for Bases {
+    fn resolve(
+        &self,
+        name: &str,
+        platform: &Platform,
+        force_pull: bool,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<BaseImage, BaseImageError> {
+        let failed = |error: image::Error| BaseImageError(Box::new(error));
+        if !force_pull && let Some(found) = self.here(name, platform).map_err(failed)? {
+            return Ok(found);
+        }
+        let reference = Reference::parse(name).map_err(|error| failed(error.into()))?.tagged();
+        self.pull(&reference, platform, progress, cancel)?;
+        let found = self.here(name, platform).map_err(failed)?;
+        found.ok_or_else(|| failed(dray_image::Error::NotFound(reference.familiar()).into()))
+    }
+}
+
+/// Credentials by registry, as `X-Registry-Config` has them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Credentials(AuthConfigs);
+
+impl Credentials {
+    pub fn new(configs: AuthConfigs) -> Self {
+        Credentials(configs)
+    }
+
+    /// Clients name a registry by host, by URL, or Docker Hub by its old index.
+    fn for_registry(&self, domain: &str) -> Auth {
+        let fits = |name: &str| {
+            let host = name.split_once("://").map_or(name, |(_, rest)| rest);
+            let host = host.split('/').next().unwrap_or(host);
+            host == domain
+                || (domain == "docker.io" && matches!(host, "index.docker.io" | "registry-1.docker.io"))
+        };
+        let found = self.0.iter().find(|(name, _)| fits(name)).map(|(_, config)| config);
+        found.map_or(Auth::Anonymous, |config: &AuthConfig| auth(config))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_found_by_any_of_a_registry_s_names() {
+        let config =
+            |user: &str| AuthConfig { username: user.into(), password: "p".into(), ..Default::default() };
+        let credentials = Credentials::new(AuthConfigs::from([
+            ("https://index.docker.io/v1/".to_owned(), config("hub")),
+            ("localhost:5000".to_owned(), config("local")),
+        ]));
+        let user = |domain: &str| match credentials.for_registry(domain) {
+            Auth::Basic { user, .. } => user,
+            _ => String::new(),
+        };
+        assert_eq!(user("docker.io"), "hub");
+        assert_eq!(user("localhost:5000"), "local");
+        assert_eq!(user("example.org"), "");
+    }
+}

@@ -1,0 +1,56 @@
+//! What can go wrong with a build, in Docker's words.
+
+use dray_build::{BuildError, ContextError};
+
+use crate::{ErrorKind, ServiceError, image};
+
+/// A failed build.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The builder's own.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The context cannot be unpacked.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// A name of the result that is none.
+    #[error(transparent)]
+    Reference(#[from] dray_spec::ReferenceError),
+    /// A name by digest cannot be given.
+    #[error("invalid tag: refusing to create a tag with a digest reference")]
+    TagWithDigest,
+    /// The result cannot be named.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+}
+
+impl Error {
+    /// Which kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Build(error) => match error.kind() {
+                dray_build::ErrorKind::InvalidParameter => ErrorKind::InvalidParameter,
+                dray_build::ErrorKind::Cancelled | dray_build::ErrorKind::System => ErrorKind::System,
+            },
+            Self::Context(error) if error.is_system() => ErrorKind::System,
+            Self::Context(_) | Self::Reference(_) | Self::TagWithDigest => ErrorKind::InvalidParameter,
+            Self::Image(error) => error.kind(),
+        }
+    }
+
+    /// The code of `errorDetail`: a failed command's exit code.
+    #[must_use]
+    pub fn code(&self) -> i64 {
+        match self {
+            Self::Build(error) => error.code().map_or(0, i64::from),
+            _ => 0,
+        }
+    }
+}
+
+impl From<Error> for ServiceError {
+    fn from(error: Error) -> Self {
+        ServiceError::new(error.kind(), error)
+    }
+}

@@ -1,0 +1,122 @@
+//! What can go wrong with images, in Docker's words.
+
+use dray_api::filters::FilterError;
+use dray_build::InstructionError;
+use dray_build::dockerfile::ParseError;
+use dray_image::pull::{PullError, PullErrorKind};
+use dray_image::push::{PushError, PushErrorKind};
+
+use crate::{ErrorKind, ServiceError};
+
+/// A failed operation on images.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Of the images here.
+    #[error(transparent)]
+    Image(#[from] dray_image::Error),
+    /// A pull.
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    /// A push.
+    #[error(transparent)]
+    Push(#[from] PushError),
+    /// A registry.
+    #[error(transparent)]
+    Registry(#[from] dray_registry::Error),
+    /// A name that is none.
+    #[error(transparent)]
+    Reference(#[from] dray_spec::ReferenceError),
+    /// A tag that is none.
+    #[error("invalid tag format")]
+    Tag,
+    /// A platform that is none.
+    #[error("{0}")]
+    Platform(dray_spec::PlatformError),
+    /// A filter that images do not have.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// A value that a filter does not take.
+    #[error("{0}")]
+    FilterValue(String),
+    /// An instruction of `--change` that cannot be applied.
+    #[error(transparent)]
+    Change(#[from] InstructionError),
+    /// A `--change` that is no instruction.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// A `--change` that works on files.
+    #[error("{0} is not a valid change command")]
+    NoChange(String),
+    /// The image is for another machine.
+    #[error(
+        "image with reference {name} was found but does not provide the specified platform ({wanted}): it is for {actual}"
+    )]
+    OtherPlatform {
+        /// As asked for.
+        name: String,
+        /// The platform asked for.
+        wanted: String,
+        /// What it has.
+        actual: String,
+    },
+    /// Search is answered by Docker Hub alone, by an interface of its own.
+    #[error(
+        "searching registries is not supported: Docker Hub's search is not part of the registry protocol"
+    )]
+    Search,
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] dray_store::Error),
+    /// Work on a blocking thread broke down.
+    #[error("the work ended unexpectedly: {0}")]
+    Broken(String),
+}
+
+impl Error {
+    /// Which kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Image(error) => match error.kind() {
+                dray_image::ErrorKind::NotFound => ErrorKind::NotFound,
+                dray_image::ErrorKind::Conflict => ErrorKind::Conflict,
+                dray_image::ErrorKind::InvalidParameter => ErrorKind::InvalidParameter,
+                dray_image::ErrorKind::System => ErrorKind::System,
+            },
+            Self::Pull(error) => match error.kind() {
+                PullErrorKind::NotFound => ErrorKind::NotFound,
+                PullErrorKind::InvalidParameter => ErrorKind::InvalidParameter,
+                PullErrorKind::Unauthorized => ErrorKind::Unauthorized,
+                _ => ErrorKind::System,
+            },
+            Self::Push(error) => match error.kind() {
+                PushErrorKind::NotFound => ErrorKind::NotFound,
+                PushErrorKind::InvalidParameter => ErrorKind::InvalidParameter,
+                PushErrorKind::Unauthorized => ErrorKind::Unauthorized,
+                PushErrorKind::Registry | PushErrorKind::System => ErrorKind::System,
+            },
+            Self::Registry(error) => match error.kind() {
+                dray_registry::ErrorKind::Unauthorized => ErrorKind::Unauthorized,
+                dray_registry::ErrorKind::NotFound => ErrorKind::NotFound,
+                _ => ErrorKind::System,
+            },
+            Self::Reference(_)
+            | Self::Tag
+            | Self::Platform(_)
+            | Self::Filter(_)
+            | Self::FilterValue(_)
+            | Self::Change(_)
+            | Self::Parse(_)
+            | Self::NoChange(_) => ErrorKind::InvalidParameter,
+            Self::OtherPlatform { .. } => ErrorKind::NotFound,
+            Self::Search => ErrorKind::Unavailable,
+            Self::Store(_) | Self::Broken(_) => ErrorKind::System,
+        }
+    }
+}
+
+impl From<Error> for ServiceError {
+    fn from(error: Error) -> Self {
+        ServiceError::new(error.kind(), error)
+    }
+}

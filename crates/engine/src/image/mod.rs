@@ -1,0 +1,276 @@
+//! Images: listed, inspected, named, removed, pulled, pushed, and moved in archives.
+
+mod change;
+mod container;
+mod error;
+mod transfer;
+mod view;
+
+use std::sync::Arc;
+
+use dray_api::image::{DeleteItem, HistoryItem, ImageInspect, ImageSummary, ImagesPruneReport};
+use dray_api::{Filters, Labels};
+use dray_image::pull::Puller;
+use dray_image::push::Pusher;
+use dray_image::{ContainerUse, Filter, Image, Images, Removed};
+use dray_registry::Client;
+use dray_spec::{Digest, Reference};
+use jiff::Timestamp;
+
+use crate::{EventBus, timestamp};
+pub(crate) use container::platform_of;
+pub use error::Error;
+pub use transfer::{CreateSource, ImportOptions, Pushing, auth};
+
+/// The containers that were made from an image.
+pub type Users = Arc<dyn Fn(&Digest) -> Vec<ContainerUse> + Send + Sync>;
+
+/// What of the images is listed.
+#[derive(Debug, Clone, Default)]
+pub struct ListOptions {
+    /// Those between, too: nameless images that others were made upon.
+    pub all: bool,
+    /// Which ones.
+    pub filters: Filters,
+    /// Measure what each shares with others.
+    pub shared_size: bool,
+}
+
+/// Images and the registries they come from.
+pub struct Service {
+    images: Images,
+    puller: Puller,
+    pusher: Pusher,
+    client: Client,
+    events: EventBus,
+    users: Users,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("image::Service").finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// The images of a store.
+    #[must_use]
+    pub fn open(
+        images: Images,
+        puller: Puller,
+        pusher: Pusher,
+        client: Client,
+        events: EventBus,
+        users: Users,
+    ) -> Arc<Self> {
+        Arc::new(Service { images, puller, pusher, client, events, users })
+    }
+
+    /// The images themselves.
+    #[must_use]
+    pub fn images(&self) -> &Images {
+        &self.images
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.images.store().images().list().map_or(0, |images| images.len())
+    }
+
+    /// The images that match, the newest first.
+    ///
+    /// # Errors
+    /// For a filter that images do not have, or if the store fails.
+    pub fn list(&self, options: &ListOptions) -> Result<Vec<ImageSummary>, Error> {
+        options.filters.validate(&[
+            "before",
+            "dangling",
+            "label",
+            "label!",
+            "reference",
+            "since",
+            "until",
+        ])?;
+        let filter = self.filter(&options.filters)?;
+        let all = self.images.list()?;
+        let parents: std::collections::HashSet<&Digest> =
+            all.iter().filter_map(|image| image.parent.as_ref()).collect();
+        let mut listed: Vec<&Image> = all.iter().filter(|image| filter.matches(image)).collect();
+        if !options.all {
+            listed.retain(|image| !dray_image::filter::is_dangling(image) || !parents.contains(&image.id));
+        }
+        listed.sort_by_key(|image| std::cmp::Reverse(dray_image::filter::created(image)));
+        let sharing = if options.shared_size { Some(view::Sharing::of(&all)) } else { None };
+        let mut summaries = Vec::new();
+        for image in listed {
+            let mut summary = view::summary(image, filter.names(image));
+            if let Some(sharing) = &sharing {
+                summary.shared_size = sharing.shared(&self.images, image)?;
+            }
+            summaries.push(summary);
+        }
+        Ok(summaries)
+    }
+
+    /// All images with how many containers use each and what it shares, for `system df`.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn usage(&self) -> Result<Vec<ImageSummary>, Error> {
+        let mut summaries = self.list(&ListOptions { shared_size: true, ..Default::default() })?;
+        for summary in &mut summaries {
+            if let Ok(id) = summary.id.parse::<Digest>() {
+                summary.containers = i64::try_from((self.users)(&id).len()).unwrap_or(i64::MAX);
+            }
+        }
+        Ok(summaries)
+    }
+
+    /// What all layers take together.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn layers_size(&self) -> Result<i64, Error> {
+        let layers = self.images.store().layers().list()?;
+        Ok(i64::try_from(layers.iter().map(|layer| layer.size).sum::<u64>()).unwrap_or(i64::MAX))
+    }
+
+    /// One image.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub fn inspect(&self, name: &str) -> Result<ImageInspect, Error> {
+        let image = self.images.resolve(name)?;
+        Ok(view::inspect(&self.images, &image))
+    }
+
+    /// How an image came to be, the last step first.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub fn history(&self, name: &str) -> Result<Vec<HistoryItem>, Error> {
+        let image = self.images.resolve(name)?;
+        Ok(self.images.history(&image)?.into_iter().map(view::history_item).collect())
+    }
+
+    /// Gives an image one more name: `repository` with `tag`, or with the tag it has itself.
+    ///
+    /// # Errors
+    /// If there is no such image, or the name is none.
+    pub fn tag(&self, source: &str, repository: &str, tag: &str) -> Result<(), Error> {
+        let image = self.images.resolve(source)?;
+        let reference = named(repository, tag)?;
+        self.images.tag(&image, &reference)?;
+        self.announce("tag", &image.id.to_string(), &reference.familiar(), image.config.labels());
+        Ok(())
+    }
+
+    /// Removes a name, and the image when that was its last one.
+    ///
+    /// # Errors
+    /// If there is none of that name, or something needs it.
+    pub fn remove(&self, name: &str, force: bool, prune: bool) -> Result<Vec<DeleteItem>, Error> {
+        let image = self.images.resolve(name)?;
+        let users = Arc::clone(&self.users);
+        let removed = self.images.remove(name, force, prune, &move |id: &Digest| users(id))?;
+        Ok(self.told(&removed, Some(&image)))
+    }
+
+    /// Removes images that nobody needs.
+    ///
+    /// # Errors
+    /// For a filter that pruning does not have, or if one is running.
+    pub fn prune(&self, filters: &Filters) -> Result<ImagesPruneReport, Error> {
+        filters.validate(&["dangling", "label", "label!", "until"])?;
+        let filter = self.filter(filters)?;
+        let users = Arc::clone(&self.users);
+        let pruned = self.images.prune(&filter, &move |id: &Digest| users(id))?;
+        let deleted = self.told(&pruned.removed, None);
+        let reclaimed = Labels::from([("reclaimed".to_owned(), pruned.reclaimed.to_string())]);
+        self.events.publish("image", "prune", "", reclaimed);
+        Ok(ImagesPruneReport {
+            images_deleted: (!deleted.is_empty()).then_some(deleted),
+            space_reclaimed: pruned.reclaimed,
+        })
+    }
+
+    /// What was removed, as the API says it; each is announced.
+    fn told(&self, removed: &[Removed], image: Option<&Image>) -> Vec<DeleteItem> {
+        let labels = image.and_then(|image| image.config.labels());
+        let id = image.map(|image| image.id.to_string());
+        let tell = |removed: &Removed| match removed {
+            Removed::Untagged(name) => {
+                let id = id.as_deref().unwrap_or(name);
+                self.announce("untag", id, id, labels);
+                DeleteItem { untagged: name.clone(), ..Default::default() }
+            }
+            Removed::Deleted(id) => {
+                self.announce("delete", id, id, labels);
+                DeleteItem { deleted: id.clone(), ..Default::default() }
+            }
+        };
+        removed.iter().map(tell).collect()
+    }
+
+    fn filter(&self, filters: &Filters) -> Result<Filter, Error> {
+        let created = |key: &str| -> Result<Vec<Timestamp>, Error> {
+            filters
+                .get(key)
+                .map(|name| Ok(dray_image::filter::created(&self.images.resolve(name)?)))
+                .collect()
+        };
+        let dangling = match filters.contains("dangling") {
+            true => Some(filters.get_bool("dangling", false)?),
+            false => None,
+        };
+        let mut until = None;
+        for value in filters.get("until") {
+            let moment = timestamp::moment("until", value, Timestamp::now());
+            until = moment.map_err(|error| Error::FilterValue(error.to_string()))?;
+        }
+        let owned = |key: &str| filters.get(key).map(str::to_owned).collect();
+        Ok(Filter {
+            dangling,
+            labels: owned("label"),
+            without_labels: owned("label!"),
+            before: created("before")?.into_iter().max(),
+            since: created("since")?.into_iter().min(),
+            references: owned("reference"),
+            until,
+        })
+    }
+
+    fn announce(&self, action: &str, id: &str, name: &str, labels: Option<&Labels>) {
+        let mut attributes = labels.cloned().unwrap_or_default();
+        if !name.is_empty() {
+            attributes.insert("name".to_owned(), name.to_owned());
+        }
+        self.events.publish("image", action, id, attributes);
+    }
+}
+
+/// A name given as repository and tag.
+///
+/// # Errors
+/// If it is none.
+pub(crate) fn named(repository: &str, tag: &str) -> Result<Reference, Error> {
+    let reference = Reference::parse(repository)?;
+    if tag.is_empty() { Ok(reference.tagged()) } else { reference.with_tag(tag).map_err(|_| Error::Tag) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_docker_s() {
+        assert_eq!(named("busybox", "").unwrap().familiar(), "busybox:latest");
+        assert_eq!(named("localhost:5000/x:v1", "v2").unwrap().familiar(), "localhost:5000/x:v2");
+        assert_eq!(
+            named("Foo", "").unwrap_err().to_string(),
+            "invalid reference format: repository name (library/Foo) must be lowercase"
+        );
+        assert_eq!(named("x", "a b").unwrap_err().to_string(), "invalid tag format");
+    }
+}

@@ -1,0 +1,269 @@
+//! Images that come and go: pull, push, load, save, import, login.
+
+use std::io::{Read, Write};
+
+use dray_api::auth::{AuthConfig, AuthResponse};
+use dray_api::image::{DistributionInspect, OciDescriptor, OciPlatform, PushResult};
+use dray_image::pull::PullOptions;
+use dray_image::{Import, Loaded, Progress};
+use dray_registry::Auth;
+use dray_spec::{Digest, Platform, Reference};
+
+use super::{Error, Service, change, named};
+
+/// What `POST /images/create` makes an image of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreateSource {
+    /// A registry's image, or all tags of a repository.
+    Pull {
+        /// What is pulled.
+        reference: Reference,
+        /// All tags.
+        all_tags: bool,
+    },
+    /// A tarball of a root file system.
+    Import,
+}
+
+impl CreateSource {
+    /// Reads `fromImage` and `tag`, as Docker does: no tag is all tags.
+    ///
+    /// # Errors
+    /// If the name is none.
+    pub fn pull(image: &str, tag: &str) -> Result<Self, Error> {
+        let reference = Reference::parse(image)?;
+        if tag.is_empty() {
+            let bare = reference.tag().is_none() && reference.digest().is_none();
+            return Ok(CreateSource::Pull { reference, all_tags: bare });
+        }
+        let reference = match tag.parse::<Digest>() {
+            Ok(digest) => Reference::parse(&format!("{}@{digest}", reference.name()))?,
+            Err(_) => reference.with_tag(tag).map_err(|_| Error::Tag)?,
+        };
+        Ok(CreateSource::Pull { reference, all_tags: false })
+    }
+}
+
+/// What an imported image gets beside its files.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// Its name; none is nameless.
+    pub repository: String,
+    /// The name's tag.
+    pub tag: String,
+    /// Instructions of `--change`.
+    pub changes: Vec<String>,
+    /// Its note.
+    pub message: String,
+    /// Its platform; the host's if empty.
+    pub platform: String,
+}
+
+/// What was pushed, for the `aux` message.
+pub type Pushing = Vec<PushResult>;
+
+impl Service {
+    /// Pulls an image, or all tags of a repository.
+    ///
+    /// # Errors
+    /// If there is no such image for the platform, or registry, content or disk fail.
+    pub async fn pull(
+        &self,
+        reference: &Reference,
+        all_tags: bool,
+        platform: &str,
+        auth: Auth,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        let options = PullOptions { platform: parse_platform(platform)?, auth, all_tags };
+        let pulled = self.puller.pull(reference, &options, progress).await?;
+        for pulled in pulled {
+            let name = pulled.reference.familiar();
+            self.announce("pull", &name, &pulled.reference.familiar_name(), None);
+        }
+        Ok(())
+    }
+
+    /// Pushes a name, or all tags of a repository.
+    ///
+    /// # Errors
+    /// If there is no such name here, or registry or disk fail.
+    pub async fn push(
+        &self,
+        name: &str,
+        tag: &str,
+        auth: Auth,
+        progress: &dyn Progress,
+    ) -> Result<Pushing, Error> {
+        let mut reference = Reference::parse(name)?;
+        if !tag.is_empty() {
+            reference = reference.with_tag(tag).map_err(|_| Error::Tag)?;
+        }
+        let pushed = self.pusher.push(&reference, &auth, progress).await?;
+        let told = pushed.into_iter().map(|pushed| {
+            self.announce("push", &pushed.reference.familiar(), &pushed.reference.familiar_name(), None);
+            PushResult {
+                tag: pushed.reference.tag().unwrap_or_default().to_owned(),
+                digest: pushed.digest.to_string(),
+                size: i64::try_from(pushed.size).unwrap_or(i64::MAX),
+            }
+        });
+        Ok(told.collect())
+    }
+
+    /// Loads the images of an archive. Blocks.
+    ///
+    /// # Errors
+    /// If the archive is broken or the disk fails.
+    pub fn load(&self, archive: impl Read + Send, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {
+        let loaded = self.images.load(archive, progress)?;
+        for loaded in &loaded {
+            let id = loaded.id.to_string();
+            self.announce("load", &id, &id, None);
+        }
+        Ok(loaded)
+    }
+
+    /// Checks that images of these names can be saved.
+    ///
+    /// # Errors
+    /// If there is none of a name.
+    pub fn check_save(&self, names: &[String]) -> Result<(), Error> {
+        for name in names {
+            self.images.resolve(name)?;
+        }
+        Ok(())
+    }
+
+    /// Saves images as one archive. Blocks.
+    ///
+    /// # Errors
+    /// If there is none of a name, or the archive cannot be written.
+    pub fn save(&self, names: &[String], archive: impl Write) -> Result<(), Error> {
+        self.images.save(names, archive)?;
+        for name in names {
+            if let Ok(image) = self.images.resolve(name) {
+                let id = image.id.to_string();
+                self.announce("save", &id, &id, image.config.labels());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an image of a tarball of a root file system. Blocks.
+    ///
+    /// # Errors
+    /// If the name or a change is none, or the tarball is broken.
+    pub fn import(&self, tarball: impl Read + Send, options: ImportOptions) -> Result<Digest, Error> {
+        let name = match options.repository.as_str() {
+            "" => None,
+            repository => Some(named(repository, &options.tag)?),
+        };
+        let platform = parse_platform(&options.platform)?.unwrap_or_else(Platform::host);
+        let mut config = Default::default();
+        change::apply(&mut config, &options.changes)?;
+        let message = if options.message.is_empty() { "Imported from -".to_owned() } else { options.message };
+        let image = self.images.import(tarball, Import { config, message, platform, name })?;
+        let id = image.id.to_string();
+        self.announce("import", &id, &id, image.config.labels());
+        Ok(image.id)
+    }
+
+    /// What a registry says of a name.
+    ///
+    /// # Errors
+    /// If the registry has none of that name, or fails.
+    pub async fn distribution(&self, name: &str, auth: &Auth) -> Result<DistributionInspect, Error> {
+        let reference = Reference::parse(name)?.tagged();
+        let digest = reference.digest().map(ToString::to_string);
+        let wanted = digest.as_deref().or(reference.tag()).unwrap_or("latest");
+        let found = self.client.repository(&reference, auth).manifest(wanted).await?;
+        let mut inspect = DistributionInspect {
+            descriptor: OciDescriptor {
+                media_type: found.media_type.clone(),
+                digest: found.digest.to_string(),
+                size: i64::try_from(found.bytes.len()).unwrap_or(i64::MAX),
+                ..Default::default()
+            },
+            platforms: Vec::new(),
+        };
+        if let Ok(dray_spec::ManifestOrIndex::Index(index)) =
+            dray_spec::ManifestOrIndex::parse(Some(&found.media_type), &found.bytes)
+        {
+            let platforms = index.manifests.iter().filter_map(|manifest| manifest.platform.as_ref());
+            inspect.platforms = platforms.map(oci_platform).collect();
+        }
+        Ok(inspect)
+    }
+
+    /// Checks credentials at a registry.
+    ///
+    /// # Errors
+    /// If the registry refuses them, or cannot be reached.
+    pub async fn login(&self, credentials: &AuthConfig) -> Result<AuthResponse, Error> {
+        let server = if credentials.serveraddress.is_empty() {
+            "https://index.docker.io/v1/"
+        } else {
+            &credentials.serveraddress
+        };
+        let login = self.client.login(server, &auth(credentials)).await?;
+        Ok(AuthResponse {
+            identity_token: login.identity_token.unwrap_or_default(),
+            status: "Login Succeeded".to_owned(),
+        })
+    }
+}
+
+/// Credentials as the registry client takes them.
+#[must_use]
+pub fn auth(config: &AuthConfig) -> Auth {
+    if !config.registrytoken.is_empty() {
+        return Auth::RegistryToken(config.registrytoken.clone());
+    }
+    if !config.identitytoken.is_empty() {
+        return Auth::IdentityToken { user: config.username.clone(), token: config.identitytoken.clone() };
+    }
+    match (config.username.is_empty(), config.password.is_empty()) {
+        (true, true) => Auth::Anonymous,
+        _ => Auth::Basic { user: config.username.clone(), password: config.password.clone() },
+    }
+}
+
+fn oci_platform(platform: &Platform) -> OciPlatform {
+    OciPlatform {
+        architecture: platform.architecture.clone(),
+        os: platform.os.clone(),
+        variant: platform.variant.clone().unwrap_or_default(),
+        ..Default::default()
+    }
+}
+
+/// A platform, if one is named.
+///
+/// # Errors
+/// If it is none.
+pub(crate) fn parse_platform(text: &str) -> Result<Option<Platform>, Error> {
+    if text.is_empty() { Ok(None) } else { Platform::parse(text).map(Some).map_err(Error::Platform) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pull(image: &str, tag: &str) -> (String, bool) {
+        match CreateSource::pull(image, tag).unwrap() {
+            CreateSource::Pull { reference, all_tags } => (reference.to_string(), all_tags),
+            CreateSource::Import => unreachable!("pull names an image"),
+        }
+    }
+
+    #[test]
+    fn no_tag_is_all_tags() {
+        assert_eq!(pull("busybox", "latest"), ("docker.io/library/busybox:latest".into(), false));
+        assert_eq!(pull("busybox", ""), ("docker.io/library/busybox".into(), true));
+        assert_eq!(pull("busybox:v1", ""), ("docker.io/library/busybox:v1".into(), false));
+        let digest = format!("sha256:{}", "a".repeat(64));
+        assert_eq!(pull("x.io/y", &digest), (format!("x.io/y@{digest}"), false));
+        assert!(CreateSource::pull("x", "a b").is_err());
+    }
+}
