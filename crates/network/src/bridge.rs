@@ -18,6 +18,10 @@ pub fn create(inner: &Inner, config: &NetworkConfig) -> Result<NetworkState> {
     };
     options::check_interface_name(&bridge)?;
     let mut state = inner.state();
+    // Made anew under its id: what is known of it counts no more.
+    if state.networks.remove(&config.id).is_some() {
+        inner.ipam().release_network(&config.id);
+    }
     if let Some(other) = state.networks.values().find(|n| n.bridge == bridge) {
         return Err(Error::BridgeInUse(bridge, other.name.clone()));
     }

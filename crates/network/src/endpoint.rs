@@ -342,6 +342,9 @@ pub fn remove_sandbox(inner: &Inner, container_id: &str) -> Result<()> {
         take_down(inner, endpoint);
     }
     let unbound = inner.nursery.unbind(container_id);
+    if let Some(sandbox) = sandbox {
+        inner.reaper.keep(sandbox);
+    }
     Error::from_all([withdrawn, unbound].into_iter().filter_map(Result::err).collect())
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Removing a veth pair keeps the kernel's network lock for many milliseconds, whether it is one or fifty, and who
 //! starts a container meanwhile waits for it. So pairs of containers that ended are collected until it is quiet, and
-//! go together. They were cut off from their bridge before, so nobody misses anything meanwhile.
+//! go together. They were cut off from their bridge before, so nobody misses anything meanwhile. Their namespaces are
+//! kept until then: the end of one would take its pair, and the lock, at once.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::netlink::{Family, Socket, route};
+use crate::sandbox::Sandbox;
 
 /// How long it must be quiet before pairs go.
 const QUIET: Duration = Duration::from_millis(100);
@@ -19,6 +21,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 
 enum Order {
     Remove(String),
+    Keep(Sandbox),
     Flush(Sender<()>),
 }
 
@@ -47,6 +50,11 @@ impl Reaper {
         self.order(Order::Remove(interface));
     }
 
+    /// Keeps a namespace until the interfaces in it are removed.
+    pub fn keep(&self, sandbox: Sandbox) {
+        self.order(Order::Keep(sandbox));
+    }
+
     /// Waits until all that was asked for is done.
     pub fn flush(&self) {
         let (done, wait) = channel();
@@ -73,16 +81,15 @@ impl Reaper {
 
 fn serve(socket: &Socket, inbox: &Receiver<Order>) {
     while let Ok(first) = inbox.recv() {
-        let (mut doomed, mut waiting) = (Vec::new(), Vec::new());
-        let mut sort = |order| match order {
-            Order::Remove(interface) => {
-                doomed.push(interface);
-                true
+        let (mut doomed, mut waiting, mut kept) = (Vec::new(), Vec::new(), Vec::new());
+        let mut sort = |order| {
+            let gather = !matches!(order, Order::Flush(_));
+            match order {
+                Order::Remove(interface) => doomed.push(interface),
+                Order::Keep(sandbox) => kept.push(sandbox),
+                Order::Flush(done) => waiting.push(done),
             }
-            Order::Flush(done) => {
-                waiting.push(done);
-                false
-            }
+            gather
         };
         let begin = Instant::now();
         let mut gather = sort(first);
@@ -95,6 +102,7 @@ fn serve(socket: &Socket, inbox: &Receiver<Order>) {
         if !doomed.is_empty() {
             remove(socket, &doomed);
         }
+        drop(kept);
         for done in waiting {
             let _ = done.send(());
         }
