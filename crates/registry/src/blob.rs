@@ -49,10 +49,9 @@ impl Repository {
             StatusCode::PARTIAL_CONTENT => self.range_start(&answer, descriptor, offset)?,
             _ => return Err(refusal(answer).await),
         };
-        if let Some(length) = answer.content_length()
-            && start + length != descriptor.size
-        {
-            return Err(self.wrong_size(descriptor, start.saturating_add(length)));
+        let announced = answer.content_length().map(|length| start.saturating_add(length));
+        if let Some(announced) = announced.filter(|announced| *announced != descriptor.size) {
+            return Err(self.wrong_size(descriptor, announced));
         }
         Ok(BlobStream {
             answer,

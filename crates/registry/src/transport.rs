@@ -44,11 +44,13 @@ pub(crate) struct Request {
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Payload,
+    /// How many idle times the answer may take: a registry reads a whole blob again before it commits it.
+    pub(crate) patience: u32,
 }
 
 impl Request {
     pub(crate) fn new(method: Method, url: Url) -> Self {
-        Request { method, url, headers: HeaderMap::new(), payload: Payload::Empty }
+        Request { method, url, headers: HeaderMap::new(), payload: Payload::Empty, patience: 1 }
     }
 
     pub(crate) fn header(mut self, name: header::HeaderName, value: &str) -> Self {
@@ -165,12 +167,12 @@ impl Transport {
         let pool = self.pool(!self.config.is_insecure(&host_of(&request.url)))?;
         let activity = Activity::new();
         let outgoing = self.outgoing(request, &activity).await?;
-        let idle = self.config.idle_timeout;
+        let (idle, patience) = (self.config.idle_timeout, self.config.idle_timeout * request.patience);
         let mut answer = std::pin::pin!(pool.request(outgoing));
         let response = loop {
-            let left = idle.saturating_sub(activity.since());
+            let left = patience.saturating_sub(activity.since());
             if left.is_zero() {
-                return Err(Error::transport(verb, &request.url, Reason::AnswerTimeout(idle.as_secs())));
+                return Err(Error::transport(verb, &request.url, Reason::AnswerTimeout(patience.as_secs())));
             }
             if let Ok(done) = tokio::time::timeout(left, &mut answer).await {
                 break done.map_err(|e| Error::transport(verb, &request.url, reason_of(&e)))?;

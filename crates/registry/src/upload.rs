@@ -21,6 +21,9 @@ use crate::payload::{FilePart, Payload, SentFn};
 use crate::repository::{Action, Repository};
 use crate::transport::{Answer, Repeat, Request};
 
+/// Idle times that a registry may take to commit an upload.
+const COMMIT_PATIENCE: u32 = 10;
+
 /// Outcome of an attempt to mount.
 #[derive(Debug)]
 pub enum Mount {

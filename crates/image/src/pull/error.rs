@@ -188,6 +188,15 @@ impl PullError {
         }
     }
 
+    /// Whether another source may do better.
+    pub(crate) fn is_the_sources(&self) -> bool {
+        match self {
+            PullError::Shared(error) => error.is_the_sources(),
+            PullError::Unpack { .. } => true,
+            other => !matches!(other.kind(), PullErrorKind::System | PullErrorKind::InvalidParameter),
+        }
+    }
+
     /// Whether a layer failed only because it was unpacked without the layers below it: it has a hard link to
     /// a file there.
     pub(crate) fn needs_layers_below(&self) -> bool {

@@ -20,7 +20,7 @@ mod transfer;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use dray_registry::{Auth, Client};
+use dray_registry::{Auth, Client, Repository};
 use dray_spec::{Digest, Platform, Reference};
 use dray_store::{ImageRecord, LayerId, Lease, Store};
 use futures_util::future::try_join_all;
@@ -124,13 +124,33 @@ impl Puller {
         if tags.is_empty() { Err(PullError::NoTags(reference.familiar_name())) } else { Ok(tags) }
     }
 
+    /// Pulls from the first source that can give it; the last one's error counts.
     async fn pull_one(
         &self,
         reference: &Reference,
         options: &PullOptions,
         progress: &dyn Progress,
     ) -> Result<Pulled, PullError> {
-        let found = resolve::find(&self.client, reference, options).await?;
+        let mut sources = self.client.sources(reference, &options.auth).into_iter().peekable();
+        while let Some(source) = sources.next() {
+            match self.pull_from(source, reference, options, progress).await {
+                Err(error) if sources.peek().is_some() && error.is_the_sources() => {
+                    tracing::info!(%reference, %error, "mirror can't give it");
+                }
+                pulled => return pulled,
+            }
+        }
+        Err(PullError::Stopped)
+    }
+
+    async fn pull_from(
+        &self,
+        source: Repository,
+        reference: &Reference,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Pulled, PullError> {
+        let found = resolve::find(source, reference).await?;
         let row = match (reference.digest(), reference.tag()) {
             (None, Some(tag)) => tag.to_owned(),
             _ => reference.to_string(),

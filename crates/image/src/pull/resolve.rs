@@ -1,8 +1,8 @@
-//! From a reference to the manifest and configuration of one image: which source answers, which entry of an
-//! index suits the platform, and whether it is an image at all.
+//! From a reference to the manifest and configuration of one image: which entry of an index suits the
+//! platform, and whether it is an image at all.
 
 use bytes::Bytes;
-use dray_registry::{Client, RawManifest, Repository};
+use dray_registry::{RawManifest, Repository};
 use dray_spec::{
     Descriptor, Digest, ImageConfig, Index, Manifest, ManifestError, ManifestOrIndex, Platform, Reference,
     media_type,
@@ -41,29 +41,16 @@ pub(crate) struct Found {
     parsed: ManifestOrIndex,
 }
 
-/// Asks the sources of `reference` in turn; the last one's error counts.
-pub(crate) async fn find(
-    client: &Client,
-    reference: &Reference,
-    options: &PullOptions,
-) -> Result<Found, PullError> {
+/// Asks a source for `reference`.
+pub(crate) async fn find(source: Repository, reference: &Reference) -> Result<Found, PullError> {
     let wanted = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => digest.to_string(),
         (None, Some(tag)) => tag.to_owned(),
         (None, None) => "latest".to_owned(),
     };
-    let mut failure = PullError::Stopped;
-    for source in client.sources(reference, &options.auth) {
-        match source.manifest(&wanted).await {
-            Ok(raw) => {
-                let parsed = parse(reference, &raw)?;
-                return Ok(Found { source, raw, parsed });
-            }
-            Err(error) => failure = PullError::for_manifest(reference, error),
-        }
-        tracing::debug!(%reference, error = %failure, "source does not have it");
-    }
-    Err(failure)
+    let raw = source.manifest(&wanted).await.map_err(|error| PullError::for_manifest(reference, error))?;
+    let parsed = parse(reference, &raw)?;
+    Ok(Found { source, raw, parsed })
 }
 
 fn parse(reference: &Reference, raw: &RawManifest) -> Result<ManifestOrIndex, PullError> {

@@ -25,8 +25,12 @@ impl Machine {
     }
 
     fn on(folder: tempfile::TempDir) -> Self {
+        Self::with(folder, client())
+    }
+
+    fn with(folder: tempfile::TempDir, client: Client) -> Self {
         let store = Store::open(folder.path()).unwrap();
-        let puller = Puller::new(store.clone(), client(), PullLimits::default());
+        let puller = Puller::new(store.clone(), client, PullLimits::default());
         Machine { folder, store, puller }
     }
 
@@ -95,10 +99,14 @@ impl Machine {
 }
 
 fn client() -> Client {
+    client_of(ClientConfig::default())
+}
+
+fn client_of(config: ClientConfig) -> Client {
     Client::new(ClientConfig {
         idle_timeout: Duration::from_secs(5),
         retry: RetryPolicy { attempts: 3, base: Duration::from_millis(5), max: Duration::from_millis(50) },
-        ..ClientConfig::default()
+        ..config
     })
     .unwrap()
 }
@@ -663,4 +671,56 @@ async fn a_zstd_layer() {
     sample.put(&fixture, "x", Some("latest"));
     let (pulled, _) = machine.pull(&format!("{}/x", fixture.host())).await.unwrap();
     assert_eq!(machine.content(&pulled, 0, "a"), noise(5, 300_000));
+}
+
+#[tokio::test]
+async fn a_mirror_that_breaks_is_passed_over() {
+    let (bad, good, sample) = (Fixture::start().await, Fixture::start().await, small());
+    sample.put(&bad, "library/x", Some("latest"));
+    sample.put(&good, "library/x", Some("latest"));
+    bad.fault(Fault::on(sample.manifest.layers[1].digest.as_str(), What::FlipByte));
+    let mirrors = vec![format!("http://{}", bad.host()), format!("http://{}/", good.host())];
+    let client = client_of(ClientConfig { mirrors, ..ClientConfig::default() });
+    let machine = Machine::with(tempfile::tempdir().unwrap(), client);
+    let (pulled, said) = machine.pull("x").await.unwrap();
+    assert_eq!(machine.content(&pulled, 1, "b"), b"two");
+    assert_eq!(said.last().unwrap(), "Status: Downloaded newer image for x:latest");
+    assert_eq!(ranges(&good, &sample.manifest.layers[1].digest).len(), 1);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_and_leaves_nothing() {
+    let (fixture, sample) = (Fixture::start().await, large());
+    sample.put(&fixture, "x", Some("latest"));
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(folder.path());
+    let data = tempfile::tempdir_in(&disk.0).unwrap();
+    let machine = Machine::on(data);
+    let error = machine.pull(&format!("{}/x", fixture.host())).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("No space left on device") || text.contains("there is room for"), "{text}");
+    assert_eq!(error.kind(), PullErrorKind::System);
+    machine.assert_empty(0).await;
+    drop(machine);
+}
+
+/// A file system of 1.5 MB: enough for the records, not for the layer.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &std::path::Path) -> Self {
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1536k", "tmpfs"])
+            .arg(at)
+            .status()
+            .unwrap();
+        assert!(mounted.success(), "tests run as root");
+        SmallDisk(at.to_path_buf())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").args(["-l"]).arg(&self.0).status();
+    }
 }
