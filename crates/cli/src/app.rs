@@ -100,10 +100,7 @@ impl App {
     pub fn confirm(&self, question: &str) -> Result<bool, Error> {
         self.print(format!("{question} [y/N] "))?;
         let mut answer = String::new();
-        let read = std::io::stdin().read_line(&mut answer).map_err(Error::io("read standard input"))?;
-        if read == 0 {
-            self.print("\n")?;
-        }
+        std::io::stdin().read_line(&mut answer).map_err(Error::io("read standard input"))?;
         Ok(answer.trim().eq_ignore_ascii_case("y"))
     }
 }

@@ -88,8 +88,14 @@ pub enum Value {
     Nil,
     /// A null pointer of Go, which prints as `<nil>`.
     NilPointer,
+    /// A null map.
+    NilMap,
+    /// A null slice.
+    NilList,
     /// An empty field that JSON leaves out: prints as nothing.
     Absent,
+    /// A point in time, in RFC 3339: prints as Go's `time.Time`.
+    Time(String),
     /// A boolean.
     Bool(bool),
     /// Any integer.
@@ -130,14 +136,14 @@ impl Value {
     /// The truth of a value as `if` sees it: empty is false.
     pub fn truthy(&self) -> bool {
         match self {
-            Value::Nil | Value::NilPointer | Value::Absent => false,
+            Value::Nil | Value::NilPointer | Value::NilMap | Value::NilList | Value::Absent => false,
             Value::Bool(b) => *b,
             Value::Int(i) => *i != 0,
             Value::Float(f) => *f != 0.0,
             Value::Str(s) => !s.is_empty(),
             Value::List(l) => !l.is_empty(),
             Value::Map(m) => !m.is_empty(),
-            Value::Struct(_) | Value::Row(_) => true,
+            Value::Struct(_) | Value::Row(_) | Value::Time(_) => true,
         }
     }
 
@@ -253,7 +259,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(Value::Str(v))
     }
     fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(if POINTER_MEMBERS.contains(&self.member) { Value::NilPointer } else { Value::Nil })
+        Ok(match self.member {
+            m if POINTER_MEMBERS.contains(&m) => Value::NilPointer,
+            m if MAP_MEMBERS.contains(&m) => Value::NilMap,
+            _ => Value::NilList,
+        })
     }
     fn visit_none<E: serde::de::Error>(self) -> Result<Value, E> {
         self.visit_unit()
@@ -304,11 +314,13 @@ pub fn write_json_str(s: &str, out: &mut String) {
 
 fn write_json(v: &Value, out: &mut String) {
     match v {
-        Value::Nil | Value::NilPointer | Value::Absent => out.push_str("null"),
+        Value::Nil | Value::NilPointer | Value::NilMap | Value::NilList | Value::Absent => {
+            out.push_str("null")
+        }
         Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
         Value::Int(i) => out.push_str(&i.to_string()),
         Value::Float(f) => out.push_str(&crate::template::text_of_float(*f)),
-        Value::Str(s) => write_json_str(s, out),
+        Value::Str(s) | Value::Time(s) => write_json_str(s, out),
         Value::List(l) => {
             out.push('[');
             for (i, v) in l.iter().enumerate() {
@@ -324,7 +336,10 @@ fn write_json(v: &Value, out: &mut String) {
         Value::Row(row) => {
             let mut fields: Vec<_> = row.fields.iter().map(|(k, v)| (*k, v)).collect();
             fields.sort_by_key(|(k, _)| *k);
-            write_members(fields.into_iter(), out);
+            let mut text = String::new();
+            write_members(fields.into_iter(), &mut text);
+            // Go's own encoder of a row escapes what HTML gives a meaning to.
+            out.push_str(&text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026"));
         }
     }
 }

@@ -69,9 +69,23 @@ fn as_list(found: &[Bytes], format: &str) -> Vec<u8> {
     out
 }
 
+/// A network's creation is a time in Go, that of other things a text.
+fn read_times(value: &mut Value) {
+    let Value::Struct(fields) = value else { return };
+    if !fields.iter().any(|(name, _)| name == "IPAM") {
+        return;
+    }
+    for (name, field) in fields {
+        if let ("Created", Value::Str(stamp)) = (name.as_str(), &*field) {
+            *field = Value::Time(stamp.clone());
+        }
+    }
+}
+
 fn line(template: &Template, raw: &[u8], out: &mut String) -> Result<(), Error> {
     let unreadable = |source| Error::Json { what: "unable to read inspect data".into(), source };
-    let value = Value::from_json(raw).map_err(unreadable)?;
+    let mut value = Value::from_json(raw).map_err(unreadable)?;
+    read_times(&mut value);
     let mut text = String::new();
     template
         .run(&value, Mode::Data, &mut text)

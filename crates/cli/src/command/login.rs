@@ -55,14 +55,15 @@ async fn login(app: &App, p: Parsed) -> Done {
     let server = key_of(p.args.first());
     let (mut user, mut password) = (p.get("username").to_owned(), p.get("password").to_owned());
     if p.given("password") {
-        app.warn("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
         if p.is("password-stdin") {
-            return Err(Error::Refused("--password and --password-stdin are mutually exclusive".into()));
+            let text = "conflicting options: cannot specify both --password and --password-stdin";
+            return Err(Error::Refused(text.into()));
         }
+        app.warn("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
     }
     if p.is("password-stdin") {
         if user.is_empty() {
-            return Err(Error::Refused("Must provide --username with --password-stdin".into()));
+            return Err(Error::Refused("the --password-stdin option requires --username to be set".into()));
         }
         password = read_all()?;
     }
@@ -151,11 +152,8 @@ fn prompt(app: &App, question: &str, echo: bool) -> Result<String, Error> {
 async fn logout(app: &App, p: Parsed) -> Done {
     let server = key_of(p.args.first());
     let shown = if server == HUB { HUB } else { &server };
-    let erased = app.config().borrow_mut().erase(&server)?;
-    if erased {
-        app.print(format!("Removing login credentials for {shown}\n"))?;
-    } else {
-        app.print(format!("Not logged in to {shown}\n"))?;
-    }
+    // Docker says so too where nothing was kept.
+    app.print(format!("Removing login credentials for {shown}\n"))?;
+    app.config().borrow_mut().erase(&server)?;
     Ok(0)
 }

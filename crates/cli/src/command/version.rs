@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::app::App;
 use crate::command::format_flag_f;
+use crate::command::system::info::as_field_of;
 use crate::command_error::Error;
 use crate::context;
 use crate::flag::Parsed;
@@ -76,8 +77,11 @@ async fn run(app: &App, p: Parsed) -> Done {
             let all = Value::Struct(vec![("Client".into(), client), ("Server".into(), server)]);
             let mut text = String::new();
             let run = template.run(&all, Mode::Data, &mut text);
-            run.map_err(|e| Error::Refused(format!("template: {e}")))?;
             text.push('\n');
+            if let Err(e) = run {
+                app.print(&text)?;
+                return Err(Error::Refused(in_version_template(&e.to_string())));
+            }
             text
         }
     };
@@ -86,6 +90,16 @@ async fn run(app: &App, p: Parsed) -> Done {
         None => Ok(0),
         Some(e) => Err(e),
     }
+}
+
+/// Docker's template for versions has a name, which its errors tell.
+fn in_version_template(text: &str) -> String {
+    let named = text.replacen("template: :", "template: version:", 1).replacen(
+        "executing \"\"",
+        "executing \"version\"",
+        1,
+    );
+    as_field_of(&named, "*types.Version")
 }
 
 /// What is known of this client, as `.Client` and `.ClientInfo` show it.

@@ -111,7 +111,7 @@ fn len(v: &Value) -> Result<usize, String> {
         Value::List(l) => Ok(l.len()),
         Value::Map(m) => Ok(m.len()),
         Value::Struct(f) => Ok(f.len()),
-        Value::Nil | Value::Absent => Ok(0),
+        Value::Nil | Value::NilMap | Value::NilList | Value::Absent => Ok(0),
         Value::NilPointer => Err("len of nil pointer".into()),
         v => Err(format!("len of type {}", type_name(v))),
     }
@@ -124,12 +124,12 @@ fn index(of: &Value, keys: &[Value]) -> Result<Value, String> {
             (Value::List(l), Value::Int(i)) => usize::try_from(*i)
                 .ok()
                 .and_then(|i| l.get(i).cloned())
-                .ok_or("reflect: slice index out of range")?,
+                .ok_or_else(|| format!("index out of range: {i}"))?,
             (Value::Str(s), Value::Int(i)) => usize::try_from(*i)
                 .ok()
                 .and_then(|i| s.as_bytes().get(i))
                 .map(|b| Value::Int((*b).into()))
-                .ok_or("reflect: string index out of range")?,
+                .ok_or_else(|| format!("index out of range: {i}"))?,
             (Value::Map(m), Value::Str(k)) => m.get(k).cloned().unwrap_or_else(|| zero_of(m.values())),
             (Value::Struct(f), Value::Str(k)) => {
                 f.iter().find(|(n, _)| n == k).map_or_else(|| Value::Str(String::new()), |(_, v)| v.clone())
@@ -140,8 +140,8 @@ fn index(of: &Value, keys: &[Value]) -> Result<Value, String> {
             (Value::Map(_) | Value::Struct(_), k) => {
                 return Err(format!("value has type {}; should be string", type_name(k)));
             }
-            (Value::Nil, Value::Int(_)) => return Err("reflect: slice index out of range".into()),
-            (Value::Nil, Value::Str(_)) => Value::Str(String::new()),
+            (Value::Nil | Value::NilList, Value::Int(i)) => return Err(format!("index out of range: {i}")),
+            (Value::Nil | Value::NilMap, Value::Str(_)) => Value::Str(String::new()),
             (Value::Nil | Value::NilPointer, _) => return Err("index of untyped nil".into()),
             (v, _) => return Err(format!("can't index item of type {}", type_name(v))),
         };
@@ -162,7 +162,7 @@ fn slice(of: &Value, bounds: &[Value]) -> Result<Value, String> {
     let total = match of {
         Value::Str(s) => s.len(),
         Value::List(l) => l.len(),
-        Value::Nil => 0,
+        Value::Nil | Value::NilList => 0,
         v => return Err(format!("can't slice item of type {}", type_name(v))),
     };
     let from = bounds.first().map(count).transpose()?.unwrap_or(0);
@@ -177,6 +177,10 @@ fn slice(of: &Value, bounds: &[Value]) -> Result<Value, String> {
     })
 }
 
+fn is_nil(v: &Value) -> bool {
+    matches!(v, Value::Nil | Value::NilPointer | Value::NilMap | Value::NilList)
+}
+
 fn is_basic(v: &Value) -> bool {
     matches!(v, Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Str(_))
 }
@@ -187,8 +191,7 @@ fn equal(args: &[Value]) -> Result<Value, String> {
     }
     for other in &args[1..] {
         let same = match (&args[0], other) {
-            (Value::Nil | Value::NilPointer, Value::Nil | Value::NilPointer) => true,
-            (Value::Nil | Value::NilPointer, _) | (_, Value::Nil | Value::NilPointer) => false,
+            (a, b) if is_nil(a) || is_nil(b) => is_nil(a) && is_nil(b),
             (a, b) if is_basic(a) && is_basic(b) => {
                 if std::mem::discriminant(a) != std::mem::discriminant(b) {
                     return Err("incompatible types for comparison".into());
@@ -220,7 +223,7 @@ fn compare(args: &[Value]) -> Result<Ordering, String> {
 
 fn join(of: &Value, sep: &str) -> Result<Value, String> {
     Ok(Value::Str(match of {
-        Value::Nil => String::new(),
+        Value::Nil | Value::NilMap | Value::NilList => String::new(),
         Value::List(l) => l.iter().map(inner).collect::<Vec<_>>().join(sep),
         Value::Map(m) => {
             let mut values: Vec<String> = m.values().map(inner).collect();

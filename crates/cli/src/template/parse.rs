@@ -23,6 +23,8 @@ pub enum Node {
 pub struct Span {
     pub start: usize,
     pub end: usize,
+    /// Where errors say that it stands: Go counts a chain of fields from its second.
+    pub mark: usize,
 }
 
 /// `$a, $b := cmd | cmd`
@@ -234,7 +236,7 @@ impl Parser<'_> {
     fn span(&self, from: usize) -> Span {
         let start = self.tokens.get(from).map_or(0, |t| t.start);
         let end = self.tokens.get(self.at.saturating_sub(1)).map_or(start, |t| t.end);
-        Span { start, end: end.max(start) }
+        Span { start, end: end.max(start), mark: start }
     }
 
     fn name(&mut self, clause: &str) -> Result<String, Error> {
@@ -474,14 +476,24 @@ impl Parser<'_> {
                 return self.unexpected("command");
             }
         };
-        let expr = Expr { kind, at: self.span(start) };
+        let mut at = self.span(start);
+        if matches!(kind, ExprKind::Fields(_) | ExprKind::Variable { .. })
+            && let Some(second) = self.tokens[..self.at].get(start + 1)
+        {
+            at.mark = second.start;
+        }
+        let expr = Expr { kind, at };
         if !matches!(self.peek(), Some(Kind::Field(_))) {
             return Ok(expr);
         }
         match expr.kind {
             ExprKind::Pipe(_) | ExprKind::Function(_) => {
+                let mark = self.tokens.get(self.at).map_or(at.start, |t| t.start);
                 let fields = self.fields();
-                Ok(Expr { at: self.span(start), kind: ExprKind::Chain { of: Box::new(expr), fields } })
+                Ok(Expr {
+                    at: Span { mark, ..self.span(start) },
+                    kind: ExprKind::Chain { of: Box::new(expr), fields },
+                })
             }
             ExprKind::Dot => self.fail("unexpected . after term \".\""),
             _ => self.unexpected("operand"),

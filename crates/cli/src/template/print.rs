@@ -14,6 +14,9 @@ pub fn text(v: &Value) -> String {
 pub fn inner(v: &Value) -> String {
     match v {
         Value::Nil | Value::NilPointer => "<nil>".into(),
+        Value::NilMap => "map[]".into(),
+        Value::NilList => "[]".into(),
+        Value::Time(t) => crate::format::time::go_utc(t),
         Value::Absent => String::new(),
         Value::Bool(b) => b.to_string(),
         Value::Int(i) => i.to_string(),
@@ -88,8 +91,9 @@ pub fn type_name(v: &Value) -> &'static str {
         Value::Int(_) => "int",
         Value::Float(_) => "float64",
         Value::Str(_) | Value::Absent => "string",
-        Value::List(_) => "[]interface {}",
-        Value::Struct(_) | Value::Map(_) => "map[string]interface {}",
+        Value::List(_) | Value::NilList => "[]interface {}",
+        Value::Time(_) => "time.Time",
+        Value::Struct(_) | Value::Map(_) | Value::NilMap => "map[string]interface {}",
         Value::Row(r) => r.type_name,
     }
 }

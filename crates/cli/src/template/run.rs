@@ -38,10 +38,10 @@ impl<'a> Run<'a> {
     }
 
     fn fail<T>(&self, at: Span, what: impl Into<String>) -> Result<T, Error> {
-        let before = &self.source[..at.start];
-        let column = before.rfind('\n').map_or(at.start, |nl| at.start - nl - 1);
+        let before = &self.source[..at.mark];
+        let column = before.rfind('\n').map_or(at.mark, |nl| at.mark - nl - 1);
         let context = self.source[at.start..at.end].trim().to_owned();
-        Err(Error::Run { line: line_of(self.source, at.start), column, context, what: what.into() })
+        Err(Error::Run { line: line_of(self.source, at.mark), column, context, what: what.into() })
     }
 
     fn list(&mut self, nodes: &'a [Node], dot: &Value, out: &mut String) -> Result<Flow, Error> {
@@ -106,7 +106,7 @@ impl<'a> Run<'a> {
         let scope = self.variables.len();
         let value = self.pipe_value(over, dot)?;
         let items: Vec<(Value, Value)> = match value {
-            Value::Nil | Value::NilPointer | Value::Absent => Vec::new(),
+            Value::Nil | Value::NilPointer | Value::NilMap | Value::NilList | Value::Absent => Vec::new(),
             Value::List(l) => l.into_iter().enumerate().map(|(i, v)| (Value::Int(i as i128), v)).collect(),
             Value::Map(m) => m.into_iter().map(|(k, v)| (Value::Str(k), v)).collect(),
             Value::Struct(f) => {
@@ -246,7 +246,7 @@ impl<'a> Run<'a> {
             return self.short_circuit(name, at, words, dot, last);
         }
         let args = self.arguments(words, dot, last)?;
-        let whole = words.last().map_or(at, |w| Span { start: at.start, end: w.at.end });
+        let whole = words.last().map_or(at, |w| Span { end: w.at.end, ..at });
         call::call(name, &args, self.mode).or_else(|e| self.fail(if args.is_empty() { at } else { whole }, e))
     }
 
@@ -326,7 +326,7 @@ impl<'a> Run<'a> {
             return Ok(value);
         }
         match of {
-            Value::Map(_) => Ok(Value::Nil),
+            Value::Map(_) | Value::NilMap => Ok(Value::Nil),
             Value::Row(_) if self.mode == Mode::Header => Ok(Value::Nil),
             Value::Row(row) => {
                 self.fail(at, format!("can't evaluate field {name} in type {}", row.type_name))
@@ -334,12 +334,7 @@ impl<'a> Run<'a> {
             Value::Struct(_) => self.fail(at, format!("map has no entry for key \"{name}\"")),
             Value::Nil => self.fail(at, format!("nil data; no entry for key \"{name}\"")),
             Value::NilPointer => self.fail(at, format!("nil pointer evaluating interface {{}}.{name}")),
-            Value::List(_)
-            | Value::Str(_)
-            | Value::Absent
-            | Value::Bool(_)
-            | Value::Int(_)
-            | Value::Float(_) => self.fail(at, format!("can't evaluate field {name} in type interface {{}}")),
+            _ => self.fail(at, format!("can't evaluate field {name} in type interface {{}}")),
         }
     }
 }

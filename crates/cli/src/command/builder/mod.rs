@@ -23,7 +23,9 @@ static PRUNE: Command =
 async fn prune(app: &App, p: Parsed) -> Done {
     let which = if p.is("all") { "all build cache" } else { "all dangling build cache" };
     let question = format!("WARNING! This will remove {which}. Are you sure you want to continue?");
-    agree(app, &p, &question, "builder")?;
+    if !agree(app, &p, &question)? {
+        return Ok(0);
+    }
     let report = app.client()?.build_prune(p.is("all"), p.size("keep-storage"), &p.filters()).await?;
     let deleted = report.caches_deleted.unwrap_or_default();
     if !deleted.is_empty() {

@@ -16,7 +16,7 @@ use crate::format::time::{ago, go_local};
 use crate::format::units::human_size_with;
 use crate::format::{ellipsis, short_id};
 use crate::spec::{Args, Command, Done};
-use crate::template::go_quote;
+use crate::template::{Mode, Template, go_quote};
 use crate::value::{Row, Value};
 
 const FLAGS: &[Flag] = &[
@@ -75,8 +75,12 @@ async fn run(app: &App, p: Parsed) -> Done {
     }
     let mut size = p.is("size");
     if p.given("format") {
-        let template = crate::template::Template::parse(&text)
-            .map_err(|e| Error::Refused(format!("failed to parse template: {e}")))?;
+        let template =
+            Template::parse(&text).map_err(|e| Error::Refused(format!("failed to parse template: {e}")))?;
+        let empty = row(&ContainerSummary::default(), true);
+        template
+            .run(&Value::Row(empty.into()), Mode::Data, &mut String::new())
+            .map_err(|e| Error::Refused(format!("failed to execute template: {e}")))?;
         size |= !p.given("size") && !p.is("quiet") && template.names_field("Size");
     }
     let limit = if p.is("latest") && p.int("last") == -1 { 1 } else { p.int("last") };

@@ -396,7 +396,7 @@ fn security(options: Vec<String>) -> Result<(Vec<String>, bool), String> {
         let parts = option.split_once('=').or_else(|| option.split_once(':'));
         let bare = option == "no-new-privileges";
         if !bare && parts.is_none_or(|(_, v)| v.is_empty()) {
-            return Err(format!("invalid --security-opt: \"{option}\""));
+            return Err(format!("Invalid --security-opt: \"{option}\""));
         }
         match parts {
             _ if option == "systempaths=unconfined" => unconfined = true,

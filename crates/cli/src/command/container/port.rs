@@ -28,7 +28,7 @@ async fn run(app: &App, p: Parsed) -> Done {
         match ports.get(&key) {
             Some(Some(bindings)) if !bindings.is_empty() => lines.extend(bindings.iter().map(host)),
             _ => {
-                let text = format!("no public port '{wanted}' published for {}", p.args[0]);
+                let text = format!("Error: No public port '{wanted}' published for {}", p.args[0]);
                 return Err(Error::Refused(text));
             }
         }

@@ -20,17 +20,16 @@ pub static COMMAND: Command =
 /// Asks before something is removed, unless told not to.
 ///
 /// # Errors
-/// The answer was no.
-pub fn agree(app: &App, p: &Parsed, question: &str, what: &str) -> Result<(), Error> {
-    if p.is("force") || app.confirm(question)? {
-        return Ok(());
-    }
-    Err(Error::Refused(format!("{what} prune has been cancelled")))
+/// Standard output or input is gone.
+pub fn agree(app: &App, p: &Parsed, question: &str) -> Result<bool, Error> {
+    Ok(p.is("force") || app.confirm(question)?)
 }
 
 async fn run(app: &App, p: Parsed) -> Done {
     let question = "WARNING! This will remove all stopped containers.\nAre you sure you want to continue?";
-    agree(app, &p, question, "container")?;
+    if !agree(app, &p, question)? {
+        return Ok(0);
+    }
     let report = app.client()?.container_prune(&p.filters()).await?;
     let deleted = report.containers_deleted.unwrap_or_default();
     if !deleted.is_empty() {

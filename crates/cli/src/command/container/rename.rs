@@ -18,7 +18,7 @@ pub static COMMAND: Command = Command::new(
 async fn run(app: &App, p: Parsed) -> Done {
     let (old, new) = (p.args[0].trim(), p.args[1].trim());
     if old.is_empty() || new.is_empty() {
-        return Err(Error::Refused("invalid argument: old and new container names must be specified".into()));
+        return Err(Error::Refused("Error: Neither old nor new names may be empty".into()));
     }
     app.client()?.container_rename(old, new).await?;
     Ok(0)

@@ -1,7 +1,6 @@
 //! `rm`.
 
 use crate::app::App;
-use crate::command::each::at_once;
 use crate::command_error::Error;
 use crate::flag::{Flag, Parsed, switch};
 use crate::spec::{Args, Command, Done};
@@ -27,19 +26,22 @@ pub static COMMAND: Command = Command::new(
 async fn run(app: &App, p: Parsed) -> Done {
     let client = app.client()?;
     let (volumes, link, force) = (p.is("volumes"), p.is("link"), p.is("force"));
-    at_once(app, &p.args, |name| async move {
+    let removed = futures_util::future::join_all(p.args.iter().map(|name| async move {
         let name = name.trim_matches('/');
         if name.is_empty() {
             return Err(Error::Refused("container name cannot be empty".into()));
         }
-        match client.container_remove(name, volumes, link, force).await {
+        Ok(client.container_remove(name, volumes, link, force).await?)
+    }))
+    .await;
+    let mut errors = Vec::new();
+    for (name, result) in p.args.iter().zip(removed) {
+        match result {
+            Ok(()) => app.print(format!("{name}\n"))?,
             // Gone is what was asked for; it is said nevertheless.
-            Err(e) if force && e.is_not_found() => {
-                app.warn(&e);
-                Ok(())
-            }
-            other => Ok(other?),
+            Err(e) if force && e.is_not_found() => app.warn(e),
+            Err(e) => errors.push(e),
         }
-    })
-    .await
+    }
+    Error::all(errors).map(|()| 0)
 }

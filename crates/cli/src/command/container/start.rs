@@ -54,7 +54,7 @@ async fn each(app: &App, names: &[String]) -> Done {
     if failed.is_empty() {
         return Ok(0);
     }
-    Err(Error::Refused(format!("failed to start containers: {}", failed.join(", "))))
+    Err(Error::Refused(format!("Error: failed to start containers: {}", failed.join(", "))))
 }
 
 async fn joined(app: &App, p: &Parsed) -> Done {

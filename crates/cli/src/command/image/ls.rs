@@ -146,9 +146,9 @@ fn row(image: &ImageSummary, trunc: bool, repo: &str, tag: &str, digest: &str) -
         ("Digest", digest.into()),
         ("CreatedSince", ago(image.created).into()),
         ("CreatedAt", go_local(image.created).into()),
-        ("Size", size.clone().into()),
+        ("Size", size.into()),
         ("Containers", or_na(image.containers != -1, image.containers.to_string()).into()),
-        ("VirtualSize", size.into()),
+        ("VirtualSize", human_size(image.size as f64).into()),
         ("SharedSize", or_na(image.shared_size != -1, human_size(image.shared_size as f64)).into()),
         (
             "UniqueSize",

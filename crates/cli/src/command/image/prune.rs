@@ -41,7 +41,9 @@ async fn run(app: &App, p: Parsed) -> Done {
     } else {
         "WARNING! This will remove all dangling images.\nAre you sure you want to continue?"
     };
-    agree(app, &p, question, "image")?;
+    if !agree(app, &p, question)? {
+        return Ok(0);
+    }
     let mut filters = p.filters();
     filters.add("dangling", if p.is("all") { "false" } else { "true" });
     let report = app.client()?.image_prune(&filters).await?;

@@ -41,8 +41,7 @@ async fn run(app: &App, p: Parsed) -> Done {
         other => other,
     })?;
     let auth = auth_header(&app.config().borrow().auth(HUB)?);
-    let mut found = app.client()?.image_search(&p.args[0], p.int("limit"), &p.filters(), &auth).await?;
-    found.sort_by_key(|r| std::cmp::Reverse(r.star_count));
+    let found = app.client()?.image_search(&p.args[0], p.int("limit"), &p.filters(), &auth).await?;
     app.print(format.render(TITLES, found.iter().map(|r| row(r, !p.is("no-trunc"))))?)?;
     Ok(0)
 }

@@ -57,7 +57,9 @@ async fn inspect(app: &App, p: Parsed) -> Done {
 
 async fn prune(app: &App, p: Parsed) -> Done {
     let question = "WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue?";
-    agree(app, &p, question, "network")?;
+    if !agree(app, &p, question)? {
+        return Ok(0);
+    }
     let report = app.client()?.network_prune(&p.filters()).await?;
     let deleted = report.networks_deleted.unwrap_or_default();
     if !deleted.is_empty() {

@@ -45,9 +45,19 @@ async fn run(app: &App, p: Parsed) -> Done {
         fields.push(("ClientInfo".into(), Value::Struct(own)));
     }
     let mut text = String::new();
-    template.run(&info, Mode::Data, &mut text).map_err(refuse)?;
+    let run = template.run(&info, Mode::Data, &mut text);
     app.print(format!("{text}\n"))?;
-    Ok(0)
+    run.map(|()| 0).map_err(|e| Error::Refused(as_field_of(&e.to_string(), "system.dockerInfo")))
+}
+
+/// Go's words for a field that a struct lacks, where ours speak of a map.
+pub fn as_field_of(text: &str, kind: &str) -> String {
+    match text.rsplit_once("map has no entry for key \"") {
+        Some((before, field)) => {
+            format!("{before}can't evaluate field {} in type {kind}", field.trim_end_matches('"'))
+        }
+        None => text.to_owned(),
+    }
 }
 
 async fn pretty(app: &App) -> Done {

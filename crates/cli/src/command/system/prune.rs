@@ -55,7 +55,9 @@ async fn run(app: &App, p: Parsed) -> Done {
     if p.is("volumes") && filters.contains("until") {
         return Err(Error::Refused("ERROR: The \"until\" filter is not supported with \"--volumes\"".into()));
     }
-    agree(app, &p, &question(&p), "system")?;
+    if !agree(app, &p, &question(&p))? {
+        return Ok(0);
+    }
     let client = app.client()?;
     let show = |text: String| if text.is_empty() { Ok(()) } else { app.print(format!("{text}\n")) };
     let mut freed = 0u64;

@@ -162,7 +162,9 @@ async fn prune(app: &App, p: Parsed) -> Done {
     let question = format!(
         "WARNING! This will remove {which} not used by at least one container.\nAre you sure you want to continue?"
     );
-    agree(app, &p, &question, "volume")?;
+    if !agree(app, &p, &question)? {
+        return Ok(0);
+    }
     let report = app.client()?.volume_prune(&filters).await?;
     let deleted = report.volumes_deleted.unwrap_or_default();
     if !deleted.is_empty() {
