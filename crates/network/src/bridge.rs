@@ -137,7 +137,11 @@ pub fn apply(inner: &Inner, state: &State) -> Result<()> {
     }
     inner.firewall.apply(&state.all_networks(), &foreign_bridges(inner, state)?)?;
     let open = state.networks.values().filter(|n| !n.internal).map(|n| n.bridge.clone());
-    inner.host_firewall.set_bridges(open.collect())
+    if let Err(e) = inner.host_firewall.set_bridges(open.collect()) {
+        // The network is there; the watch tries again with the next change of the host's firewall.
+        tracing::warn!("{e}");
+    }
+    Ok(())
 }
 
 /// Bridges of containers that are not ours: Docker's. Where the host drops what nobody accepts, our own acceptance

@@ -45,8 +45,13 @@ impl HostFirewall {
         self.ensure()
     }
 
-    /// Puts our rules where they are missing and removes those that are no longer wanted.
+    /// Puts our rules where they are missing and removes those that are no longer wanted. Others change their tables
+    /// at the same time, which fails a batch: then it looks again.
     pub fn ensure(&self) -> Result<()> {
+        self.ensure_once().or_else(|_| self.ensure_once()).or_else(|_| self.ensure_once())
+    }
+
+    fn ensure_once(&self) -> Result<()> {
         let socket = self.socket();
         let bridges = self.bridges.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let read = |source| Error::Netlink { operation: "list the host's firewall".into(), source };
