@@ -52,6 +52,14 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
+    /// A writer, the answer that carries what is written, and a token that is cancelled when the client
+    /// hangs up. For streams that begin at once; see [`messages`] for work that may fail before.
+    #[must_use]
+    pub fn open() -> (JsonLines, Response, CancellationToken) {
+        let (sender, receiver, gone) = channel(QUEUED_MESSAGES);
+        (JsonLines { sender }, respond("application/json", None, receiver, None), gone)
+    }
+
     /// Sends a message, waiting for room.
     ///
     /// # Errors
@@ -164,15 +172,12 @@ where
     }
 }
 
-/// Runs blocking work that writes raw bytes (`save`, `export`), and answers with them. `check` is what can
-/// fail before the first byte.
-pub fn raw<W>(content_type: &'static str, work: W) -> Response
-where
-    W: FnOnce(RawWriter) + Send + 'static,
-{
-    let (sender, receiver, _) = channel(QUEUED_PIECES);
-    tokio::task::spawn_blocking(move || work(RawWriter { sender }));
-    respond(content_type, None, receiver, None)
+/// A writer of raw bytes (`save`, `export`) for a blocking thread, the answer that carries them, and a
+/// token that is cancelled when the client hangs up.
+#[must_use]
+pub fn raw(content_type: &'static str) -> (RawWriter, Response, CancellationToken) {
+    let (sender, receiver, gone) = channel(QUEUED_PIECES);
+    (RawWriter { sender }, respond(content_type, None, receiver, None), gone)
 }
 
 /// See [`raw`]. Wrap it in a buffer: each write is a piece.
@@ -282,7 +287,8 @@ mod tests {
     #[tokio::test]
     async fn raw_bytes_from_a_thread() {
         use std::io::Write;
-        let response = raw("application/x-tar", |mut out| out.write_all(b"tar").unwrap());
+        let (mut out, response, _) = raw("application/x-tar");
+        tokio::task::spawn_blocking(move || out.write_all(b"tar").unwrap());
         assert_eq!(response.headers()["content-type"], "application/x-tar");
         assert_eq!(text(response).await, "tar");
     }

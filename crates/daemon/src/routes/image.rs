@@ -214,12 +214,13 @@ async fn save_many(images: Images, params: Params) -> ApiResult {
 async fn save(State(images): Images, names: Vec<String>) -> ApiResult {
     let (checked, wanted) = (Arc::clone(&images), names.clone());
     call(move || checked.check_save(&wanted)).await?;
-    Ok(body::raw("application/x-tar", move |out| {
+    let (out, response, _) = body::raw("application/x-tar");
+    tokio::task::spawn_blocking(move || {
         let mut out = BufWriter::with_capacity(256 << 10, out);
-        let saved = images.save(&names, &mut out);
         // The stream has begun: an archive that ends early is all that can be told of an error.
-        if let Err(error) = saved {
+        if let Err(error) = images.save(&names, &mut out) {
             tracing::warn!(%error, ?names, "save");
         }
-    }))
+    });
+    Ok(response)
 }

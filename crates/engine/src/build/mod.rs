@@ -12,8 +12,8 @@ use std::sync::Arc;
 use dray_api::auth::AuthConfigs;
 use dray_api::build::{BuildPruneReport, CacheRecord};
 use dray_build::{
-    BuildEvent, BuildEvents, BuildRequest, Builder, Cancel, DockerfileSource, Limits, NoRemoteSource,
-    Resources, context,
+    BuildEvent, BuildEvents, BuildRequest, Builder, Cancel, DockerfileSource, HttpSource, Limits, Resources,
+    context,
 };
 use dray_spec::{Digest, Reference};
 use tokio::runtime::Handle;
@@ -72,12 +72,9 @@ impl Service {
     pub fn open(images: Arc<image::Service>, runner: Runner, events: EventBus) -> Arc<Self> {
         let handle = Handle::current();
         let bases = Bases::new(Arc::clone(&images), handle.clone(), Credentials::default());
-        let builder = Builder::new(
-            images.images().clone(),
-            Arc::new(runner),
-            Arc::new(bases),
-            Arc::new(NoRemoteSource),
-        );
+        let remote = HttpSource::new(images.client().clone(), handle.clone());
+        let builder =
+            Builder::new(images.images().clone(), Arc::new(runner), Arc::new(bases), Arc::new(remote));
         Arc::new(Service { builder, images, events, handle })
     }
 

@@ -72,6 +72,12 @@ impl Service {
         &self.images
     }
 
+    /// The client that speaks to registries.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
