@@ -16,6 +16,7 @@ mod clock;
 mod error;
 mod exec;
 mod init;
+mod oci;
 mod sealed;
 mod shim;
 
@@ -34,9 +35,10 @@ pub use shim::request::{
 };
 
 /// The OCI runtime's command line, and `dray-runtime shim`.
+#[must_use]
 pub fn main(args: Vec<OsString>) -> ExitCode {
     if args.get(1).is_some_and(|word| word == "shim") {
         return shim::server::main(&args);
     }
-    ExitCode::FAILURE
+    oci::main(args)
 }

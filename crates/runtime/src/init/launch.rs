@@ -76,11 +76,9 @@ pub fn launch(launch: Launch<'_>) -> Result<Launched, StartError> {
     let cgroup = make_cgroup(&launch)?;
     trace.mark("cgroup");
     let result = with_cgroup(launch, cgroup.clone(), trace);
-    if result.is_err() {
-        if let Some(cgroup) = &cgroup {
-            // The error that led here says more than one of the clean-up.
-            let _ = cgroup.remove();
-        }
+    if let (Err(_), Some(cgroup)) = (&result, &cgroup) {
+        // The error that led here says more than one of the clean-up.
+        let _ = cgroup.remove();
     }
     result
 }
@@ -125,6 +123,7 @@ fn with_cgroup(launch: Launch<'_>, cgroup: Option<Cgroup>, mut trace: Trace) -> 
     let new = plan.new & !Namespaces::CGROUP;
     let born = Born::enter(&plan, linux)?;
     let waits = launch.start_pipe.is_some();
+    let launch_trace = launch.trace;
     let maps_wanted = plan.makes(NamespaceKind::User);
     let state = State {
         oci_version: spec.oci_version.clone(),
@@ -160,7 +159,7 @@ fn with_cgroup(launch: Launch<'_>, cgroup: Option<Cgroup>, mut trace: Trace) -> 
         Fork::Parent { pid, pidfd } => (pid, pidfd),
         Fork::Child => {
             drop(ours);
-            become_init(init, &theirs, entry, &mut trace)
+            become_init(init, &theirs, entry, &mut Trace::new(launch_trace))
         }
     };
     drop((theirs, entry, init));
@@ -179,7 +178,6 @@ fn with_cgroup(launch: Launch<'_>, cgroup: Option<Cgroup>, mut trace: Trace) -> 
 
 /// Runs the child's steps; a failure is told to the parent, or to stderr when it has gone.
 fn become_init(init: Init<'_>, channel: &Channel, entry: Option<Entry>, trace: &mut Trace) -> ! {
-    trace.mark("born");
     let Err(error) = init.run(channel, entry, trace);
     fail(channel, error)
 }

@@ -117,7 +117,8 @@ pub fn flags(profile: &Seccomp) -> Result<u32, SeccompError> {
     })
 }
 
-static COMPILED: Mutex<Option<HashMap<Vec<String>, Arc<Vec<u8>>>>> = Mutex::new(None);
+type Compiled = HashMap<Vec<String>, Arc<Vec<u8>>>;
+static COMPILED: Mutex<Option<Compiled>> = Mutex::new(None);
 
 /// The default profile for these capabilities, compiled, as bytes.
 fn default_filter(bounding: &[String]) -> Result<Arc<Vec<u8>>, SeccompError> {

@@ -227,7 +227,7 @@ fn write_file(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StartError> {
 }
 
 /// Writes a file so that it is there whole or not at all.
-pub(super) fn replace_file(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<fs::File> {
+pub(crate) fn replace_file(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<fs::File> {
     let draft = dir.join(format!(".{name}.new"));
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
     file.write_all(bytes)?;
