@@ -38,6 +38,9 @@ pub use pack::{DiffId, Packed, tar};
 pub use split::{join, unpack_with_split};
 pub use unpack::{Limits, Options, Unpacked, unpack};
 
+/// An extended attribute's name and value.
+type Attribute = (Vec<u8>, Vec<u8>);
+
 /// The extended attribute that hides what lies below a folder.
 const OPAQUE: &str = "trusted.overlay.opaque";
 

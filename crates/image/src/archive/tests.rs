@@ -211,7 +211,7 @@ fn old_dockers_archives_of_every_compression() {
         assert_eq!(file(&saved, &path(&layer)), layer);
     }
     // A layer that is compressed within the archive.
-    let item = format!(r#"[{{"Config":"c.json","RepoTags":null,"Layers":["l.tar.gz"]}}]"#,);
+    let item = r#"[{"Config":"c.json","RepoTags":null,"Layers":["l.tar.gz"]}]"#;
     let archive = Tar::new()
         .file("./c.json", &config(&[&layer]))
         .file("./l.tar.gz", &squeezed)

@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 use super::header::{BLOCK, Header};
 use super::pax::{Pax, number};
 use super::sparse::{self, Segment};
-use super::{LayerError, Problem};
+use super::{Attribute, LayerError, Problem};
 
 /// Extended headers and long names are read into memory; none is longer.
 const LONGEST_EXTENSION: u64 = 1 << 20;
@@ -20,7 +20,7 @@ pub(crate) struct Entry {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) mtime: (i64, u32),
-    pub(crate) attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) attributes: Vec<Attribute>,
 }
 
 /// What an entry is.

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::attribute::Of;
 use super::tree::{is_whiteout, proc_path};
 use super::write::{BUFFER, Meta, TarWriter};
-use super::{LayerError, OPAQUE, Problem, WHITEOUT, WHITEOUT_OPAQUE};
+use super::{Attribute, LayerError, OPAQUE, Problem, WHITEOUT, WHITEOUT_OPAQUE};
 
 const OVERLAY: &[u8] = b"trusted.overlay.";
 
@@ -222,7 +222,7 @@ fn is_opaque(folder: &OwnedFd, path: &[u8]) -> Result<bool, LayerError> {
 }
 
 /// The attributes that belong into a layer, by name.
-fn attributes(of: Of<'_>, path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, LayerError> {
+fn attributes(of: Of<'_>, path: &[u8]) -> Result<Vec<Attribute>, LayerError> {
     const WHAT: &str = "read extended attribute";
     let mut attributes = Vec::new();
     for name in of.names().map_err(LayerError::io(path, WHAT))? {

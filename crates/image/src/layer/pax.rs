@@ -1,7 +1,7 @@
 //! Extended headers: POSIX pax records, `<length> <key>=<value>\n`.
 
-use super::Problem;
 use super::sparse::Segment;
+use super::{Attribute, Problem};
 
 /// What an extended header says of the next entry.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub(super) struct Pax {
     pub(super) gid: Option<u64>,
     pub(super) mtime: Option<(i64, u32)>,
     /// Extended attributes by name, in order.
-    pub(super) attributes: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) attributes: Vec<Attribute>,
     pub(super) sparse: PaxSparse,
 }
 
@@ -100,8 +100,10 @@ fn map(value: &[u8]) -> Result<Vec<Segment>, Problem> {
     Ok(segments)
 }
 
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
 /// The first record: key, value, and what follows.
-fn record(data: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Problem> {
+fn record(data: &[u8]) -> Result<Record<'_>, Problem> {
     let space = data.iter().take(21).position(|byte| *byte == b' ').ok_or(Problem::Pax)?;
     let length = number(&data[..space], "").map_err(|_| Problem::Pax)?;
     let length = usize::try_from(length).map_err(|_| Problem::Pax)?;

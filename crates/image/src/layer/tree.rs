@@ -24,7 +24,7 @@ use super::attribute::Of;
 use super::entry::Entry;
 use super::error::shown;
 use super::name::{Name, split};
-use super::{LayerError, OPAQUE, Problem};
+use super::{Attribute, LayerError, OPAQUE, Problem};
 
 const MOST_KEPT: usize = 64;
 const INSIDE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
@@ -406,9 +406,9 @@ impl Tree {
 /// The attributes of an entry that may be set. Those that would change how an overlay reads the layer are an
 /// error; those of security modules other than capabilities belong to the machine they were made on and are
 /// left out, as are unknown ones.
-fn allowed(entry: &Entry) -> Result<Vec<(&[u8], &[u8])>, LayerError> {
+fn allowed(entry: &Entry) -> Result<Vec<&Attribute>, LayerError> {
     let mut attributes = Vec::new();
-    for (name, value) in &entry.attributes {
+    for attribute @ (name, _) in &entry.attributes {
         if name.starts_with(b"trusted.") || name.starts_with(b"user.overlay.") || name.contains(&0) {
             return Err(LayerError::entry(&entry.name, Problem::Attribute(shown(name))));
         }
@@ -418,7 +418,7 @@ fn allowed(entry: &Entry) -> Result<Vec<(&[u8], &[u8])>, LayerError> {
                 b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default"
             );
         if kept {
-            attributes.push((&name[..], &value[..]));
+            attributes.push(attribute);
         }
     }
     Ok(attributes)
@@ -449,7 +449,7 @@ fn copy_metadata(source: &OwnedFd, stat: &Stat, parent: &OwnedFd, base: &[u8]) -
             rfs::lsetxattr(&to, os(&name), &value, XattrFlags::empty())?;
         }
     }
-    let mtime = (stat.st_mtime as i64, u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
+    let mtime = (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
     rfs::utimensat(parent, os(base), &times(mtime), AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())
 }

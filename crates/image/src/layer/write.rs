@@ -6,8 +6,8 @@ use dray_spec::{Digest, Hasher};
 use rustix::fs as rfs;
 use rustix::fs::Stat;
 
-use super::LayerError;
 use super::header::BLOCK;
+use super::{Attribute, LayerError};
 
 /// The size of reads and writes.
 pub(crate) const BUFFER: usize = 256 * 1024;
@@ -65,7 +65,7 @@ impl<W: Write> TarWriter<W> {
         meta: &Meta,
         name: &[u8],
         link: &[u8],
-        attributes: &[(Vec<u8>, Vec<u8>)],
+        attributes: &[Attribute],
     ) -> Result<(), LayerError> {
         let mut block = [0; BLOCK];
         let mut records = Vec::new();
@@ -128,7 +128,7 @@ impl Meta {
             uid: stat.st_uid,
             gid: stat.st_gid,
             size: 0,
-            mtime: stat.st_mtime as i64,
+            mtime: stat.st_mtime,
             device: if device { (rfs::major(stat.st_rdev), rfs::minor(stat.st_rdev)) } else { (0, 0) },
         }
     }
