@@ -11,7 +11,8 @@
 //! instruction that makes no files was seen before, and when. So a changed `LABEL` repeats no `RUN`, but a
 //! changed `ENV` or `ARG` does, and so does a changed line before it.
 //!
-//! A record whose layer is gone counts as none. The same step in two builds at once is carried out once.
+//! A record whose layer is gone counts as none. Layers of a running build are kept by its lease on the store, and
+//! by the cache from its end on. The same step in two builds at once is carried out once.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -186,13 +187,22 @@ impl Cache {
         Ok(Turn::Yours(guard))
     }
 
-    /// Records a result under `key`, for the life of the process at once and for good soon after.
+    /// Records a result under `key`. Its layer is kept only once [`Cache::hold`] has been told of it.
     pub(crate) fn put(&self, key: &Key, entry: &Entry) -> Result<(), BuildError> {
-        let id = key.to_string();
-        if let Some(layer) = entry.layer {
-            self.store.layers().hold(&holder(&id), &[layer])?;
+        Ok(self.store.records().put_relaxed(KIND, &key.to_string(), None, entry)?)
+    }
+
+    /// Keeps the layers of results, all of them at once.
+    pub(crate) fn hold(&self, results: &[(Key, LayerId)]) -> Result<(), BuildError> {
+        if results.is_empty() {
+            return Ok(());
         }
-        Ok(self.store.records().put_relaxed(KIND, &id, None, entry)?)
+        Ok(self.store.records().batch(|tx| {
+            for (key, layer) in results {
+                tx.hold(&holder(&key.to_string()), &[*layer])?;
+            }
+            Ok(())
+        })?)
     }
 
     /// The result that another, quicker key stands for, and its line of history.
@@ -276,6 +286,7 @@ mod tests {
         let key = KeyBuilder::new("step").finish();
         let layer = store.layers().begin().expect("draft").commit_unnamed(0).expect("layer");
         cache.put(&key, &Entry { created: "now".into(), layer: Some(layer) }).expect("put");
+        cache.hold(&[(key, layer)]).expect("held");
         assert!(cache.get(&key).expect("get").is_some());
         store.collect().expect("collected");
         assert!(cache.get(&key).expect("get").is_some(), "the cache holds its layers");

@@ -140,11 +140,14 @@ impl Layers {
     /// Gives a layer without diff ID the one found out since. If another layer has it already, that one is
     /// returned and should be used from now on; the first goes with the next collection.
     ///
+    /// It does not wait for the disk: what a power cut takes can be found out again, and a durable write after it
+    /// (of the image that has the layer) takes it along.
+    ///
     /// # Errors
     /// If there is no such layer, or the database fails.
     pub fn name(&self, id: LayerId, diff_id: &Digest) -> Result<LayerId> {
         let diff_id = diff_id.clone();
-        self.0.db.write(move |c| {
+        self.0.db.write_relaxed(move |c| {
             if let Some(other) = find(c, &diff_id)? {
                 return Ok(other);
             }

@@ -182,7 +182,7 @@ impl<'scope> Stage<'scope, '_, '_> {
             Turn::Yours(_guard) => {
                 self.cached = false;
                 let entry = Entry { created: now(), layer: self.write(&files, &settings, &sources)? };
-                build.builder.cache.put(&key, &entry)?;
+                build.record(&key, &entry)?;
                 entry
             }
         };

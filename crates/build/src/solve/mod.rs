@@ -26,11 +26,13 @@ use std::thread::Scope;
 
 use dray_image::ProgressEvent;
 use dray_spec::Platform;
+use dray_store::LayerId;
 
 pub(crate) use stage::State;
 
 use crate::base::BaseImage;
 use crate::builder::Builder;
+use crate::cache::{Entry, Key};
 use crate::context::ContextDir;
 use crate::error::BuildError;
 use crate::event::{BuildEvent, BuildEvents};
@@ -54,6 +56,8 @@ pub(crate) struct Build<'a> {
     first_error: Mutex<Option<BuildError>>,
     images: Mutex<HashMap<(String, String), BaseImage>>,
     digests: Digests,
+    /// Results with layers that the cache shall keep.
+    results: Mutex<Vec<(Key, LayerId)>>,
 }
 
 /// The result of a stage, when it has one.
@@ -96,6 +100,7 @@ pub(crate) fn build(
         first_error: Mutex::new(None),
         images: Mutex::default(),
         digests: Digests::default(),
+        results: Mutex::default(),
     };
     build.emit(build.plan.event());
     for (i, text) in build.plan.global_steps.iter().enumerate() {
@@ -107,6 +112,10 @@ pub(crate) fn build(
         let state = build.run_stage(build.plan.target, scope)?;
         finish::image(&build, &state)
     });
+    // What a failed build has done is of use to the next.
+    if let Err(error) = builder.cache.hold(&lock(&build.results)) {
+        tracing::warn!(%error, "the build cache may lose the layers of this build");
+    }
     match (lock(&build.first_error).take(), result) {
         (Some(error), Err(_)) => Err(error),
         (_, result) => result,
@@ -116,6 +125,15 @@ pub(crate) fn build(
 impl Build<'_> {
     fn emit(&self, event: BuildEvent) {
         self.events.event(event);
+    }
+
+    /// Records the result of a step.
+    fn record(&self, key: &Key, entry: &Entry) -> Result<(), BuildError> {
+        self.builder.cache.put(key, entry)?;
+        if let Some(layer) = entry.layer {
+            lock(&self.results).push((*key, layer));
+        }
+        Ok(())
     }
 
     fn check_cancelled(&self) -> Result<(), BuildError> {

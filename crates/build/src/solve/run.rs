@@ -88,7 +88,7 @@ impl<'scope> Stage<'scope, '_, '_> {
                 step_env.extend(variables(false));
                 let layer = self.execute(run, &program, &mounts, step_env, network)?;
                 let entry = Entry { created: now(), layer };
-                self.build.builder.cache.put(&key, &entry)?;
+                self.build.record(&key, &entry)?;
                 entry
             }
         };
@@ -321,7 +321,7 @@ impl<'scope> Stage<'scope, '_, '_> {
                 let lower = self.state.lower(build);
                 let layer = self.make_workdir(&lower, &path)?;
                 let entry = Entry { created: now(), layer };
-                build.builder.cache.put(&key, &entry)?;
+                build.record(&key, &entry)?;
                 self.ran(container);
                 entry
             }

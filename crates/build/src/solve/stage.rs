@@ -263,7 +263,7 @@ impl Stage<'_, '_, '_> {
             None => {
                 let container = self.running(None);
                 let entry = Entry { created: now(), layer: None };
-                self.build.builder.cache.put(&chain, &entry)?;
+                self.build.record(&chain, &entry)?;
                 self.ran(container);
                 entry
             }
