@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::Request;
+use http::{Request, header};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -24,6 +25,8 @@ use crate::version;
 
 /// Far more than a daemon has; bounds what a client that opens connections for fun can take.
 const MAX_CONNECTIONS: usize = 8192;
+/// Bodies up to this size are read at once.
+const SMALL_BODY: usize = 64 << 10;
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves the routes on any number of listeners.
@@ -146,11 +149,13 @@ impl Server {
     }
 
     /// Answers one request.
-    async fn respond(&self, mut request: Request<Body>) -> Response {
+    async fn respond(&self, request: Request<Body>) -> Response {
         tracing::debug!(method = %request.method(), uri = %request.uri(), "request");
+        let request = take_small_body(request).await;
         let mut response = match version::negotiate(request.uri()) {
             Err(error) => error.into_response(),
             Ok((version, routed)) => {
+                let mut request = request;
                 if let Some(uri) = routed {
                     *request.uri_mut() = uri;
                 }
@@ -161,6 +166,24 @@ impl Server {
         version::server_headers(response.headers_mut());
         response
     }
+}
+
+/// Reads a small body before anything is answered: a client that is refused while it still writes sees a
+/// broken connection instead of the reason.
+async fn take_small_body(request: Request<Body>) -> Request<Body> {
+    let length =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if !length.is_some_and(|length: usize| (1..=SMALL_BODY).contains(&length)) {
+        return request;
+    }
+    let (parts, body) = request.into_parts();
+    let read = tokio::time::timeout(HEAD_TIMEOUT, body.collect()).await;
+    let body = match read {
+        Ok(Ok(collected)) => Body::from(collected.to_bytes()),
+        // Less than promised, or never: what reads the body says so.
+        _ => Body::empty(),
+    };
+    Request::from_parts(parts, body)
 }
 
 fn transient(error: &std::io::Error) -> bool {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -218,27 +218,24 @@ async fn refuse_if_answering(path: &Path) -> Result<(), ListenError> {
     }
 }
 
-/// Binds beside the path, sets mode and group, and only then moves the socket there: nobody can
-/// connect before the mode is right, and a stale socket is replaced at once.
+/// Binds in place of a stale socket. The mode is set by the umask, so that nobody can connect before it
+/// is right; the daemon makes no other file meanwhile.
 fn bind_unix(path: &Path, group: Option<&str>) -> io::Result<UnixListener> {
+    use std::os::unix::fs::FileTypeExt;
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let _ = std::fs::remove_file(&beside);
-    let socket = UnixListener::bind(&beside)?;
-    let placed = std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o660))
-        .and_then(|()| match group.and_then(group_id) {
-            Some(gid) => std::os::unix::fs::chown(&beside, None, Some(gid)),
-            None => Ok(()),
-        })
-        .and_then(|()| std::fs::rename(&beside, path));
-    if placed.is_err() {
-        let _ = std::fs::remove_file(&beside);
+    if std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) {
+        std::fs::remove_file(path)?;
     }
-    placed.map(|()| socket)
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o117));
+    let bound = UnixListener::bind(path);
+    rustix::process::umask(before);
+    let socket = bound?;
+    if let Some(gid) = group.and_then(group_id) {
+        std::os::unix::fs::chown(path, None, Some(gid))?;
+    }
+    Ok(socket)
 }
 
 /// The id of a group by name or number.

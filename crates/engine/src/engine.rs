@@ -140,6 +140,7 @@ impl Engine {
         let runner = open_runner(&config, &store, trust, &networks, registry)?;
         let builds = build::Service::open(Arc::clone(&images), runner, events.clone());
         Handle::current().block_on(containers.restore())?;
+        networks.forget_others()?;
         networks.network().restore_done()?;
         let parts = system::Parts {
             containers: containers.clone(),

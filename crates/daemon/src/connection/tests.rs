@@ -161,6 +161,21 @@ async fn takeovers_that_end_otherwise_are_plain_answers() {
 }
 
 #[tokio::test]
+async fn a_body_that_nobody_wants_is_read_before_the_refusal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, ..) = serve(dir.path()).await;
+    let mut stream = UnixStream::connect(&path).await.unwrap();
+    let head = "POST /nope HTTP/1.1\r\nHost: d\r\nContent-Length: 4\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    stream.write_all(b"body").await.unwrap();
+    stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut both = String::new();
+    stream.read_to_string(&mut both).await.unwrap();
+    assert!(both.starts_with("HTTP/1.1 404 Not Found\r\n") && both.ends_with("\r\n\r\nOK"), "{both}");
+}
+
+#[tokio::test]
 async fn stops_when_told() {
     let dir = tempfile::tempdir().unwrap();
     let (path, stop, task) = serve(dir.path()).await;

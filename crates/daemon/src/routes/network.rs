@@ -6,7 +6,8 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use dray_api::network::NetworkCreateRequest;
+use dray_api::network::{NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest};
+use dray_engine::container;
 use dray_engine::network::Service;
 use http::StatusCode;
 
@@ -17,12 +18,15 @@ use crate::state::App;
 use crate::version::ApiVersion;
 
 type Networks = State<Arc<Service>>;
+type Containers = State<Arc<container::Service>>;
 
 pub(super) fn router() -> Router<App> {
     Router::new()
         .route("/networks", get(list))
         .route("/networks/create", post(create))
         .route("/networks/prune", post(prune))
+        .route("/networks/{id}/connect", post(connect))
+        .route("/networks/{id}/disconnect", post(disconnect))
         .route("/networks/{id}", get(inspect).delete(remove))
 }
 
@@ -54,4 +58,23 @@ async fn remove(State(networks): Networks, Path(id): Path<String>) -> ApiResult 
 async fn prune(State(networks): Networks, params: Params) -> ApiResult {
     let filters = params.filters()?;
     Ok(json(StatusCode::OK, &call(move || networks.prune(&filters)).await?))
+}
+
+async fn connect(
+    State(containers): Containers,
+    Path(id): Path<String>,
+    Json(request): Json<NetworkConnectRequest>,
+) -> ApiResult {
+    let settings = request.endpoint_config.unwrap_or_default();
+    containers.connect_network(&request.container, &id, settings).await?;
+    Ok(StatusCode::OK.into_response())
+}
+
+async fn disconnect(
+    State(containers): Containers,
+    Path(id): Path<String>,
+    Json(request): Json<NetworkDisconnectRequest>,
+) -> ApiResult {
+    containers.disconnect_network(&request.container, &id, request.force).await?;
+    Ok(StatusCode::OK.into_response())
 }

@@ -63,6 +63,9 @@ impl ContainerNetworking for Service {
         if let Err(error) = self.network.remove_sandbox(&container.id) {
             tracing::warn!(%error, container = container.id, "remove the network sandbox");
         }
+        if !joined.is_empty() {
+            self.remember(&container.id);
+        }
         for joined in joined {
             self.announce("disconnect", &joined.network, Some(&container.id));
         }
@@ -378,6 +381,16 @@ impl Service {
         if let Err(error) = self.store.records().put_relaxed(ENDPOINTS, container, None, &endpoints) {
             tracing::error!(%error, container, "a restarted daemon will not know the container's endpoints");
         }
+    }
+
+    /// Clears away what was remembered of containers that no longer run, after all that run were restored.
+    pub(crate) fn forget_others(&self) -> Result<(), Error> {
+        for record in self.store.records().list::<Vec<Endpoint>>(ENDPOINTS)? {
+            if !self.joined().contains_key(&record.id) {
+                self.store.records().delete(ENDPOINTS, &record.id)?;
+            }
+        }
+        Ok(())
     }
 
     fn servers(&self, container: &NetworkedContainer) -> Result<Vec<IpAddr>, Error> {
