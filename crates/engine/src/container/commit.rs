@@ -19,19 +19,13 @@ pub struct CommitOptions {
     pub comment: String,
     /// Freeze the container meanwhile.
     pub pause: bool,
-    /// Configuration over the container's, with the changes in it.
+    /// Dockerfile instructions that change the configuration.
+    pub changes: Vec<String>,
+    /// Configuration over the container's.
     pub config: Option<ContainerConfig>,
 }
 
 impl Service {
-    /// The configuration a container runs with: what changes of a commit are made to.
-    ///
-    /// # Errors
-    /// When there is no such container.
-    pub fn config_of(&self, called: &str) -> Result<ContainerConfig, Error> {
-        Ok(self.registry.find(called)?.with(|record| record.config.clone()))
-    }
-
     /// Makes an image of a container; gives its id.
     ///
     /// # Errors
@@ -61,6 +55,7 @@ impl Service {
                 command: std::iter::once(&record.path).chain(&record.args).cloned().collect(),
                 reference: options.reference.clone(),
                 author: options.author,
+                changes: options.changes,
                 comment: options.comment.clone(),
                 attributes: attributes.clone(),
             });

@@ -40,6 +40,8 @@ pub struct CommitRequest {
     pub author: String,
     /// Why.
     pub comment: String,
+    /// Dockerfile instructions (`CMD …`, `ENV …`) that change the configuration.
+    pub changes: Vec<String>,
     /// Attributes of the `commit` event.
     pub attributes: Labels,
 }

@@ -21,7 +21,7 @@ use super::mount::clean;
 use super::record::Record;
 use super::rootfs::{Bind, open_in};
 use super::service::Service;
-use super::{Error, rootfs::of_running, rootfs::of_stopped};
+use super::{Error, rootfs::of_running, rootfs::of_stopped, spec};
 
 pub use unpack::UnpackOptions;
 
@@ -99,6 +99,18 @@ impl Service {
             self.announce(&container, "extract-to-dir", &[]);
             unpack::unpack(root, Path::new(&clean(path)), &options, archive)
         })
+    }
+
+    /// Whom files belong to that are copied in as the container's own user.
+    ///
+    /// # Errors
+    /// When that user is not in the container.
+    pub fn owner(&self, called: &str) -> Result<(u32, u32), Error> {
+        let record = self.registry.find(called)?.record();
+        let layers = self.layers(&record);
+        let text = |path: &str| Ok::<_, Error>(layers.read_file(path)?.unwrap_or_default());
+        let user = spec::resolve_user(&record.config.user, &[], &text("/etc/passwd")?, &text("/etc/group")?);
+        user.map(|user| (user.uid, user.gid)).map_err(Error::User)
     }
 
     /// Writes a container's whole file system as a tar. Must be called on a blocking thread.
