@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! dray-runtime …, dray runtime …   OCI runtime; dray-runtime shim: one per container
+//! docker-init -- program …         PID 1 of containers run with --init
 //! dray daemon …                    the daemon
 //! dray …, docker …, anything else  the client
 //! ```
@@ -15,6 +16,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
+    if called_as(&args, "docker-init") {
+        return dray_runtime::pid1_main(&args);
+    }
     if called_as(&args, "dray-runtime") {
         return dray_runtime::main(args);
     }

@@ -17,6 +17,7 @@ mod error;
 mod exec;
 mod init;
 mod oci;
+mod pid1;
 mod sealed;
 mod shim;
 
@@ -27,6 +28,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub use error::{ErrorKind, StartError, Step};
+pub use pid1::main as pid1_main;
 pub use shim::client::{ExecStarted, ExitWait, Shim, ShimError, exit_status, reap_lost, start};
 pub use shim::frame::{FRAME_HEADER, Frame, StreamKind};
 pub use shim::request::{
