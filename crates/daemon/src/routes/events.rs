@@ -29,19 +29,14 @@ async fn events(State(bus): State<EventBus>, version: ApiVersion, params: Params
     }
     let mut subscription = bus.subscribe(since, until, params.filters()?);
     let (lines, response, gone) = JsonLines::open();
-    tokio::spawn(async move {
-        loop {
-            let event = tokio::select! {
-                event = subscription.next() => event,
-                () = gone.cancelled() => return,
-            };
-            let Some(event) = event else { return };
+    tokio::spawn(gone.run_until_cancelled_owned(async move {
+        while let Some(event) = subscription.next().await {
             // Image create events came with 1.46.
             let unknown = !version.at_least(46) && event.kind == "image" && event.action == "create";
             if !unknown && lines.send(&*event).await.is_err() {
                 return;
             }
         }
-    });
+    }));
     Ok(response)
 }

@@ -5,7 +5,7 @@ use dray_image::{Commit, Image};
 use dray_spec::{Platform, RunConfig};
 
 use super::transfer::parse_platform;
-use super::{Error, Service, named};
+use super::{Error, Service, change, named};
 use crate::ServiceError;
 use crate::container::{CommitRequest, ContainerImage, ContainerImages};
 
@@ -45,8 +45,10 @@ impl Service {
         };
         let parent = self.images.resolve(&request.parent)?;
         let shown = name.as_ref().map(dray_spec::Reference::familiar);
+        let mut config = run_config(&request.config);
+        change::apply(&mut config, &request.changes)?;
         let commit = Commit {
-            config: run_config(&request.config),
+            config,
             author: request.author.clone(),
             comment: request.comment.clone(),
             created_by: request.command.join(" "),

@@ -1,6 +1,6 @@
 //! Files in and out: `archive` and `export`.
 
-use std::sync::Arc;
+use std::io::BufWriter;
 
 use axum::Router;
 use axum::body::Body;
@@ -11,7 +11,6 @@ use base64::Engine as _;
 use dray_api::container::{PATH_STAT_HEADER, PathStat};
 use dray_engine::container::{Error, UnpackOptions};
 use http::{HeaderName, HeaderValue, StatusCode};
-use tokio::sync::oneshot;
 
 use super::Containers;
 use crate::blocking::call;
@@ -21,6 +20,8 @@ use crate::extract::Params;
 use crate::state::App;
 
 const TAR: &str = "application/x-tar";
+/// Bytes sent at once.
+const PIECE: usize = 64 << 10;
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -54,46 +55,27 @@ async fn stat(State(containers): Containers, Path(id): Path<String>, params: Par
 
 async fn download(State(containers): Containers, Path(id): Path<String>, params: Params) -> ApiResult {
     let path = path_of(&params)?;
-    let (tell, told) = oneshot::channel();
-    let work = tokio::task::spawn_blocking(move || {
-        // The answer begins once the path is found; what fails later cuts the body short.
-        containers.get_archive(&id, &path, |stat| {
-            let (writer, response, _) = body::raw(TAR);
-            tell.send(with_stat(response, &stat)).ok().map(|()| writer)
-        })
+    let stat = containers.stat_path(&id, &path).await?;
+    let (out, response, _) = body::raw(TAR);
+    tokio::task::spawn_blocking(move || {
+        log_failure("archive", &id, containers.get_archive(&id, &path, BufWriter::with_capacity(PIECE, out)));
     });
-    answer_or_error(told, work).await
+    Ok(with_stat(response, &stat))
 }
 
 async fn export(State(containers): Containers, Path(id): Path<String>) -> ApiResult {
     containers.registry().find(&id)?;
-    let (writer, response, _) = body::raw("application/octet-stream");
-    let containers = Arc::clone(&containers);
+    let (out, response, _) = body::raw("application/octet-stream");
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = containers.export(&id, writer) {
-            tracing::warn!(container = id, %error, "export ended early");
-        }
+        log_failure("export", &id, containers.export(&id, BufWriter::with_capacity(PIECE, out)));
     });
     Ok(response)
 }
 
-/// The answer that the work begins, or why it did not begin one.
-async fn answer_or_error(
-    told: oneshot::Receiver<Response>,
-    work: tokio::task::JoinHandle<Result<(), Error>>,
-) -> ApiResult {
-    if let Ok(response) = told.await {
-        tokio::spawn(async move {
-            if let Ok(Err(error)) = work.await {
-                tracing::warn!(%error, "an archive ended early");
-            }
-        });
-        return Ok(response);
-    }
-    match work.await {
-        Ok(Ok(())) => Err(ApiError::internal("no archive was made")),
-        Ok(Err(error)) => Err(error.into()),
-        Err(error) => Err(ApiError::internal(error.to_string())),
+/// What fails after the head is sent can only cut the body short.
+fn log_failure(what: &str, container: &str, result: Result<(), Error>) {
+    if let Err(error) = result {
+        tracing::warn!(container, %error, "{what} ended early");
     }
 }
 

@@ -91,15 +91,13 @@ async fn stats(
     let mut reader = containers.stats(&id)?;
     if params.bool_or("stream", true) {
         let (lines, response, gone) = JsonLines::open();
-        tokio::spawn(async move {
+        tokio::spawn(gone.run_until_cancelled_owned(async move {
             while let Ok(stats) = reader.next().await {
-                let waited = async { lines.send(&stats).await.is_ok() && reader.pause().await };
-                tokio::select! {
-                    more = waited => if !more { return },
-                    () = gone.cancelled() => return,
+                if lines.send(&stats).await.is_err() || !reader.pause().await {
+                    return;
                 }
             }
-        });
+        }));
         return Ok(response);
     }
     let mut stats = reader.next().await?;

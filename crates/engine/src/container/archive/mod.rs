@@ -53,21 +53,19 @@ impl Service {
         .await
     }
 
-    /// Prepares a path of a container to be sent as a tar; writes it with `write` on a blocking thread.
-    /// `begin` is given what the path is before the first byte.
+    /// Writes a path of a container as a tar. Must be called on a blocking thread.
     ///
     /// # Errors
     /// When it is not there, or the writer fails.
-    pub fn get_archive<W: Write + Send>(
+    pub fn get_archive(
         self: &Arc<Self>,
         called: &str,
         path: &str,
-        begin: impl FnOnce(PathStat) -> Option<W> + Send,
+        out: impl Write + Send,
     ) -> Result<(), Error> {
         let container = self.registry.find(called)?;
         self.with_root(&container, |root| {
             let node = Node::open(root, path, called)?;
-            let Some(out) = begin(node.path_stat(path)) else { return Ok(()) };
             self.announce(&container, "archive-path", &[]);
             pack::node(node.fd.as_fd(), Path::new(&base(path)), out).map_err(Error::io("archive", path))
         })

@@ -21,7 +21,7 @@ const DEEPEST: usize = 1024;
 pub fn node(fd: BorrowedFd<'_>, at: &Path, out: impl Write) -> io::Result<()> {
     let mut packer = Packer { builder: Builder::new(out), names: HashMap::new(), device: None };
     packer.node(fd, at, 0)?;
-    packer.builder.finish()
+    packer.builder.into_inner()?.flush()
 }
 
 /// Writes what is in a folder, under names that begin there.
@@ -29,7 +29,7 @@ pub fn tree(root: BorrowedFd<'_>, out: impl Write) -> io::Result<()> {
     let mut packer = Packer { builder: Builder::new(out), names: HashMap::new(), device: None };
     packer.device = Some(rustix::fs::fstat(root)?.st_dev);
     packer.children(root, Path::new(""), 0)?;
-    packer.builder.finish()
+    packer.builder.into_inner()?.flush()
 }
 
 struct Packer<W: Write> {
