@@ -173,7 +173,9 @@ impl Repository {
             at = location(&answer)?;
         }
         at.query_pairs_mut().append_pair("digest", descriptor.digest.as_str());
-        let request = Request::new(Method::PUT, at).header(header::CONTENT_TYPE, "application/octet-stream");
+        let mut request =
+            Request::new(Method::PUT, at).header(header::CONTENT_TYPE, "application/octet-stream");
+        request.patience = COMMIT_PATIENCE;
         let answer = self.call(Action::Push, request, Repeat::Never).await?;
         match answer.status {
             StatusCode::CREATED | StatusCode::NO_CONTENT => Ok(()),
