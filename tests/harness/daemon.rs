@@ -51,6 +51,8 @@ impl Daemon {
     fn prepare(flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let root = tempfile::Builder::new().prefix("dray-test-").tempdir().expect("a folder for the daemon");
         std::fs::create_dir(root.path().join("client")).expect("client folder");
+        // Named by a flag, it must be there; without the flag the host's own would be read.
+        std::fs::write(root.path().join("daemon.json"), "{}").expect("daemon configuration");
         let extra = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let environment =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
