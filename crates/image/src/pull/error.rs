@@ -167,6 +167,8 @@ impl PullError {
             | PullError::NoTags(_)
             | PullError::NoMatchingPlatform(_)
             | PullError::PlatformMismatch { .. } => K::NotFound,
+            // Docker's client would ask for a password at the terminal if this were "unauthorized".
+            PullError::Registry(dray_registry::Error::NoCredentials { .. }) => K::Registry,
             PullError::Registry(error) => match error.kind() {
                 RegistryErrorKind::NotFound => K::NotFound,
                 RegistryErrorKind::Unauthorized => K::Unauthorized,

@@ -79,6 +79,8 @@ impl PushError {
         match self {
             PushError::NoSuchImage(_) | PushError::NoSuchTag(_) => PushErrorKind::NotFound,
             PushError::DigestReference => PushErrorKind::InvalidParameter,
+            // Docker's client would ask for a password at the terminal if this were "unauthorized".
+            PushError::Registry(dray_registry::Error::NoCredentials { .. }) => PushErrorKind::Registry,
             PushError::Registry(error) if error.kind() == RegistryErrorKind::Unauthorized => {
                 PushErrorKind::Unauthorized
             }

@@ -265,7 +265,7 @@ async fn refusals_are_the_registrys() {
     fixture.guard(Guard::Basic { user: "u".into(), password: "p".into() });
     let error = machine.push(&name).await.unwrap_err();
     assert!(error.to_string().ends_with("no basic auth credentials"), "{error}");
-    assert_eq!(error.kind(), PushErrorKind::Unauthorized);
+    assert_eq!(error.kind(), PushErrorKind::Registry);
 }
 
 #[tokio::test]
