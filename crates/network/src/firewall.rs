@@ -6,7 +6,7 @@
 //!   set foreign     bridges of Docker's containers
 //!   map ports4      protocol . host address . port : container address . port   (ports6 likewise)
 //!   map ports4_any  protocol . port : container address . port                  (ports6_any likewise)
-//!   chain guard        raw prerouting: packets to containers come by their bridge, or not at all
+//!   chain guard        raw prerouting: no way to the host's own 127.0.0.0/8
 //!   chain prerouting   nat: published ports, for what comes from outside and from containers
 //!   chain output       nat: published ports, for programs of the host
 //!   chain postrouting  nat: containers behind the host's address; hairpin
@@ -16,6 +16,9 @@
 //! The chains are made anew from the list of networks whenever it changes, in one batch: always whole, and the same
 //! whatever was there before. Published ports are elements and never touch a rule; the packet path looks them up by
 //! hash. Invariant: a container is reached from outside of its bridge only through a published port.
+//!
+//! Every rule names a bridge of ours. A table that a killed daemon left behind, and whose bridges are gone, so means
+//! nothing to others who use the same addresses later.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -156,7 +159,7 @@ impl Firewall {
             batch.add_base_chain(INET, &self.table, name, kind, hook, priority);
         };
         // Chains that are jumped to come first: a rule can only name one that exists.
-        for name in ["guarded", "leave", "between"] {
+        for name in ["leave", "between"] {
             batch.add_chain(INET, &self.table, name);
         }
         chain(batch, "guard", "filter", Hook::Prerouting, RAW);
@@ -165,7 +168,6 @@ impl Firewall {
         chain(batch, "postrouting", "nat", Hook::Postrouting, SRCNAT);
         chain(batch, "forward", "filter", Hook::Forward, FILTER);
         self.write(batch, "guard", guard());
-        self.write(batch, "guarded", guarded(networks));
         self.write(batch, "prerouting", prerouting());
         self.write(batch, "output", output());
         self.write(batch, "postrouting", postrouting());
@@ -235,47 +237,18 @@ fn loopback(v4: bool) -> Option<Cidr> {
     Cidr::new(addr, prefix)
 }
 
-/// Packets to containers' addresses come by their own bridge or from this host. Without this, a neighbour that
-/// routes to a bridge's subnet through the host would reach ports that are published on 127.0.0.1 or not at all.
+/// Bridges let 127.0.0.0/8 pass (`route_localnet`), so that localhost reaches published ports. Containers must not
+/// use that to reach what listens on the host's localhost.
 fn guard() -> Vec<Rule> {
-    let mut rules =
-        vec![Rule::new().interface(Interface::In, true, "lo").verdict(Verdict::Accept).comment("this host")];
-    // Bridges let 127.0.0.0/8 pass (route_localnet), so that localhost reaches published ports; nobody else may.
-    rules.extend(loopback(true).map(|net| {
+    let drop = |net| {
         Rule::new()
             .interface_in(Interface::In, BRIDGES)
             .version(true)
             .address(Field::Destination, true, &net)
             .verdict(Verdict::Drop)
             .comment("no way to localhost")
-    }));
-    for v4 in [true, false] {
-        rules.push(
-            Rule::new()
-                .version(v4)
-                .address_in(Field::Destination, v4, subnets_of(v4))
-                .verdict(Verdict::Jump("guarded")),
-        );
-    }
-    rules
-}
-
-fn guarded(networks: &[NetworkState]) -> Vec<Rule> {
-    let mut rules = Vec::new();
-    for v4 in [true, false] {
-        for (network, subnet) in subnets(networks, v4) {
-            let to = Rule::new().version(v4).address(Field::Destination, true, &subnet);
-            // Answers to containers that are not hidden come straight to them; `forward` tells those apart.
-            let from = if network.masquerade || network.internal {
-                to.interface(Interface::In, true, &network.bridge)
-            } else {
-                to
-            };
-            rules.push(from.verdict(Verdict::Accept).comment(&network.name));
-        }
-    }
-    rules.push(Rule::new().verdict(Verdict::Drop).comment("not by its own bridge"));
-    rules
+    };
+    loopback(true).map(drop).into_iter().collect()
 }
 
 /// What comes in. 127.0.0.0/8 from the wire is no localhost, whatever it says.
@@ -333,12 +306,14 @@ fn leave(networks: &[NetworkState]) -> Vec<Rule> {
             if network.masquerade {
                 rules.push(
                     from()
+                        .interface(Interface::In, true, &network.bridge)
                         .interface(Interface::Out, false, &network.bridge)
                         .masquerade()
                         .comment(&network.name),
                 );
             }
-            // To a published port of the same bridge: the answer has to come back this way.
+            // To a published port of the same bridge: the answer has to come back this way. The way in is not
+            // known here when the kernel bridges such a packet instead of routing it.
             rules.push(
                 from()
                     .interface(Interface::Out, true, &network.bridge)

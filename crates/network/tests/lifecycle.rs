@@ -144,3 +144,30 @@ fn two_daemons_share_a_host() {
         assert_eq!(lab.ruleset(), "");
     });
 }
+
+#[test]
+fn what_a_killed_daemon_left_disturbs_nobody() {
+    for filtered in ["0", "1"] {
+        lab(|lab| {
+            if std::path::Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists() {
+                sysctl("net/bridge/bridge-nf-call-iptables", filtered);
+            }
+            let mut config = lab.config();
+            config.table = "dray_old".into();
+            let old = dray_network::Network::open(config).expect("open");
+            old.create(&network("old", "10.10.0.0/24")).expect("create");
+            drop(old);
+            sh("ip link del br-6f6c64000000");
+            let net = lab.open();
+            let front = network("front", "10.10.0.0/24");
+            net.create(&front).expect("create");
+            let (web, near) = (run(&net, "web", &[&front]), run(&net, "near", &[&front]));
+            let _servers = (serve_tcp(&web.namespace, 80, "web"), serve_tcp(&lab.outside, 99, "far"));
+            net.publish(&web.endpoints[0], &[port(Tcp, None, 8080, 80)]).expect("publish");
+            assert_eq!(ask_tcp(&near.namespace, "10.10.0.2:80"), "web 10.10.0.3");
+            assert_eq!(ask_tcp(&lab.outside, "192.0.2.1:8080"), "web 192.0.2.2");
+            assert_eq!(ask_tcp(&web.namespace, "192.0.2.2:99"), "far 192.0.2.1");
+            net.purge().expect("purge");
+        });
+    }
+}

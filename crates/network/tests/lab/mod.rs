@@ -65,6 +65,10 @@ pub fn lab(test: impl FnOnce(&Lab) + Send) {
         lab.outside_sh(&format!(
             "ip link set lo up && ip addr add {OUTSIDE}/24 dev wire && ip -6 addr add {OUTSIDE6}/64 dev wire nodad && ip link set wire up"
         ));
+        // A wire takes its time to come up where the machine is busy.
+        let up = "for i in $(seq 500); do ip -o link show wire | grep -q 'state UP' && exit; sleep 0.01; done; exit 1";
+        sh(up);
+        lab.outside_sh(up);
         test(&lab);
     };
     std::thread::scope(|scope| {
