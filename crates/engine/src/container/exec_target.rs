@@ -89,7 +89,7 @@ impl ExecTarget {
         let text = |path| Ok::<_, Error>(rootfs::read_in(root.as_fd(), path)?.unwrap_or_default());
         let add = self.record.host.group_add.clone().unwrap_or_default();
         let user = spec::resolve_user(called, &add, &text("/etc/passwd")?, &text("/etc/group")?);
-        user.map_err(|error| Error::User(error))
+        user.map_err(Error::User)
     }
 
     /// The environment of a program: the container's, with the exec's over it.

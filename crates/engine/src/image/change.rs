@@ -11,6 +11,9 @@ use super::Error;
 /// # Errors
 /// For what is no instruction, or one that does not change a configuration.
 pub(super) fn apply(config: &mut RunConfig, changes: &[String]) -> Result<(), Error> {
+    if changes.is_empty() {
+        return Ok(());
+    }
     let mut edits = Edits::default();
     for instruction in parse_changes(&changes.join("\n"))? {
         let name = instruction.command.name();
@@ -32,6 +35,7 @@ mod tests {
         apply(&mut config, &changes).unwrap();
         assert_eq!(config.cmd, Some(vec!["true".to_owned()]));
         assert_eq!(config.user, "nobody");
+        apply(&mut config, &[]).unwrap();
         assert!(apply(&mut config, &["RUN true".to_owned()]).is_err());
         assert!(apply(&mut config, &["NONSENSE x".to_owned()]).is_err());
     }

@@ -101,7 +101,7 @@ impl Lines {
     fn advance(&mut self) -> io::Result<bool> {
         let files = existing(&self.path)?;
         let Some((_, inode)) = self.current else {
-            self.current = files.into_iter().last();
+            self.current = files.into_iter().next_back();
             return Ok(self.current.is_some());
         };
         if files.first().is_none_or(|(_, newest)| *newest == inode) {

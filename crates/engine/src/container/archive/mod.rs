@@ -194,7 +194,7 @@ impl Node {
         })?;
         let stat = rustix::fs::fstat(&fd).map_err(|errno| Error::io("stat", path)(errno.into()))?;
         let node = Self { fd, stat };
-        if follow && path.ends_with('/') && !node.is_folder() && path.trim_matches('/') != "" {
+        if follow && path.ends_with('/') && !node.is_folder() && !path.trim_matches('/').is_empty() {
             return Err(missing());
         }
         Ok(node)

@@ -35,7 +35,10 @@ fn crafted(name: &str, kind: tar::EntryType, link: &str, content: &[u8]) -> Vec<
     header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
     header.set_entry_type(kind);
     header.set_mode(0o644);
-    (header.set_uid(7), header.set_gid(8), header.set_mtime(1000), header.set_size(content.len() as u64));
+    header.set_uid(7);
+    header.set_gid(8);
+    header.set_mtime(1000);
+    header.set_size(content.len() as u64);
     header.set_cksum();
     builder.append(&header, content).unwrap();
     builder.into_inner().unwrap()
