@@ -28,7 +28,7 @@ const WORKERS: usize = 2;
 const MAX_BLOCKING: usize = 256;
 const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// How long answers at work may take when the daemon stops.
-const DRAIN: Duration = Duration::from_secs(3);
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// Why the daemon ended.
 #[derive(Debug, thiserror::Error)]
