@@ -5,12 +5,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use dray_api::container::PortMap;
-use dray_api::network::{EndpointIpamConfig, EndpointSettings};
-use dray_network::dns::{HostsEntry, ResolvMode, ResolvOverrides, hosts, resolv_conf};
+use dray_api::network::EndpointSettings;
+use dray_network::dns::{ResolvMode, hosts};
 use dray_network::{DnsConfig, Endpoint, EndpointConfig, Sandbox};
 
+use super::endpoint::{
+    addresses, check_settings, dns_names, gateway_endpoint, lone_endpoint, parse, shown, unique,
+};
 use super::record::Record;
-use super::{Error, Joined, Service, ports, short};
+use super::{Error, Joined, Service, ports};
 use crate::ServiceError;
 use crate::container::{Attached, ContainerNetworking, NetworkedContainer};
 
@@ -318,6 +321,7 @@ impl Service {
         let sandbox = self.network.open_sandbox(&container.id)?;
         let endpoint = self.join(&sandbox, container, &record, &settings)?;
         let settings = shown(&record, container, &settings, &endpoint);
+        self.tell_container(container, &record, &endpoint)?;
         self.note(container, &record, Some(endpoint));
         Ok((record.name.clone(), settings))
     }
@@ -352,6 +356,7 @@ impl Service {
             });
             if let Some(endpoint) = left.and_then(|joined| joined.endpoint) {
                 self.network.detach(&endpoint)?;
+                self.untell_container(container, &endpoint)?;
             }
             self.remember(&container.id);
             self.announce("disconnect", &record, Some(&container.id));
@@ -392,189 +397,12 @@ impl Service {
         }
         Ok(())
     }
-
-    fn servers(&self, container: &NetworkedContainer) -> Result<Vec<IpAddr>, Error> {
-        if container.dns.is_empty() {
-            return Ok(self.dns.servers.clone());
-        }
-        let parsed = container.dns.iter().map(|server| {
-            server.parse().map_err(|_| Error::Address { what: "DNS server", value: server.clone() })
-        });
-        parsed.collect()
-    }
-
-    fn resolv_conf(&self, container: &NetworkedContainer, mode: ResolvMode) -> Result<String, Error> {
-        let or =
-            |own: &[String], default: &[String]| if own.is_empty() { default.to_vec() } else { own.to_vec() };
-        let overrides = ResolvOverrides {
-            servers: self.servers(container)?,
-            search: or(&container.dns_search, &self.dns.search),
-            options: or(&container.dns_options, &self.dns.options),
-        };
-        // A host without the file resolves nothing; containers then get Docker's fallback servers.
-        let host = std::fs::read_to_string(&self.dns.resolv_conf).unwrap_or_default();
-        Ok(resolv_conf(&host, mode, &overrides))
-    }
-
-    /// In host mode the host's own names count.
-    fn host_hosts(&self, container: &NetworkedContainer) -> Result<String, Error> {
-        let mut text = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-        if !text.is_empty() && !text.ends_with('\n') {
-            text.push('\n');
-        }
-        for entry in self.extra_hosts(container)? {
-            text.push_str(&format!("{}\t{}\n", entry.ip, entry.names.join(" ")));
-        }
-        Ok(text)
-    }
-
-    /// `--add-host` and links.
-    fn extra_hosts(&self, container: &NetworkedContainer) -> Result<Vec<HostsEntry>, Error> {
-        let mut entries = Vec::new();
-        for extra in &container.extra_hosts {
-            let invalid = || Error::Address { what: "extra host", value: extra.clone() };
-            let (name, target) = extra.split_once(':').ok_or_else(invalid)?;
-            let names = vec![name.to_owned()];
-            if target == "host-gateway" {
-                entries.extend(
-                    self.host_gateways().into_iter().map(|ip| HostsEntry { ip, names: names.clone() }),
-                );
-                continue;
-            }
-            let plain = target.trim_start_matches('[').trim_end_matches(']');
-            entries.push(HostsEntry { ip: plain.parse().map_err(|_| invalid())?, names });
-        }
-        for link in &container.links {
-            let Some(ip) = link.ip.as_ref().and_then(|ip| ip.parse().ok()) else { continue };
-            let names = unique(vec![link.alias.clone(), link.hostname.clone(), link.name.clone()]);
-            entries.push(HostsEntry { ip, names });
-        }
-        Ok(entries)
-    }
-
-    fn host_gateways(&self) -> Vec<IpAddr> {
-        if !self.dns.host_gateway.is_empty() {
-            return self.dns.host_gateway.clone();
-        }
-        let bridge = self.find("bridge").ok().and_then(|record| record.state.clone());
-        bridge.map(|state| state.subnets.iter().map(|subnet| subnet.gateway).collect()).unwrap_or_default()
-    }
 }
 
 /// The kind of the records that say where running containers are joined.
 const ENDPOINTS: &str = "endpoints";
 
-/// The endpoint that gives the default route, and thereby the published ports.
-fn gateway_endpoint(made: &[(Arc<Record>, Endpoint)]) -> Option<&Endpoint> {
-    let routed = made.iter().filter(|(record, _)| !record.internal);
-    let best = routed.min_by(|(a, x), (b, y)| {
-        y.gateway_priority.cmp(&x.gateway_priority).then_with(|| a.name.cmp(&b.name))
-    });
-    best.or(made.first()).map(|(_, endpoint)| endpoint)
-}
-
-fn check_settings(record: Option<&Record>, name: &str, settings: &EndpointSettings) -> Result<(), Error> {
-    let mut wrong = Vec::new();
-    let ipam = settings.ipam_config.clone().unwrap_or_default();
-    if matches!(name, "bridge" | "host" | "none" | "default") {
-        if !ipam.ipv4_address.is_empty() || !ipam.ipv6_address.is_empty() {
-            wrong.push("user-specified IP address is supported on user-defined networks only".to_owned());
-        }
-        if settings.aliases.as_ref().is_some_and(|aliases| !aliases.is_empty()) {
-            wrong.push("network-scoped aliases are only supported for user-defined networks".to_owned());
-        }
-    }
-    check_addresses(record, &ipam, &mut wrong);
-    if wrong.is_empty() { Ok(()) } else { Err(Error::Endpoint(wrong)) }
-}
-
-fn check_addresses(record: Option<&Record>, ipam: &EndpointIpamConfig, wrong: &mut Vec<String>) {
-    for (text, v4) in [(&ipam.ipv4_address, true), (&ipam.ipv6_address, false)] {
-        if text.is_empty() {
-            continue;
-        }
-        let address = text.parse::<IpAddr>().ok().filter(|ip| ip.is_ipv4() == v4 && !ip.is_unspecified());
-        let Some(address) = address else {
-            wrong.push(format!("invalid {} address: {text}", if v4 { "IPv4" } else { "IPv6" }));
-            continue;
-        };
-        let Some(state) = record.and_then(|record| record.state.as_ref()) else { continue };
-        if !state.subnet(v4).is_some_and(|subnet| subnet.subnet.contains(address)) {
-            wrong.push(format!("no configured subnet contains IP address {address}"));
-        }
-    }
-}
-
-/// An endpoint as inspect shows it.
-fn shown(
-    record: &Record,
-    container: &NetworkedContainer,
-    asked: &EndpointSettings,
-    endpoint: &Endpoint,
-) -> EndpointSettings {
-    let text = |ip: Option<String>| ip.unwrap_or_default();
-    EndpointSettings {
-        ipam_config: asked.ipam_config.clone(),
-        links: asked.links.clone(),
-        aliases: asked.aliases.clone(),
-        mac_address: endpoint.mac.clone(),
-        driver_opts: asked.driver_opts.clone(),
-        gw_priority: asked.gw_priority,
-        network_id: record.id.clone(),
-        endpoint_id: endpoint.id.clone(),
-        gateway: text(endpoint.gateway.map(|ip| ip.to_string())),
-        ip_address: text(endpoint.ip.map(|ip| ip.to_string())),
-        ip_prefix_len: endpoint.prefix.into(),
-        ipv6_gateway: text(endpoint.gateway6.map(|ip| ip.to_string())),
-        global_ipv6_address: text(endpoint.ip6.map(|ip| ip.to_string())),
-        global_ipv6_prefix_len: endpoint.prefix6.into(),
-        dns_names: dns_names(record, container, asked),
-    }
-}
-
-/// On user-defined networks: the name, the aliases, the short id, the host name.
-fn dns_names(
-    record: &Record,
-    container: &NetworkedContainer,
-    asked: &EndpointSettings,
-) -> Option<Vec<String>> {
-    if record.predefined() {
-        return None;
-    }
-    let mut names = vec![container.name.clone()];
-    names.extend(asked.aliases.clone().unwrap_or_default());
-    names.push(short(&container.id).to_owned());
-    names.push(container.hostname.clone());
-    Some(unique(names))
-}
-
-fn lone_endpoint(record: &Record, container: &NetworkedContainer) -> BTreeMap<String, EndpointSettings> {
-    let asked = container.endpoints.get(&record.name).cloned().unwrap_or_default();
-    let id = dray_spec::Digest::sha256_of(format!("{}/{}", record.id, container.id).as_bytes());
-    let settings =
-        EndpointSettings { network_id: record.id.clone(), endpoint_id: id.hex().to_owned(), ..asked };
-    BTreeMap::from([(record.name.clone(), settings)])
-}
-
 /// A sandbox has an id of its own, the same for each life of a container.
 fn sandbox_id(container: &str) -> String {
     dray_spec::Digest::sha256_of(format!("sandbox/{container}").as_bytes()).hex().to_owned()
-}
-
-fn addresses(endpoint: &Endpoint) -> Vec<IpAddr> {
-    endpoint.ip.map(IpAddr::V4).into_iter().chain(endpoint.ip6.map(IpAddr::V6)).collect()
-}
-
-fn parse<T: std::str::FromStr>(text: &str) -> Option<T> {
-    text.parse().ok()
-}
-
-fn unique(names: Vec<String>) -> Vec<String> {
-    let mut seen = Vec::new();
-    for name in names {
-        if !name.is_empty() && !seen.contains(&name) {
-            seen.push(name);
-        }
-    }
-    seen
 }

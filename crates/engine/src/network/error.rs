@@ -114,11 +114,11 @@ pub enum Error {
     /// The record could not be kept.
     #[error(transparent)]
     Store(#[from] dray_store::Error),
-    /// A file of the host.
-    #[error("read {path}: {source}")]
-    HostFile {
+    /// A container's file that cannot be changed.
+    #[error("write {}: {source}", path.display())]
+    ContainerFile {
         /// The file.
-        path: String,
+        path: std::path::PathBuf,
         /// Why.
         source: std::io::Error,
     },
@@ -159,7 +159,7 @@ impl Error {
                 Kind::Unavailable => ErrorKind::Unavailable,
                 Kind::System => ErrorKind::System,
             },
-            Self::NotConnected { .. } | Self::Store(_) | Self::HostFile { .. } => ErrorKind::System,
+            Self::NotConnected { .. } | Self::Store(_) | Self::ContainerFile { .. } => ErrorKind::System,
         }
     }
 }

@@ -5,10 +5,12 @@
 
 mod attach;
 mod create;
+mod endpoint;
 mod error;
 mod ipam;
 mod ports;
 mod record;
+mod resolve;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;

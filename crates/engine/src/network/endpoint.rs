@@ -1,0 +1,129 @@
+//! Endpoints: what is asked of them, checked, and how they are shown.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use dray_api::network::{EndpointIpamConfig, EndpointSettings};
+use dray_network::Endpoint;
+
+use super::record::Record;
+use super::{Error, short};
+use crate::container::NetworkedContainer;
+
+/// The endpoint that gives the default route, and thereby the published ports.
+pub(super) fn gateway_endpoint(made: &[(Arc<Record>, Endpoint)]) -> Option<&Endpoint> {
+    let routed = made.iter().filter(|(record, _)| !record.internal);
+    let best = routed.min_by(|(a, x), (b, y)| {
+        y.gateway_priority.cmp(&x.gateway_priority).then_with(|| a.name.cmp(&b.name))
+    });
+    best.or(made.first()).map(|(_, endpoint)| endpoint)
+}
+
+pub(super) fn check_settings(
+    record: Option<&Record>,
+    name: &str,
+    settings: &EndpointSettings,
+) -> Result<(), Error> {
+    let mut wrong = Vec::new();
+    let ipam = settings.ipam_config.clone().unwrap_or_default();
+    if matches!(name, "bridge" | "host" | "none" | "default") {
+        if !ipam.ipv4_address.is_empty() || !ipam.ipv6_address.is_empty() {
+            wrong.push("user-specified IP address is supported on user-defined networks only".to_owned());
+        }
+        if settings.aliases.as_ref().is_some_and(|aliases| !aliases.is_empty()) {
+            wrong.push("network-scoped aliases are only supported for user-defined networks".to_owned());
+        }
+    }
+    check_addresses(record, &ipam, &mut wrong);
+    if wrong.is_empty() { Ok(()) } else { Err(Error::Endpoint(wrong)) }
+}
+
+pub(super) fn check_addresses(record: Option<&Record>, ipam: &EndpointIpamConfig, wrong: &mut Vec<String>) {
+    for (text, v4) in [(&ipam.ipv4_address, true), (&ipam.ipv6_address, false)] {
+        if text.is_empty() {
+            continue;
+        }
+        let address = text.parse::<IpAddr>().ok().filter(|ip| ip.is_ipv4() == v4 && !ip.is_unspecified());
+        let Some(address) = address else {
+            wrong.push(format!("invalid {} address: {text}", if v4 { "IPv4" } else { "IPv6" }));
+            continue;
+        };
+        let Some(state) = record.and_then(|record| record.state.as_ref()) else { continue };
+        if !state.subnet(v4).is_some_and(|subnet| subnet.subnet.contains(address)) {
+            wrong.push(format!("no configured subnet contains IP address {address}"));
+        }
+    }
+}
+
+/// An endpoint as inspect shows it.
+pub(super) fn shown(
+    record: &Record,
+    container: &NetworkedContainer,
+    asked: &EndpointSettings,
+    endpoint: &Endpoint,
+) -> EndpointSettings {
+    let text = |ip: Option<String>| ip.unwrap_or_default();
+    EndpointSettings {
+        ipam_config: asked.ipam_config.clone(),
+        links: asked.links.clone(),
+        aliases: asked.aliases.clone(),
+        mac_address: endpoint.mac.clone(),
+        driver_opts: asked.driver_opts.clone(),
+        gw_priority: asked.gw_priority,
+        network_id: record.id.clone(),
+        endpoint_id: endpoint.id.clone(),
+        gateway: text(endpoint.gateway.map(|ip| ip.to_string())),
+        ip_address: text(endpoint.ip.map(|ip| ip.to_string())),
+        ip_prefix_len: endpoint.prefix.into(),
+        ipv6_gateway: text(endpoint.gateway6.map(|ip| ip.to_string())),
+        global_ipv6_address: text(endpoint.ip6.map(|ip| ip.to_string())),
+        global_ipv6_prefix_len: endpoint.prefix6.into(),
+        dns_names: dns_names(record, container, asked),
+    }
+}
+
+/// On user-defined networks: the name, the aliases, the short id, the host name.
+pub(super) fn dns_names(
+    record: &Record,
+    container: &NetworkedContainer,
+    asked: &EndpointSettings,
+) -> Option<Vec<String>> {
+    if record.predefined() {
+        return None;
+    }
+    let mut names = vec![container.name.clone()];
+    names.extend(asked.aliases.clone().unwrap_or_default());
+    names.push(short(&container.id).to_owned());
+    names.push(container.hostname.clone());
+    Some(unique(names))
+}
+
+pub(super) fn lone_endpoint(
+    record: &Record,
+    container: &NetworkedContainer,
+) -> BTreeMap<String, EndpointSettings> {
+    let asked = container.endpoints.get(&record.name).cloned().unwrap_or_default();
+    let id = dray_spec::Digest::sha256_of(format!("{}/{}", record.id, container.id).as_bytes());
+    let settings =
+        EndpointSettings { network_id: record.id.clone(), endpoint_id: id.hex().to_owned(), ..asked };
+    BTreeMap::from([(record.name.clone(), settings)])
+}
+
+pub(super) fn addresses(endpoint: &Endpoint) -> Vec<IpAddr> {
+    endpoint.ip.map(IpAddr::V4).into_iter().chain(endpoint.ip6.map(IpAddr::V6)).collect()
+}
+
+pub(super) fn parse<T: std::str::FromStr>(text: &str) -> Option<T> {
+    text.parse().ok()
+}
+
+pub(super) fn unique(names: Vec<String>) -> Vec<String> {
+    let mut seen = Vec::new();
+    for name in names {
+        if !name.is_empty() && !seen.contains(&name) {
+            seen.push(name);
+        }
+    }
+    seen
+}
