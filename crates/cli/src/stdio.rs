@@ -50,11 +50,11 @@ pub enum End {
 /// # Errors
 /// A stream fails.
 pub async fn join(connection: Hijacked, how: Join) -> Result<End, Error> {
-    let Hijacked { output, input, raw } = connection;
+    let Hijacked { output, input } = connection;
     let shows = how.stdout || how.stderr;
     let keys = how.keys.clone();
     let mut feeding = Box::pin(feed(input, how.stdin, keys));
-    let mut showing = Box::pin(show(output, how.tty || raw, how.stdout, how.stderr));
+    let mut showing = Box::pin(show(output, how.tty, how.stdout, how.stderr));
     tokio::select! {
         shown = &mut showing => return shown.map(|()| End::Closed),
         fed = &mut feeding => if fed? == End::Detached || !shows {

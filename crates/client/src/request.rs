@@ -257,20 +257,16 @@ impl Client {
                 }
                 Err(e) => return Err(e.into()),
             };
-            if version.settled || response.status() != StatusCode::BAD_REQUEST {
-                self.settle(version.text);
-                return Ok((response, sender));
-            }
-            let error = failure(response).await;
-            match (&error, again) {
-                (Error::Api { message, .. }, Some(next)) => match newest_spoken(message) {
-                    Some(theirs) => {
-                        self.settle(theirs.to_owned());
-                        upload = next;
-                    }
-                    None => return Err(error),
-                },
-                _ => return Err(error),
+            let older = older_version(&response, &version.text).filter(|_| !version.settled);
+            match (older, again) {
+                (Some(theirs), Some(next)) => {
+                    self.settle(theirs);
+                    upload = next;
+                }
+                _ => {
+                    self.settle(version.text);
+                    return Ok((response, sender));
+                }
             }
         }
     }
@@ -351,13 +347,8 @@ impl Client {
         let (response, _sender) = self.exchange(call, true).await?;
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => {
-                let raw = response
-                    .headers()
-                    .get(header::CONTENT_TYPE)
-                    .and_then(|v| v.to_str().ok())
-                    .is_some_and(|t| t == dray_api::RAW_STREAM);
                 let upgraded = hyper::upgrade::on(response).await?;
-                Ok(Hijacked::new(TokioIo::new(upgraded), raw))
+                Ok(Hijacked::new(TokioIo::new(upgraded)))
             }
             status if status.is_success() => Err(Error::NotUpgraded { status: status.as_u16() }),
             _ => Err(failure(response).await),
@@ -383,11 +374,14 @@ async fn failure(response: Response<Incoming>) -> Error {
     Error::Api { status: status.as_u16(), message }
 }
 
-/// The version in `client version 1.51 is too new. Maximum supported API version is 1.41`.
-fn newest_spoken(message: &str) -> Option<&str> {
-    let theirs = message.split("Maximum supported API version is ").nth(1)?;
-    let end = theirs.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(theirs.len());
-    Some(theirs[..end].trim_end_matches('.')).filter(|v| v.contains('.'))
+/// The version of a daemon that refuses a request because it speaks only older ones. It says so in words, but an
+/// answer to HEAD has none; every answer has the version in a header.
+fn older_version(response: &Response<Incoming>, ours: &str) -> Option<String> {
+    if response.status() != StatusCode::BAD_REQUEST {
+        return None;
+    }
+    let theirs = response.headers().get("api-version")?.to_str().ok()?;
+    (theirs != ours && older(theirs, ours) == theirs).then(|| theirs.to_owned())
 }
 
 /// The older of two versions.
@@ -407,10 +401,5 @@ mod tests {
     fn versions_are_compared_by_number() {
         assert_eq!(older("1.9", "1.41"), "1.9");
         assert_eq!(older("1.51", "1.41"), "1.41");
-        assert_eq!(
-            newest_spoken("client version 1.51 is too new. Maximum supported API version is 1.41"),
-            Some("1.41")
-        );
-        assert_eq!(newest_spoken("something else"), None);
     }
 }

@@ -110,20 +110,19 @@ impl<T: DeserializeOwned> JsonStream<T> {
     }
 }
 
-/// A connection taken over for stdio.
+/// A connection taken over for stdio. Whether its output has frames depends on the container's terminal alone: old
+/// daemons call both kinds a raw stream.
 pub struct Hijacked {
     /// What comes from the container.
     pub output: ReadHalf<TokioIo<Upgraded>>,
     /// What goes to its stdin; shutting it down is end of file.
     pub input: WriteHalf<TokioIo<Upgraded>>,
-    /// Whether the daemon said that the output is a terminal's, without frames.
-    pub raw: bool,
 }
 
 impl Hijacked {
-    pub(crate) fn new(io: TokioIo<Upgraded>, raw: bool) -> Hijacked {
+    pub(crate) fn new(io: TokioIo<Upgraded>) -> Hijacked {
         let (output, input) = tokio::io::split(io);
-        Hijacked { output, input, raw }
+        Hijacked { output, input }
     }
 }
 
