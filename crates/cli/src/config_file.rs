@@ -65,6 +65,26 @@ impl ConfigFile {
         self.content.get(key).and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// The proxy variables that `proxies` sets for containers and builds of a daemon, in both spellings.
+    pub fn proxies(&self, host: &str) -> Vec<(String, String)> {
+        let Some(all) = self.content.get("proxies").and_then(Value::as_object) else { return Vec::new() };
+        let Some(own) = all.get(host).or_else(|| all.get("default")).and_then(Value::as_object) else {
+            return Vec::new();
+        };
+        let kinds = [
+            ("httpProxy", "HTTP_PROXY"),
+            ("httpsProxy", "HTTPS_PROXY"),
+            ("noProxy", "NO_PROXY"),
+            ("ftpProxy", "FTP_PROXY"),
+            ("allProxy", "ALL_PROXY"),
+        ];
+        let set = |(key, name): (&str, &str)| {
+            let value = own.get(key).and_then(Value::as_str).filter(|v| !v.is_empty())?.to_owned();
+            Some([(name.to_owned(), value.clone()), (name.to_lowercase(), value)])
+        };
+        kinds.into_iter().filter_map(set).flatten().collect()
+    }
+
     /// The helper that keeps a registry's credentials, if one is configured.
     pub fn helper(&self, server: &str) -> Option<&str> {
         let own = self.content.get("credHelpers").and_then(|h| h.get(server)).and_then(Value::as_str);
@@ -277,6 +297,16 @@ mod tests {
         let mut again = again;
         assert!(again.erase("reg.example:5000").unwrap());
         assert!(!again.erase("reg.example:5000").unwrap());
+    }
+
+    #[test]
+    fn proxies_come_in_both_spellings() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = r#"{"proxies":{"default":{"httpProxy":"http://p:1","noProxy":""}}}"#;
+        std::fs::write(dir.path().join("config.json"), text).unwrap();
+        let set = ConfigFile::load(dir.path().to_owned()).proxies("unix:///x");
+        let pair = |k: &str| (k.to_owned(), "http://p:1".to_owned());
+        assert_eq!(set, [pair("HTTP_PROXY"), pair("http_proxy")]);
     }
 
     #[test]

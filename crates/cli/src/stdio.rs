@@ -258,6 +258,25 @@ impl SignalProxy {
     }
 }
 
+/// Ends the program on a signal that asks for it, with the terminal as it was before; never ends otherwise. For
+/// commands that do not pass signals on.
+pub async fn end_on_signals() {
+    let mut ends = Vec::new();
+    for number in [1, 3, 15] {
+        let Ok(mut caught) = signal(SignalKind::from_raw(number)) else { continue };
+        ends.push(Box::pin(async move {
+            caught.recv().await;
+            number
+        }));
+    }
+    if ends.is_empty() {
+        std::future::pending::<()>().await;
+    }
+    let (number, ..) = futures_util::future::select_all(ends).await;
+    terminal::restore_now();
+    std::process::exit(128 + number);
+}
+
 /// What has a terminal: a container, or a command in one.
 #[derive(Clone, Copy)]
 pub enum Sized<'a> {

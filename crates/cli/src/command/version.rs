@@ -153,7 +153,7 @@ fn server_text(server: &Version) -> String {
         if component.name == "Engine" {
             out.push_str(&engine_text(&details));
         } else {
-            for (key, value) in &details {
+            for (key, value) in details.iter().filter(|(_, v)| !v.is_empty()) {
                 out.push_str(&format!("  {key}:\t{value}\n"));
             }
         }
@@ -163,17 +163,24 @@ fn server_text(server: &Version) -> String {
 
 fn engine_text(details: &BTreeMap<String, String>) -> String {
     let get = |key: &str| details.get(key).map_or("", String::as_str);
-    format!(
-        "  API version:\t{} (minimum version {})\n  Go version:\t{}\n  Git commit:\t{}\n  Built:\t{}\n  OS/Arch:\t{}/{}\n  Experimental:\t{}\n",
-        get("ApiVersion"),
-        get("MinAPIVersion"),
-        get("GoVersion"),
-        get("GitCommit"),
-        ansi_date(get("BuildTime")),
+    let mut out =
+        format!("  API version:\t{} (minimum version {})\n", get("ApiVersion"), get("MinAPIVersion"));
+    let built = ansi_date(get("BuildTime"));
+    for (label, value) in
+        [("Go version", get("GoVersion")), ("Git commit", get("GitCommit")), ("Built", &built)]
+    {
+        // A daemon that is not written in Go has no version of it.
+        if !value.is_empty() {
+            out.push_str(&format!("  {label}:\t{value}\n"));
+        }
+    }
+    out.push_str(&format!(
+        "  OS/Arch:\t{}/{}\n  Experimental:\t{}\n",
         get("Os"),
         get("Arch"),
-        get("Experimental"),
-    )
+        get("Experimental")
+    ));
+    out
 }
 
 /// The daemon's parts; one that does not list them is an engine alone.

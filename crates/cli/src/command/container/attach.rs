@@ -70,7 +70,7 @@ async fn run(app: &App, p: Parsed) -> Done {
     let signals = async {
         match &mut proxy {
             Some(proxy) => proxy.forward(client, id).await,
-            None => std::future::pending().await,
+            None => stdio::end_on_signals().await,
         }
     };
     let main = async {

@@ -56,6 +56,7 @@ pub async fn create(
     p: &Parsed,
     request: &ContainerCreateRequest,
 ) -> Result<CreateResponse, Error> {
+    let request = &with_proxies(app, request)?;
     let id_file = IdFile::reserve(p.get("cidfile"))?;
     let platform = platform(p);
     let image = &request.config.image;
@@ -81,6 +82,19 @@ pub async fn create(
         file.write(&made.id)?;
     }
     Ok(made)
+}
+
+/// The request with the proxy variables of the configuration, unless the flags set them.
+fn with_proxies(app: &App, request: &ContainerCreateRequest) -> Result<ContainerCreateRequest, Error> {
+    let mut request = request.clone();
+    let proxies = app.config().borrow().proxies(&app.client()?.endpoint().text);
+    let env = request.config.env.get_or_insert_default();
+    for (name, value) in proxies {
+        if !env.iter().any(|e| e.split('=').next() == Some(&name)) {
+            env.push(format!("{name}={value}"));
+        }
+    }
+    Ok(request)
 }
 
 /// The platform asked for by flag or environment.

@@ -79,7 +79,7 @@ async fn run(app: &App, p: Parsed) -> Done {
             std::future::pending::<()>().await;
         }
     };
-    let ended = beside(stdio::join(connection, join), size, std::future::pending()).await;
+    let ended = beside(stdio::join(connection, join), size, stdio::end_on_signals()).await;
     drop(raw);
     match ended? {
         End::Detached => Ok(0),

@@ -172,7 +172,7 @@ impl Run<'_> {
         let signals = async {
             match &mut proxy {
                 Some(proxy) => proxy.forward(self.client, self.id).await,
-                None => std::future::pending().await,
+                None => stdio::end_on_signals().await,
             }
         };
         let streams = stdio::join(connection, join);

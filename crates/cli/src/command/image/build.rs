@@ -94,7 +94,11 @@ async fn run(app: &App, p: Parsed) -> Done {
     }
     let context = build_context::prepare(p.raw_args[0].as_ref(), p.get("file"))?;
     let quiet = p.is("quiet") || p.get("progress") == "quiet";
-    let mut query = query(&p, &context.dockerfile, &context.remote)?;
+    let mut args = build_args(&p.all("build-arg"));
+    for (name, value) in app.config().borrow().proxies(&app.client()?.endpoint().text) {
+        args.entry(name).or_insert(Some(value));
+    }
+    let mut query = query(&p, &args, &context.dockerfile, &context.remote)?;
     if !quiet {
         query.add("dray", "1");
     }
@@ -144,7 +148,12 @@ fn json<T: serde::Serialize>(value: &T) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|source| Error::Json { what: "build options".into(), source })
 }
 
-fn query(p: &Parsed, dockerfile: &str, remote: &str) -> Result<Query, Error> {
+fn query(
+    p: &Parsed,
+    args: &BTreeMap<String, Option<String>>,
+    dockerfile: &str,
+    remote: &str,
+) -> Result<Query, Error> {
     let number =
         |name: &str| Some(p.int(name)).filter(|n| *n != 0).map(|n| n.to_string()).unwrap_or_default();
     let size = |name: &str| Some(p.size(name)).filter(|n| *n != 0).map(|n| n.to_string()).unwrap_or_default();
@@ -155,7 +164,7 @@ fn query(p: &Parsed, dockerfile: &str, remote: &str) -> Result<Query, Error> {
     let ulimits: Vec<_> =
         p.all("ulimit").iter().map(|u| limit::ulimit(u)).collect::<Result<_, _>>().map_err(Error::Refused)?;
     let mut query = Query::new()
-        .with("buildargs", json(&build_args(&p.all("build-arg")))?)
+        .with("buildargs", json(args)?)
         .with("cachefrom", json(&p.all("cache-from"))?)
         .with_some("cgroupparent", p.get("cgroup-parent"))
         .with_some("cpuperiod", number("cpu-period"))
