@@ -60,7 +60,7 @@ pub enum BuildError {
     #[error(transparent)]
     Instruction(#[from] InstructionError),
     /// `COPY` or `ADD` failed.
-    #[error("{instruction} failed: {source}")]
+    #[error("{}{source}", source.prefix(.instruction))]
     Copy {
         /// `COPY` or `ADD`.
         instruction: &'static str,
@@ -190,6 +190,21 @@ pub enum InstructionError {
     /// A `RUN --mount` without target.
     #[error("invalid mount target {0:?}")]
     MountTarget(String),
+}
+
+impl CopyError {
+    /// What Docker puts before the message: something only where a source could not be read.
+    fn prefix(&self, instruction: &str) -> String {
+        match self {
+            CopyError::DestinationNotDir(_)
+            | CopyError::Chown(_)
+            | CopyError::NoUser(_)
+            | CopyError::NoGroup(_)
+            | CopyError::Chmod(_)
+            | CopyError::Cancelled => String::new(),
+            _ => format!("{instruction} failed: "),
+        }
+    }
 }
 
 /// Why files could not be copied.

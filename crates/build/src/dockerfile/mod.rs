@@ -127,6 +127,9 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, ParseError> {
 /// # Errors
 /// The first fault, with its place.
 pub fn parse_changes(text: &str) -> Result<Vec<Instruction>, ParseError> {
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
     let mut reader = Reader::new(text, "changes");
     let mut instructions = Vec::new();
     while let Some(statement) = reader.next_statement()? {

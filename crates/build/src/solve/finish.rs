@@ -88,7 +88,17 @@ pub(super) fn image(build: &Build<'_>, state: &State) -> Result<Built, BuildErro
     build.check_cancelled()?;
     let image = match &state.image {
         Some(image) => image.clone(),
-        None if state.config.history.is_empty() => return Err(BuildError::Nothing),
+        None if state.config.history.is_empty() => {
+            if let Some(last) = state.last_step {
+                build.emit(BuildEvent::StepDone {
+                    n: last.n,
+                    id: Some(String::new()),
+                    millis: 0,
+                    cached: false,
+                });
+            }
+            return Err(BuildError::Nothing);
+        }
         None => record(build, state)?,
     };
     if let Some(last) = state.last_step {
