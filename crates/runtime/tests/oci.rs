@@ -253,3 +253,50 @@ fn it_describes_itself() {
     let text = fs::read_to_string(fresh.join("config.json")).unwrap();
     assert!(serde_json::from_str::<Spec>(&text).unwrap().linux.is_some());
 }
+
+/// Runs a script where /sys/fs/cgroup is the v2 tree of this hybrid machine, which has few controllers but
+/// the core: cloning into a cgroup, freezing, killing, device programs. On a v2 machine it is what it is.
+fn on_v2(bundle: &Bundle, script: &str) -> Output {
+    let unified =
+        "mountpoint -q /sys/fs/cgroup/unified && mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup;";
+    let run = format!("{} --root {}/root", runtime().display(), bundle.dir.display());
+    Command::new("unshare")
+        .args(["-m", "sh", "-c", &format!("{unified} {script}")])
+        .env("RUN", run)
+        .env("BUNDLE", &bundle.dir)
+        .env("ID", &bundle.id)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_container_on_cgroup_v2() {
+    // mem is denied although its node can be made; zero is allowed.
+    let inside = "cat /proc/self/cgroup | grep 0::; ls /sys/fs/cgroup/cgroup.procs
+        mknod /tmp/mem c 1 1 && cat /tmp/mem 2>&1 | grep -o 'not permitted'; head -c 3 /dev/zero | wc -c";
+    let bundle = Bundle::new("v2", &["sh", "-c", inside], |_| ());
+    let output = on_v2(&bundle, "$RUN run --bundle $BUNDLE $ID");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "0::/\n/sys/fs/cgroup/cgroup.procs\nnot permitted\n3\n",
+        "{error}"
+    );
+    assert!(!std::path::Path::new("/sys/fs/cgroup/unified/dray-test").join(&bundle.id).exists());
+}
+
+#[test]
+fn freezing_and_killing_on_cgroup_v2() {
+    let bundle = Bundle::new("v2-freeze", &["sleep", "60"], |_| ());
+    let script = "$RUN create --bundle $BUNDLE $ID >/dev/null 2>&1 && $RUN start $ID && $RUN pause $ID
+        $RUN state $ID | grep -o paused; $RUN resume $ID; $RUN exec $ID grep 0:: /proc/self/cgroup
+        $RUN ps --format json $ID | grep -c '^\\[[0-9]'; $RUN delete --force $ID; $RUN state $ID 2>&1 | grep -o 'does not exist'";
+    let output = on_v2(&bundle, script);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "paused\n0::/\n1\ndoes not exist\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
