@@ -125,6 +125,7 @@ fn become_program(
         filter_flags: 0,
         make_cwd: false,
         preserve_fds: exec.preserve_fds,
+        dies_with_parent: false,
         label,
         own_streams: true,
     };

@@ -47,7 +47,8 @@ fn make(exe: &Path) -> Result<OwnedFd, StartError> {
     let view = dray_sys::mount::clone_detached(CWD, exe, false).at(Step::Spawn, subject())?;
     let change = MountAttr { set: attr::RDONLY | attr::NOSUID, ..MountAttr::default() };
     dray_sys::mount::set_attr(view.as_fd(), change, false).at(Step::Spawn, subject())?;
-    Ok(view)
+    // Out of the way of the descriptors a child is given by number before it runs the program.
+    rustix::io::fcntl_dupfd_cloexec(&view, 10).at(Step::Spawn, subject())
 }
 
 /// Runs this very program again from a read-only view, unless it runs from one already. For the face that

@@ -251,6 +251,30 @@ fn signals_and_their_codes() {
 }
 
 #[test]
+fn a_program_begins_with_default_signals() {
+    let (_, said) = Box::sh("grep -E 'Sig(Blk|Ign)' /proc/self/status; umask").run();
+    assert_eq!(said, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0022\n");
+    let mut container = Box::sh("trap 'exit 8' 37; echo ready; while :; do sleep 0.05; done");
+    container.start().unwrap();
+    eventually("ready", || container.said() == "ready\n");
+    container.shim().kill(37).unwrap();
+    assert_eq!(container.wait().code, 8);
+    assert!(matches!(container.shim_error(99), ShimError::Io { .. } | ShimError::Gone { .. }));
+}
+
+#[test]
+fn a_container_does_not_outlive_a_killed_shim() {
+    let mut container = Box::sh("sleep 60");
+    container.process().user.uid = 1000;
+    let started = container.start().unwrap();
+    Command::new("kill").args(["-9", &started.shim_pid.to_string()]).status().unwrap();
+    eventually("the init is gone", || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", started.init_pid)).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z")
+    });
+}
+
+#[test]
 fn it_can_be_started_again() {
     let mut container = Box::sh("echo run >> /count; wc -l < /count");
     for round in 1..=3 {

@@ -104,13 +104,25 @@ pub fn dup_to(fd: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
 }
 
 /// Default dispositions for all signals and an empty signal mask, as a new program expects them.
+///
+/// Asked of the kernel itself: the C library hides the signals it keeps for its threads, and its posix_spawn
+/// leaves them ignored.
 pub fn reset_signals() {
+    /// The kernel's `struct sigaction` for SIG_DFL.
+    const DEFAULT: [usize; 4] = [0; 4];
+    const SET_SIZE: usize = 8;
     for signal in 1..=64 {
-        if signal == libc::SIGKILL || signal == libc::SIGSTOP {
-            continue;
-        }
-        // SAFETY: SIG_DFL runs no code of ours. Numbers the C library keeps for itself are refused by it.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: SIG_DFL runs no code of ours; the structure has the kernel's size on 64-bit machines and
+        // outlives the call. SIGKILL and SIGSTOP are refused.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                std::ptr::null_mut::<usize>(),
+                SET_SIZE,
+            )
+        };
     }
     let mut set = std::mem::MaybeUninit::uninit();
     // SAFETY: the set is filled before it is used; only the calling thread's mask changes.
@@ -118,6 +130,27 @@ pub fn reset_signals() {
         libc::sigemptyset(set.as_mut_ptr());
         libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), std::ptr::null_mut());
     }
+}
+
+/// Sends a signal by its number, real-time ones included, to the process of a pidfd.
+///
+/// # Errors
+/// `ESRCH` once it has ended, `EINVAL` for a number that is no signal.
+pub fn signal(process: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    // SAFETY: plain numbers and a null siginfo, for which the kernel makes one up.
+    check(unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, std::ptr::null::<u8>(), 0)
+    })
+    .map(drop)
+}
+
+/// Sends a signal by its number to a process id, which the caller knows to be what it means.
+///
+/// # Errors
+/// `ESRCH` if there is none.
+pub fn signal_pid(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::kill(pid, signal) }.into()).map(drop)
 }
 
 /// Blocks signals and reads them from a descriptor instead.

@@ -121,10 +121,9 @@ impl Cgroup {
 }
 
 fn signal_process(pid: i32, signal: i32) {
-    use rustix::process::{Pid, Signal, kill_process};
-    if let (Some(pid), Some(signal)) = (Pid::from_raw(pid), Signal::from_named_raw(signal)) {
+    if pid > 0 {
         // It may have ended: then there is nothing to do.
-        let _ = kill_process(pid, signal);
+        let _ = dray_sys::process::signal_pid(pid, signal);
     }
 }
 

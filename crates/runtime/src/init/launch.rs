@@ -13,7 +13,7 @@ use super::namespaces::{self, Plan};
 use super::{At, Init, Source, Trace, hooks, mounts, rootfs};
 use crate::cgroup::{Cgroup, CgroupError, Entry};
 use crate::error::{StartError, Step};
-use crate::shim::request::{Rootfs, TraceStep};
+use crate::shim::request::Rootfs;
 
 /// What a container is made of.
 #[derive(Debug)]
@@ -48,8 +48,10 @@ pub struct Launch<'a> {
     pub pivot: bool,
     /// Descriptors above the standard ones that the program keeps.
     pub preserve_fds: u32,
-    /// Record how long the steps take.
-    pub trace: bool,
+    /// Kill the program when the caller dies: nobody would know of its end.
+    pub dies_with_parent: bool,
+    /// How long the steps take.
+    pub trace: Trace,
 }
 
 /// A container that was made.
@@ -64,7 +66,7 @@ pub struct Launched {
     /// Master of its terminal.
     pub console: Option<OwnedFd>,
     /// Steps and their times.
-    pub trace: Vec<TraceStep>,
+    pub trace: Trace,
 }
 
 /// Makes a container: returns when its program runs, or, with a start pipe, waits to be run.
@@ -72,10 +74,10 @@ pub struct Launched {
 /// # Errors
 /// Names the step; nothing of the container is left then.
 pub fn launch(launch: Launch<'_>) -> Result<Launched, StartError> {
-    let mut trace = Trace::new(launch.trace);
+    let mut launch = launch;
     let cgroup = make_cgroup(&launch)?;
-    trace.mark("cgroup");
-    let result = with_cgroup(launch, cgroup.clone(), trace);
+    launch.trace.mark("cgroup");
+    let result = with_cgroup(launch, cgroup.clone());
     if let (Err(_), Some(cgroup)) = (&result, &cgroup) {
         // The error that led here says more than one of the clean-up.
         let _ = cgroup.remove();
@@ -99,7 +101,7 @@ fn cgroup_error(error: &CgroupError) -> StartError {
     StartError::because(Step::Cgroup, "", error.to_string())
 }
 
-fn with_cgroup(launch: Launch<'_>, cgroup: Option<Cgroup>, mut trace: Trace) -> Result<Launched, StartError> {
+fn with_cgroup(launch: Launch<'_>, cgroup: Option<Cgroup>) -> Result<Launched, StartError> {
     let spec = launch.spec;
     let linux = spec
         .linux
@@ -123,7 +125,7 @@ fn with_cgroup(launch: Launch<'_>, cgroup: Option<Cgroup>, mut trace: Trace) -> 
     let new = plan.new & !Namespaces::CGROUP;
     let born = Born::enter(&plan, linux)?;
     let waits = launch.start_pipe.is_some();
-    let launch_trace = launch.trace;
+    let mut trace = launch.trace;
     let maps_wanted = plan.makes(NamespaceKind::User);
     let state = State {
         oci_version: spec.oci_version.clone(),
@@ -150,6 +152,7 @@ fn with_cgroup(launch: Launch<'_>, cgroup: Option<Cgroup>, mut trace: Trace) -> 
         keyring: launch.keyring,
         pivot: launch.pivot,
         preserve_fds: launch.preserve_fds,
+        dies_with_parent: launch.dies_with_parent,
         filter: launch.filter,
         filter_flags: launch.filter_flags,
     };
@@ -159,16 +162,16 @@ fn with_cgroup(launch: Launch<'_>, cgroup: Option<Cgroup>, mut trace: Trace) -> 
         Fork::Parent { pid, pidfd } => (pid, pidfd),
         Fork::Child => {
             drop(ours);
-            become_init(init, &theirs, entry, &mut Trace::new(launch_trace))
+            become_init(init, &theirs, entry, &mut trace.fresh())
         }
     };
     drop((theirs, entry, init));
     born.leave()?;
     trace.mark("clone");
-    let mut birth = Birth { pid, channel: ours, state, spec, console: None, steps: trace.take(), waits };
+    let mut birth = Birth { pid, channel: ours, state, spec, console: None, trace, waits };
     let attended = attend(&mut birth, maps_wanted, cgroup.as_ref());
     match attended {
-        Ok(()) => Ok(Launched { pid, pidfd, cgroup, console: birth.console, trace: birth.steps }),
+        Ok(()) => Ok(Launched { pid, pidfd, cgroup, console: birth.console, trace: birth.trace }),
         Err(error) => {
             kill_and_reap(&pidfd);
             Err(error)
@@ -252,7 +255,7 @@ struct Birth<'a> {
     state: State,
     spec: &'a Spec,
     console: Option<OwnedFd>,
-    steps: Vec<TraceStep>,
+    trace: Trace,
     /// The program is run later, by `start`.
     waits: bool,
 }
@@ -277,13 +280,16 @@ fn attend(birth: &mut Birth<'_>, maps: bool, cgroup: Option<&Cgroup>) -> Result<
             }
             Some((Note::Ready(steps), _)) => {
                 ready = true;
-                birth.steps.extend(steps);
+                birth.trace.extend(steps);
                 if birth.waits {
                     return Ok(());
                 }
             }
             Some((Note::Failed(error), _)) => return Err(error),
-            None if ready => return Ok(()),
+            None if ready => {
+                birth.trace.mark("exec");
+                return Ok(());
+            }
             None => return Err(died(cgroup)),
         }
     }

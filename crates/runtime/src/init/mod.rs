@@ -36,13 +36,13 @@ pub mod tree;
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::Instant;
 
 use dray_spec::runtime::{Linux, NamespaceKind, Process, Spec, State};
 use dray_sys::clone::Namespaces;
 use dray_sys::process as proc;
 
 use crate::cgroup::{Cgroup, Entry};
+use crate::clock::monotonic;
 use crate::error::{StartError, Step};
 use crate::shim::request::{Rootfs, TraceStep};
 use channel::{Channel, Note};
@@ -71,23 +71,44 @@ impl<T> At<T> for rustix::io::Result<T> {
 /// How long the steps take, if somebody wants to know.
 #[derive(Debug)]
 pub struct Trace {
-    last: Instant,
+    last: u64,
     steps: Option<Vec<TraceStep>>,
 }
 
 impl Trace {
     /// Starts the clock.
     pub fn new(wanted: bool) -> Trace {
-        Trace { last: Instant::now(), steps: wanted.then(Vec::new) }
+        Trace::since(monotonic(), wanted)
+    }
+
+    /// A clock that was started at a moment of the monotonic clock.
+    pub fn since(begun: u64, wanted: bool) -> Trace {
+        Trace { last: begun, steps: wanted.then(Vec::new) }
+    }
+
+    /// A trace for a child: its own steps from now on.
+    pub fn fresh(&self) -> Trace {
+        Trace::new(self.steps.is_some())
     }
 
     /// The step since the last mark is over.
     pub fn mark(&mut self, step: &str) {
+        self.mark_at(step, monotonic());
+    }
+
+    /// The step since the last mark was over at this moment.
+    pub fn mark_at(&mut self, step: &str, now: u64) {
         if let Some(steps) = &mut self.steps {
-            let now = Instant::now();
-            let micros = u64::try_from((now - self.last).as_micros()).unwrap_or(u64::MAX);
-            steps.push(TraceStep { step: step.to_owned(), micros });
+            steps.push(TraceStep { step: step.to_owned(), micros: now.saturating_sub(self.last) / 1000 });
             self.last = now;
+        }
+    }
+
+    /// Adds what another process has measured up to now.
+    pub fn extend(&mut self, others: Vec<TraceStep>) {
+        if let Some(steps) = &mut self.steps {
+            steps.extend(others);
+            self.last = monotonic();
         }
     }
 
@@ -116,6 +137,7 @@ pub struct Init<'a> {
     keyring: bool,
     pivot: bool,
     preserve_fds: u32,
+    dies_with_parent: bool,
     filter: &'a [u8],
     filter_flags: u32,
 }
@@ -142,6 +164,8 @@ impl Init<'_> {
             trace.mark("join cgroup");
         }
         self.enter_namespaces(channel)?;
+        // Mount points made in the image get the usual modes, whatever the daemon's mask is.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         rustix::process::setsid().at(Step::Namespace, "session")?;
         if self.keyring {
             join_keyring()?;
@@ -306,6 +330,7 @@ impl Init<'_> {
             filter_flags: self.filter_flags,
             make_cwd: true,
             preserve_fds: self.preserve_fds,
+            dies_with_parent: self.dies_with_parent,
             label,
             own_streams: true,
         };

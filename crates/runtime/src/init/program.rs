@@ -30,6 +30,8 @@ pub struct Program<'a> {
     pub make_cwd: bool,
     /// Descriptors above the standard ones that the program keeps.
     pub preserve_fds: u32,
+    /// Kill the program when its parent dies.
+    pub dies_with_parent: bool,
     /// Opened before the root was switched, to be written just before exec: where security modules take the
     /// label of the next program.
     pub label: Option<(std::os::fd::OwnedFd, String)>,
@@ -52,29 +54,36 @@ impl Program<'_> {
         if let Some((file, label)) = self.label.take() {
             rustix::io::write(&file, format!("exec {label}").as_bytes()).at(Step::Label, label)?;
         }
+        if self.own_streams {
+            own_standard_streams(&identity);
+        }
+        rustix::process::umask(Mode::from_raw_mode(process.user.umask.unwrap_or(0o022)));
+        // As much as possible before the filter, which need not allow what only a runtime calls.
+        let entered = self.enter_cwd(&identity, false)?;
+        let found = if entered { Some(find_program(process)?) } else { None };
+        proc::reset_signals();
         if process.no_new_privileges {
             proc::no_new_privileges().at(Step::Capabilities, "no_new_privs")?;
         } else {
             self.install_filter()?;
         }
-        let changed = self.enter_cwd(&identity, false)?;
-        drop_rights(process.capabilities.as_ref(), &identity, self.own_streams)?;
-        if !changed {
-            self.enter_cwd(&identity, true)?;
+        drop_rights(process.capabilities.as_ref(), &identity)?;
+        let path = match found {
+            Some(path) => path,
+            None => {
+                self.enter_cwd(&identity, true)?;
+                find_program(process)?
+            }
+        };
+        if self.dies_with_parent {
+            // After the change of user, which takes it back. A parent that is gone already does not hear of
+            // `ready`.
+            proc::parent_death_signal(SIGKILL).at(Step::Exec, "parent death signal")?;
         }
-        // CVE-2024-21626: a descriptor of the host may have been meant by the directory.
-        let cwd = rustix::process::getcwd(Vec::new()).at(Step::Cwd, process.cwd.display().to_string())?;
-        if !cwd.to_bytes().starts_with(b"/") {
-            let detail = "current working directory is outside of container mount namespace root";
-            return Err(StartError::because(Step::Cwd, process.cwd.display().to_string(), detail));
-        }
-        let path = find_program(process, root)?;
         if process.no_new_privileges {
             self.install_filter()?;
         }
-        rustix::process::umask(Mode::from_raw_mode(process.user.umask.unwrap_or(0o022)));
         ready()?;
-        proc::reset_signals();
         Err(execute(&path, process, &env))
     }
 
@@ -87,22 +96,36 @@ impl Program<'_> {
         Ok(())
     }
 
+    /// CVE-2024-21626: a descriptor of the host may have been meant by the directory.
+    fn check_cwd(&self) -> Result<(), StartError> {
+        let subject = || self.process.cwd.display().to_string();
+        let cwd = rustix::process::getcwd(Vec::new()).at(Step::Cwd, subject())?;
+        if cwd.to_bytes().starts_with(b"/") {
+            return Ok(());
+        }
+        let detail = "current working directory is outside of container mount namespace root";
+        Err(StartError::because(Step::Cwd, subject(), detail))
+    }
+
     /// Enters the working directory; `false` if that has to be tried again as the user.
     fn enter_cwd(&self, identity: &Identity, last: bool) -> Result<bool, StartError> {
         let cwd = &self.process.cwd;
         let subject = || cwd.display().to_string();
         match rustix::process::chdir(cwd) {
-            Ok(()) => Ok(true),
+            Ok(()) => self.check_cwd().map(|()| true),
             Err(Errno::NOENT) if self.make_cwd && !last => {
                 make_cwd(cwd, identity).at(Step::Cwd, subject())?;
                 rustix::process::chdir(cwd).at(Step::Cwd, subject())?;
-                Ok(true)
+                self.check_cwd().map(|()| true)
             }
             Err(Errno::ACCESS) if !last => Ok(false),
             Err(errno) => Err(StartError::os(Step::Cwd, subject(), errno)),
         }
     }
 }
+
+/// Number of the signal nobody can catch.
+const SIGKILL: i32 = 9;
 
 /// Makes a missing working directory, as Docker does. This process is inside the container's root already.
 fn make_cwd(cwd: &Path, identity: &Identity) -> std::io::Result<()> {
@@ -172,17 +195,10 @@ fn set_of(names: &[String]) -> CapSet {
     names.iter().filter_map(|name| caps::bit(name)).fold(0, |set, bit| set | bit)
 }
 
-fn drop_rights(
-    capabilities: Option<&Capabilities>,
-    identity: &Identity,
-    own_streams: bool,
-) -> Result<(), StartError> {
+fn drop_rights(capabilities: Option<&Capabilities>, identity: &Identity) -> Result<(), StartError> {
     let held = caps::permitted().at(Step::Capabilities, "")?;
     if let Some(wanted) = capabilities {
         caps::bound(set_of(&wanted.bounding)).at(Step::Capabilities, "bounding set")?;
-    }
-    if own_streams {
-        own_standard_streams(identity);
     }
     proc::keep_capabilities(true).at(Step::Capabilities, "keep capabilities")?;
     set_user(identity)?;
@@ -221,7 +237,7 @@ fn own_standard_streams(identity: &Identity) {
 }
 
 /// Finds the program as execvp would, with the words a user of Docker knows.
-fn find_program(process: &Process, root: &Tree) -> Result<PathBuf, StartError> {
+fn find_program(process: &Process) -> Result<PathBuf, StartError> {
     let Some(name) = process.args.first().filter(|name| !name.is_empty()) else {
         return Err(StartError::os(Step::Exec, "", Errno::NOENT).with_detail("no command specified"));
     };
@@ -232,14 +248,14 @@ fn find_program(process: &Process, root: &Tree) -> Result<PathBuf, StartError> {
     for dir in path.split(':') {
         let dir = if dir.is_empty() { "." } else { dir };
         let candidate = Path::new(dir).join(name);
-        if is_executable_file(&candidate, root) {
+        if is_executable_file(&candidate) {
             return Ok(candidate);
         }
     }
     Err(StartError::os(Step::Exec, name, Errno::NOENT).with_detail("executable file not found in $PATH"))
 }
 
-fn is_executable_file(path: &Path, _root: &Tree) -> bool {
+fn is_executable_file(path: &Path) -> bool {
     let Ok(stat) = rustix::fs::stat(path) else { return false };
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_mode & 0o111 != 0
 }

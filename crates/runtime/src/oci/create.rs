@@ -17,8 +17,8 @@ use super::store::{Container, Record, check_id, read_spec};
 use super::{Global, OciError, foreground, io_error, lifecycle};
 use crate::cgroup::Cgroup;
 use crate::clock::{Stamp, process_start};
-use crate::init::hooks;
 use crate::init::launch::{Launch, Launched, launch};
+use crate::init::{Trace, hooks};
 use crate::shim::request::Rootfs;
 
 const FLAGS: [Flag; 10] = [
@@ -138,7 +138,8 @@ fn make_in(dir: &Path, place: &mut Place, args: &Args) -> Result<(Container, Lau
         keyring: !args.is_set("no-new-keyring"),
         pivot: !args.is_set("no-pivot"),
         preserve_fds: args.number("preserve-fds")?.unwrap_or(0),
-        trace: false,
+        dies_with_parent: false,
+        trace: Trace::new(false),
     })?;
     let namespaces = place.spec.linux.as_ref().map_or(&[][..], |linux| &linux.namespaces);
     let record = Record {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use dray_sys::process as proc;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal};
+use rustix::process::{Pid, WaitOptions};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 use super::{OciError, io_error};
@@ -77,10 +77,8 @@ fn handle_signals(
                 }
             }
             other => {
-                if let Some(signal) = Signal::from_named_raw(other) {
-                    // It may have ended: the loop below tells.
-                    let _ = pidfd_send_signal(program, signal);
-                }
+                // It may have ended: the loop below tells.
+                let _ = proc::signal(program, other);
             }
         }
     }

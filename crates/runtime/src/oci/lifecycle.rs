@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use dray_spec::runtime::Status;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::Signal;
 
 use super::args::{Args, switch, value};
 use super::create::{HookPoint, remove_cgroup, run_hooks};
 use super::store::{self, Container};
 use super::{Global, OciError, io_error, print};
+
+const SIGKILL: i32 = 9;
 
 /// How long a killed init may take to end.
 const KILL_TIME: Duration = Duration::from_secs(10);
@@ -63,7 +64,7 @@ pub fn kill(global: &Global, words: &[String]) -> Result<u8, OciError> {
     let signal = store::signal(args.rest.get(1).map_or("TERM", String::as_str))?;
     if args.is_set("all") {
         if let Some(cgroup) = container.cgroup()? {
-            cgroup.signal_all(signal.as_raw())?;
+            cgroup.signal_all(signal)?;
         }
         return Ok(0);
     }
@@ -99,7 +100,7 @@ pub fn delete(global: &Global, words: &[String]) -> Result<u8, OciError> {
 }
 
 fn end(container: &Container) -> Result<(), OciError> {
-    match container.signal(Signal::KILL) {
+    match container.signal(SIGKILL) {
         Err(OciError::NotRunning) => return Ok(()),
         other => other?,
     }

@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use dray_spec::runtime::{Spec, State, Status};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::os::fd::AsFd;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use super::{Global, OciError, io_error};
@@ -134,10 +136,12 @@ impl Container {
     }
 
     /// Sends a signal to its init.
-    pub fn signal(&self, signal: Signal) -> Result<(), OciError> {
-        pidfd_send_signal(self.init()?, signal).map_err(|errno| match errno {
-            rustix::io::Errno::SRCH => OciError::NotRunning,
-            errno => io_error("signal", format!("{}", self.record.pid))(errno.into()),
+    pub fn signal(&self, signal: i32) -> Result<(), OciError> {
+        dray_sys::process::signal(self.init()?.as_fd(), signal).map_err(|error| {
+            match rustix::io::Errno::from_io_error(&error) {
+                Some(rustix::io::Errno::SRCH) => OciError::NotRunning,
+                _ => io_error("signal", self.record.pid.to_string())(error),
+            }
         })
     }
 
@@ -161,21 +165,25 @@ pub fn read_spec(path: &Path) -> Result<Spec, OciError> {
     serde_json::from_slice(&bytes).map_err(|source| OciError::Json { path: path.to_owned(), source })
 }
 
-/// Signal of a name or number.
-pub fn signal(text: &str) -> Result<Signal, OciError> {
+/// Number of a signal by name or number: `KILL`, `SIGTERM`, `9`, `RTMIN+3`.
+pub fn signal(text: &str) -> Result<i32, OciError> {
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
         "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
         "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
+    const RTMIN: i32 = 34;
+    const MAX: i32 = 64;
     let upper = text.to_ascii_uppercase();
     let plain = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let number = plain
-        .parse()
-        .ok()
-        .or_else(|| NAMES.iter().position(|&known| known == plain).and_then(|at| i32::try_from(at + 1).ok()));
+    let named = NAMES.iter().position(|&known| known == plain).and_then(|at| i32::try_from(at + 1).ok());
+    let real_time = plain.strip_prefix("RTMIN").and_then(|rest| match rest {
+        "" => Some(RTMIN),
+        offset => offset.strip_prefix('+')?.parse().ok().map(|offset: i32| RTMIN.saturating_add(offset)),
+    });
+    let number = plain.parse().ok().or(named).or(real_time);
     number
-        .and_then(Signal::from_named_raw)
+        .filter(|number| (1..=MAX).contains(number))
         .ok_or_else(|| OciError::Usage { text: format!("unknown signal {text:?}") })
 }
 
@@ -189,9 +197,9 @@ mod tests {
         for bad in ["", "..", "a/b", "a b"] {
             assert!(check_id(bad).is_err(), "{bad}");
         }
-        assert_eq!(signal("KILL").unwrap().as_raw(), 9);
-        assert_eq!(signal("sigterm").unwrap().as_raw(), 15);
-        assert_eq!(signal("31").unwrap().as_raw(), 31);
+        assert_eq!(signal("KILL").unwrap(), 9);
+        assert_eq!(signal("sigterm").unwrap(), 15);
+        assert_eq!(signal("RTMIN+3").unwrap(), 37);
         assert!(signal("NOSUCH").is_err());
     }
 }

@@ -4,11 +4,9 @@
 //! directory. Signals, execs and streams go through the shim, which is the parent of the init and so can never
 //! hit a recycled process id; limits, freezing and statistics go straight to the cgroup.
 
-use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -82,6 +80,7 @@ pub enum ShimError {
 /// # Errors
 /// Says which step failed on what. Nothing is left of the container then, except its run directory.
 pub fn start(exe: &Path, mut request: ShimRequest) -> Result<Started, StartError> {
+    let begun = crate::clock::monotonic();
     let attach = std::mem::take(&mut request.attach);
     make_run_dir(&request.run_dir)?;
     let filter = crate::seccomp::filter_for(&request)?;
@@ -93,29 +92,21 @@ pub fn start(exe: &Path, mut request: ShimRequest) -> Result<Started, StartError
     let argv = [c"dray-runtime".to_owned(), c"shim".to_owned()];
     let view = crate::sealed::read_only_view(exe)?;
     let program = PathBuf::from(format!("/proc/self/fd/{}", view.as_raw_fd()));
-    let pid = dray_sys::spawn::spawn_with_fd(&program, &argv, &environment(), theirs.as_fd())
-        .map_err(spawn_error)?;
+    let pid = dray_sys::spawn::spawn_with_fd(&program, &argv, &[], theirs.as_fd()).map_err(spawn_error)?;
     reaper::watch(pid);
     drop(theirs);
-    wire::send_start(ours.as_fd(), &body, &filter, &attach).map_err(spawn_error)?;
+    wire::send_start(ours.as_fd(), &body, &filter, &attach, begun).map_err(spawn_error)?;
     drop(attach);
     match wire::read_message(fs::File::from(ours)) {
         Ok(StartReply::Started(started)) => Ok(started),
         Ok(StartReply::Failed(error)) => Err(error),
-        Err(e) => Err(StartError::because(
-            Step::Spawn,
-            request.id,
-            format!("the shim ended before it answered: {e}"),
-        )),
+        Err(e) => {
+            // It was killed half-way. What it had made is taken down; a failure of that shows at the next start.
+            let _ = reap_lost(&request.run_dir);
+            let detail = format!("the shim ended before it answered: {e}");
+            Err(StartError::because(Step::Spawn, request.id, detail))
+        }
     }
-}
-
-/// The few variables a shim may see.
-fn environment() -> Vec<CString> {
-    std::env::var_os("DRAY_SHIM_LOG")
-        .and_then(|value| CString::new([b"DRAY_SHIM_LOG=", value.as_bytes()].concat()).ok())
-        .into_iter()
-        .collect()
 }
 
 fn make_run_dir(dir: &Path) -> Result<(), StartError> {

@@ -1,11 +1,8 @@
 //! Commands of the control socket, carried out one after the other between two looks at the streams.
 
-use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-
-use rustix::process::{Signal, pidfd_send_signal};
 
 use super::request::{AttachStreams, ExecRequest};
 use super::server::Shim;
@@ -110,13 +107,13 @@ impl Shim {
     }
 
     fn kill(&self, signal: i32) -> Reply {
-        let Some(signal) = named_signal(signal) else {
-            return Reply::Os(rustix::io::Errno::INVAL.raw_os_error());
-        };
-        match pidfd_send_signal(&self.init, signal) {
+        use rustix::io::Errno;
+        match dray_sys::process::signal(self.init.as_fd(), signal) {
             Ok(()) => Reply::Done,
-            Err(rustix::io::Errno::SRCH) => Reply::NotRunning,
-            Err(errno) => Reply::Os(errno.raw_os_error()),
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::SRCH) => Reply::NotRunning,
+                errno => Reply::Os(errno.unwrap_or(Errno::IO).raw_os_error()),
+            },
         }
     }
 
@@ -158,16 +155,7 @@ impl Shim {
             let detail = "the container is paused";
             return Err(Reply::StartFailed(StartError::because(Step::Cgroup, "", detail)));
         }
-        let filter = if request.unconfined {
-            Vec::new()
-        } else {
-            match fs::read(self.run_dir().join("seccomp.bpf")) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(failed(Step::Seccomp, "seccomp.bpf", &e));
-                }
-                read => read.unwrap_or_default(),
-            }
-        };
+        let filter: &[u8] = if request.unconfined { &[] } else { &self.filter };
         let wanted = if request.detach { AttachStreams::NONE } else { request.streams };
         let (mut streams, theirs) = if request.tty {
             (Streams::default(), None)
@@ -180,7 +168,7 @@ impl Shim {
             user_namespace: self.user_namespace,
             cgroup: self.cgroup.as_ref(),
             process: &request.process,
-            filter: &filter,
+            filter,
             tty: request.tty,
             console_size: request.console_size,
             streams: theirs,
@@ -197,9 +185,4 @@ impl Shim {
         }
         Ok(Session::new(Some(request.exec_id), executed.pid, streams, true))
     }
-}
-
-/// A signal by its number, real-time ones included.
-fn named_signal(signal: i32) -> Option<Signal> {
-    Signal::from_named_raw(signal)
 }

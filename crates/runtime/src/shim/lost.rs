@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::client::{ShimError, exit_status, read_state};
-use super::request::ExitStatus;
+use super::request::{ExitStatus, ShimState};
 use super::server::write_exit;
 use crate::cgroup::{Cgroup, CgroupError};
 use crate::clock::{Stamp, process_start};
@@ -18,18 +18,13 @@ const KILL_TIME: Duration = Duration::from_secs(10);
 pub fn reap(run_dir: &Path) -> Result<ExitStatus, ShimError> {
     let io = |op| move |source| ShimError::Io { op, source };
     let state = read_state(run_dir);
-    let mut oom_killed = false;
     if let Some(state) = &state {
         kill_init(state.init_pid, state.init_start_time);
-        match Cgroup::open(&state.cgroup) {
-            Ok(cgroup) => {
-                oom_killed = cgroup.oom_kills() > 0;
-                cgroup.remove()?;
-            }
-            Err(CgroupError::NotMounted) => {}
-            Err(error) => return Err(error.into()),
-        }
     }
+    let oom_killed = match cgroup_of(run_dir, state.as_ref()) {
+        Some(path) => remove_cgroup(&path)?,
+        None => false,
+    };
     let _ = std::fs::remove_file(run_dir.join("shim.sock"));
     if let Some(status) = exit_status(run_dir) {
         return Ok(status);
@@ -38,6 +33,25 @@ pub fn reap(run_dir: &Path) -> Result<ExitStatus, ShimError> {
     let file = write_exit(run_dir, &status).map_err(io("write exit.json"))?;
     file.sync_all().map_err(io("sync exit.json"))?;
     Ok(status)
+}
+
+/// Where the container's cgroup is. A shim that was killed before it could say was in the usual place.
+fn cgroup_of(run_dir: &Path, state: Option<&ShimState>) -> Option<String> {
+    let usual = || Some(format!("/dray/{}", run_dir.file_name()?.to_str()?));
+    state.map(|state| state.cgroup.clone()).or_else(usual)
+}
+
+/// Removes the cgroup and says whether memory had run out in it.
+fn remove_cgroup(path: &str) -> Result<bool, CgroupError> {
+    match Cgroup::open(path) {
+        Ok(cgroup) => {
+            let oom_killed = cgroup.oom_kills() > 0;
+            cgroup.remove()?;
+            Ok(oom_killed)
+        }
+        Err(CgroupError::NotMounted) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Kills the init if it is still the process it was, and waits until it is gone.

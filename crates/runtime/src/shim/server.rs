@@ -30,10 +30,10 @@ use super::request::{AttachStreams, ExitStatus, ShimRequest, ShimState, Started}
 use super::session::{READ_SIZE, Session, Streams};
 use super::wire::{self, StartMessage, StartReply};
 use crate::cgroup::Cgroup;
-use crate::clock::{Stamp, process_start};
+use crate::clock::{Stamp, monotonic, process_start};
 use crate::error::{StartError, Step};
-use crate::init::At;
 use crate::init::launch::{Launch, Launched, launch};
+use crate::init::{At, Trace};
 
 /// How long attachments may take to read the last output of a container that has ended.
 const LAST_WORDS: Duration = Duration::from_secs(30);
@@ -50,10 +50,13 @@ pub fn main(_args: &[OsString]) -> ExitCode {
     // Names and rights that cannot fail in a way that matters.
     let _ = proc::set_name(c"dray-shim");
     let _ = proc::become_subreaper();
+    // The daemon's directory must not be held for as long as the container lives.
+    let _ = rustix::process::chdir("/");
     let signals = [Signals::CHILD, Signals::TERMINATE, Signals::INTERRUPT, Signals::HANG_UP, Signals::PIPE];
     let Ok(signals) = proc::signal_fd(&signals) else { return ExitCode::FAILURE };
+    let born = monotonic();
     match wire::receive_start(socket.as_fd()) {
-        Ok(Some(message)) => match start(message) {
+        Ok(Some(message)) => match start(message, born) {
             Ok((mut shim, started)) => {
                 reply(&socket, &StartReply::Started(started));
                 drop(socket);
@@ -98,23 +101,28 @@ pub struct Shim {
     pub(super) init: OwnedFd,
     pub(super) cgroup: Option<Cgroup>,
     pub(super) user_namespace: bool,
+    /// Compiled system call filter, for execs.
+    pub(super) filter: Vec<u8>,
     log: Option<JsonLog>,
     /// The container's own, then those of execs.
     pub(super) sessions: Vec<Session>,
     connections: Vec<Connection>,
     ended: Vec<(String, ExitStatus)>,
     buffer: Vec<u8>,
-    _lock: OwnedFd,
+    lock: OwnedFd,
 }
 
-fn start(message: StartMessage) -> Result<(Shim, Started), StartError> {
+fn start(message: StartMessage, born: u64) -> Result<(Shim, Started), StartError> {
     let request: ShimRequest = serde_json::from_slice(&message.request)
         .map_err(|e| StartError::because(Step::Config, "start request", e.to_string()))?;
+    let mut trace = Trace::since(message.begun, request.trace);
+    trace.mark_at("spawn shim", born);
+    trace.mark("request");
     let run_dir = request.run_dir.clone();
     let lock = lock(&run_dir)?;
-    let made = make(&request, message, &run_dir, lock);
+    let made = make(&request, message, &run_dir, lock, trace);
     if made.is_err() {
-        for file in ["shim.sock", "shim.pid", "state.json", "seccomp.bpf"] {
+        for file in ["shim.sock", "state.json"] {
             let _ = fs::remove_file(run_dir.join(file));
         }
     }
@@ -135,13 +143,10 @@ fn make(
     message: StartMessage,
     run_dir: &Path,
     lock: OwnedFd,
+    mut trace: Trace,
 ) -> Result<(Shim, Started), StartError> {
     let log = JsonLog::open(&request.log).at(Step::Shim, "log file")?;
     let listener = listen(&lock, run_dir)?;
-    write_file(run_dir, "shim.pid", std::process::id().to_string().as_bytes())?;
-    if !message.filter.is_empty() {
-        write_file(run_dir, "seccomp.bpf", &message.filter)?;
-    }
     let (mut streams, theirs) = if request.tty {
         (Streams::default(), None)
     } else {
@@ -150,6 +155,7 @@ fn make(
         (ours, Some(theirs))
     };
     let cgroup_path = cgroup_path(request);
+    trace.mark("shim files");
     let launched = launch(Launch {
         id: &request.id,
         bundle: run_dir.to_owned(),
@@ -166,23 +172,27 @@ fn make(
         keyring: true,
         pivot: true,
         preserve_fds: 0,
-        trace: request.trace,
+        dies_with_parent: true,
+        trace,
     })?;
-    let Launched { pid, pidfd, cgroup, console, trace } = launched;
+    let Launched { pid, pidfd, cgroup, console, mut trace } = launched;
     if let Some(master) = console {
         streams = Streams::terminal(master).at(Step::Console, "terminal")?;
     }
     let mut session = Session::new(None, pid, streams, request.stdin_once);
-    for socket in message.attach {
+    let StartMessage { attach, filter, .. } = message;
+    for socket in attach {
         session.attach(UnixStream::from(socket), AttachStreams::ALL);
     }
-    let started = Started {
+    let mut started = Started {
         shim_pid: std::process::id() as i32,
         init_pid: pid,
         init_start_time: process_start(pid).unwrap_or(0),
-        trace,
+        trace: Vec::new(),
     };
     write_state(run_dir, request, &started, &cgroup_path)?;
+    trace.mark("state");
+    started.trace = trace.take();
     let shim = Shim {
         run_dir: run_dir.to_owned(),
         listener: Some(listener),
@@ -190,12 +200,13 @@ fn make(
         init: pidfd,
         cgroup,
         user_namespace: has_user_namespace(request),
+        filter,
         log,
         sessions: vec![session],
         connections: Vec::new(),
         ended: Vec::new(),
         buffer: Vec::new(),
-        _lock: lock,
+        lock,
     };
     Ok((shim, started))
 }
@@ -269,11 +280,6 @@ impl Shim {
     /// The container's own session.
     pub(super) fn main(&mut self) -> &mut Session {
         &mut self.sessions[0]
-    }
-
-    /// The run directory.
-    pub(super) fn run_dir(&self) -> &Path {
-        &self.run_dir
     }
 
     fn run(&mut self) {
@@ -470,6 +476,8 @@ impl Shim {
         for mut connection in std::mem::take(&mut self.connections) {
             connection.refuse();
         }
+        // The next shim of this container need not wait for the disk.
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
         if let Ok(file) = written {
             // The status survives a killed shim as it is; this is for a power cut.
             let _ = file.sync_all();

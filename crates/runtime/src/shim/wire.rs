@@ -110,6 +110,8 @@ pub struct StartMessage {
     pub filter: Vec<u8>,
     /// Initial attachments.
     pub attach: Vec<OwnedFd>,
+    /// When the engine began, on the monotonic clock, in nanoseconds.
+    pub begun: u64,
 }
 
 /// Sends a start request.
@@ -118,10 +120,12 @@ pub fn send_start(
     request: &[u8],
     filter: &[u8],
     attach: &[OwnedFd],
+    begun: u64,
 ) -> io::Result<()> {
-    let mut header = [0; 8];
+    let mut header = [0; 16];
     header[..4].copy_from_slice(&length(request.len())?);
-    header[4..].copy_from_slice(&length(filter.len())?);
+    header[4..8].copy_from_slice(&length(filter.len())?);
+    header[8..].copy_from_slice(&begun.to_le_bytes());
     let fds: Vec<BorrowedFd<'_>> = attach.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -135,7 +139,7 @@ pub fn send_start(
 
 /// Receives a start request; `None` if the other side hung up without one.
 pub fn receive_start(socket: BorrowedFd<'_>) -> io::Result<Option<StartMessage>> {
-    let mut header = [0; 8];
+    let mut header = [0; 16];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = recvmsg(
@@ -162,7 +166,8 @@ pub fn receive_start(socket: BorrowedFd<'_>) -> io::Result<Option<StartMessage>>
         |at: usize| checked(u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
     let request = receive_exact(socket, size(0)?)?;
     let filter = receive_exact(socket, size(4)?)?;
-    Ok(Some(StartMessage { request, filter, attach }))
+    let begun = header.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    Ok(Some(StartMessage { request, filter, attach, begun }))
 }
 
 fn send_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {

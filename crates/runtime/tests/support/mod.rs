@@ -256,6 +256,14 @@ impl Box {
         ours
     }
 
+    /// What the shim answers to a bad signal, if there is a shim.
+    pub fn shim_error(&self, signal: i32) -> dray_runtime::ShimError {
+        match Shim::open(&self.request.run_dir) {
+            Some(shim) => shim.kill(signal).unwrap_err(),
+            None => dray_runtime::ShimError::Gone { run_dir: self.request.run_dir.clone() },
+        }
+    }
+
     pub fn exec(&self, args: &[&str]) -> ExecRequest {
         let mut process = self.request.spec.process.clone().unwrap();
         process.args = args.iter().map(|&arg| arg.to_owned()).collect();
