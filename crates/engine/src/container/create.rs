@@ -62,6 +62,13 @@ impl Service {
             _ => self.networking.plan(&host.network_mode, endpoints)?,
         };
         let id = names::new_id();
+        if let Namespace::Container(called) = namespace(&host.network_mode)
+            && let Ok(target) = self.registry.find(&called)
+        {
+            // Who shares a network goes by the name that network knows.
+            (config.hostname, config.domainname) =
+                target.with(|other| (other.config.hostname.clone(), other.config.domainname.clone()));
+        }
         if config.hostname.is_empty() {
             config.hostname = default_hostname(&id, &host);
         }

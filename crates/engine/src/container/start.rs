@@ -238,14 +238,20 @@ impl Service {
     fn shared_memory(&self, record: &Record) -> Result<Option<PathBuf>, Error> {
         match (record.host.ipc_mode.as_str(), namespace(&record.host.ipc_mode)) {
             ("host", _) => Ok(Some(PathBuf::from("/dev/shm"))),
-            (_, Namespace::Container(id)) => Ok(Some(self.run_dir(&self.registry.find(&id)?.id).join("shm"))),
+            (_, Namespace::Container(id)) => Ok(Some(self.shm_path(&self.registry.find(&id)?.id))),
             ("shareable", _) => {
-                let path = self.run_dir(&record.id).join("shm");
+                let path = self.shm_path(&record.id);
                 mount_shm(&path, record.host.shm_size)?;
                 Ok(Some(path))
             }
             _ => Ok(None),
         }
+    }
+
+    /// Where the shared memory of a container lies that others may join. Not in its run directory: the
+    /// init mounts the root over that.
+    fn shm_path(&self, id: &str) -> PathBuf {
+        self.config.run_root.join("shm").join(id)
     }
 
     fn request(
@@ -334,7 +340,10 @@ impl Service {
         self.release_sources(record);
         let run_dir = self.run_dir(&record.id);
         if record.host.ipc_mode == "shareable" {
-            let _ = rustix::mount::unmount(run_dir.join("shm"), rustix::mount::UnmountFlags::DETACH);
+            // Not mounted, not there: both are what is wanted.
+            let path = self.shm_path(&record.id);
+            let _ = rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH);
+            let _ = std::fs::remove_dir(&path);
         }
         if let Err(error) = std::fs::remove_dir_all(&run_dir)
             && error.kind() != std::io::ErrorKind::NotFound
