@@ -162,7 +162,7 @@ impl Layers {
     /// holds already.
     ///
     /// # Errors
-    /// If the database fails.
+    /// If one of them is not there (any more), or the database fails; none is held then.
     pub fn hold(&self, holder: &str, layers: &[LayerId]) -> Result<()> {
         let (holder, layers) = (holder.to_string(), layers.to_vec());
         self.0.db.write(move |c| hold(c, &holder, &layers))
@@ -339,7 +339,13 @@ pub(crate) fn hold(connection: &Connection, holder: &str, layers: &[LayerId]) ->
     let mut statement = connection
         .prepare_cached("INSERT OR IGNORE INTO hold (holder, layer) VALUES (?1, ?2)")
         .map_err(Error::db("hold layers"))?;
+    let mut known =
+        connection.prepare_cached("SELECT 1 FROM layer WHERE id = ?1").map_err(Error::db("hold layers"))?;
     for layer in layers {
+        // It may have been collected since its image was looked up.
+        if !known.exists([layer.0]).map_err(Error::db("hold layers"))? {
+            return Err(Error::LayerNotFound(*layer));
+        }
         statement.execute(params![holder, layer.0]).map_err(Error::db("hold layers"))?;
     }
     Ok(())

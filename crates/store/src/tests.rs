@@ -190,6 +190,7 @@ fn collection_takes_what_nobody_names() {
     store.images().put(&image("i", &[kept], std::slice::from_ref(&blob)), &[]).unwrap();
     store.layers().hold("container/1", &[held]).unwrap();
 
+    assert!(matches!(store.layers().hold("container/2", &[kept, LayerId(99)]), Err(Error::LayerNotFound(_))));
     assert_eq!(store.layers().held().unwrap(), [held].into());
 
     let lease = store.lease();

@@ -68,6 +68,8 @@ pub(crate) struct Entries<R, K> {
     padding: u64,
     /// The last name seen, for messages about what has none.
     last: Vec<u8>,
+    /// A header has been read: it is a tar.
+    begun: bool,
 }
 
 #[derive(Default)]
@@ -79,7 +81,7 @@ struct Extensions {
 
 impl<R: BufRead, K: Keep> Entries<R, K> {
     pub(crate) fn new(reader: R, keep: K) -> Self {
-        Self { reader, keep, data: 0, padding: 0, last: Vec::new() }
+        Self { reader, keep, data: 0, padding: 0, last: Vec::new(), begun: false }
     }
 
     /// The next entry; what is left of the one before is skipped.
@@ -95,8 +97,11 @@ impl<R: BufRead, K: Keep> Entries<R, K> {
                 self.expect_end()?;
                 return if extended { Err(self.wrong(Problem::Truncated)) } else { Ok(None) };
             }
-            let header = Header::parse(&block)
-                .map_err(|problem| LayerError::entry(Header::raw_name(&block), problem))?;
+            let header = Header::parse(&block).map_err(|problem| match (self.begun, problem) {
+                (false, Problem::Checksum) => LayerError::NotTar,
+                (_, problem) => LayerError::entry(Header::raw_name(&block), problem),
+            })?;
+            self.begun = true;
             self.last.clone_from(&header.name);
             self.data = header.size;
             self.padding = header.size.next_multiple_of(BLOCK as u64) - header.size;
@@ -311,6 +316,7 @@ impl<R: BufRead, K: Keep> Entries<R, K> {
         while filled < BLOCK {
             match self.reader.read(&mut block[filled..]) {
                 Ok(0) if filled == 0 => return Ok(None),
+                Ok(0) if !self.begun => return Err(LayerError::NotTar),
                 Ok(0) => return Err(self.wrong(Problem::Truncated)),
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -11,6 +11,9 @@ pub enum LayerError {
     /// The stream is compressed in a way that is not known here.
     #[error("{0} compression is not supported; gzip, zstd and none are")]
     Compression(&'static str),
+    /// Its first bytes are not those of a tar.
+    #[error("it is not a tar archive")]
+    NotTar,
     /// The tar could not be written.
     #[error("cannot write it: {0}")]
     Write(io::Error),
@@ -126,7 +129,11 @@ impl LayerError {
     #[must_use]
     pub fn is_hostile(&self) -> bool {
         match self {
-            Self::Entry { .. } | Self::Entries(_) | Self::TooLong(_) | Self::Compression(_) => true,
+            Self::Entry { .. }
+            | Self::Entries(_)
+            | Self::TooLong(_)
+            | Self::Compression(_)
+            | Self::NotTar => true,
             Self::Stream(error) => {
                 matches!(
                     error.kind(),

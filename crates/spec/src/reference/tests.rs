@@ -94,3 +94,20 @@ fn tags_and_digests_are_exchanged() {
     assert_eq!(pinned.clone().tagged(), pinned);
     assert_eq!(pinned.without_tag(), reference);
 }
+
+proptest::proptest! {
+    #[test]
+    fn what_is_taken_is_taken_again(text in "[a-zA-Z0-9.:/@_\\[\\]-]{0,40}") {
+        if let Ok(reference) = Reference::parse(&text) {
+            let again = Reference::parse(&reference.to_string());
+            proptest::prop_assert_eq!(again, Ok(reference));
+        }
+    }
+
+    #[test]
+    fn nothing_panics(text in "\\PC{0,60}") {
+        let _ = Reference::parse(&text);
+        let _ = text.parse::<crate::Digest>();
+        let _ = text.parse::<crate::Platform>();
+    }
+}

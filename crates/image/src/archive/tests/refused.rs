@@ -36,7 +36,7 @@ fn what_is_no_archive_of_images() {
             b"BZh91AY&SY".to_vec(),
             "invalid archive: bzip2 compression is not supported; gzip, zstd and none are",
         ),
-        (vec![b'x'; 2000], "invalid archive: entry \"xxxx"),
+        (vec![b'x'; 2000], "invalid archive: it is not a tar archive"),
         (archive("null"), "invalid archive: manifest cannot be null (but can be [])"),
         (archive("{"), "invalid archive: failed to decode manifest.json: "),
         (archive(r#"[{"Config":"nope","Layers":[]}]"#), "invalid archive: it has no file \"nope\""),
