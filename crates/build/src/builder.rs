@@ -1,6 +1,6 @@
 //! The builder: takes requests and gives images.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dray_image::Images;
@@ -32,6 +32,9 @@ pub struct Builder {
     pub(crate) gate: Arc<Gate>,
 }
 
+/// Where contexts are unpacked, in the data root.
+const CONTEXTS: &str = "build/contexts";
+
 /// What the build cache holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheUsage {
@@ -44,7 +47,8 @@ pub struct CacheUsage {
 }
 
 impl Builder {
-    /// A builder that keeps layers, images and its cache in the store of `images`.
+    /// A builder that keeps layers, images and its cache in the store of `images`. Contexts that a killed process
+    /// has left there are removed.
     pub fn new(
         images: Images,
         runner: Arc<dyn StepRunner>,
@@ -53,6 +57,7 @@ impl Builder {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let store = images.store().clone();
+        sweep(&store.root().join(CONTEXTS));
         Builder {
             cache_dirs: CacheDirs::new(store.root().join("build")),
             cache: Cache::new(store),
@@ -73,7 +78,7 @@ impl Builder {
 
     /// Where contexts are best unpacked: on the file system of the layers.
     pub fn context_parent(&self) -> PathBuf {
-        self.images.store().root().join("build").join("contexts")
+        self.images.store().root().join(CONTEXTS)
     }
 
     /// Builds an image, on the calling thread and some of its own; returns when it is stored, or nothing is
@@ -112,6 +117,15 @@ impl Builder {
         self.cache_dirs.clear()?;
         self.images.store().collect()?;
         Ok(usage)
+    }
+}
+
+fn sweep(contexts: &Path) {
+    match std::fs::remove_dir_all(contexts) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(path = %contexts.display(), %error, "cannot remove left-over build contexts");
+        }
+        _ => {}
     }
 }
 

@@ -187,6 +187,9 @@ pub enum InstructionError {
         "the --mount=type={0} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images with BuildKit enabled"
     )]
     MountKind(&'static str),
+    /// A `RUN` that asks for more than its build was given.
+    #[error("{0} is not allowed")]
+    NotAllowed(&'static str),
     /// A `RUN --mount` without target.
     #[error("invalid mount target {0:?}")]
     MountTarget(String),

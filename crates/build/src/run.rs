@@ -41,8 +41,6 @@ pub struct RunStep<'a> {
     pub network: String,
     /// Mounts of `RUN --mount`, in order.
     pub mounts: Vec<StepMount>,
-    /// Whether the step asked for `--security=insecure`.
-    pub insecure: bool,
     /// Limits and other settings of the build request.
     pub resources: &'a Resources,
     /// Receives what the process writes.

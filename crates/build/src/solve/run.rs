@@ -59,8 +59,7 @@ impl<'scope> Stage<'scope, '_, '_> {
         saved.extend(program.argv.iter().cloned());
         let created_by = saved.join(" ");
         let mounts = self.parsed_mounts(run)?;
-        let network = run.network.clone().filter(|mode| mode != "default");
-        let network = network.unwrap_or_else(|| self.build.network_mode.clone());
+        let network = self.network(run)?;
         let run_config = self.state.run_config();
         let mut key = KeyBuilder::new("run")
             .field(self.state.files.bytes())
@@ -68,8 +67,7 @@ impl<'scope> Stage<'scope, '_, '_> {
             .list(&env)
             .field(&run_config.user)
             .field(&run_config.working_dir)
-            .field(&network)
-            .field([u8::from(run.security == Security::Insecure)]);
+            .field(&network);
         if let Some((_, content)) = &program.script {
             key.add(content.as_bytes());
         }
@@ -86,7 +84,7 @@ impl<'scope> Stage<'scope, '_, '_> {
             Turn::Yours(_guard) => {
                 let mut step_env = env;
                 step_env.extend(variables(false));
-                let layer = self.execute(run, &program, &mounts, step_env, network)?;
+                let layer = self.execute(&program, &mounts, step_env, network)?;
                 let entry = Entry { created: now(), layer };
                 self.build.record(&key, &entry)?;
                 entry
@@ -94,6 +92,20 @@ impl<'scope> Stage<'scope, '_, '_> {
         };
         self.files_done(key, entry, created_by);
         Ok(())
+    }
+
+    /// The network of a step. A Dockerfile may come from anywhere: it takes no privileges that the request for the
+    /// build does not give.
+    fn network(&self, run: &RunCommand) -> Result<String, BuildError> {
+        if run.security == Security::Insecure {
+            return Err(InstructionError::NotAllowed("security.insecure").into());
+        }
+        let given = &self.build.network_mode;
+        match run.network.as_deref() {
+            Some("host") if given != "host" => Err(InstructionError::NotAllowed("network.host").into()),
+            Some(mode) if mode != "default" => Ok(mode.to_owned()),
+            _ => Ok(given.clone()),
+        }
     }
 
     fn parsed_mounts(&self, run: &RunCommand) -> Result<Vec<Mount>, BuildError> {
@@ -164,7 +176,6 @@ impl<'scope> Stage<'scope, '_, '_> {
 
     fn execute(
         &mut self,
-        run: &RunCommand,
         program: &Program,
         mounts: &[Mount],
         env: Vec<String>,
@@ -203,7 +214,6 @@ impl<'scope> Stage<'scope, '_, '_> {
             user: self.state.run_config().user.clone(),
             network,
             mounts: resolved.mounts.clone(),
-            insecure: run.security == Security::Insecure,
             resources: &build.resources,
             output: &output,
             cancel: &build.cancel,

@@ -199,3 +199,17 @@ fn triggers_of_the_base_run_in_the_child() {
         child.text
     );
 }
+
+#[test]
+fn a_dockerfile_takes_no_privileges() {
+    let world = World::new();
+    let build = |line: &str, mode: &str| {
+        world.build_with(&format!("FROM base\n{line}\n"), &[], |request| {
+            request.network_mode = mode.to_owned()
+        })
+    };
+    assert_eq!(build("RUN --security=insecure x", "").error(), "security.insecure is not allowed");
+    assert_eq!(build("RUN --network=host x", "").error(), "network.host is not allowed");
+    build("RUN --network=host x", "host").image();
+    build("RUN --network=none x", "").image();
+}
