@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dray_spec::Digest;
 
 use crate::blob::Blobs;
-use crate::db::{Db, Durability};
+use crate::db::Db;
 use crate::image::digests;
 use crate::layer::{Layer, LayerId, Layers};
 use crate::{Error, Result, durable, fault};
@@ -121,7 +121,7 @@ impl Collector {
         })?;
         let layers = unnamed.iter().map(|id| self.0.layers.get(LayerId(*id))).collect::<Result<Vec<_>>>()?;
         if !layers.is_empty() {
-            self.0.db.transaction(Durability::Full, |c| {
+            self.0.db.write(|c| {
                 for id in &unnamed {
                     c.prepare_cached("DELETE FROM layer WHERE id = ?1")
                         .and_then(|mut s| s.execute([id]))

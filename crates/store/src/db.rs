@@ -15,14 +15,15 @@
 //! then on. Layer IDs are never used twice (AUTOINCREMENT).
 //!
 //! # Durability
-//! A write is acknowledged when its transaction is in the WAL and the WAL is on the disk
-//! (`synchronous=FULL`). Writers that wait at the same time share one transaction and one flush: whoever gets
-//! the connection carries out everybody's waiting work, each within a savepoint of its own, and then commits
-//! once. So fifty containers that start at once do not wait fifty times for the disk.
-//! Relaxed writes are committed without the flush; a power cut may lose the latest of them, in order.
+//! A transaction is committed to the WAL without a flush (`synchronous=NORMAL`), which takes microseconds. A
+//! durable write then waits until the WAL has been flushed past its commit: whoever finds no flush on its way
+//! does one, for everybody who has committed until then. So fifty containers that are created at once do not
+//! wait fifty times for the disk. A relaxed write does not wait; a power cut may lose the latest of them, in
+//! order.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -75,7 +76,7 @@ pub(crate) struct Db(Arc<Inner>);
 struct Inner {
     writer: Mutex<Connection>,
     reader: Mutex<Connection>,
-    waiting: Mutex<Vec<Box<dyn Job>>>,
+    flusher: Flusher,
 }
 
 /// Whether an acknowledged write waits for the disk.
@@ -87,67 +88,64 @@ pub(crate) enum Durability {
     Relaxed,
 }
 
-/// A waiting write.
-trait Job: Send {
-    fn durability(&self) -> Durability;
-    /// Runs within the shared transaction; true if its changes are to stay.
-    fn run(&mut self, connection: &Connection) -> bool;
-    /// The transaction is committed, or not.
-    fn done(self: Box<Self>, committed: Result<(), Arc<rusqlite::Error>>);
+/// Brings commits to the disk, as many as there are with one flush.
+#[derive(Debug)]
+struct Flusher {
+    path: PathBuf,
+    wal: File,
+    progress: Mutex<Progress>,
+    moved: Condvar,
 }
 
-impl std::fmt::Debug for dyn Job {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Job")
-    }
+#[derive(Debug, Default)]
+struct Progress {
+    /// How many transactions have been committed, and how many of them are on the disk.
+    committed: u64,
+    flushed: u64,
+    /// A flush is on its way.
+    running: bool,
 }
 
-type Answer<T> = Arc<Mutex<Option<Result<T>>>>;
-
-struct Write<F, T> {
-    durability: Durability,
-    work: Option<F>,
-    result: Option<Result<T>>,
-    answer: Answer<T>,
-}
-
-impl<F, T> Job for Write<F, T>
-where
-    F: FnOnce(&Connection) -> Result<T> + Send,
-    T: Send,
-{
-    fn durability(&self) -> Durability {
-        self.durability
+impl Flusher {
+    /// SQLite keeps the WAL as one file as long as a connection is open, and takes no locks on it.
+    fn open(database: &Path) -> Result<Self> {
+        let mut path = database.as_os_str().to_owned();
+        path.push("-wal");
+        let path = PathBuf::from(path);
+        let wal =
+            File::options().write(true).open(&path).map_err(|source| Error::io("open", &path, source))?;
+        Ok(Self { path, wal, progress: Mutex::default(), moved: Condvar::new() })
     }
 
-    fn run(&mut self, connection: &Connection) -> bool {
-        let Some(work) = self.work.take() else { return false };
-        let result = work(connection);
-        let keep = result.is_ok();
-        self.result = Some(result);
-        keep
+    /// Counts a commit; called while nobody else can commit.
+    fn committed(&self) -> u64 {
+        let mut progress = lock(&self.progress);
+        progress.committed += 1;
+        progress.committed
     }
 
-    fn done(self: Box<Self>, committed: Result<(), Arc<rusqlite::Error>>) {
-        let result = match (self.result, committed) {
-            (Some(Ok(_)) | None, Err(error)) => Err(commit_error(&error)),
-            (Some(result), _) => result,
-            (None, Ok(())) => return,
-        };
-        *lock(&self.answer) = Some(result);
+    /// Waits until that commit is on the disk.
+    fn wait_for(&self, commit: u64) -> Result<()> {
+        let mut progress = lock(&self.progress);
+        while progress.flushed < commit {
+            if progress.running {
+                progress = self.moved.wait(progress).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            progress.running = true;
+            let reached = progress.committed;
+            drop(progress);
+            let result = self.wal.sync_data();
+            progress = lock(&self.progress);
+            progress.running = false;
+            if result.is_ok() {
+                progress.flushed = progress.flushed.max(reached);
+            }
+            self.moved.notify_all();
+            result.map_err(|source| Error::io("sync", &self.path, source))?;
+        }
+        Ok(())
     }
-}
-
-/// A failed commit, told to each of those who shared it.
-fn commit_error(error: &rusqlite::Error) -> Error {
-    let source = match error {
-        rusqlite::Error::SqliteFailure(code, text) => rusqlite::Error::SqliteFailure(*code, text.clone()),
-        other => rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ERROR),
-            Some(other.to_string()),
-        ),
-    };
-    Error::Database { operation: "commit", source }
 }
 
 /// A panic elsewhere leaves no half-done state behind these locks: transactions roll back on their own.
@@ -162,11 +160,8 @@ impl Db {
         migrate(&writer, path)?;
         let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         reader.pragma_update(None, "query_only", true).map_err(Error::db("open"))?;
-        Ok(Self(Arc::new(Inner {
-            writer: Mutex::new(writer),
-            reader: Mutex::new(reader),
-            waiting: Mutex::default(),
-        })))
+        let flusher = Flusher::open(path)?;
+        Ok(Self(Arc::new(Inner { writer: Mutex::new(writer), reader: Mutex::new(reader), flusher })))
     }
 
     /// Reads what is committed.
@@ -174,105 +169,39 @@ impl Db {
         work(&lock(&self.0.reader))
     }
 
-    /// Writes durably; shares the transaction with whoever waits at the same time.
-    pub(crate) fn write<T, F>(&self, work: F) -> Result<T>
-    where
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
-        T: Send + 'static,
-    {
-        self.enqueue(Durability::Full, work)
+    /// Writes durably, all or nothing.
+    pub(crate) fn write<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.transaction(Durability::Full, work)
     }
 
-    /// Writes without waiting for the disk.
-    pub(crate) fn write_relaxed<T, F>(&self, work: F) -> Result<T>
-    where
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
-        T: Send + 'static,
-    {
-        self.enqueue(Durability::Relaxed, work)
+    /// Writes without waiting for the disk, all or nothing.
+    pub(crate) fn write_relaxed<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.transaction(Durability::Relaxed, work)
     }
 
-    /// Writes durably in a transaction of its own, for work that borrows.
+    /// Does `work` in a transaction.
     pub(crate) fn transaction<T>(
         &self,
         durability: Durability,
         work: impl FnOnce(&Connection) -> Result<T>,
     ) -> Result<T> {
         let writer = lock(&self.0.writer);
-        begin(&writer, durability)?;
-        match work(&writer) {
-            Ok(value) => commit(&writer).map(|()| value).map_err(|error| {
-                roll_back(&writer);
-                Error::Database { operation: "commit", source: error }
-            }),
-            Err(error) => {
-                roll_back(&writer);
-                Err(error)
-            }
-        }
-    }
-
-    fn enqueue<T, F>(&self, durability: Durability, work: F) -> Result<T>
-    where
-        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
-        T: Send + 'static,
-    {
-        let answer: Answer<T> = Arc::default();
-        let job = Write { durability, work: Some(work), result: None, answer: answer.clone() };
-        lock(&self.0.waiting).push(Box::new(job));
-        let writer = lock(&self.0.writer);
-        if let Some(result) = lock(&answer).take() {
-            return result;
-        }
-        let jobs = std::mem::take(&mut *lock(&self.0.waiting));
-        run_all(&writer, jobs);
+        writer.execute_batch("BEGIN IMMEDIATE").map_err(Error::db("begin"))?;
+        let done = work(&writer).and_then(|value| commit(&writer).map(|()| value));
+        let value = done.inspect_err(|_| roll_back(&writer))?;
+        let number = self.0.flusher.committed();
         drop(writer);
-        lock(&answer).take().unwrap_or_else(|| {
-            Err(Error::Database { operation: "write", source: rusqlite::Error::InvalidQuery })
-        })
-    }
-}
-
-/// Carries out all jobs in one transaction and answers each.
-fn run_all(writer: &Connection, mut jobs: Vec<Box<dyn Job>>) {
-    let durability = match jobs.iter().any(|job| job.durability() == Durability::Full) {
-        true => Durability::Full,
-        false => Durability::Relaxed,
-    };
-    let outcome = begin_raw(writer, durability).and_then(|()| {
-        for job in &mut jobs {
-            writer.execute_batch("SAVEPOINT job")?;
-            match job.run(writer) {
-                true => writer.execute_batch("RELEASE job")?,
-                false => writer.execute_batch("ROLLBACK TO job; RELEASE job")?,
-            }
+        if durability == Durability::Full {
+            self.0.flusher.wait_for(number)?;
+            fault::point("db.flushed");
         }
-        commit(writer)
-    });
-    let outcome = outcome.map_err(|error| {
-        roll_back(writer);
-        Arc::new(error)
-    });
-    for job in jobs {
-        job.done(outcome.clone());
+        Ok(value)
     }
 }
 
-fn begin(writer: &Connection, durability: Durability) -> Result<()> {
-    begin_raw(writer, durability).map_err(Error::db("begin"))
-}
-
-fn begin_raw(writer: &Connection, durability: Durability) -> rusqlite::Result<()> {
-    let batch = match durability {
-        Durability::Full => "PRAGMA synchronous=FULL; BEGIN IMMEDIATE",
-        Durability::Relaxed => "PRAGMA synchronous=NORMAL; BEGIN IMMEDIATE",
-    };
-    writer.execute_batch(batch)
-}
-
-fn commit(writer: &Connection) -> rusqlite::Result<()> {
+fn commit(writer: &Connection) -> Result<()> {
     fault::point("db.before-commit");
-    writer.execute_batch("COMMIT")?;
+    writer.execute_batch("COMMIT").map_err(Error::db("commit"))?;
     fault::point("db.after-commit");
     Ok(())
 }
@@ -293,7 +222,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     // A small page cache: the daemon idles in 20 MiB, and the kernel caches the file anyway.
     connection
         .execute_batch(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;
              PRAGMA cache_size=-256; PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=4194304;",
         )
         .map_err(failed("open"))?;
@@ -352,10 +281,8 @@ mod tests {
                 scope.spawn(move || {
                     for n in 0..25 {
                         let id = format!("{thread}-{n}");
-                        let answer = db.write(move |c| insert(c, &id));
-                        answer.unwrap();
-                        let again = format!("{thread}-{n}");
-                        assert!(db.write(move |c| insert(c, &again)).is_err());
+                        db.write(|c| insert(c, &id)).unwrap();
+                        assert!(db.write(|c| insert(c, &id)).is_err());
                     }
                 });
             }
@@ -377,6 +304,22 @@ mod tests {
         });
         assert!(result.is_err());
         assert_eq!(count(&db), 0);
+    }
+
+    #[test]
+    fn what_is_flushed_is_the_file_that_sqlite_writes() {
+        use std::os::unix::fs::MetadataExt;
+        let (dir, db) = db();
+        for round in 0..2000 {
+            db.write_relaxed(|c| insert(c, &round.to_string())).unwrap();
+        }
+        db.write(|c| insert(c, "last")).unwrap();
+        let (ours, theirs) =
+            (db.0.flusher.wal.metadata().unwrap(), dir.path().join("state.db-wal").metadata().unwrap());
+        assert_eq!((ours.dev(), ours.ino()), (theirs.dev(), theirs.ino()));
+        assert!(ours.len() > 0);
+        let progress = lock(&db.0.flusher.progress);
+        assert_eq!((progress.committed, progress.flushed), (2001, 2001));
     }
 
     #[test]

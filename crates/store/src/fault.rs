@@ -32,6 +32,7 @@ mod armed {
         "layer.done",
         "db.before-commit",
         "db.after-commit",
+        "db.flushed",
         "collect.rows-gone",
         "collect.layer-moved",
         "collect.blob-gone",

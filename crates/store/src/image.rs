@@ -46,9 +46,8 @@ impl ImageRecords {
     /// # Errors
     /// If a layer is not there, or the database fails.
     pub fn put(&self, image: &ImageRecord, names: &[Reference]) -> Result<()> {
-        let (image, names) = (image.clone(), names.to_vec());
-        self.db.write(move |c| {
-            put(c, &image)?;
+        self.db.write(|c| {
+            put(c, image)?;
             names.iter().try_for_each(|name| tag::set(c, name, &image.id).map(|_| ()))
         })?;
         self.layers.flush_later();
@@ -108,8 +107,7 @@ impl ImageRecords {
     /// # Errors
     /// If the database fails.
     pub fn delete(&self, id: &Digest) -> Result<bool> {
-        let id = id.clone();
-        self.db.write(move |c| {
+        self.db.write(|c| {
             c.execute("DELETE FROM image WHERE id = ?1", [id.as_str()])
                 .map(|changed| changed > 0)
                 .map_err(Error::db("delete image"))

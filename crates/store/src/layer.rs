@@ -21,7 +21,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
 use crate::blob::Blobs;
-use crate::db::{Db, Durability};
+use crate::db::Db;
 use crate::{Error, Result, durable, fault};
 
 /// The number of an unpacked layer: short, so that many fit into the options of one overlay mount.
@@ -147,7 +147,7 @@ impl Layers {
     /// If there is no such layer, or the database fails.
     pub fn name(&self, id: LayerId, diff_id: &Digest) -> Result<LayerId> {
         let diff_id = diff_id.clone();
-        self.0.db.write_relaxed(move |c| {
+        self.0.db.write_relaxed(|c| {
             if let Some(other) = find(c, &diff_id)? {
                 return Ok(other);
             }
@@ -164,8 +164,7 @@ impl Layers {
     /// # Errors
     /// If one of them is not there (any more), or the database fails; none is held then.
     pub fn hold(&self, holder: &str, layers: &[LayerId]) -> Result<()> {
-        let (holder, layers) = (holder.to_string(), layers.to_vec());
-        self.0.db.write(move |c| hold(c, &holder, &layers))
+        self.0.db.write(|c| hold(c, holder, layers))
     }
 
     /// Ends everything `holder` holds.
@@ -173,8 +172,7 @@ impl Layers {
     /// # Errors
     /// If the database fails.
     pub fn release(&self, holder: &str) -> Result<()> {
-        let holder = holder.to_string();
-        self.0.db.write(move |c| release(c, &holder))
+        self.0.db.write(|c| release(c, holder))
     }
 
     /// The layers somebody holds.
@@ -207,7 +205,7 @@ impl Layers {
             .map_err(|source| Error::io("sync", &self.0.dir, source))?;
         self.0.blobs.settled(&blobs)?;
         let Some(last) = last else { return Ok(()) };
-        self.0.db.write_relaxed(move |c| {
+        self.0.db.write_relaxed(|c| {
             c.execute("UPDATE layer SET boot = NULL WHERE boot IS NOT NULL AND id <= ?1", [last])
                 .map_err(Error::db("note flushed layers"))?;
             Ok(())
@@ -254,7 +252,7 @@ impl Layers {
         if lost.is_empty() {
             return Ok(());
         }
-        self.0.db.transaction(Durability::Full, |c| {
+        self.0.db.write(|c| {
             for id in &lost {
                 let images: Vec<String> = c
                     .prepare_cached("SELECT DISTINCT image FROM image_layer WHERE layer = ?1")
@@ -294,7 +292,7 @@ impl Layers {
 
     fn commit(&self, draft: &Path, diff_id: Option<&Digest>, size: u64) -> Result<LayerId> {
         fault::point("layer.unpacked");
-        self.0.db.transaction(Durability::Relaxed, |c| {
+        self.0.db.write_relaxed(|c| {
             if let Some(diff_id) = diff_id
                 && let Some(other) = find(c, diff_id)?
             {
@@ -406,7 +404,7 @@ impl Layers {
     /// As if the machine had been started anew before this layer came to the disk.
     pub(crate) fn forget_boot_of(&self, id: LayerId) {
         let sql = "UPDATE layer SET boot = 'another' WHERE id = ?1";
-        self.0.db.write(move |c| c.execute(sql, [id.0]).map_err(Error::db("test"))).unwrap();
+        self.0.db.write(|c| c.execute(sql, [id.0]).map_err(Error::db("test"))).unwrap();
     }
 
     /// True if the layer is known to be on the disk.

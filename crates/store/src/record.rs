@@ -61,12 +61,7 @@ impl Records {
         document: &T,
     ) -> Result<()> {
         let text = to_text(kind, id, document)?;
-        let (kind, id, name) = (kind.to_string(), id.to_string(), name.map(str::to_string));
-        let work = move |c: &Connection| put(c, &kind, &id, name.as_deref(), &text);
-        match durability {
-            Durability::Full => self.0.write(work),
-            Durability::Relaxed => self.0.write_relaxed(work),
-        }
+        self.0.transaction(durability, |c| put(c, kind, id, name, &text))
     }
 
     /// The document with this ID.
@@ -115,8 +110,7 @@ impl Records {
     /// # Errors
     /// [`Error::NameInUse`], [`Error::RecordNotFound`], or if the database fails.
     pub fn rename(&self, kind: &str, id: &str, name: Option<&str>) -> Result<()> {
-        let (kind, id, name) = (kind.to_string(), id.to_string(), name.map(str::to_string));
-        self.0.write(move |c| rename(c, &kind, &id, name.as_deref()))
+        self.0.write(|c| rename(c, kind, id, name))
     }
 
     /// Removes a record; true if it was there.
@@ -124,8 +118,7 @@ impl Records {
     /// # Errors
     /// If the database fails.
     pub fn delete(&self, kind: &str, id: &str) -> Result<bool> {
-        let (kind, id) = (kind.to_string(), id.to_string());
-        self.0.write(move |c| delete(c, &kind, &id))
+        self.0.write(|c| delete(c, kind, id))
     }
 
     /// Does several things at once: all of them, durably, or none.
@@ -133,7 +126,7 @@ impl Records {
     /// # Errors
     /// What `work` returns, or if the database fails.
     pub fn batch<R>(&self, work: impl FnOnce(&Tx<'_>) -> Result<R>) -> Result<R> {
-        self.0.transaction(Durability::Full, |c| work(&Tx(c)))
+        self.0.write(|c| work(&Tx(c)))
     }
 }
 

@@ -39,13 +39,12 @@ impl Tags {
         image: &Digest,
         manifest: Option<&Digest>,
     ) -> Result<Option<Digest>> {
-        let (reference, image) = (reference.clone(), image.clone());
         let pinned = manifest.map(|digest| reference.with_digest(digest.clone()));
-        self.0.write(move |c| {
-            if let Some(pinned) = pinned {
-                set(c, &pinned, &image)?;
+        self.0.write(|c| {
+            if let Some(pinned) = &pinned {
+                set(c, pinned, image)?;
             }
-            set(c, &reference, &image)
+            set(c, reference, image)
         })
     }
 
@@ -99,8 +98,8 @@ impl Tags {
     /// If the database fails.
     pub fn remove(&self, reference: &Reference) -> Result<bool> {
         let key = key(reference);
-        self.0.write(move |c| {
-            c.execute("DELETE FROM tag WHERE reference = ?1", [key])
+        self.0.write(|c| {
+            c.execute("DELETE FROM tag WHERE reference = ?1", [&key])
                 .map(|changed| changed > 0)
                 .map_err(Error::db("remove tag"))
         })
