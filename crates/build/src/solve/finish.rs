@@ -55,6 +55,7 @@ impl Digests {
     fn make(&self, build: &Build<'_>, layer: LayerId) {
         let layers = build.builder.images.store().layers();
         let digest = || -> Result<(LayerId, Digest), BuildError> {
+            build.check_cancelled()?;
             let packed = DiffId::of(&layers.path(layer))?;
             Ok((layers.name(layer, &packed.diff_id)?, packed.diff_id))
         };
