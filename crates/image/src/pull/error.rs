@@ -55,10 +55,10 @@ pub enum PullError {
         "Docker Image Format v1 and Docker Image manifest version 2, schema 1 support has been removed. \
          Suggest the author of {0} to upgrade the image to the OCI Format or Docker Image manifest v2, schema 2."
     )]
-    Schema1(Reference),
+    Schema1(Box<Reference>),
     /// The index has nothing for this platform.
     #[error("no matching manifest for {0} in the manifest list entries")]
-    NoMatchingPlatform(Platform),
+    NoMatchingPlatform(Box<Platform>),
     /// Indexes within indexes without end.
     #[error("{reference}: image index is nested more than {limit} levels deep")]
     IndexTooDeep {
@@ -76,9 +76,9 @@ pub enum PullError {
         /// What was pulled.
         reference: String,
         /// The platform asked for.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// The image's.
-        actual: Platform,
+        actual: Box<Platform>,
     },
     /// The image is for another kind of system.
     #[error(

@@ -56,7 +56,7 @@ pub(crate) async fn find(source: Repository, reference: &Reference) -> Result<Fo
 fn parse(reference: &Reference, raw: &RawManifest) -> Result<ManifestOrIndex, PullError> {
     let hint = (!raw.media_type.is_empty()).then_some(raw.media_type.as_str());
     ManifestOrIndex::parse(hint, &raw.bytes).map_err(|source| match source {
-        ManifestError::Schema1 => PullError::Schema1(reference.clone()),
+        ManifestError::Schema1 => PullError::Schema1(Box::new(reference.clone())),
         source => PullError::Manifest { reference: reference.familiar(), source },
     })
 }
@@ -98,7 +98,7 @@ async fn choose(
     if depth > MAX_DEPTH {
         return Err(PullError::IndexTooDeep { reference: reference.familiar(), limit: MAX_DEPTH });
     }
-    let mut failure = PullError::NoMatchingPlatform(wanted.clone());
+    let mut failure = PullError::NoMatchingPlatform(Box::new(wanted.clone()));
     for entry in candidates(&index, wanted) {
         let raw = source
             .manifest(entry.digest.as_str())
@@ -171,8 +171,8 @@ fn check_config(
     match asked {
         Some(wanted) if !wanted.accepts(&config.platform()) => Err(PullError::PlatformMismatch {
             reference: reference.familiar(),
-            wanted: wanted.clone(),
-            actual: config.platform(),
+            wanted: Box::new(wanted.clone()),
+            actual: Box::new(config.platform()),
         }),
         _ => Ok(()),
     }

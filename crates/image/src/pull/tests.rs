@@ -367,9 +367,12 @@ async fn indexes_within_indexes_have_an_end() {
     assert!(error.to_string().starts_with("digest mismatch for"), "{error}");
 }
 
+/// Makes a sample bad.
+type Spoil = Box<dyn Fn(&mut Sample)>;
+
 #[tokio::test]
 async fn what_is_not_an_image_for_us_is_refused() {
-    let cases: [(&str, Box<dyn Fn(&mut Sample)>, &str); 6] = [
+    let cases: [(&str, Spoil, &str); 6] = [
         (
             "chart",
             Box::new(|s| s.manifest.config.media_type = "application/vnd.cncf.helm.config.v1+json".into()),
