@@ -100,7 +100,7 @@ pub(crate) fn unpack(
 }
 
 fn keep(store: &Store, split: Ingest, diff_id: &Digest) -> Result<()> {
-    let (digest, size) = split.commit_as_is()?;
+    let (digest, size) = split.commit_as_is_relaxed()?;
     Ok(origin::remember_split(store, diff_id, &digest, size)?)
 }
 

@@ -21,8 +21,8 @@
 //!   An unpacked layer counts as whole from its commit on, but only within the boot of the machine in which
 //!   it was written, until a background `syncfs` has brought it to the disk (at most moments after an image
 //!   came to name it). After a power cut before that, the layer and the images that name it are dropped at
-//!   open, as wholes. The same holds for a blob committed relaxed. So no pull or build ever waits for the disk to take the layers' files, and a
-//!   half-written layer can never be taken for a whole one.
+//!   open, as wholes. The same holds for a blob committed relaxed. So no pull or build ever waits for the
+//!   disk to take the layers' files, and a half-written layer can never be taken for a whole one.
 
 mod blob;
 mod collect;

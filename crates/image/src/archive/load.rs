@@ -117,7 +117,7 @@ impl Images {
         kept: &[Option<Descriptor>],
     ) -> Result<(Option<Digest>, Vec<Digest>)> {
         let Some(manifest) = &plan.manifest else { return Ok((None, Vec::new())) };
-        let digest = self.store().blobs().put(&manifest.bytes)?;
+        let digest = self.store().blobs().put_relaxed(&manifest.bytes)?;
         let mut blobs = vec![digest.clone()];
         for (layer, _) in plan.layers.iter().zip(kept).filter(|(_, kept)| kept.is_some()) {
             let (blob, _) = spool.keep(self.store(), layer)?;

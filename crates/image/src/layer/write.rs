@@ -206,3 +206,48 @@ fn record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     records.extend_from_slice(value);
     records.push(b'\n');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::entry::{Entries, Kind};
+
+    #[test]
+    fn numbers_that_a_plain_header_cannot_say() {
+        let mut bytes = Vec::new();
+        let mut tar = TarWriter::new(&mut bytes);
+        let meta = Meta {
+            kind: b'0',
+            mode: 0o644,
+            uid: 3_000_000,
+            gid: 7,
+            size: 1 << 40,
+            mtime: -5,
+            device: (0, 0),
+        };
+        tar.header(&meta, b"huge", b"", &[]).unwrap();
+        tar.end().unwrap();
+        let entry = Entries::new(&bytes[..], ()).next().unwrap().unwrap();
+        assert_eq!(entry.kind, Kind::File { size: 1 << 40, map: None });
+        assert_eq!((entry.uid, entry.gid, entry.mtime), (3_000_000, 7, (-5, 0)));
+        assert_eq!(bytes.len(), 3 * BLOCK + 2 * BLOCK);
+    }
+
+    #[test]
+    fn names_whole_split_and_in_a_record() {
+        for (name, headers) in [
+            ("a".repeat(100), 1),
+            (format!("{}/{}", "a".repeat(150), "b".repeat(99)), 1),
+            ("a".repeat(101), 3),
+        ] {
+            let mut bytes = Vec::new();
+            let mut tar = TarWriter::new(&mut bytes);
+            let meta = Meta { kind: b'0', mode: 0, uid: 0, gid: 0, size: 0, mtime: 0, device: (0, 0) };
+            tar.header(&meta, name.as_bytes(), b"", &[]).unwrap();
+            tar.end().unwrap();
+            assert_eq!(bytes.len(), (headers + 2) * BLOCK, "{name}");
+            let entry = Entries::new(&bytes[..], ()).next().unwrap().unwrap();
+            assert_eq!(entry.name, name.as_bytes());
+        }
+    }
+}

@@ -152,3 +152,39 @@ fn more_entries_than_images_have() {
     }
     assert_eq!(refused(&tar.end()), "invalid archive: it has more than 100000 entries");
 }
+
+/// A file system of 2 MB: enough for the records and the archive, not for its layer too.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Self {
+        let at = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        let status = mount.args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(at.path()).status().unwrap();
+        assert!(status.success(), "tests run as root");
+        Self(at)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_named_and_leaves_nothing() {
+    let bytes: Vec<u8> = (0u32..400_000).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let archive = legacy(&[&Tar::new().file("big", &bytes).end()], &["big:v1"]).end();
+    let disk = SmallDisk::mount();
+    let images = Images::new(dray_store::Store::open(disk.0.path()).unwrap());
+    let error = images.load(&archive[..], &Silent).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("No space left on device") || text.contains("there is room for"), "{text}");
+    assert!(images.list().unwrap().is_empty());
+    assert!(images.store().layers().list().unwrap().is_empty());
+    assert_eq!(std::fs::read_dir(disk.0.path().join("ingest")).unwrap().count(), 0);
+    // And the disk is free again for something smaller.
+    let small = legacy(&[&Tar::new().file("small", b"x").end()], &["small:v1"]).end();
+    images.load(&small[..], &Silent).unwrap();
+}
