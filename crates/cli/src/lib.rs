@@ -21,6 +21,7 @@ mod help;
 mod json;
 mod opts;
 mod pack;
+mod plugin;
 mod progress;
 mod spec;
 mod stdio;
@@ -89,12 +90,15 @@ fn dispatch(name: &str, args: Vec<OsString>) -> Result<u8, Error> {
             run(&app, found, words[1..].to_vec())
         }
         Some(command::Entry::Group(group)) => in_group(&mut app, group, &words[1..]),
-        None => Err(Error::UnknownCommand {
-            app: name.to_owned(),
-            command: format!("{name} {word}"),
-            usage: String::new(),
-            parent: name.to_owned(),
-        }),
+        None => match plugin::find(&app, &word) {
+            Some(path) => Err(plugin::become_it(&app, &path, &words)),
+            None => Err(Error::UnknownCommand {
+                app: name.to_owned(),
+                command: format!("{name} {word}"),
+                usage: String::new(),
+                parent: name.to_owned(),
+            }),
+        },
     }
 }
 

@@ -53,6 +53,10 @@ pub fn all() -> Answers {
         &format!("GET /containers/{WEB}/logs"),
         Answer { status: 200, content_type: "application/vnd.docker.multiplexed-stream", body: logs() },
     );
+    let stopped = web().replace(r#""Running":true"#, r#""Running":false"#);
+    put("GET /containers/job/json", json(stopped));
+    put("GET /containers/held/json", json(web().replace(r#""Paused":false"#, r#""Paused":true"#)));
+    put("GET /containers/again/json", json(web().replace(r#""Restarting":false"#, r#""Restarting":true"#)));
     put("POST /containers/web/stop", status(204, ""));
     put("POST /containers/web/start", status(204, ""));
     put("POST /containers/web/restart", status(204, ""));

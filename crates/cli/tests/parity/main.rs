@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     server::start(&socket, answers::all());
     let home = dir.path().join("home");
     std::fs::create_dir(&home).expect("a home");
+    make_plugin(&home);
     let run = Runner { docker, socket: &socket, home: &home };
     let mut failed = 0;
     let mut count = 0;
@@ -45,6 +46,17 @@ fn main() -> ExitCode {
     }
     println!("parity: {} of {count} command lines are the same", count - failed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A client plugin that says how it was called.
+fn make_plugin(home: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = home.join(".docker/cli-plugins");
+    std::fs::create_dir_all(&dir).expect("a folder of plugins");
+    let path = dir.join("docker-hello");
+    let script = "#!/bin/sh\nif [ \"$1\" = docker-cli-plugin-metadata ]; then echo '{\"SchemaVersion\":\"0.1.0\",\"Vendor\":\"x\"}'; exit; fi\necho \"$@\"; exit 6\n";
+    std::fs::write(&path, script).expect("a plugin");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("an executable");
 }
 
 struct Runner<'a> {

@@ -33,13 +33,13 @@ async fn run(app: &App, p: Parsed) -> Done {
     let state = &container.state;
     let refuse = |text: &str| Err(Error::Refused(text.to_owned()));
     if !state.running {
-        return refuse("cannot attach to a stopped container, start it first");
+        return refuse("You cannot attach to a stopped container, start it first");
     }
     if state.paused {
-        return refuse("cannot attach to a paused container, unpause it first");
+        return refuse("You cannot attach to a paused container, unpause it first");
     }
     if state.restarting {
-        return refuse("cannot attach to a restarting container, wait until it is running");
+        return refuse("You cannot attach to a restarting container, wait until it is running");
     }
     let (id, tty) = (container.id.as_str(), container.config.tty);
     let stdin = !p.is("no-stdin") && container.config.open_stdin;
