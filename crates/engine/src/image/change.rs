@@ -14,6 +14,9 @@ pub(super) fn apply(config: &mut RunConfig, changes: &[String]) -> Result<(), Er
     if changes.is_empty() {
         return Ok(());
     }
+    if changes.is_empty() {
+        return Ok(());
+    }
     let mut edits = Edits::default();
     for instruction in parse_changes(&changes.join("\n"))? {
         let name = instruction.command.name();
@@ -31,6 +34,7 @@ mod tests {
     #[test]
     fn instructions_change_the_configuration() {
         let mut config = RunConfig::default();
+        apply(&mut config, &[]).unwrap();
         let changes = ["CMD [\"true\"]", "ENV A=b", "EXPOSE 80", "USER nobody"].map(String::from);
         apply(&mut config, &changes).unwrap();
         assert_eq!(config.cmd, Some(vec!["true".to_owned()]));
