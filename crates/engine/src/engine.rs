@@ -166,6 +166,7 @@ impl Engine {
         if let Err(error) = self.networks.network().shutdown() {
             tracing::warn!(%error, "shut the networks down");
         }
+        dray_runtime::cgroup::remove_unused_parent();
     }
 }
 

@@ -27,6 +27,16 @@ pub use layout::Layout;
 pub use plan::PlanError;
 pub use stats::{BlkioEntry, BlkioStats, CgroupStats, CpuStats, MemoryStats, PidsStats};
 
+/// Parent of the cgroups of containers whose configuration names none. All daemons of a machine share it.
+pub const PARENT: &str = "/dray";
+
+/// Removes [`PARENT`] if no container is in it. Whoever makes one meanwhile makes it again.
+pub fn remove_unused_parent() {
+    if let Ok(parent) = Cgroup::open(PARENT) {
+        parent.remove_if_empty();
+    }
+}
+
 /// A cgroup operation that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {
@@ -484,12 +494,18 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(failed("read", path))
 }
 
+/// Makes a cgroup with its parents. The last container of a parent may be taking it away meanwhile.
 fn make_dir(dir: &Path) -> Result<()> {
-    match fs::create_dir(dir) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => fs::create_dir_all(dir).map_err(failed("make", dir)),
-        other => other.map_err(failed("make", dir)),
+    const TRIES: u32 = 16;
+    let mut made = fs::create_dir(dir);
+    for _ in 0..TRIES {
+        match &made {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => made = fs::create_dir_all(dir),
+            _ => break,
+        }
     }
+    made.map_err(failed("make", dir))
 }
 
 fn put(dir: &Path, write: &plan::Write) -> Result<()> {

@@ -37,7 +37,7 @@ pub fn reap(run_dir: &Path) -> Result<ExitStatus, ShimError> {
 
 /// Where the container's cgroup is. A shim that was killed before it could say was in the usual place.
 fn cgroup_of(run_dir: &Path, state: Option<&ShimState>) -> Option<String> {
-    let usual = || Some(format!("/dray/{}", run_dir.file_name()?.to_str()?));
+    let usual = || Some(format!("{}/{}", crate::cgroup::PARENT, run_dir.file_name()?.to_str()?));
     state.map(|state| state.cgroup.clone()).or_else(usual)
 }
 

@@ -55,6 +55,7 @@ pub fn main(_args: &[OsString]) -> ExitCode {
     let signals = [Signals::CHILD, Signals::TERMINATE, Signals::INTERRUPT, Signals::HANG_UP, Signals::PIPE];
     let Ok(signals) = proc::signal_fd(&signals) else { return ExitCode::FAILURE };
     let born = monotonic();
+    let parent = rustix::process::getppid();
     match wire::receive_start(socket.as_fd()) {
         Ok(Some(message)) => match start(message, born) {
             Ok((mut shim, started)) => {
@@ -63,6 +64,10 @@ pub fn main(_args: &[OsString]) -> ExitCode {
                 proc::trim_heap();
                 shim.signals = Some(signals);
                 shim.run();
+                if rustix::process::getppid() != parent {
+                    // No daemon is there any more to see to it.
+                    crate::cgroup::remove_unused_parent();
+                }
                 ExitCode::SUCCESS
             }
             Err(error) => {
@@ -213,7 +218,9 @@ fn make(
 
 fn cgroup_path(request: &ShimRequest) -> String {
     let configured = request.spec.linux.as_ref().and_then(|linux| linux.cgroups_path.clone());
-    configured.filter(|path| !path.is_empty()).unwrap_or_else(|| format!("/dray/{}", request.id))
+    configured
+        .filter(|path| !path.is_empty())
+        .unwrap_or_else(|| format!("{}/{}", crate::cgroup::PARENT, request.id))
 }
 
 fn has_user_namespace(request: &ShimRequest) -> bool {
