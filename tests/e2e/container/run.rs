@@ -44,7 +44,7 @@ fn ends_with_125_when_the_daemon_refuses() {
         client.sh("run --rm --network nosuch busybox true").expect_code(125).expect_error("nosuch");
         client.sh("run --rm --user nosuch busybox true").expect_code(125).expect_error("nosuch");
         client.sh("run --rm -w relative busybox true").expect_code(125).expect_error("relative");
-        client.sh("run --rm --restart sometimes busybox true").expect_code(125).expect_error("sometimes");
+        client.sh("run --restart sometimes busybox true").expect_code(125).expect_error("sometimes");
         client.sh("run --rm --cap-add NOSUCH busybox true").expect_code(125).expect_error("NOSUCH");
     }
     assert_eq!(daemon.dray().ok("ps -aq"), "", "a refused run leaves no container");

@@ -56,9 +56,9 @@ fn without_a_terminal_t_is_refused() {
 fn detached_terminal_output_is_logged() {
     let daemon = Daemon::start();
     for client in daemon.clients() {
-        client.ok("run -d -t --name t busybox echo hello");
-        client.ok("wait t");
-        assert_eq!(client.sh("logs t").expect_success().stdout, "hello\r\n");
-        client.ok("rm t");
+        client.ok("run -d -t --name tt busybox echo hello");
+        client.ok("wait tt");
+        assert_eq!(client.sh("logs tt").expect_success().stdout, "hello\r\n");
+        client.ok("rm tt");
     }
 }

@@ -89,7 +89,9 @@ pub fn start(exe: &Path, mut request: ShimRequest) -> Result<Started, StartError
     let spawn_error = |e: io::Error| StartError::io(Step::Spawn, exe.display().to_string(), &e);
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(|e| spawn_error(e.into()))?;
-    let argv = [c"dray-runtime".to_owned(), c"shim".to_owned()];
+    // The id is there for those who look at `ps`.
+    let id = std::ffi::CString::new(request.id.as_str()).unwrap_or_default();
+    let argv = [c"dray-runtime".to_owned(), c"shim".to_owned(), id];
     let view = crate::sealed::read_only_view(exe)?;
     let program = PathBuf::from(format!("/proc/self/fd/{}", view.as_raw_fd()));
     let pid = dray_sys::spawn::spawn_with_fd(&program, &argv, &[], theirs.as_fd()).map_err(spawn_error)?;
