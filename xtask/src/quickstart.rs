@@ -94,6 +94,7 @@ impl Place {
     fn start(dray: &Path) -> Result<Self> {
         let root = workspace().join("target/quickstart");
         fs::create_dir_all(&root).with_context(|| root.display().to_string())?;
+        fs::write(root.join("daemon.json"), "{}")?;
         say("Starting a private daemon");
         let mut command = Command::new(dray);
         command

@@ -113,7 +113,7 @@ fn add_unpacks_archives_and_copy_does_not() {
 fn from_scratch_holds_only_what_is_copied() {
     let daemon = Daemon::start();
     let client = daemon.dray();
-    let dockerfile = "FROM busybox AS b\nFROM scratch\nCOPY --from=b /bin/busybox /only\nCMD [\"/only\", \"echo\", \"alone\"]\n";
+    let dockerfile = "FROM busybox AS b\nFROM scratch\nCOPY --from=b /bin/busybox /busybox\nCMD [\"/busybox\", \"echo\", \"alone\"]\n";
     let folder = context(&daemon, "scratch", dockerfile, &[]);
     build(&client, &folder, "-t alone").expect_success();
     assert_eq!(client.ok("run --rm alone"), "alone");

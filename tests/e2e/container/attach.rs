@@ -39,7 +39,7 @@ fn a_container_that_does_not_run_is_refused() {
     let daemon = Daemon::start();
     for client in daemon.clients() {
         client.ok("create --name still busybox true");
-        client.sh("attach still").expect_code(1).expect_error("You cannot attach to a stopped container");
+        client.sh("attach still").expect_code(1).expect_error("attach to a stopped container");
         client.ok("rm still");
     }
 }
