@@ -116,9 +116,8 @@ fn debian_sources() -> Result<Vec<PathBuf>> {
     }
     files.retain(|file| {
         let text = fs::read_to_string(file).unwrap_or_default();
-        text.contains("debian-archive-keyring")
-            || file.ends_with("debian.sources")
-            || file.ends_with("sources.list")
+        let classic = file.ends_with("debian.sources") || file.ends_with("sources.list");
+        !text.is_empty() && (classic || text.contains("debian-archive-keyring"))
     });
     ensure!(!files.is_empty(), "no apt sources of Debian under /etc/apt");
     Ok(files)

@@ -29,7 +29,6 @@ fn errors_are_json_with_dockers_codes() {
     let daemon = Daemon::empty();
     let cases = [
         ("GET", "/v1.44/containers/nosuch/json", None, 404, "No such container: nosuch"),
-        ("GET", "/v1.1/version", None, 400, "client version 1.1 is too old"),
         ("GET", "/v1.999/version", None, 400, "client version 1.999 is too new"),
         ("GET", "/nosuch", None, 404, "page not found"),
         ("POST", "/v1.44/containers/create", Some("{\"Image\":"), 400, ""),
@@ -52,19 +51,25 @@ fn errors_are_json_with_dockers_codes() {
         let message = answer.json()["message"].as_str().map(str::to_owned).unwrap_or_default();
         assert!(!message.is_empty() && message.contains(text), "{method} {path}: {message:?}");
     }
+    // Clients of before 1.24 know errors as plain text only.
+    let ancient = http::unix_get(&daemon.socket(), "/v1.1/version").expect("an answer");
+    assert_eq!(ancient.status, 400);
+    assert!(ancient.text().starts_with("client version 1.1 is too old"), "{}", ancient.text());
     assert_eq!(http::unix_get(&daemon.socket(), "/_ping").expect("an answer").status, 200);
 }
 
 #[test]
 fn two_daemons_do_not_share_a_data_root() {
     let daemon = Daemon::empty();
-    let mut second = daemon.command();
-    let socket = daemon.scratch("second").join("sock");
+    let scratch = daemon.scratch("second");
+    let mut second = std::process::Command::new(dray_harness::dray_binary());
     second
-        .arg("-H")
-        .arg(format!("unix://{}", socket.display()))
+        .arg("daemon")
+        .arg("--data-root")
+        .arg(daemon.data_root())
         .arg("--run-root")
-        .arg(daemon.scratch("run2"));
+        .arg(scratch.join("run"));
+    second.arg("-H").arg(format!("unix://{}", scratch.join("sock").display()));
     let done = dray_harness::client::finish(second, b"");
     assert!(done.code != 0, "the second daemon came up");
     assert!(done.stderr.contains(&daemon.data_root().display().to_string()), "{}", done.stderr);

@@ -38,7 +38,7 @@ fn a_container_may_listen_on_port_53_itself() {
     let daemon = Daemon::start();
     let client = daemon.dray();
     client.ok("network create app");
-    client.ok("run -d --name own --network app busybox nc -lk -p 53 -e echo mine");
+    client.ok("run -d --name own --network app busybox nc -ll -p 53 -e echo mine");
     let address =
         client.run(["inspect", "-f", "{{.NetworkSettings.Networks.app.IPAddress}}", "own"]).expect_success();
     let line = format!("run --rm --network app busybox nc -w 2 {} 53", address.stdout.trim());

@@ -72,7 +72,7 @@ fn bridges_do_not_reach_each_other() {
     let client = daemon.dray();
     client.ok("network create one");
     client.ok("network create two");
-    client.ok("run -d --name server --network one busybox nc -lk -p 7000 -e echo reached");
+    client.ok("run -d --name server --network one busybox nc -ll -p 7000 -e echo reached");
     let address = client
         .run(["inspect", "-f", "{{.NetworkSettings.Networks.one.IPAddress}}", "server"])
         .expect_success();

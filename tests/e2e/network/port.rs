@@ -44,21 +44,12 @@ fn udp_too() {
     let daemon = Daemon::start();
     let client = daemon.dray();
     let port = free_port();
-    client
-        .run([
-            "run",
-            "-d",
-            "-p",
-            &format!("{port}:5353/udp"),
-            "busybox",
-            "nc",
-            "-lu",
-            "-p",
-            "5353",
-            "-e",
-            "cat",
-        ])
-        .expect_success();
+    daemon.load(&dray_harness::fixture::debian());
+    let echo = "$s = IO::Socket::INET->new(LocalPort => 5353, Proto => 'udp'); while ($s->recv($b, 99)) { $s->send($b) }";
+    let publish = format!("{port}:5353/udp");
+    let line =
+        ["run", "-d", "-p", &publish, "debian:bookworm-slim", "perl", "-MIO::Socket::INET", "-e", echo];
+    client.run(line).expect_success();
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     socket.set_read_timeout(Some(Duration::from_millis(200))).expect("timeout");
     let mut answer = [0u8; 16];
@@ -130,7 +121,7 @@ fn a_local_address_stays_local() {
     let gateway = client
         .run(["network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", "bridge"])
         .expect_success();
-    client
-        .sh(&format!("run --rm busybox wget -T 2 -qO- http://{}:{port}/", gateway.stdout.trim()))
-        .expect_code(1);
+    let url = format!("http://{}:{port}/", gateway.stdout.trim());
+    let tried = client.sh(&format!("run --rm busybox wget -T 2 -qO- {url}"));
+    assert!(tried.code != 0 && !tried.stdout.contains("hello"), "a port of 127.0.0.1 answers at the bridge");
 }
