@@ -224,10 +224,8 @@ struct Pidfile(PathBuf);
 impl Pidfile {
     fn claim(path: &Path) -> Result<Self, DaemonError> {
         let holder = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok());
-        if let Some(pid) = holder.filter(|pid| *pid != std::process::id()) {
-            if is_running(pid) {
-                return Err(DaemonError::Running { pid, path: path.to_owned() });
-            }
+        if let Some(pid) = holder.filter(|pid| *pid != std::process::id() && is_running(*pid)) {
+            return Err(DaemonError::Running { pid, path: path.to_owned() });
         }
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             std::fs::create_dir_all(parent).map_err(system(format!("create {}", parent.display())))?;

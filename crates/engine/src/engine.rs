@@ -187,7 +187,7 @@ fn open_images(
     let pusher = Pusher::new(store.clone(), client.clone(), PushLimits::default());
     let registry = Arc::clone(registry);
     let users: image::Users = Arc::new(move |image: &Digest| {
-        let users = registry.image_users(&image.to_string()).into_iter();
+        let users = registry.image_users(image.as_ref()).into_iter();
         users.map(|user| ContainerUse { id: user.id, running: user.running }).collect()
     });
     let images = Images::new(store.clone());

@@ -9,19 +9,37 @@ use crate::{ErrorKind, ServiceError, image};
 pub enum Error {
     /// The builder's own.
     #[error(transparent)]
-    Build(#[from] BuildError),
+    Build(Box<BuildError>),
     /// The context cannot be unpacked.
     #[error(transparent)]
-    Context(#[from] ContextError),
+    Context(Box<ContextError>),
     /// A name of the result that is none.
     #[error(transparent)]
-    Reference(#[from] dray_spec::ReferenceError),
+    Reference(Box<dray_spec::ReferenceError>),
     /// A name by digest cannot be given.
     #[error("invalid tag: refusing to create a tag with a digest reference")]
     TagWithDigest,
     /// The result cannot be named.
     #[error(transparent)]
-    Image(#[from] image::Error),
+    Image(Box<image::Error>),
+}
+
+/// Boxed, so that an error is no larger than what it stands beside.
+macro_rules! boxed {
+    ($($variant:ident($source:ty)),* $(,)?) => {$(
+        impl From<$source> for Error {
+            fn from(source: $source) -> Self {
+                Self::$variant(Box::new(source))
+            }
+        }
+    )*};
+}
+
+boxed! {
+    Build(BuildError),
+    Context(ContextError),
+    Reference(dray_spec::ReferenceError),
+    Image(image::Error),
 }
 
 impl Error {

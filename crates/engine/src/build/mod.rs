@@ -134,11 +134,7 @@ impl Service {
         };
         let built = self.builder.with_bases(Arc::new(bases)).build(request, events)?;
         for name in names {
-            self.images.tag(
-                &built.image.to_string(),
-                &name.familiar_name(),
-                name.tag().unwrap_or_default(),
-            )?;
+            self.images.tag(built.image.as_ref(), &name.familiar_name(), name.tag().unwrap_or_default())?;
             events.event(BuildEvent::Tagged { reference: name.familiar() });
         }
         Ok(built.image)

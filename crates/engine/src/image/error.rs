@@ -13,19 +13,19 @@ use crate::{ErrorKind, ServiceError};
 pub enum Error {
     /// Of the images here.
     #[error(transparent)]
-    Image(#[from] dray_image::Error),
+    Image(Box<dray_image::Error>),
     /// A pull.
     #[error(transparent)]
-    Pull(#[from] PullError),
+    Pull(Box<PullError>),
     /// A push.
     #[error(transparent)]
-    Push(#[from] PushError),
+    Push(Box<PushError>),
     /// A registry.
     #[error(transparent)]
-    Registry(#[from] dray_registry::Error),
+    Registry(Box<dray_registry::Error>),
     /// A name that is none.
     #[error(transparent)]
-    Reference(#[from] dray_spec::ReferenceError),
+    Reference(Box<dray_spec::ReferenceError>),
     /// A tag that is none.
     #[error("invalid tag format")]
     Tag,
@@ -40,10 +40,10 @@ pub enum Error {
     FilterValue(String),
     /// An instruction of `--change` that cannot be applied.
     #[error(transparent)]
-    Change(#[from] InstructionError),
+    Change(Box<InstructionError>),
     /// A `--change` that is no instruction.
     #[error(transparent)]
-    Parse(#[from] ParseError),
+    Parse(Box<ParseError>),
     /// A `--change` that works on files.
     #[error("{0} is not a valid change command")]
     NoChange(String),
@@ -66,10 +66,32 @@ pub enum Error {
     Search,
     /// The store.
     #[error(transparent)]
-    Store(#[from] dray_store::Error),
+    Store(Box<dray_store::Error>),
     /// Work on a blocking thread broke down.
     #[error("the work ended unexpectedly: {0}")]
     Broken(String),
+}
+
+/// Boxed, so that an error is no larger than what it stands beside.
+macro_rules! boxed {
+    ($($variant:ident($source:ty)),* $(,)?) => {$(
+        impl From<$source> for Error {
+            fn from(source: $source) -> Self {
+                Self::$variant(Box::new(source))
+            }
+        }
+    )*};
+}
+
+boxed! {
+    Image(dray_image::Error),
+    Pull(PullError),
+    Push(PushError),
+    Registry(dray_registry::Error),
+    Change(InstructionError),
+    Parse(ParseError),
+    Store(dray_store::Error),
+    Reference(dray_spec::ReferenceError),
 }
 
 impl Error {

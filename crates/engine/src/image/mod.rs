@@ -168,7 +168,7 @@ impl Service {
         let image = self.images.resolve(source)?;
         let reference = named(repository, tag)?;
         self.images.tag(&image, &reference)?;
-        self.announce("tag", &image.id.to_string(), &reference.familiar(), image.config.labels());
+        self.announce("tag", image.id.as_ref(), &reference.familiar(), image.config.labels());
         Ok(())
     }
 
