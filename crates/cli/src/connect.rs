@@ -83,7 +83,7 @@ pub fn find(app: &App) -> Result<Found, Error> {
         return Ok(named(Endpoint::parse(&host, tls(app)?)?));
     }
     let own = run_root().join("dray.sock");
-    if app.name == "docker" && (Path::new(DOCKER_SOCKET).exists() || !own.exists()) {
+    if app.name == "docker" && (!own.exists() || UnixStream::connect(DOCKER_SOCKET).is_ok()) {
         return Ok(named(Endpoint::unix(DOCKER_SOCKET)));
     }
     Ok(Found { endpoint: Endpoint::unix(own), may_start: app.name != "docker" })
