@@ -7,6 +7,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -89,9 +90,9 @@ pub fn start(exe: &Path, mut request: ShimRequest) -> Result<Started, StartError
     let spawn_error = |e: io::Error| StartError::io(Step::Spawn, exe.display().to_string(), &e);
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(|e| spawn_error(e.into()))?;
-    // The id is there for those who look at `ps`.
-    let id = std::ffi::CString::new(request.id.as_str()).unwrap_or_default();
-    let argv = [c"dray-runtime".to_owned(), c"shim".to_owned(), id];
+    // The run directory is there for those who look at `ps`: it names the daemon and the container.
+    let named = std::ffi::CString::new(request.run_dir.as_os_str().as_bytes()).unwrap_or_default();
+    let argv = [c"dray-runtime".to_owned(), c"shim".to_owned(), named];
     let view = crate::sealed::read_only_view(exe)?;
     let program = PathBuf::from(format!("/proc/self/fd/{}", view.as_raw_fd()));
     let pid = dray_sys::spawn::spawn_with_fd(&program, &argv, &[], theirs.as_fd()).map_err(spawn_error)?;
