@@ -99,7 +99,7 @@ impl Lines {
     /// At the end of a file: goes on to the next newer one if the log was rotated meanwhile.
     /// True when there may be more to read.
     fn advance(&mut self) -> io::Result<bool> {
-        let files = existing(&self.path)?;
+        let mut files = existing(&self.path)?;
         let Some((_, inode)) = self.current else {
             self.current = files.into_iter().next_back();
             return Ok(self.current.is_some());
@@ -112,7 +112,9 @@ impl Lines {
             return Ok(true);
         }
         let at = files.iter().position(|(_, other)| *other == inode).unwrap_or(files.len());
-        self.current = files.into_iter().take(at).last();
+        // The file after it in time: the last of those that are newer.
+        files.truncate(at);
+        self.current = files.pop();
         Ok(self.current.is_some())
     }
 }
