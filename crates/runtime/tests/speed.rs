@@ -17,11 +17,17 @@ fn median(values: &mut [u64]) -> u64 {
     values[values.len() / 2]
 }
 
+/// The tenth part that was fastest ends here: what it takes when nobody else wants the processor.
+fn best(values: &[u64]) -> u64 {
+    values[values.len() / 10]
+}
+
 #[test]
 #[ignore = "measures"]
 fn start_and_exec() {
     for network in [false, true] {
-        let (mut starts, mut whole, mut execs) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut starts, mut whole, mut execs, mut answers) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut steps: BTreeMap<usize, (String, Vec<u64>)> = BTreeMap::new();
         let mut container = Box::new(&["sleep", "60"]);
         container.request.trace = true;
@@ -34,6 +40,8 @@ fn start_and_exec() {
             let begun = Instant::now();
             let started = container.start().unwrap();
             starts.push(begun.elapsed().as_micros() as u64);
+            let inside: u64 = started.trace.iter().map(|step| step.micros).sum();
+            answers.push(starts[starts.len() - 1].saturating_sub(inside));
             for (at, step) in started.trace.iter().enumerate() {
                 steps.entry(at).or_insert_with(|| (step.step.clone(), Vec::new())).1.push(step.micros);
             }
@@ -47,11 +55,18 @@ fn start_and_exec() {
         }
         fs::remove_dir_all(&container.request.run_dir).unwrap();
         println!("network namespace: {network}");
-        println!("  start to exec   {:6} us", median(&mut starts));
-        println!("  exec of true    {:6} us", median(&mut execs));
-        println!("  kill to exit    {:6} us", median(&mut whole));
+        println!("  {:24} {:>8} {:>8}", "microseconds", "median", "p10");
+        let all = [
+            ("start to exec", &mut starts),
+            ("of it, not traced", &mut answers),
+            ("exec of true", &mut execs),
+            ("kill to exit", &mut whole),
+        ];
+        for (name, values) in all {
+            println!("  {name:24} {:8} {:8}", median(values), best(values));
+        }
         for (name, values) in steps.values_mut() {
-            println!("    {name:24} {:6}", median(values));
+            println!("    {name:22} {:8} {:8}", median(values), best(values));
         }
     }
 }

@@ -405,6 +405,27 @@ fn the_shim_is_small() {
 }
 
 #[test]
+fn many_at_once() {
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            std::thread::spawn(|| {
+                for _ in 0..5 {
+                    let mut container = Box::sh("echo one; exit 4");
+                    let mut stream = container.attach_at_start();
+                    container.start().unwrap_or_else(|error| panic!("{error}"));
+                    assert_eq!(read_frames(&mut stream), (4, "one\n".to_owned(), String::new()));
+                    assert_eq!(container.wait().code, 4);
+                    eventually("its cgroups are gone", || container.cgroups().is_empty());
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
 fn frames_of_the_engine_are_understood() {
     assert_eq!(Frame::decode(stdin_frame(b"x")[..8].try_into().unwrap()).unwrap().len, 1);
 }
