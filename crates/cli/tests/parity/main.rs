@@ -42,7 +42,8 @@ fn main() -> ExitCode {
             continue;
         }
         count += 1;
-        failed += usize::from(!run.same(&case));
+        // Ages are told in seconds: a pair that straddles the turn of one is asked again, a real difference stays.
+        failed += usize::from(!(0..3).any(|_| run.same(&case)));
     }
     println!("parity: {} of {count} command lines are the same", count - failed);
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
