@@ -108,7 +108,6 @@ pub const ALL: &[(&str, &[&str])] = &[
             "run -d --name aa --network net1 --ip 10.99.1.9 busybox sleep 1000",
             "inspect -f '{{.NetworkSettings.Networks.net1.IPAddress}} {{.NetworkSettings.Networks.net1.Gateway}}' aa",
             "exec aa ip route",
-            "network rm net1",
             "network disconnect net1 aa",
             "network connect --alias other net1 aa",
             "rm -f aa",
