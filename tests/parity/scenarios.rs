@@ -132,7 +132,7 @@ pub const ALL: &[(&str, &[&str])] = &[
     (
         "logs",
         &[
-            "run --name talk busybox sh -c 'echo one; echo two; echo three >&2'",
+            "run --name talk busybox sh -c 'echo one; echo two; sleep 0.3; echo three >&2'",
             "logs talk",
             "logs -n 1 talk",
             "inspect -f '{{.HostConfig.LogConfig.Type}}' talk",
