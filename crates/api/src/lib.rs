@@ -11,12 +11,14 @@ mod json;
 pub mod auth;
 pub mod build;
 pub mod container;
+pub mod duration;
 pub mod error;
 pub mod event;
 pub mod filters;
 pub mod image;
 pub mod network;
 pub mod progress;
+pub mod size;
 pub mod system;
 pub mod volume;
 

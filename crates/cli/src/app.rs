@@ -33,6 +33,8 @@ pub const GLOBAL: &[Flag] = &[
 pub struct App {
     /// What it was called: `docker` or `dray`.
     pub name: String,
+    /// The commit the program is built of.
+    pub commit: &'static str,
     /// The command as called, such as `docker container ls`.
     pub called: String,
     /// The flags before the command.
@@ -42,10 +44,11 @@ pub struct App {
 }
 
 impl App {
-    /// A run with these global flags.
-    pub fn new(name: &str, globals: Parsed) -> App {
+    /// A run with these global flags; `commit` is none where the build could not tell.
+    pub fn new(name: &str, commit: Option<&'static str>, globals: Parsed) -> App {
         App {
             name: name.to_owned(),
+            commit: commit.unwrap_or("unknown"),
             called: name.to_owned(),
             globals,
             config: OnceCell::new(),

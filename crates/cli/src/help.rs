@@ -89,7 +89,7 @@ pub fn of(name: &str, words: &[OsString]) -> Result<u8, Error> {
         parent: name.to_owned(),
     };
     let Some(first) = words.first() else { return program(name) };
-    let mut app = App::new(name, crate::flag::Parsed::default());
+    let mut app = App::new(name, None, crate::flag::Parsed::default());
     app.called = format!("{name} {}", words.join(" "));
     match (command::find(first).ok_or_else(unknown)?, words.get(1)) {
         (Entry::Command(c), _) => command(&app, c),

@@ -36,11 +36,12 @@ use std::process::ExitCode;
 use app::App;
 use command_error::Error;
 
-/// Runs the command that `args` (with the program's name) asks for.
-pub fn main(args: Vec<OsString>) -> ExitCode {
+/// Runs the command that `args` (with the program's name) asks for. `commit` is what the program is built of, where
+/// that is known.
+pub fn main(args: Vec<OsString>, commit: Option<&'static str>) -> ExitCode {
     let mut args = args.into_iter();
     let name = called_as(args.next());
-    let code = match dispatch(&name, args.collect()) {
+    let code = match dispatch(&name, commit, args.collect()) {
         Ok(code) => code,
         Err(error) => {
             if let Some(words) = error.words() {
@@ -61,7 +62,7 @@ fn called_as(arg0: Option<OsString>) -> String {
     if name.is_some_and(|n| n == "docker") { "docker".into() } else { "dray".into() }
 }
 
-fn dispatch(name: &str, args: Vec<OsString>) -> Result<u8, Error> {
+fn dispatch(name: &str, commit: Option<&'static str>, args: Vec<OsString>) -> Result<u8, Error> {
     if args.first().is_some_and(|a| a == connect::BECOME_DAEMON) {
         return Err(connect::become_daemon());
     }
@@ -74,7 +75,7 @@ fn dispatch(name: &str, args: Vec<OsString>) -> Result<u8, Error> {
         }
     };
     let words = globals.raw_args.clone();
-    let mut app = App::new(name, globals);
+    let mut app = App::new(name, commit, globals);
     if app.globals.is("version") {
         return command::version::short(&app);
     }

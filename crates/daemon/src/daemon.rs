@@ -54,10 +54,10 @@ fn system(operation: impl Into<String>) -> impl FnOnce(std::io::Error) -> Daemon
     move |source| DaemonError::System { operation, source }
 }
 
-/// `dray daemon …`: the whole process.
+/// `dray daemon …`: the whole process. `commit` is what the program is built of, where that is known.
 #[must_use]
-pub fn main(args: Vec<OsString>) -> ExitCode {
-    match run(&args) {
+pub fn main(args: Vec<OsString>, commit: Option<&'static str>) -> ExitCode {
+    match run(&args, commit) {
         Ok(()) => ExitCode::SUCCESS,
         Err(DaemonError::Config(ConfigError::Flags(error))) => {
             let _ = error.print();
@@ -70,7 +70,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     }
 }
 
-fn run(args: &[OsString]) -> Result<(), DaemonError> {
+fn run(args: &[OsString], commit: Option<&'static str>) -> Result<(), DaemonError> {
     let config = Config::load(args)?;
     if config.validate {
         println!("configuration OK");
@@ -87,7 +87,7 @@ fn run(args: &[OsString]) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(system("start the runtime"))?;
-    let result = runtime.block_on(serve(config));
+    let result = runtime.block_on(serve(config, commit));
     runtime.shutdown_timeout(Duration::from_millis(500));
     result
 }
@@ -109,7 +109,7 @@ fn log_to_stderr(config: &Config) {
         .try_init();
 }
 
-async fn serve(config: Config) -> Result<(), DaemonError> {
+async fn serve(config: Config, commit: Option<&'static str>) -> Result<(), DaemonError> {
     let stop = CancellationToken::new();
     let stopper = stop_on_signal(stop.clone())?;
     let tls = config.tls_files().map(|files| files.acceptor(config.tlsverify)).transpose()?;
@@ -117,7 +117,7 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
     for host in config.listen_on() {
         listeners.extend(Listener::open(&host, Some(&config.group), config.tcp_trust()).await?);
     }
-    let engine = open_engine(&config).await?;
+    let engine = open_engine(&config, commit).await?;
     let server = Server::new(routes::router(App::new(Arc::clone(&engine))), stop.clone());
     announce(&config, &listeners);
 
@@ -168,8 +168,8 @@ fn stop_on_signal(stop: CancellationToken) -> Result<tokio::task::JoinHandle<()>
     }))
 }
 
-async fn open_engine(config: &Config) -> Result<Arc<Engine>, DaemonError> {
-    let config = engine_config(config)?;
+async fn open_engine(config: &Config, commit: Option<&'static str>) -> Result<Arc<Engine>, DaemonError> {
+    let config = EngineConfig { commit, ..engine_config(config)? };
     let opened = tokio::task::spawn_blocking(move || Engine::open(config)).await;
     Ok(opened.map_err(|error| system("open the engine")(error.into()))??)
 }
@@ -199,6 +199,7 @@ fn engine_config(config: &Config) -> Result<EngineConfig, DaemonError> {
         log_options: config.log_opts.iter().cloned().collect(),
         labels: config.labels.clone(),
         debug: config.debug,
+        commit: None,
     })
 }
 

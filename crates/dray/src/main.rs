@@ -14,6 +14,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+/// The commit this is built of, where `build.rs` could tell.
+const COMMIT: Option<&str> = option_env!("DRAY_COMMIT");
+
 fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
     if called_as(&args, "docker-init") {
@@ -27,9 +30,9 @@ fn main() -> ExitCode {
         return dray_runtime::main(args);
     }
     if args.get(1).is_some_and(|word| word == "daemon") {
-        return dray_daemon::main(args);
+        return dray_daemon::main(args, COMMIT);
     }
-    dray_cli::main(args)
+    dray_cli::main(args, COMMIT)
 }
 
 fn called_as(args: &[OsString], name: &str) -> bool {

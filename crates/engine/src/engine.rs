@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::container::Registry;
 use crate::trust::HostTrust;
-use crate::{ErrorKind, EventBus, build, container, exec, image, network, system, volume};
+use crate::{ErrorKind, EventBus, build, container, exec, image, log, network, system, volume};
 
 /// Where an engine lives and what it may use.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct EngineConfig {
     pub labels: Vec<String>,
     /// Whether the daemon logs debug messages.
     pub debug: bool,
+    /// The commit that the program is built of, if that is known.
+    pub commit: Option<&'static str>,
 }
 
 /// The services, one per noun.
@@ -91,6 +93,9 @@ pub enum OpenError {
     /// The containers.
     #[error("restore containers: {0}")]
     Containers(#[from] container::Error),
+    /// The default log driver or one of its options.
+    #[error("failed to set log opts: {0}")]
+    LogOptions(#[source] log::Error),
     /// No certificates to trust.
     #[error("--trust-host-ca: this host has no bundle of CA certificates where distributions keep it")]
     NoHostCa,
@@ -114,6 +119,7 @@ impl Engine {
         for path in [&config.data_root, &config.run_root] {
             std::fs::create_dir_all(path).map_err(|source| OpenError::Root { path: path.clone(), source })?;
         }
+        log::Driver::check(&config.log_driver, &config.log_options).map_err(OpenError::LogOptions)?;
         let trust = match config.trust_host_ca {
             true => Some(HostTrust::detect().ok_or(OpenError::NoHostCa)?),
             false => None,

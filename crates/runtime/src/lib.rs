@@ -36,11 +36,14 @@ pub use shim::request::{
     Started, TraceStep,
 };
 
-/// The OCI runtime's command line, and `dray-runtime shim`.
+/// The OCI runtime's command line, `dray-runtime shim`, and the processes that work for a shim's log.
 #[must_use]
 pub fn main(args: Vec<OsString>) -> ExitCode {
     if args.get(1).is_some_and(|word| word == "shim") {
         return shim::server::main(&args);
+    }
+    if let Some(code) = shim::log::main(&args) {
+        return code;
     }
     oci::main(args)
 }

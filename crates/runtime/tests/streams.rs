@@ -429,3 +429,62 @@ fn many_at_once() {
 fn frames_of_the_engine_are_understood() {
     assert_eq!(Frame::decode(stdin_frame(b"x")[..8].try_into().unwrap()).unwrap().len, 1);
 }
+
+#[test]
+fn a_log_that_does_not_block_loses_lines_rather_than_time() {
+    let mut container = Box::sh(
+        "i=0; while [ $i -lt 20000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done; echo end >&2",
+    );
+    // A disk that takes nothing more: a pipe that nobody reads.
+    let path = container.dir.join("stuck.log");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let stuck = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    container.request.log = LogTarget::JsonFile {
+        path,
+        max_size: None,
+        max_file: 1,
+        compress: false,
+        buffer: Some(100_000),
+        attrs: Default::default(),
+    };
+    let mut stream = container.attach_at_start();
+    container.start().unwrap();
+    // The program comes to its end while the log is stuck.
+    let mut lines = 0;
+    loop {
+        match read_frame(&mut stream) {
+            Some((StreamKind::Stderr, text)) if text == b"end\n" => break,
+            Some((_, text)) => lines += text.iter().filter(|&&byte| byte == b'\n').count(),
+            None => panic!("the stream ended after {lines} lines"),
+        }
+    }
+    // What was taken is written once the disk works again, and only then is the container over.
+    let mut reader = stuck.try_clone().unwrap();
+    let drain = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let mut buffer = [0; 65536];
+        while let Ok(read) = reader.read(&mut buffer) {
+            text.extend_from_slice(&buffer[..read]);
+            if text.ends_with(b"last\n") {
+                break;
+            }
+        }
+        text
+    });
+    assert_eq!(container.wait().code, 0);
+    (&stuck).write_all(b"last\n").unwrap();
+    let text = String::from_utf8(drain.join().unwrap()).unwrap();
+    let kept: Vec<&str> = text.lines().filter(|line| *line != "last").collect();
+    assert!(!kept.is_empty() && kept.len() < 20_000, "{} of 20000 lines", kept.len());
+    assert!(
+        kept.iter().all(|line| line.starts_with("{\"log\":\"") && line.ends_with("Z\"}")),
+        "only whole lines"
+    );
+}

@@ -117,3 +117,91 @@ fn a_container_without_log_says_so() {
         client.ok("rm mute");
     }
 }
+
+#[test]
+fn older_files_are_compressed_and_still_read() {
+    let daemon = Daemon::start();
+    let client = daemon.dray();
+    let all: String = (1..=20_000).map(|n| format!("{n}\n")).collect();
+    for driver in ["json-file", "local"] {
+        let line = format!(
+            "run --name packed --log-driver {driver} --log-opt max-size=400k --log-opt max-file=8 --log-opt \
+             compress=true busybox seq 1 20000"
+        );
+        client.ok(&line);
+        let id = client.ok("inspect -f {{.Id}} packed");
+        let folder = daemon.data_root().join("containers").join(&id);
+        let folder = if driver == "local" { folder.join("local-logs") } else { folder };
+        let packed = std::fs::read_dir(&folder)
+            .expect("the container's folder")
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().ends_with(".gz"));
+        assert!(packed.count() >= 2, "{driver}: no packed files in {}", folder.display());
+        assert_eq!(client.sh("logs packed").expect_success().stdout, all, "{driver}");
+        assert_eq!(client.ok("logs -n 2 packed"), "19999\n20000");
+        client.ok("rm packed");
+    }
+}
+
+#[test]
+fn details_tell_what_the_options_chose() {
+    let daemon = Daemon::start();
+    for client in daemon.clients() {
+        client
+            .run([
+                "run",
+                "--name",
+                "told",
+                "-l",
+                "app=my web",
+                "-l",
+                "other=x",
+                "-e",
+                "MODE=fast",
+                "--log-opt",
+                "labels=app",
+                "--log-opt",
+                "env-regex=^MO",
+                "--log-opt",
+                "tag={{.Name}}/{{.ImageName}}",
+                "busybox",
+                "echo",
+                "hello",
+            ])
+            .expect_success();
+        let told = client.ok("logs --details told");
+        assert_eq!(told, "MODE=fast,app=my+web,tag=told%2Fbusybox hello", "{}", client.name());
+        assert_eq!(client.ok("logs told"), "hello");
+        client.ok("rm told");
+    }
+}
+
+#[test]
+fn wrong_options_are_refused_in_dockers_words() {
+    let daemon = Daemon::start();
+    for client in daemon.clients() {
+        for (options, words) in [
+            ("--log-driver nosuch", "error looking up logging plugin nosuch: plugin \"nosuch\" not found"),
+            ("--log-opt bad=1", "unknown log opt 'bad' for json-file log driver"),
+            ("--log-opt mode=later", "logger: logging mode not supported: later"),
+            (
+                "--log-opt max-buffer-size=1m",
+                "logger: max-buffer-size option is only supported with 'mode=non-blocking'",
+            ),
+            (
+                "--log-opt max-size=1q",
+                "failed to create task for container: failed to initialize logging driver: invalid suffix: 'q'",
+            ),
+            (
+                "--log-driver local --log-opt max-file=1",
+                "failed to create task for container: failed to initialize logging driver: compression cannot be enabled when max file count is 1",
+            ),
+        ] {
+            client
+                .sh(&format!("run --rm {options} busybox true"))
+                .expect_code(125)
+                .expect_error(&format!("Error response from daemon: {words}"));
+        }
+        assert_eq!(client.ok("ps -aq"), "", "nothing is left");
+    }
+}

@@ -34,11 +34,10 @@ pub static COMMAND: Command =
 /// # Errors
 /// Nobody reads it.
 pub fn short(app: &App) -> Done {
-    let commit = option_env!("DRAY_COMMIT").unwrap_or("unknown");
     let line = if app.name == "docker" {
         format!("Docker version {FOLLOWS}, build dray-{OWN}\n")
     } else {
-        format!("Dray version {OWN}, build {commit}\n")
+        format!("Dray version {OWN}, build {}\n", app.commit)
     };
     app.print(line)?;
     Ok(0)
@@ -109,7 +108,7 @@ pub fn client_version(app: &App, api: &str) -> Value {
         ("Version", version),
         ("ApiVersion", api),
         ("DefaultAPIVersion", API_VERSION),
-        ("GitCommit", option_env!("DRAY_COMMIT").unwrap_or("unknown")),
+        ("GitCommit", app.commit),
         ("GoVersion", ""),
         ("Os", "linux"),
         ("Arch", arch()),
@@ -135,7 +134,7 @@ fn client_text(app: &App, api: &str) -> String {
     let version = if app.name == "docker" { format!("{FOLLOWS} (Dray {OWN})") } else { OWN.to_owned() };
     format!(
         "Client: Dray\n Version:\t{version}\n API version:\t{api}{downgraded}\n Git commit:\t{}\n OS/Arch:\tlinux/{}\n Context:\t{}\n",
-        option_env!("DRAY_COMMIT").unwrap_or("unknown"),
+        app.commit,
         arch(),
         context::current(app)
     )

@@ -162,7 +162,7 @@ pub fn parse_int(value: &str) -> Result<i64, String> {
 }
 
 fn check_bytes(value: &str) -> Result<(), String> {
-    crate::format::units::parse_binary_size(value).map(|_| ())
+    dray_client::api::size::parse_binary(value).map(|_| ())
 }
 
 fn check_duration(value: &str) -> Result<(), String> {

@@ -196,7 +196,7 @@ impl Parsed {
 
     /// A size in bytes, or 0.
     pub fn size(&self, long: &str) -> i64 {
-        crate::format::units::parse_binary_size(self.get(long)).unwrap_or(0)
+        dray_client::api::size::parse_binary(self.get(long)).unwrap_or(0)
     }
 
     /// A duration in nanoseconds, or 0.

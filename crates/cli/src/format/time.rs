@@ -1,25 +1,7 @@
 //! Points and spans of time: `3 minutes ago`, `2 minutes`, Go's durations and time stamps.
 
+use dray_client::api::duration;
 use jiff::{Timestamp, ZonedDateTime, tz::TimeZone};
-
-/// A span in words as Docker puts it: `About a minute`, `3 hours`.
-pub fn human_duration(seconds: i64) -> String {
-    let minutes = seconds / 60;
-    let hours = (seconds as f64 / 3600.0 + 0.5).floor() as i64;
-    match seconds {
-        ..1 => "Less than a second".into(),
-        1 => "1 second".into(),
-        2..60 => format!("{seconds} seconds"),
-        _ if minutes == 1 => "About a minute".into(),
-        _ if minutes < 60 => format!("{minutes} minutes"),
-        _ if hours == 1 => "About an hour".into(),
-        _ if hours < 48 => format!("{hours} hours"),
-        _ if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
-        _ if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
-        _ if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
-        _ => format!("{} years", seconds / 3600 / 24 / 365),
-    }
-}
 
 /// Seconds since the epoch, now.
 pub fn now() -> i64 {
@@ -28,7 +10,7 @@ pub fn now() -> i64 {
 
 /// How long ago a Unix time was, in words.
 pub fn ago(unix: i64) -> String {
-    format!("{} ago", human_duration(now() - unix))
+    format!("{} ago", duration::human(now() - unix))
 }
 
 /// The instant of an RFC 3339 text.
@@ -155,27 +137,6 @@ pub fn parse_since(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spans_in_words() {
-        for (seconds, want) in [
-            (0, "Less than a second"),
-            (1, "1 second"),
-            (45, "45 seconds"),
-            (60, "About a minute"),
-            (179, "2 minutes"),
-            (3599, "59 minutes"),
-            (3600, "About an hour"),
-            (7200, "2 hours"),
-            (47 * 3600, "47 hours"),
-            (48 * 3600, "2 days"),
-            (14 * 86400, "2 weeks"),
-            (60 * 86400, "2 months"),
-            (3 * 365 * 86400, "3 years"),
-        ] {
-            assert_eq!(human_duration(seconds), want, "{seconds}");
-        }
-    }
 
     #[test]
     fn go_durations() {

@@ -1,4 +1,4 @@
-//! Sizes as people write and read them: `12.3MB`, `512m`, `1.5GiB`.
+//! Sizes as people read them: `12.3MB`, `1.95GiB`.
 
 /// `%.{precision}g`: at most that many digits, no trailing zeros, an exponent where it is shorter.
 pub fn general(value: f64, precision: usize) -> String {
@@ -54,41 +54,6 @@ pub fn binary_size(size: f64) -> String {
     format!("{}{unit}", general(size, 4))
 }
 
-/// Bytes of a text such as `512m`, `1.5g`, `64KiB` or `1000`, in powers of 1024.
-///
-/// # Errors
-/// It is not a size; the text is Docker's.
-pub fn parse_binary_size(text: &str) -> Result<i64, String> {
-    let invalid = || format!("invalid size: '{text}'");
-    let Some(last) = text.rfind(|c: char| c.is_ascii_digit() || c == '.') else { return Err(invalid()) };
-    let split = last + 1;
-    let number = text[..split].trim_end();
-    let suffix = text[split..].strip_prefix(' ').unwrap_or(&text[split..]).to_ascii_lowercase();
-    if number.starts_with(['-', '+']) || number.contains(['e', 'E']) {
-        return Err(invalid());
-    }
-    let value: f64 = number.parse().map_err(|_| invalid())?;
-    let power = match suffix.as_str() {
-        "" | "b" => 0,
-        _ => {
-            let mut letters = suffix.chars();
-            let power = match letters.next() {
-                Some('k') => 1,
-                Some('m') => 2,
-                Some('g') => 3,
-                Some('t') => 4,
-                Some('p') => 5,
-                _ => return Err(format!("invalid suffix: '{suffix}'")),
-            };
-            if !matches!(letters.as_str(), "" | "b" | "ib") {
-                return Err(format!("invalid suffix: '{suffix}'"));
-            }
-            power
-        }
-    };
-    Ok((value * 1024f64.powi(power)) as i64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,17 +73,5 @@ mod tests {
         }
         assert_eq!(binary_size(2_094_000_000.0), "1.95GiB");
         assert_eq!(binary_size(512.0), "512B");
-    }
-
-    #[test]
-    fn sizes_are_parsed() {
-        assert_eq!(parse_binary_size("512m"), Ok(512 << 20));
-        assert_eq!(parse_binary_size("1.5GiB"), Ok(1_610_612_736));
-        assert_eq!(parse_binary_size("64KB"), Ok(65536));
-        assert_eq!(parse_binary_size("42"), Ok(42));
-        for bad in ["foo", "", "-1", "1x", "1.2.3m", "m"] {
-            assert!(parse_binary_size(bad).is_err(), "{bad}");
-        }
-        assert_eq!(parse_binary_size("foo").unwrap_err(), "invalid size: 'foo'");
     }
 }

@@ -2,7 +2,7 @@
 
 use dray_client::api::container::{RestartPolicy, ThrottleDevice, Ulimit, WeightDevice};
 
-use crate::format::units::parse_binary_size;
+use dray_client::api::size::parse_binary;
 
 /// Limits that a process can have.
 const ULIMITS: &[&str] = &[
@@ -92,7 +92,7 @@ pub fn check_cpus(value: &str) -> Result<(), String> {
 /// # Errors
 /// It is neither; the text is Docker's.
 pub fn swap(value: &str) -> Result<i64, String> {
-    if value == "-1" { Ok(-1) } else { parse_binary_size(value) }
+    if value == "-1" { Ok(-1) } else { parse_binary(value) }
 }
 
 /// For the flag's check.
@@ -149,7 +149,7 @@ pub fn weight(value: &str) -> Result<WeightDevice, String> {
 pub fn bytes_rate(value: &str) -> Result<ThrottleDevice, String> {
     let (path, rate) = device(value)?;
     let wrong = "The correct format is <device-path>:<number>[<unit>]. Number must be a positive integer. Unit is optional and can be kb, mb, or gb";
-    let rate = parse_binary_size(rate).map_err(|_| format!("invalid rate for device: {value}. {wrong}"))?;
+    let rate = parse_binary(rate).map_err(|_| format!("invalid rate for device: {value}. {wrong}"))?;
     Ok(ThrottleDevice { path: path.to_owned(), rate: rate.unsigned_abs() })
 }
 

@@ -5,7 +5,7 @@ use dray_client::api::container::{
 };
 
 use super::{absolute_if_relative, csv};
-use crate::format::units::parse_binary_size;
+use dray_client::api::size::parse_binary;
 
 /// Reads one value of `--mount`.
 ///
@@ -115,7 +115,7 @@ fn set(mount: &mut Mount, key: &str, value: Option<&str>, field: &str) -> Result
             mount.image_options.get_or_insert_with(ImageOptions::default).subpath = text.to_owned()
         }
         "tmpfs-size" => {
-            let size = parse_binary_size(text).map_err(|_| format!("invalid value for {key}: {text}"))?;
+            let size = parse_binary(text).map_err(|_| format!("invalid value for {key}: {text}"))?;
             mount.tmpfs_options.get_or_insert_with(TmpfsOptions::default).size_bytes = size;
         }
         "tmpfs-mode" => {

@@ -19,7 +19,7 @@ const AS_CLIENT: &str = "DRAY_PARITY_CLIENT";
 
 fn main() -> ExitCode {
     if std::env::var_os(AS_CLIENT).is_some() {
-        return dray_cli::main(std::env::args_os().collect());
+        return dray_cli::main(std::env::args_os().collect(), None);
     }
     let Some(docker) =
         ["/usr/local/bin/docker", "/usr/bin/docker"].into_iter().find(|p| Path::new(p).exists())

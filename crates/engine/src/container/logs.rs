@@ -24,12 +24,9 @@ impl Service {
         if create::log_driver(&record.host)? == Driver::None {
             return Err(log::Error::NotReadable.into());
         }
-        let options = record.host.log_config.config.clone().unwrap_or_default();
-        let labels = record.config.labels.clone().unwrap_or_default();
         Ok(Source {
             path: self.log_file(&record),
             tty: record.config.tty,
-            details: log::details(&options, &labels, record.config.env.as_deref().unwrap_or_default()),
             running: container.watch_running(),
         })
     }

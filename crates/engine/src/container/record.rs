@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use dray_api::container::{ContainerConfig, Health, HostConfig, PortMap};
+use dray_api::duration;
 use dray_api::network::EndpointSettings;
 use dray_store::LayerId;
 use jiff::Timestamp;
@@ -122,7 +123,7 @@ impl State {
     /// The sentence for it in `docker ps`.
     pub fn sentence(&self, now: Timestamp) -> String {
         let since = |time: Option<Timestamp>| {
-            human_duration(time.map_or(0, |time| now.duration_since(time).as_secs()))
+            duration::human(time.map_or(0, |time| now.duration_since(time).as_secs()))
         };
         if self.running {
             if self.paused {
@@ -179,47 +180,9 @@ impl State {
     }
 }
 
-/// A span in Docker's words: `Less than a second`, `5 minutes`, `About an hour`, `3 weeks`.
-pub fn human_duration(seconds: i64) -> String {
-    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
-    match seconds {
-        ..1 => "Less than a second".into(),
-        1 => "1 second".into(),
-        2..60 => format!("{seconds} seconds"),
-        _ if minutes == 1 => "About a minute".into(),
-        _ if minutes < 60 => format!("{minutes} minutes"),
-        _ if hours == 1 => "About an hour".into(),
-        _ if hours < 48 => format!("{hours} hours"),
-        _ if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
-        _ if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
-        _ if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
-        _ => format!("{} years", hours / 24 / 365),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations() {
-        let day = 24 * 3600;
-        for (seconds, words) in [
-            (0, "Less than a second"),
-            (1, "1 second"),
-            (59, "59 seconds"),
-            (60, "About a minute"),
-            (150, "2 minutes"),
-            (3600, "About an hour"),
-            (2 * 3600, "2 hours"),
-            (3 * day, "3 days"),
-            (15 * day, "2 weeks"),
-            (70 * day, "2 months"),
-            (800 * day, "2 years"),
-        ] {
-            assert_eq!(human_duration(seconds), words);
-        }
-    }
 
     #[test]
     fn states_in_words() {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dray_api::Labels;
 use dray_api::container::PortMap;
 use dray_runtime::{LogTarget, Rootfs, SeccompPolicy, ShimRequest, Started};
 use jiff::Timestamp;
@@ -22,7 +23,7 @@ use super::spec::{self, Devices, Input, Joined, User};
 use super::trace::Trace;
 use super::validate::{Namespace, SecurityOptions, namespace, security_options};
 use super::{Error, create};
-use crate::log::Driver;
+use crate::log::{self, Driver};
 
 /// What is looked up while the network is being made.
 struct Prepared {
@@ -316,9 +317,9 @@ impl Service {
     }
 
     fn log_target(&self, record: &Record, driver: Driver) -> Result<LogTarget, Error> {
-        let rotation = match driver {
+        let log = match driver {
             Driver::None => return Ok(LogTarget::None),
-            Driver::JsonFile(rotation) | Driver::Local(rotation) => rotation,
+            Driver::JsonFile(log) | Driver::Local(log) => log,
         };
         let path = self.log_file(record);
         if let Some(folder) = path.parent() {
@@ -326,9 +327,11 @@ impl Service {
         }
         Ok(LogTarget::JsonFile {
             path,
-            max_size: rotation.max_size,
-            max_file: rotation.max_file,
-            attrs: BTreeMap::new(),
+            max_size: log.max_size,
+            max_file: log.max_file,
+            compress: log.compress,
+            buffer: log.buffer,
+            attrs: log_attributes(record)?,
         })
     }
 
@@ -381,6 +384,22 @@ fn check_startable(container: &Container, asked: bool) -> Result<(), Error> {
         let running = state.running && (asked || !state.restarting);
         if running { Err(Error::AlreadyRunning) } else { Ok(()) }
     })
+}
+
+fn log_attributes(record: &Record) -> Result<Labels, Error> {
+    let none = Labels::new();
+    let command = std::iter::once(&record.path).chain(&record.args).cloned().collect::<Vec<_>>().join(" ");
+    let subject = log::Subject {
+        id: &record.id,
+        name: &record.name,
+        command: &command,
+        image_id: &record.image,
+        image: &record.config.image,
+        labels: record.config.labels.as_ref().unwrap_or(&none),
+        env: record.config.env.as_deref().unwrap_or_default(),
+    };
+    let options = record.host.log_config.config.as_ref().unwrap_or(&none);
+    Ok(log::attributes(options, subject).map_err(log::Error::from)?)
 }
 
 fn mount_shm(path: &Path, size: i64) -> Result<(), Error> {

@@ -1,18 +1,21 @@
 //! Reading a rotated log: its lines from the oldest wanted one on, and on past each rotation.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::part::Part;
+
 /// Bytes read at once.
 const BLOCK: usize = 64 * 1024;
 /// A line longer than this is no log line; the shim splits at 16 KiB before escaping.
-const LONGEST_LINE: usize = 1024 * 1024;
+pub(super) const LONGEST_LINE: usize = 1024 * 1024;
 
 /// One line of a log file.
 #[derive(Debug, Deserialize)]
@@ -23,6 +26,9 @@ pub struct Entry<'a> {
     /// `stdout` or `stderr`.
     #[serde(borrow, default)]
     pub stream: Cow<'a, str>,
+    /// What the options say of the container.
+    #[serde(default)]
+    pub attrs: BTreeMap<String, String>,
     /// When it was read from the program.
     pub time: Timestamp,
 }
@@ -38,8 +44,8 @@ impl Entry<'_> {
 #[derive(Debug)]
 pub struct Lines {
     path: PathBuf,
-    /// The file being read and its inode; none while there is no log yet.
-    current: Option<(File, u64)>,
+    /// The file being read, or its unpacked copy; none while there is no log yet.
+    current: Option<File>,
     /// What was read and not yet handed out: `buffer[start..]`.
     buffer: Vec<u8>,
     start: usize,
@@ -49,16 +55,11 @@ impl Lines {
     /// Opens the log at `path` at the last `tail` lines, or at its very beginning.
     pub fn open(path: &Path, tail: Option<u64>) -> io::Result<Self> {
         let mut lines = Self { path: path.to_owned(), current: None, buffer: Vec::new(), start: 0 };
-        let files = existing(path)?;
-        let (index, offset) = match tail {
-            None => (files.len().saturating_sub(1), 0),
-            Some(count) => tail_start(&files, count)?,
+        let mut parts = Part::list(path)?;
+        lines.current = match tail {
+            None => parts.pop().map(|oldest| oldest.into_plain(path)).transpose()?,
+            Some(count) => tail_start(parts, count, path)?,
         };
-        if let Some((file, inode)) = files.into_iter().nth(index) {
-            let mut file = file;
-            file.seek(SeekFrom::Start(offset))?;
-            lines.current = Some((file, inode));
-        }
         Ok(lines)
     }
 
@@ -86,7 +87,7 @@ impl Lines {
     }
 
     fn fill(&mut self) -> io::Result<usize> {
-        let Some((file, _)) = &mut self.current else { return Ok(0) };
+        let Some(file) = &mut self.current else { return Ok(0) };
         self.buffer.drain(..self.start);
         self.start = 0;
         let old = self.buffer.len();
@@ -99,82 +100,87 @@ impl Lines {
     /// At the end of a file: goes on to the next newer one if the log was rotated meanwhile.
     /// True when there may be more to read.
     fn advance(&mut self) -> io::Result<bool> {
-        let mut files = existing(&self.path)?;
-        let Some((_, inode)) = self.current else {
-            self.current = files.into_iter().next_back();
+        let Some(current) = &self.current else {
+            let oldest = Part::list(&self.path)?.pop();
+            self.current = oldest.map(|part| part.into_plain(&self.path)).transpose()?;
             return Ok(self.current.is_some());
         };
-        if files.first().is_none_or(|(_, newest)| *newest == inode) {
-            return Ok(false);
+        // Nearly always it is the newest that is followed: nothing else needs to be opened.
+        match Part::newest(&self.path)? {
+            None => return Ok(false),
+            Some(newest) if newest.is(current)? => return Ok(false),
+            Some(_) => {}
         }
         // Nothing is written to the old file any more; what came since our last read is.
         if self.fill()? > 0 {
             return Ok(true);
         }
-        let at = files.iter().position(|(_, other)| *other == inode).unwrap_or(files.len());
-        // The file after it in time: the last of those that are newer.
-        files.truncate(at);
-        self.current = files.pop();
+        let Some(current) = &self.current else { return Ok(false) };
+        let mut parts = Part::list(&self.path)?;
+        for at in 0..parts.len() {
+            if parts[at].is(current)? {
+                parts.truncate(at);
+                break;
+            }
+        }
+        // The file after it in time: the last of those that are newer; of all, if it is there no more.
+        self.current = parts.pop().map(|part| part.into_plain(&self.path)).transpose()?;
         Ok(self.current.is_some())
     }
 }
 
-/// The log's files with their inodes, newest first.
-fn existing(path: &Path) -> io::Result<Vec<(File, u64)>> {
-    let mut files = Vec::new();
-    for index in 0.. {
-        let name = match index {
-            0 => path.to_owned(),
-            n => PathBuf::from(format!("{}.{n}", path.display())),
-        };
-        match File::open(&name) {
-            Ok(file) => {
-                let inode = file.metadata()?.ino();
-                files.push((file, inode));
-            }
-            // In the midst of a rotation the newest name may be missing for a moment.
-            Err(error) if error.kind() == ErrorKind::NotFound && index == 0 => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(files)
-}
-
-/// Where the last `count` lines begin: index into `files` (newest first) and offset.
-fn tail_start(files: &[(File, u64)], count: u64) -> io::Result<(usize, u64)> {
+/// The file in which the last `count` lines begin, at the first of them; `parts` are newest first.
+fn tail_start(parts: Vec<Part>, count: u64, path: &Path) -> io::Result<Option<File>> {
     let mut left = count;
-    for (index, (file, _)) in files.iter().enumerate() {
+    // The file after the one that is looked at, from its beginning.
+    let mut newer = None;
+    for part in parts {
+        let mut file = part.into_plain(path)?;
         let size = file.metadata()?.len();
         if left == 0 {
-            return Ok(if index == 0 { (0, size) } else { (index - 1, 0) });
-        }
-        let mut end = size;
-        let mut block = vec![0; BLOCK];
-        while end > 0 {
-            let from = end.saturating_sub(BLOCK as u64);
-            let length = usize::try_from(end - from).unwrap_or(BLOCK);
-            file.read_exact_at(&mut block[..length], from)?;
-            for at in (0..length).rev().filter(|at| block[*at] == b'\n') {
-                // The newline that ends the file begins no line.
-                if from + at as u64 + 1 == size {
-                    continue;
-                }
-                left -= 1;
-                if left == 0 {
-                    return Ok((index, from + at as u64 + 1));
-                }
+            if newer.is_none() {
+                file.seek(SeekFrom::Start(size))?;
+                newer = Some(file);
             }
-            end = from;
+            return Ok(newer);
         }
-        if size > 0 {
-            left -= 1; // the file's first line has no newline before it
-            if left == 0 {
-                return Ok((index, 0));
+        if let Some(offset) = last_lines(&file, size, &mut left)? {
+            file.seek(SeekFrom::Start(offset))?;
+            return Ok(Some(file));
+        }
+        newer = Some(file);
+    }
+    Ok(newer)
+}
+
+/// Where the last `left` lines of a file begin; none if it has fewer, which are then taken from `left`, or just as
+/// many.
+fn last_lines(file: &File, size: u64, left: &mut u64) -> io::Result<Option<u64>> {
+    let mut end = size;
+    let mut block = vec![0; BLOCK];
+    while end > 0 {
+        let from = end.saturating_sub(BLOCK as u64);
+        let length = usize::try_from(end - from).unwrap_or(BLOCK);
+        file.read_exact_at(&mut block[..length], from)?;
+        for at in (0..length).rev().filter(|at| block[*at] == b'\n') {
+            // The newline that ends the file begins no line.
+            if from + at as u64 + 1 == size {
+                continue;
             }
+            *left -= 1;
+            if *left == 0 {
+                return Ok(Some(from + at as u64 + 1));
+            }
+        }
+        end = from;
+    }
+    if size > 0 {
+        *left -= 1; // the file's first line has no newline before it
+        if *left == 0 {
+            return Ok(Some(0));
         }
     }
-    Ok((files.len().saturating_sub(1), 0))
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -235,6 +241,43 @@ mod tests {
         fs::rename(&path, dir.path().join("x-json.log.1")).unwrap();
         fs::write(&path, "e\n").unwrap();
         assert_eq!(all(&mut lines), ["e"]);
+    }
+
+    fn pack(path: &Path) {
+        let name = format!("{}.gz", path.display());
+        let mut packed = flate2::write::GzEncoder::new(File::create(name).unwrap(), Default::default());
+        packed.write_all(&fs::read(path).unwrap()).unwrap();
+        packed.finish().unwrap();
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn packed_files_are_read_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = three_files(dir.path());
+        pack(&dir.path().join("x-json.log.2"));
+        pack(&dir.path().join("x-json.log.1"));
+        assert_eq!(all(&mut Lines::open(&path, None).unwrap()), ["1", "2", "3", "4", "5", "6", "7"]);
+        assert_eq!(all(&mut Lines::open(&path, Some(4)).unwrap()), ["4", "5", "6", "7"]);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "no unpacked copy is left");
+    }
+
+    #[test]
+    fn a_file_packed_while_it_is_read_is_not_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = three_files(dir.path());
+        let mut lines = Lines::open(&path, Some(7)).unwrap();
+        let oldest = dir.path().join("x-json.log.2");
+        assert_eq!(lines.next_line().unwrap().unwrap(), b"1");
+        // A rotation and a packing between two reads: every file has another name and another inode.
+        fs::rename(&oldest, dir.path().join("x-json.log.3")).unwrap();
+        fs::rename(dir.path().join("x-json.log.1"), &oldest).unwrap();
+        fs::rename(&path, dir.path().join("x-json.log.1")).unwrap();
+        fs::write(&path, "8\n").unwrap();
+        for older in ["x-json.log.3", "x-json.log.2", "x-json.log.1"] {
+            pack(&dir.path().join(older));
+        }
+        assert_eq!(all(&mut lines), ["2", "3", "4", "5", "6", "7", "8"]);
     }
 
     #[test]

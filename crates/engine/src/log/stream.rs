@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
 use super::file::{Entry, Lines};
-use super::{Error, LogOptions};
+use super::{Error, LogOptions, attribute};
 use crate::timestamp;
 
 /// A piece is sent when it has grown to this.
@@ -28,8 +28,6 @@ pub struct Source {
     pub path: PathBuf,
     /// The container has a terminal: entries are sent without frames.
     pub tty: bool,
-    /// What `details` puts before each entry ([`super::details`]).
-    pub details: String,
     /// True while the container runs; a follower ends when it no longer does.
     pub running: watch::Receiver<bool>,
 }
@@ -94,7 +92,7 @@ async fn send_all(
     let (path, tail) = (source.path.clone(), options.tail);
     let opened = tokio::task::spawn_blocking(move || Lines::open(&path, tail)).await;
     let mut lines = opened.map_err(|gone| io::Error::other(gone.to_string()))??;
-    let form = Form { tty: source.tty, details: &source.details, options: &options };
+    let form = Form { tty: source.tty, options: &options };
     loop {
         // Looked at before reading: when it had ended by then, what is read is all there is.
         let ended = !*source.running.borrow_and_update();
@@ -150,7 +148,6 @@ async fn sleep_until(time: Option<Timestamp>) {
 /// How entries are written.
 struct Form<'a> {
     tty: bool,
-    details: &'a str,
     options: &'a LogOptions,
 }
 
@@ -167,7 +164,7 @@ impl Form<'_> {
             before.push(' ');
         }
         if self.options.details {
-            before.push_str(self.details);
+            before.push_str(&attribute::details(&entry.attrs));
             before.push(' ');
         }
         let length = before.len() + entry.log.len();
@@ -219,12 +216,12 @@ mod tests {
 
     fn line(text: &str, stream: &str, second: u32) -> String {
         format!(
-            "{{\"log\":\"{text}\\n\",\"stream\":\"{stream}\",\"time\":\"2023-11-14T22:13:{second:02}Z\"}}\n"
+            "{{\"log\":\"{text}\\n\",\"stream\":\"{stream}\",\"attrs\":{{\"app\":\"web\"}},\"time\":\"2023-11-14T22:13:{second:02}Z\"}}\n"
         )
     }
 
     fn source(path: &Path, tty: bool, running: watch::Receiver<bool>) -> Source {
-        Source { path: path.to_owned(), tty, details: "app=web".into(), running }
+        Source { path: path.to_owned(), tty, running }
     }
 
     async fn collect(mut stream: LogStream) -> Vec<u8> {

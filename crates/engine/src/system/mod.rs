@@ -21,7 +21,6 @@ use crate::{EngineConfig, EventBus, ServiceError, build, image, network, timesta
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Set by the release build.
-const COMMIT: Option<&str> = option_env!("DRAY_GIT_COMMIT");
 const BUILD_TIME: Option<&str> = option_env!("DRAY_BUILD_TIME");
 
 /// How many containers there are, by state.
@@ -131,12 +130,13 @@ impl Service {
     /// Versions.
     #[must_use]
     pub fn version(&self) -> Version {
+        let commit = self.config.commit.unwrap_or_default();
         let details = Labels::from([
             ("ApiVersion".into(), API_VERSION.into()),
             ("Arch".into(), host::arch().into()),
             ("BuildTime".into(), BUILD_TIME.unwrap_or_default().into()),
             ("Experimental".into(), "false".into()),
-            ("GitCommit".into(), COMMIT.unwrap_or_default().into()),
+            ("GitCommit".into(), commit.into()),
             ("KernelVersion".into(), host::kernel()),
             ("MinAPIVersion".into(), MIN_API_VERSION.into()),
             ("Os".into(), "linux".into()),
@@ -146,14 +146,14 @@ impl Service {
             version: VERSION.into(),
             details: Some(details),
         };
-        let runtime = Labels::from([("GitCommit".into(), COMMIT.unwrap_or_default().into())]);
+        let runtime = Labels::from([("GitCommit".into(), commit.into())]);
         Version {
             platform: Some(PlatformName { name: "Dray".into() }),
             components: vec![component("Engine", details), component("dray-runtime", runtime)],
             version: VERSION.into(),
             api_version: API_VERSION.into(),
             min_api_version: MIN_API_VERSION.into(),
-            git_commit: COMMIT.unwrap_or_default().into(),
+            git_commit: commit.into(),
             go_version: String::new(),
             os: "linux".into(),
             arch: host::arch().into(),
@@ -227,7 +227,7 @@ impl Service {
         info.default_address_pools = self.pools();
         (info.http_proxy, info.https_proxy, info.no_proxy) = proxies();
         for commit in [&mut info.containerd_commit, &mut info.runc_commit, &mut info.init_commit] {
-            *commit = Commit { id: COMMIT.unwrap_or("N/A").into() };
+            *commit = Commit { id: self.config.commit.unwrap_or("N/A").into() };
         }
         info.init_binary = "dray-init".into();
         info.warnings = Some(self.warnings(&info));

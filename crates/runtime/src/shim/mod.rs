@@ -10,7 +10,7 @@
 pub mod client;
 mod control;
 pub mod frame;
-mod log;
+pub mod log;
 mod lost;
 mod reaper;
 pub mod request;

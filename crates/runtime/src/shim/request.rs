@@ -88,6 +88,10 @@ pub enum LogTarget {
         max_size: Option<u64>,
         /// How many files are kept, the current one included.
         max_file: u32,
+        /// Whether older files are compressed to `<path>.1.gz`, ….
+        compress: bool,
+        /// Bytes that wait for the disk at most before output is dropped; without it the program waits.
+        buffer: Option<u64>,
         /// Labels and variables put into every line as `attrs`.
         attrs: BTreeMap<String, String>,
     },

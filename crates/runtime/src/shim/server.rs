@@ -52,8 +52,7 @@ pub fn main(_args: &[OsString]) -> ExitCode {
     let _ = proc::become_subreaper();
     // The daemon's directory must not be held for as long as the container lives.
     let _ = rustix::process::chdir("/");
-    let signals = [Signals::CHILD, Signals::TERMINATE, Signals::INTERRUPT, Signals::HANG_UP, Signals::PIPE];
-    let Ok(signals) = proc::signal_fd(&signals) else { return ExitCode::FAILURE };
+    let Ok(signals) = proc::signal_fd(&SIGNALS) else { return ExitCode::FAILURE };
     let born = monotonic();
     let parent = rustix::process::getppid();
     match wire::receive_start(socket.as_fd()) {
@@ -80,16 +79,9 @@ pub fn main(_args: &[OsString]) -> ExitCode {
     }
 }
 
-/// Signals a shim reads from a descriptor: none of them may end it.
-struct Signals;
-
-impl Signals {
-    const HANG_UP: i32 = 1;
-    const INTERRUPT: i32 = 2;
-    const PIPE: i32 = 13;
-    const TERMINATE: i32 = 15;
-    const CHILD: i32 = 17;
-}
+/// Signals a shim reads from a descriptor, since none of them may end it: hang-up, interrupt, broken pipe, terminate,
+/// and that of an ended child.
+pub(super) const SIGNALS: [i32; 5] = [1, 2, 13, 15, 17];
 
 fn reply(socket: &OwnedFd, reply: &StartReply) {
     // A daemon that died meanwhile finds the container by its run directory.

@@ -168,6 +168,8 @@ impl Box {
                 path: dir.join("json.log"),
                 max_size: None,
                 max_file: 1,
+                compress: false,
+                buffer: None,
                 attrs: Default::default(),
             },
             ..ShimRequest::default()

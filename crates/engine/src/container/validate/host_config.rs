@@ -64,7 +64,7 @@ pub fn host_config(host_config: &mut HostConfig, host: &Host) -> Result<Vec<Stri
     devices(given)?;
     sysctls(given)?;
     security_options(given)?;
-    Driver::parse(&given.log_config.driver, given.log_config.config.as_ref().unwrap_or(&Default::default()))?;
+    Driver::check(&given.log_config.driver, given.log_config.config.as_ref().unwrap_or(&Default::default()))?;
     Ok(warnings)
 }
 

@@ -4,16 +4,26 @@
 //! {"log":"…\n","stream":"stdout","attrs":{…},"time":"2026-01-02T03:04:05.678Z"}
 //! ```
 //!
-//! A line longer than 16 KiB is split: its pieces have no newline and carry the time of the first. The file is
-//! rotated before a line when it has reached its size, `<path>.1` being the newest of the older ones.
+//! A line longer than 16 KiB is split: its pieces have no newline and carry the time of the first. `file` keeps and
+//! rotates the files, `ring` stands between when the program must not wait for them.
 
-use std::fs::{File, OpenOptions};
+mod file;
+mod ring;
+
+use std::ffi::OsString;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::Path;
+use std::process::ExitCode;
 
+use dray_sys::process as proc;
+
+use self::file::{Keeping, LogFile};
+use self::ring::Ring;
 use super::request::LogTarget;
 use crate::clock::Stamp;
+
+pub use file::PACK;
+pub use ring::WRITE;
 
 /// Longest piece of a line.
 pub const MAX_LINE: usize = 16 * 1024;
@@ -21,15 +31,18 @@ pub const MAX_LINE: usize = 16 * 1024;
 /// A log that is being written.
 #[derive(Debug)]
 pub struct JsonLog {
-    path: PathBuf,
-    file: File,
-    size: u64,
-    max_size: Option<u64>,
-    max_file: u32,
+    sink: Sink,
     /// `"attrs":{…},` or nothing.
     attrs: Vec<u8>,
     streams: [Line; 2],
     scratch: Vec<u8>,
+}
+
+/// Where entries go.
+#[derive(Debug)]
+enum Sink {
+    File(LogFile),
+    Ring(Ring),
 }
 
 /// What of a line has come.
@@ -46,9 +59,17 @@ impl JsonLog {
     /// # Errors
     /// If the file cannot be opened.
     pub fn open(target: &LogTarget) -> io::Result<Option<JsonLog>> {
-        let LogTarget::JsonFile { path, max_size, max_file, attrs } = target else { return Ok(None) };
-        let file = open_file(path, false)?;
-        let size = file.metadata()?.len();
+        let LogTarget::JsonFile { path, max_size, max_file, compress, buffer, attrs } = target else {
+            return Ok(None);
+        };
+        let keeping =
+            Keeping { path: path.clone(), max_size: *max_size, max_file: *max_file, compress: *compress };
+        // Opened here even if another process writes: that it cannot be is told at the start.
+        let file = LogFile::open(keeping.clone())?;
+        let sink = match buffer {
+            None => Sink::File(file),
+            Some(limit) => Sink::Ring(Ring::start(keeping, *limit)?),
+        };
         let mut text = Vec::new();
         if !attrs.is_empty() {
             text.extend_from_slice(b"\"attrs\":");
@@ -56,11 +77,7 @@ impl JsonLog {
             text.push(b',');
         }
         Ok(Some(JsonLog {
-            path: path.clone(),
-            file,
-            size,
-            max_size: *max_size,
-            max_file: *max_file,
+            sink,
             attrs: text,
             streams: [Line::default(), Line::default()],
             scratch: Vec::new(),
@@ -90,12 +107,16 @@ impl JsonLog {
         }
     }
 
-    /// The stream has ended: what is there of its last line is written.
+    /// The streams have ended: what is there of their last lines is written, and what was taken is in the file.
     pub fn finish(&mut self) {
         for stream in 0..2 {
             if !self.streams[stream].buffer.is_empty() {
                 self.entry(stream, &[], false);
             }
+        }
+        match &mut self.sink {
+            Sink::File(file) => file.finish(),
+            Sink::Ring(ring) => ring.finish(),
         }
     }
 
@@ -126,7 +147,10 @@ impl JsonLog {
         text.extend_from_slice(b"\"time\":\"");
         stamp.write(&mut text);
         text.extend_from_slice(b"\"}\n");
-        self.append(&text);
+        match &mut self.sink {
+            Sink::File(file) => file.append(&text),
+            Sink::Ring(ring) => ring.append(&text),
+        }
         log.clear();
         // A long line now and then must not be paid for as long as the container lives.
         if log.capacity() <= 512 {
@@ -136,45 +160,22 @@ impl JsonLog {
             self.scratch = text;
         }
     }
-
-    fn append(&mut self, text: &[u8]) {
-        if self.max_size.is_some_and(|max| self.size >= max) {
-            // A log that cannot be rotated grows on: losing output would be worse.
-            let _ = self.rotate();
-        }
-        // A full disk must not stop the container; the line is lost, as in Docker.
-        if self.file.write_all(text).is_ok() {
-            self.size += text.len() as u64;
-        }
-    }
-
-    fn rotate(&mut self) -> io::Result<()> {
-        let numbered = |number: u32| {
-            let mut name = self.path.as_os_str().to_owned();
-            name.push(format!(".{number}"));
-            PathBuf::from(name)
-        };
-        for number in (1..self.max_file.saturating_sub(1)).rev() {
-            match std::fs::rename(numbered(number), numbered(number + 1)) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => {}
-            }
-        }
-        if self.max_file >= 2 {
-            std::fs::rename(&self.path, numbered(1))?;
-        }
-        self.file = open_file(&self.path, true)?;
-        self.size = 0;
-        Ok(())
-    }
 }
 
-fn open_file(path: &std::path::Path, truncate: bool) -> io::Result<File> {
-    let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
-    if truncate {
-        file.set_len(0)?;
-    }
-    Ok(file)
+/// The processes beside a shim that work for its log: `None` if `args` ask for neither.
+pub fn main(args: &[OsString]) -> Option<ExitCode> {
+    let word = args.get(1)?;
+    let done = if word == PACK {
+        args.get(2)
+            .map_or_else(|| Err(io::ErrorKind::InvalidInput.into()), |path| file::pack(Path::new(path)))
+    } else if word == WRITE {
+        // Nobody stops it but the end of what it reads.
+        let _held = proc::signal_fd(&super::server::SIGNALS);
+        ring::write(&args[2..])
+    } else {
+        return None;
+    };
+    Some(if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A JSON string as Go's encoder writes it: HTML characters and line separators escaped, bad UTF-8 replaced.
@@ -211,6 +212,7 @@ fn quote_char(character: char, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use std::path::PathBuf;
 
     fn log(name: &str, max_size: Option<u64>, max_file: u32, attrs: &[(&str, &str)]) -> (PathBuf, JsonLog) {
         let dir = std::env::temp_dir().join(format!("runtime-log-{name}-{}", std::process::id()));
@@ -218,7 +220,14 @@ mod tests {
         std::fs::create_dir(&dir).unwrap();
         let attrs: BTreeMap<String, String> =
             attrs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let target = LogTarget::JsonFile { path: dir.join("x.log"), max_size, max_file, attrs };
+        let target = LogTarget::JsonFile {
+            path: dir.join("x.log"),
+            max_size,
+            max_file,
+            compress: false,
+            buffer: None,
+            attrs,
+        };
         (dir, JsonLog::open(&target).unwrap().unwrap())
     }
 
