@@ -79,7 +79,7 @@ impl ProgressMessage {
 
     /// An error; a code of 0 is left out.
     pub fn error(code: i64, message: impl Into<String>) -> Self {
-        let message = message.into();
+        let message = crate::error::plain(message.into());
         ProgressMessage {
             error: message.clone(),
             error_detail: Some(ErrorDetail { code, message }),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
+use dray_api::container::Ulimit;
 use dray_network::{Cidr, Pool};
 use dray_registry::InsecureRegistry;
 
@@ -126,9 +127,56 @@ pub struct Config {
     /// Storage driver: overlay2 is the only one
     #[arg(short, long, value_name = "DRIVER", value_parser = ["overlay2", "overlayfs"])]
     pub storage_driver: Option<String>,
-    /// Containers outlive the daemon always; accepted for Docker's sake
-    #[arg(long, hide = true)]
+    /// Leave containers running when the daemon stops; =false stops them with it
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, default_value_t = true,
+          action = clap::ArgAction::Set)]
     pub live_restore: bool,
+    /// Seconds that containers have to stop with the daemon; -1 for no limit
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, allow_negative_numbers = true)]
+    pub shutdown_timeout: i64,
+    /// Layers of an image that are downloaded at once
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_concurrent_downloads: u32,
+    /// Layers of an image that are uploaded at once
+    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_concurrent_uploads: u32,
+    /// How often a download is tried
+    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_download_attempts: u32,
+
+    /// Run an init in containers that do not say
+    #[arg(long)]
+    pub init: bool,
+    /// Size of /dev/shm of containers that do not say
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = size)]
+    pub default_shm_size: i64,
+    /// Limit of containers that do not say: name=soft[:hard]
+    #[arg(long = "default-ulimit", value_name = "LIMIT", value_parser = ulimit)]
+    pub default_ulimits: Vec<Ulimit>,
+    /// IPC namespace of containers that do not say: private or shareable
+    #[arg(long, value_name = "MODE", default_value = "private", value_parser = ["private", "shareable"])]
+    pub default_ipc_mode: String,
+    /// Cgroup namespace of containers that do not say: private or host [default: host with cgroup v1]
+    #[arg(long, value_name = "MODE", value_parser = ["private", "host"])]
+    pub default_cgroupns_mode: Option<String>,
+    /// Where containers that do not say have their cgroups
+    #[arg(long, value_name = "CGROUP")]
+    pub cgroup_parent: Option<String>,
+    /// Set no-new-privileges in containers that do not say
+    #[arg(long)]
+    pub no_new_privileges: bool,
+    /// File with the seccomp profile of containers that do not say; or unconfined, or builtin
+    #[arg(long, value_name = "FILE")]
+    pub seccomp_profile: Option<String>,
+    /// Runtime of containers that do not say: dray-runtime under one of its names
+    #[arg(long, value_name = "NAME", default_value = "dray", value_parser = ["dray", "dray-runtime", "runc", "io.containerd.runc.v2"])]
+    pub default_runtime: String,
+    /// A feature to turn on or off: name=true
+    #[arg(long = "feature", value_name = "FEATURE", value_parser = feature)]
+    pub features: Vec<(String, bool)>,
+    /// Option of the runtime: native.cgroupdriver=cgroupfs
+    #[arg(long = "exec-opt", value_name = "OPTION", value_parser = exec_option)]
+    pub exec_opts: Vec<String>,
 }
 
 /// Why the daemon cannot be configured.
@@ -137,6 +185,9 @@ pub enum ConfigError {
     /// The command line, or `--help`: clap says it best.
     #[error("{0}")]
     Flags(clap::Error),
+    /// The default log driver or one of its options.
+    #[error("failed to set log opts: {0}")]
+    LogOptions(#[source] dray_engine::log::Error),
     /// The configuration file.
     #[error("unable to configure the daemon with file {path}: {source}")]
     File {
@@ -164,13 +215,20 @@ impl Config {
         let failed = |source| ConfigError::File { path: path.clone(), source };
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(config),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return config.checked(),
             Err(error) => return Err(failed(FileError::Read(error))),
         };
         let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
         let flags = file::flags(&text, given, |id| as_given(&matches, id)).map_err(failed)?;
         argv.extend(flags.into_iter().map(OsString::from));
-        Config::try_parse_from(&argv).map_err(|error| failed(FileError::Value(error)))
+        Config::try_parse_from(&argv).map_err(|error| failed(FileError::Value(error)))?.checked()
+    }
+
+    /// What no single value shows.
+    fn checked(self) -> Result<Self, ConfigError> {
+        let options = self.log_opts.iter().cloned().collect();
+        dray_engine::log::Driver::check(&self.log_driver, &options).map_err(ConfigError::LogOptions)?;
+        Ok(self)
     }
 
     /// The addresses to listen on.
@@ -258,6 +316,35 @@ fn label(text: &str) -> Result<String, String> {
 fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("invalid logger option: {text}"))?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+fn size(text: &str) -> Result<i64, String> {
+    dray_api::size::parse_binary(text)
+}
+
+fn ulimit(text: &str) -> Result<Ulimit, String> {
+    let wrong = || format!("invalid ulimit argument: {text}");
+    let (name, limits) = text.split_once('=').ok_or_else(wrong)?;
+    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+    let number = |text: &str| text.parse::<i64>().map_err(|_| wrong());
+    Ok(Ulimit { name: name.to_owned(), soft: number(soft)?, hard: number(hard)? })
+}
+
+fn feature(text: &str) -> Result<(String, bool), String> {
+    let (name, on) = text.split_once('=').unwrap_or((text, "true"));
+    let on = on.parse().map_err(|_| format!("invalid value {on:?} for feature {name:?}"))?;
+    Ok((name.to_owned(), on))
+}
+
+/// Docker's options of runc: Dray writes cgroups itself.
+fn exec_option(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some(("native.cgroupdriver", "cgroupfs")) => Ok(text.to_owned()),
+        Some(("native.cgroupdriver", driver)) => {
+            Err(format!("native.cgroupdriver={driver}: cgroups are always written directly (cgroupfs)"))
+        }
+        _ => Err(format!("Unknown option: {text:?}")),
+    }
 }
 
 fn pool(text: &str) -> Result<Pool, String> {
@@ -351,6 +438,28 @@ mod tests {
         assert!(with_file("{", &[]).unwrap_err().contains("EOF while parsing"));
         assert!(with_file(r#"{"bip":"x"}"#, &[]).unwrap_err().contains("invalid CIDR address: x"));
         assert!(with_file(r#"{"bip":["x"]}"#, &[]).unwrap_err().contains("bip: expected a string"));
+    }
+
+    #[test]
+    fn defaults_of_containers() {
+        let config = with_file(
+            r#"{"default-ulimits":{"nofile":{"Name":"nofile","Soft":1024,"Hard":2048}},"init":true,
+                "default-shm-size":"128M","live-restore":false,"shutdown-timeout":30,"features":{"buildkit":false},
+                "exec-opts":["native.cgroupdriver=cgroupfs"],"max-concurrent-downloads":7,"userland-proxy":false}"#,
+            &[],
+        )
+        .unwrap();
+        assert_eq!((config.default_ulimits[0].soft, config.default_ulimits[0].hard), (1024, 2048));
+        assert!(config.init && !config.live_restore);
+        assert_eq!((config.default_shm_size, config.shutdown_timeout), (128 << 20, 30));
+        assert_eq!((config.max_concurrent_downloads, config.max_concurrent_uploads), (7, 5));
+        assert_eq!(config.features, [("buildkit".to_owned(), false)]);
+        assert!(load(&[]).unwrap().live_restore, "containers outlive the daemon when nothing is said");
+        let wrong = |text: &str| with_file(text, &[]).unwrap_err();
+        assert!(wrong(r#"{"exec-opts":["native.cgroupdriver=systemd"]}"#).contains("cgroupfs"));
+        assert!(wrong(r#"{"max-concurrent-uploads":0}"#).contains("max-concurrent-uploads"));
+        assert!(wrong(r#"{"default-runtime":"kata"}"#).contains("kata"));
+        assert!(wrong(r#"{"userland-proxy":true}"#).contains("userland-proxy"));
     }
 
     #[test]

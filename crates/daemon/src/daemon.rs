@@ -1,7 +1,7 @@
 //! The daemon's life: configure, listen, open the engine, serve, stop.
 //!
-//! Containers belong to their shims, so nothing here stops them: a daemon that ends, however it ends,
-//! finds them again when it starts.
+//! Containers belong to their shims: a daemon that ends, however it ends, finds them again when it starts. Only a
+//! regular end without live restore stops them.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -10,8 +10,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dray_engine::container::Defaults;
 use dray_engine::network::DnsDefaults;
-use dray_engine::{Engine, EngineConfig, OpenError};
+use dray_engine::{Engine, EngineConfig, OpenError, Transfers};
 use dray_registry::ClientConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, ConfigError};
 use crate::connection::{Server, ServerError};
 use crate::listener::{ListenError, Listener};
+use crate::reload::{Reload, log_to_stderr};
 use crate::routes;
 use crate::state::App;
 use crate::tls::TlsError;
@@ -32,7 +34,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 
 /// Why the daemon ended.
 #[derive(Debug, thiserror::Error)]
-enum DaemonError {
+pub(crate) enum DaemonError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -77,7 +79,7 @@ fn run(args: &[OsString], commit: Option<&'static str>) -> Result<(), DaemonErro
         return Ok(());
     }
     dray_sys::heap::bound();
-    log_to_stderr(&config);
+    let log_level = log_to_stderr(&config);
     let _pidfile = config.pidfile.as_deref().map(Pidfile::claim).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -87,29 +89,13 @@ fn run(args: &[OsString], commit: Option<&'static str>) -> Result<(), DaemonErro
         .enable_all()
         .build()
         .map_err(system("start the runtime"))?;
-    let result = runtime.block_on(serve(config, commit));
+    let reload = Reload { args: args.to_vec(), log_level };
+    let result = runtime.block_on(serve(config, commit, reload));
     runtime.shutdown_timeout(Duration::from_millis(500));
     result
 }
 
-fn log_to_stderr(config: &Config) {
-    let level = match config.log_level.as_str() {
-        _ if config.debug => "debug",
-        "fatal" => "error",
-        level => level,
-    };
-    // Libraries are heard only when they warn.
-    let filter = format!(
-        "warn,dray={level},dray_daemon={level},dray_engine={level},dray_network={level},dray_image={level},dray_build={level},dray_registry={level},dray_store={level},dray_runtime={level}"
-    );
-    let _ = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-        .try_init();
-}
-
-async fn serve(config: Config, commit: Option<&'static str>) -> Result<(), DaemonError> {
+async fn serve(config: Config, commit: Option<&'static str>, reload: Reload) -> Result<(), DaemonError> {
     let stop = CancellationToken::new();
     let stopper = stop_on_signal(stop.clone())?;
     let tls = config.tls_files().map(|files| files.acceptor(config.tlsverify)).transpose()?;
@@ -119,6 +105,7 @@ async fn serve(config: Config, commit: Option<&'static str>) -> Result<(), Daemo
     }
     let engine = open_engine(&config, commit).await?;
     let server = Server::new(routes::router(App::new(Arc::clone(&engine))), stop.clone());
+    let reloader = reload.on_hangup(Arc::clone(&engine))?;
     announce(&config, &listeners);
 
     let mut serving = tokio::task::JoinSet::new();
@@ -135,29 +122,25 @@ async fn serve(config: Config, commit: Option<&'static str>) -> Result<(), Daemo
         }
     }
     server.drain(DRAIN).await;
+    reloader.abort();
+    engine.stop_containers().await;
     stopper.abort();
     let closing = tokio::task::spawn_blocking(move || engine.close());
     let _ = tokio::time::timeout(DRAIN, closing).await;
-    tracing::info!("stopped; containers go on");
+    tracing::info!("stopped");
     result
 }
 
-/// SIGTERM and SIGINT stop the daemon, a second one at once. SIGHUP is for reloads that Docker's users
-/// send: what can change changes with a restart, which containers do not notice.
+/// SIGTERM and SIGINT stop the daemon, a second one at once.
 fn stop_on_signal(stop: CancellationToken) -> Result<tokio::task::JoinHandle<()>, DaemonError> {
     let listen = |kind, name: &str| signal(kind).map_err(system(format!("listen for {name}")));
     let mut terminate = listen(SignalKind::terminate(), "SIGTERM")?;
     let mut interrupt = listen(SignalKind::interrupt(), "SIGINT")?;
-    let mut hangup = listen(SignalKind::hangup(), "SIGHUP")?;
     Ok(tokio::spawn(async move {
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
-                _ = hangup.recv() => {
-                    tracing::warn!("SIGHUP: the configuration is read at start; restart the daemon, containers go on");
-                    continue;
-                }
             }
             if stop.is_cancelled() {
                 std::process::exit(1);
@@ -174,7 +157,7 @@ async fn open_engine(config: &Config, commit: Option<&'static str>) -> Result<Ar
     Ok(opened.map_err(|error| system("open the engine")(error.into()))??)
 }
 
-fn engine_config(config: &Config) -> Result<EngineConfig, DaemonError> {
+pub(crate) fn engine_config(config: &Config) -> Result<EngineConfig, DaemonError> {
     let absolute =
         |path: &Path| std::path::absolute(path).map_err(system(format!("resolve {}", path.display())));
     let network = config.network();
@@ -200,6 +183,37 @@ fn engine_config(config: &Config) -> Result<EngineConfig, DaemonError> {
         labels: config.labels.clone(),
         debug: config.debug,
         commit: None,
+        defaults: container_defaults(config)?,
+        transfers: Transfers {
+            downloads: config.max_concurrent_downloads as usize,
+            uploads: config.max_concurrent_uploads as usize,
+            attempts: config.max_download_attempts,
+        },
+        live_restore: config.live_restore,
+        shutdown_timeout: u64::try_from(config.shutdown_timeout).ok(),
+    })
+}
+
+fn container_defaults(config: &Config) -> Result<Defaults, DaemonError> {
+    let seccomp = match config.seccomp_profile.as_deref() {
+        None | Some("" | "builtin") => None,
+        Some("unconfined") => Some("unconfined".to_owned()),
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .map_err(system(format!("opening seccomp profile ({path}) failed")))?,
+        ),
+    };
+    let usual = Defaults::default();
+    Ok(Defaults {
+        cgroup_parent: config.cgroup_parent.clone().unwrap_or(usual.cgroup_parent),
+        shm_size: config.default_shm_size,
+        init: config.init,
+        ulimits: config.default_ulimits.clone(),
+        ipc_mode: config.default_ipc_mode.clone(),
+        cgroupns_mode: config.default_cgroupns_mode.clone(),
+        no_new_privileges: config.no_new_privileges,
+        seccomp,
+        runtime: config.default_runtime.clone(),
     })
 }
 

@@ -19,6 +19,7 @@ mod error;
 mod extract;
 mod hijack;
 mod listener;
+mod reload;
 mod routes;
 mod state;
 mod takeover;

@@ -1,21 +1,21 @@
 //! The engine: its configuration, and the services wired to each other.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use dray_api::Labels;
 use dray_image::pull::{PullLimits, Puller};
 use dray_image::push::{PushLimits, Pusher};
 use dray_image::{ContainerUse, Images};
 use dray_network::Network;
-use dray_registry::{Client, ClientConfig};
+use dray_registry::{Client, ClientConfig, InsecureRegistry};
 use dray_spec::Digest;
 use dray_store::Store;
 use tokio::runtime::Handle;
 
 use crate::container::Registry;
 use crate::trust::HostTrust;
-use crate::{ErrorKind, EventBus, build, container, exec, image, log, network, system, volume};
+use crate::{ErrorKind, EventBus, build, container, exec, image, network, system, volume};
 
 /// Where an engine lives and what it may use.
 #[derive(Debug, Clone)]
@@ -42,8 +42,27 @@ pub struct EngineConfig {
     pub labels: Vec<String>,
     /// Whether the daemon logs debug messages.
     pub debug: bool,
+    /// What containers get that do not say.
+    pub defaults: container::Defaults,
+    /// How much of images moves at once.
+    pub transfers: Transfers,
+    /// Leave containers running when the daemon stops.
+    pub live_restore: bool,
+    /// Seconds that containers have to stop with the daemon; none is no limit.
+    pub shutdown_timeout: Option<u64>,
     /// The commit that the program is built of, if that is known.
     pub commit: Option<&'static str>,
+}
+
+/// How much of images moves at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfers {
+    /// Layers downloaded.
+    pub downloads: usize,
+    /// Layers uploaded.
+    pub uploads: usize,
+    /// How often a request is tried.
+    pub attempts: u32,
 }
 
 /// The services, one per noun.
@@ -64,7 +83,8 @@ pub struct Engine {
     pub system: Arc<system::Service>,
     /// What happened.
     pub events: EventBus,
-    config: EngineConfig,
+    config: RwLock<Arc<EngineConfig>>,
+    store: Store,
 }
 
 /// Why an engine cannot be opened.
@@ -93,9 +113,6 @@ pub enum OpenError {
     /// The containers.
     #[error("restore containers: {0}")]
     Containers(#[from] container::Error),
-    /// The default log driver or one of its options.
-    #[error("failed to set log opts: {0}")]
-    LogOptions(#[source] log::Error),
     /// No certificates to trust.
     #[error("--trust-host-ca: this host has no bundle of CA certificates where distributions keep it")]
     NoHostCa,
@@ -119,7 +136,6 @@ impl Engine {
         for path in [&config.data_root, &config.run_root] {
             std::fs::create_dir_all(path).map_err(|source| OpenError::Root { path: path.clone(), source })?;
         }
-        log::Driver::check(&config.log_driver, &config.log_options).map_err(OpenError::LogOptions)?;
         let trust = match config.trust_host_ca {
             true => Some(HostTrust::detect().ok_or(OpenError::NoHostCa)?),
             false => None,
@@ -157,18 +173,86 @@ impl Engine {
             events: events.clone(),
         };
         let system = system::Service::open(config.clone(), &store, parts)?;
-        Ok(Arc::new(Engine { containers, execs, images, networks, volumes, builds, system, events, config }))
+        let config = RwLock::new(Arc::new(config));
+        Ok(Arc::new(Engine {
+            containers,
+            execs,
+            images,
+            networks,
+            volumes,
+            builds,
+            system,
+            events,
+            config,
+            store,
+        }))
     }
 
     /// The configuration in use.
     #[must_use]
-    pub fn config(&self) -> &EngineConfig {
-        &self.config
+    pub fn config(&self) -> Arc<EngineConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Stops serving: what running containers need stays.
-    pub fn close(&self) {
+    /// Takes over what of a new configuration can change while containers run, as Docker does: debug messages, labels,
+    /// registries and mirrors, the bounds of transfers, what becomes of containers at the end. Everything else stays
+    /// as it is until a restart.
+    ///
+    /// # Errors
+    /// If registries cannot be reached as it says; nothing has changed then.
+    pub fn reload(&self, new: &EngineConfig) -> Result<(), OpenError> {
+        let config = EngineConfig {
+            debug: new.debug,
+            labels: new.labels.clone(),
+            registry: new.registry.clone(),
+            transfers: new.transfers,
+            live_restore: new.live_restore,
+            shutdown_timeout: new.shutdown_timeout,
+            ..EngineConfig::clone(&self.config())
+        };
+        self.images.set_remote(open_remote(&config, &self.store)?);
+        self.system.set_config(config.clone());
+        self.announce_reload(&config);
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        Ok(())
+    }
+
+    fn announce_reload(&self, config: &EngineConfig) {
+        let list = |items: &mut dyn Iterator<Item = String>| {
+            serde_json::to_string(&items.collect::<Vec<_>>()).unwrap_or_default()
+        };
+        let insecure = config.registry.insecure.iter().map(|registry| match registry {
+            InsecureRegistry::Cidr(network) => network.to_string(),
+            InsecureRegistry::Host(name) => name.clone(),
+        });
+        let attributes = [
+            ("name", self.system.info().name),
+            ("debug", config.debug.to_string()),
+            ("labels", list(&mut config.labels.iter().cloned())),
+            ("insecure-registries", list(&mut { insecure })),
+            ("registry-mirrors", list(&mut config.registry.mirrors.iter().cloned())),
+            ("live-restore", config.live_restore.to_string()),
+            ("max-concurrent-downloads", config.transfers.downloads.to_string()),
+            ("max-concurrent-uploads", config.transfers.uploads.to_string()),
+            ("max-download-attempts", config.transfers.attempts.to_string()),
+            ("shutdown-timeout", config.shutdown_timeout.map_or_else(|| "-1".into(), |s| s.to_string())),
+        ];
+        let attributes = attributes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        self.events.publish("daemon", "reload", &self.system.info().id, attributes);
+    }
+
+    /// Stops serving. With live restore what running containers need stays; without it they are stopped, and those
+    /// that do not end in time are killed.
+    pub async fn stop_containers(&self) {
         self.containers.shut_down();
+        let config = self.config();
+        if !config.live_restore {
+            self.containers.stop_all(config.shutdown_timeout).await;
+        }
+    }
+
+    /// The end, after [`Engine::stop_containers`]. Blocks.
+    pub fn close(&self) {
         if let Err(error) = self.networks.network().shutdown() {
             tracing::warn!(%error, "shut the networks down");
         }
@@ -188,16 +272,27 @@ fn open_images(
     events: &EventBus,
     registry: &Arc<Registry>,
 ) -> Result<Arc<image::Service>, OpenError> {
-    let client = Client::new(config.registry.clone())?;
-    let puller = Puller::new(store.clone(), client.clone(), PullLimits::default());
-    let pusher = Pusher::new(store.clone(), client.clone(), PushLimits::default());
+    let remote = open_remote(config, store)?;
     let registry = Arc::clone(registry);
     let users: image::Users = Arc::new(move |image: &Digest| {
         let users = registry.image_users(image.as_ref()).into_iter();
         users.map(|user| ContainerUse { id: user.id, running: user.running }).collect()
     });
     let images = Images::new(store.clone());
-    Ok(image::Service::open(images, puller, pusher, client, events.clone(), users))
+    Ok(image::Service::open(images, remote, events.clone(), users))
+}
+
+fn open_remote(config: &EngineConfig, store: &Store) -> Result<image::Remote, OpenError> {
+    let Transfers { downloads, uploads, attempts } = config.transfers;
+    let mut registry = config.registry.clone();
+    registry.retry.attempts = attempts;
+    let client = Client::new(registry)?;
+    let limits = PullLimits { downloads, ..PullLimits::default() };
+    Ok(image::Remote {
+        puller: Puller::new(store.clone(), client.clone(), limits),
+        pusher: Pusher::new(store.clone(), client.clone(), PushLimits { uploads }),
+        client,
+    })
 }
 
 fn open_runner(
@@ -222,6 +317,7 @@ fn container_config(config: &EngineConfig, trust: Option<HostTrust>) -> containe
         log_driver: config.log_driver.clone(),
         log_options: config.log_options.clone(),
         trust,
+        defaults: config.defaults.clone(),
         ..container::Config::new(config.run_root.clone(), config.exe.clone())
     }
 }

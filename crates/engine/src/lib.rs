@@ -17,6 +17,6 @@ pub mod timestamp;
 pub mod trust;
 pub mod volume;
 
-pub use engine::{Engine, EngineConfig, OpenError};
+pub use engine::{Engine, EngineConfig, OpenError, Transfers};
 pub use error::{ErrorKind, ServiceError};
 pub use event::EventBus;

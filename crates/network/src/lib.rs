@@ -33,5 +33,6 @@ pub use config::{
     Proto, SubnetConfig, SubnetState,
 };
 pub use error::{Error, ErrorKind, Result};
+pub use mac::parse as parse_mac;
 pub use network::Network;
 pub use sandbox::Sandbox;

@@ -1,4 +1,5 @@
 //! The daemon: its API's head, crashes, private roots.
 
 mod api;
+mod config;
 mod crash;

@@ -92,7 +92,8 @@ fn parse(bytes: &[u8], lookup: Option<Lookup<'_>>) -> Result<Vec<String>, String
         match (line.contains('='), lookup) {
             (true, _) => out.push(line.to_owned()),
             (false, Some(lookup)) => out.extend(lookup(key).map(|v| format!("{key}={v}"))),
-            (false, None) => out.push(line.to_owned()),
+            // A label without a value in a file is no label for Docker.
+            (false, None) => {}
         }
     }
     Ok(out)
@@ -107,6 +108,7 @@ mod tests {
         let own = |key: &str| (key == "HAVE").then(|| "it".to_owned());
         let text = b"\xef\xbb\xbf# comment\n\n A=b c \nHAVE\nNOT\nE=\r\n";
         assert_eq!(parse(text, Some(&own)).unwrap(), ["A=b c ", "HAVE=it", "E="]);
+        assert_eq!(parse(b"l=1\nm", None).unwrap(), ["l=1"]);
         assert_eq!(parse(b"a b=c", None).unwrap_err(), "variable 'a b' contains whitespaces");
         assert_eq!(parse(b"=c", None).unwrap_err(), "no variable name on line '=c'");
         assert!(parse(b"\xff=c", None).unwrap_err().starts_with("invalid utf8 bytes at line 1"));

@@ -34,7 +34,7 @@ pub enum FileError {
 }
 
 /// What a key's value is.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Text,
     Number,
@@ -45,6 +45,15 @@ enum Kind {
     List,
     Map,
     Pools,
+    TextOrNumber,
+    /// Limits by name: `{"nofile": {"Name": "nofile", "Soft": 1, "Hard": 2}}`.
+    Ulimits,
+    /// Names that are true or false.
+    Truths,
+    /// No flag: Dray does what this value says, and cannot do the other.
+    Only(bool),
+    /// No flag: true or false make no difference.
+    Any,
 }
 
 /// Key in the file, flag, field of `Config`, kind.
@@ -79,7 +88,31 @@ const OPTIONS: &[(&str, &str, &str, Kind)] = &[
     ("log-driver", "log-driver", "log_driver", Kind::Text),
     ("log-opts", "log-opt", "log_opts", Kind::Map),
     ("storage-driver", "storage-driver", "storage_driver", Kind::Text),
-    ("live-restore", "live-restore", "live_restore", Kind::Switch),
+    ("live-restore", "live-restore", "live_restore", Kind::Bool),
+    ("shutdown-timeout", "shutdown-timeout", "shutdown_timeout", Kind::Number),
+    ("max-concurrent-downloads", "max-concurrent-downloads", "max_concurrent_downloads", Kind::Number),
+    ("max-concurrent-uploads", "max-concurrent-uploads", "max_concurrent_uploads", Kind::Number),
+    ("max-download-attempts", "max-download-attempts", "max_download_attempts", Kind::Number),
+    ("init", "init", "init", Kind::Switch),
+    ("default-shm-size", "default-shm-size", "default_shm_size", Kind::TextOrNumber),
+    ("default-ulimits", "default-ulimit", "default_ulimits", Kind::Ulimits),
+    ("default-ipc-mode", "default-ipc-mode", "default_ipc_mode", Kind::Text),
+    ("default-cgroupns-mode", "default-cgroupns-mode", "default_cgroupns_mode", Kind::Text),
+    ("cgroup-parent", "cgroup-parent", "cgroup_parent", Kind::Text),
+    ("no-new-privileges", "no-new-privileges", "no_new_privileges", Kind::Switch),
+    ("seccomp-profile", "seccomp-profile", "seccomp_profile", Kind::Text),
+    ("default-runtime", "default-runtime", "default_runtime", Kind::Text),
+    ("features", "feature", "features", Kind::Truths),
+    ("exec-opts", "exec-opt", "exec_opts", Kind::List),
+    ("userland-proxy", "", "", Kind::Only(false)),
+    ("experimental", "", "", Kind::Any),
+    ("iptables", "", "", Kind::Only(true)),
+    ("ip6tables", "", "", Kind::Only(true)),
+    ("ip-forward", "", "", Kind::Only(true)),
+    ("ip-masq", "", "", Kind::Only(true)),
+    ("icc", "", "", Kind::Only(true)),
+    ("selinux-enabled", "", "", Kind::Only(false)),
+    ("raw-logs", "", "", Kind::Any),
 ];
 
 /// The file's content as flags. `given` says whether a field was set on the command line, `shown` as
@@ -98,7 +131,7 @@ pub(super) fn flags(
     let (mut flags, mut conflicts) = (Vec::new(), Vec::new());
     for (key, value) in &file {
         let Some((_, flag, field, kind)) = option(key) else { continue };
-        if given(field) {
+        if !field.is_empty() && given(field) {
             let from_file = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             conflicts.push(format!("{key}: (from flag: {}, from file: {from_file})", shown(field)));
         }
@@ -111,8 +144,38 @@ fn add(flags: &mut Vec<String>, key: &str, flag: &str, kind: Kind, value: &Value
     let wrong = |expected| FileError::Type { key: key.to_owned(), expected };
     let text = |value: &Value| value.as_str().map(str::to_owned);
     match kind {
+        Kind::Only(only) => {
+            if value.as_bool().ok_or_else(|| wrong("a boolean"))? != only {
+                return Err(wrong(if only {
+                    "true, since Dray has nothing else"
+                } else {
+                    "false, since Dray has none"
+                }));
+            }
+        }
+        Kind::Any => value.as_bool().map(drop).ok_or_else(|| wrong("a boolean"))?,
+        Kind::TextOrNumber => {
+            let text = text(value).or_else(|| value.as_u64().map(|number| number.to_string()));
+            flags.push(format!("--{flag}={}", text.ok_or_else(|| wrong("a string"))?));
+        }
+        Kind::Truths => {
+            for (name, item) in value.as_object().ok_or_else(|| wrong("an object of booleans"))? {
+                let item = item.as_bool().ok_or_else(|| wrong("an object of booleans"))?;
+                flags.push(format!("--{flag}={name}={item}"));
+            }
+        }
+        Kind::Ulimits => {
+            let expected = "an object of limits with Name, Soft and Hard";
+            for (key, limit) in value.as_object().ok_or_else(|| wrong(expected))? {
+                let name = limit["Name"].as_str().unwrap_or(key);
+                let (Some(soft), Some(hard)) = (limit["Soft"].as_i64(), limit["Hard"].as_i64()) else {
+                    return Err(wrong(expected));
+                };
+                flags.push(format!("--{flag}={name}={soft}:{hard}"));
+            }
+        }
         Kind::Text => flags.push(format!("--{flag}={}", text(value).ok_or_else(|| wrong("a string"))?)),
-        Kind::Number => flags.push(format!("--{flag}={}", value.as_u64().ok_or_else(|| wrong("a number"))?)),
+        Kind::Number => flags.push(format!("--{flag}={}", value.as_i64().ok_or_else(|| wrong("a number"))?)),
         Kind::Bool => flags.push(format!("--{flag}={}", value.as_bool().ok_or_else(|| wrong("a boolean"))?)),
         Kind::Switch => {
             if value.as_bool().ok_or_else(|| wrong("a boolean"))? {

@@ -139,26 +139,34 @@ impl Service {
 
     /// What Docker fills in where a request says nothing.
     fn adapt(&self, host: &mut HostConfig) {
+        let defaults = &self.config.defaults;
         let limits = &mut host.resources;
+        for default in &defaults.ulimits {
+            let own = limits.ulimits.get_or_insert_default();
+            if !own.iter().any(|limit| limit.name == default.name) {
+                own.push(default.clone());
+            }
+        }
         if limits.memory > 0 && limits.memory_swap == 0 {
             limits.memory_swap = limits.memory * 2;
         }
         limits.oom_kill_disable.get_or_insert(false);
         if host.shm_size == 0 {
-            host.shm_size = self.config.shm_size;
+            host.shm_size = defaults.shm_size;
         }
         if host.network_mode.is_empty() {
             host.network_mode = "default".into();
         }
         if host.ipc_mode.is_empty() {
-            host.ipc_mode = "private".into();
+            host.ipc_mode.clone_from(&defaults.ipc_mode);
         }
         if host.cgroupns_mode.is_empty() {
             let shared = !self.host.cgroup_v2;
-            host.cgroupns_mode = if shared { "host".into() } else { "private".into() };
+            let usual = if shared { "host" } else { "private" };
+            host.cgroupns_mode = defaults.cgroupns_mode.clone().unwrap_or_else(|| usual.into());
         }
         if host.runtime.is_empty() {
-            host.runtime = "dray".into();
+            host.runtime.clone_from(&defaults.runtime);
         }
         if !host.privileged {
             let owned = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();

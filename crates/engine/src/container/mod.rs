@@ -62,7 +62,7 @@ pub use images::{CommitRequest, ContainerImage, ContainerImages};
 pub use list::ListOptions;
 pub use networking::{Attached, ContainerNetworking, Link, NetworkedContainer};
 pub use registry::{ImageUser, Registry};
-pub use service::{Config, Service, Services};
+pub use service::{Config, Defaults, Service, Services};
 pub(crate) use spec::oci_user;
 pub(crate) use start::may_give;
 pub use stats::StatsReader;

@@ -68,6 +68,9 @@ pub enum Error {
     /// `--volumes-from` without a container.
     #[error("volumes-from specification cannot be an empty string")]
     EmptyVolumesFrom,
+    /// A container whose volumes are wanted, and which is not there.
+    #[error("{0}")]
+    From(String),
     /// Two mounts at one place.
     #[error("Duplicate mount point: {0}")]
     Duplicate(String),

@@ -45,7 +45,9 @@ impl Service {
         let mut points = Points::new();
         for from in host.volumes_from.iter().flatten() {
             let (called, read_only) = parse_volumes_from(from)?;
-            for point in self.registry.find(called)?.with(|record| record.mounts.clone()) {
+            // Not a 404: clients would take it for a missing image and pull that.
+            let other = self.registry.find(called).map_err(|error| mount::Error::From(error.to_string()))?;
+            for point in other.with(|record| record.mounts.clone()) {
                 let rw = point.rw && !read_only;
                 points.insert(
                     point.destination.clone(),

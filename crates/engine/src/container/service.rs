@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use dray_api::Labels;
+use dray_api::container::Ulimit;
 use dray_store::Store;
 use tokio::runtime::Handle;
 
@@ -31,16 +32,12 @@ pub struct Config {
     pub run_root: PathBuf,
     /// The `dray` binary, run as shim.
     pub exe: PathBuf,
-    /// Where container cgroups are made when a container does not say (`/dray`).
-    pub cgroup_parent: String,
     /// Log driver of containers that name none.
     pub log_driver: String,
     /// Its options.
     pub log_options: Labels,
-    /// Size of `/dev/shm` of containers that do not say.
-    pub shm_size: i64,
-    /// Run an init in containers that do not say.
-    pub init: bool,
+    /// What containers get that do not say.
+    pub defaults: Defaults,
     /// Seconds before a stop becomes a kill, for containers that do not say.
     pub stop_timeout: i64,
     /// The host's certificates for containers, when the daemon was told to trust them.
@@ -49,17 +46,54 @@ pub struct Config {
     pub trace: bool,
 }
 
+/// What containers get that do not say.
+#[derive(Debug, Clone)]
+pub struct Defaults {
+    /// Where their cgroups are made.
+    pub cgroup_parent: String,
+    /// Size of `/dev/shm`.
+    pub shm_size: i64,
+    /// Run an init.
+    pub init: bool,
+    /// Limits of the process.
+    pub ulimits: Vec<Ulimit>,
+    /// `private` or `shareable`.
+    pub ipc_mode: String,
+    /// `private` or `host`; with none it depends on the host's cgroups.
+    pub cgroupns_mode: Option<String>,
+    /// Programs cannot gain rights.
+    pub no_new_privileges: bool,
+    /// The seccomp profile: `unconfined`, or JSON; none is the built-in one.
+    pub seccomp: Option<String>,
+    /// The runtime's name.
+    pub runtime: String,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            cgroup_parent: "/dray".into(),
+            shm_size: 64 * 1024 * 1024,
+            init: false,
+            ulimits: Vec::new(),
+            ipc_mode: "private".into(),
+            cgroupns_mode: None,
+            no_new_privileges: false,
+            seccomp: None,
+            runtime: "dray".into(),
+        }
+    }
+}
+
 impl Config {
     /// Docker's defaults.
     pub fn new(run_root: PathBuf, exe: PathBuf) -> Self {
         Self {
             run_root,
             exe,
-            cgroup_parent: "/dray".into(),
             log_driver: "json-file".into(),
             log_options: Labels::new(),
-            shm_size: 64 * 1024 * 1024,
-            init: false,
+            defaults: Defaults::default(),
             stop_timeout: 10,
             trust: None,
             trace: std::env::var_os("DRAY_TRACE").is_some_and(|value| value == "1"),

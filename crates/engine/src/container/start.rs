@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dray_api::Labels;
-use dray_api::container::PortMap;
+use dray_api::container::{HostConfig, PortMap};
 use dray_runtime::{LogTarget, Rootfs, SeccompPolicy, ShimRequest, Started};
 use jiff::Timestamp;
 
@@ -142,7 +142,10 @@ impl Service {
     }
 
     fn prepare(&self, record: &Record) -> Result<Prepared, Error> {
-        let security = security_options(&record.host)?;
+        let mut security = security_options(&record.host)?;
+        let defaults = &self.config.defaults;
+        security.no_new_privileges |= defaults.no_new_privileges && !says_new_privileges(&record.host);
+        security.seccomp = security.seccomp.or_else(|| defaults.seccomp.clone());
         let devices = spec::devices(&record.host)?;
         let layers = self.layers(record);
         let text = |path: &str| Ok::<_, Error>(layers.read_file(path)?.unwrap_or_default());
@@ -303,14 +306,14 @@ impl Service {
     }
 
     fn wants_init(&self, record: &Record) -> bool {
-        record.host.pid_mode.is_empty() && record.host.init.unwrap_or(self.config.init)
+        record.host.pid_mode.is_empty() && record.host.init.unwrap_or(self.config.defaults.init)
     }
 
     /// Path of a container's cgroup. A parent is taken as a path from the cgroup root, whatever it
     /// tries to be.
     fn cgroup(&self, record: &Record) -> String {
         let parent = match record.host.resources.cgroup_parent.as_str() {
-            "" => self.config.cgroup_parent.as_str(),
+            "" => self.config.defaults.cgroup_parent.as_str(),
             given => given,
         };
         super::mount::clean(&format!("/{parent}/{}", record.id))
@@ -384,6 +387,11 @@ fn check_startable(container: &Container, asked: bool) -> Result<(), Error> {
         let running = state.running && (asked || !state.restarting);
         if running { Err(Error::AlreadyRunning) } else { Ok(()) }
     })
+}
+
+/// Whether a container says itself if its programs may gain rights.
+fn says_new_privileges(host: &HostConfig) -> bool {
+    host.security_opt.iter().flatten().any(|option| option.starts_with("no-new-privileges"))
 }
 
 fn log_attributes(record: &Record) -> Result<Labels, Error> {

@@ -35,6 +35,36 @@ impl Service {
             .map_err(|source| Error::Stop { name: called.to_owned(), source: Box::new(source) })
     }
 
+    /// Stops all containers at once, as the daemon ends: each as it wishes to be stopped, and killed when `limit`
+    /// seconds are over, or five more than it has of its own. Restart policies still count at the next start.
+    pub async fn stop_all(self: &Arc<Self>, limit: Option<u64>) {
+        let running = self.registry.all().into_iter().filter(|one| one.with(|record| record.state.running));
+        let mut stops = tokio::task::JoinSet::new();
+        for container in running {
+            let service = Arc::clone(self);
+            stops.spawn(async move {
+                let own = container.with(|record| record.config.stop_timeout);
+                let own = u64::try_from(own.unwrap_or(service.config.stop_timeout)).ok();
+                let stopped = service.stop_running(&container, None, None);
+                let ended = match limit.zip(own) {
+                    // Neither may be negative: that is without limit.
+                    None => stopped.await,
+                    Some((limit, own)) => {
+                        let limit = Duration::from_secs(limit.max(own.saturating_add(5)));
+                        match tokio::time::timeout(limit, stopped).await {
+                            Ok(ended) => ended,
+                            Err(_) => service.kill_and_wait(&container).await,
+                        }
+                    }
+                };
+                if let Err(error) = ended {
+                    tracing::warn!(container = container.id, %error, "stop a container with the daemon");
+                }
+            });
+        }
+        while stops.join_next().await.is_some() {}
+    }
+
     async fn stop_running(
         self: &Arc<Self>,
         container: &Arc<Container>,

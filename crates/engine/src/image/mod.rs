@@ -6,7 +6,7 @@ mod error;
 mod transfer;
 mod view;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use dray_api::image::{DeleteItem, HistoryItem, ImageInspect, ImageSummary, ImagesPruneReport};
 use dray_api::{Filters, Labels};
@@ -39,11 +39,21 @@ pub struct ListOptions {
 /// Images and the registries they come from.
 pub struct Service {
     images: Images,
-    puller: Puller,
-    pusher: Pusher,
-    client: Client,
+    remote: RwLock<Arc<Remote>>,
     events: EventBus,
     users: Users,
+}
+
+/// How registries are spoken to. Replaced as a whole when the configuration is read again; what is under way goes on
+/// with the one it began with.
+#[derive(Clone)]
+pub struct Remote {
+    /// Pulls.
+    pub puller: Puller,
+    /// Pushes.
+    pub pusher: Pusher,
+    /// Everything else.
+    pub client: Client,
 }
 
 impl std::fmt::Debug for Service {
@@ -55,15 +65,17 @@ impl std::fmt::Debug for Service {
 impl Service {
     /// The images of a store.
     #[must_use]
-    pub fn open(
-        images: Images,
-        puller: Puller,
-        pusher: Pusher,
-        client: Client,
-        events: EventBus,
-        users: Users,
-    ) -> Arc<Self> {
-        Arc::new(Service { images, puller, pusher, client, events, users })
+    pub fn open(images: Images, remote: Remote, events: EventBus, users: Users) -> Arc<Self> {
+        Arc::new(Service { images, remote: RwLock::new(Arc::new(remote)), events, users })
+    }
+
+    /// From now on registries are spoken to like this.
+    pub fn set_remote(&self, remote: Remote) {
+        *self.remote.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(remote);
+    }
+
+    fn remote(&self) -> Arc<Remote> {
+        Arc::clone(&self.remote.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The images themselves.
@@ -74,8 +86,8 @@ impl Service {
 
     /// The client that speaks to registries.
     #[must_use]
-    pub fn client(&self) -> &Client {
-        &self.client
+    pub fn client(&self) -> Client {
+        self.remote().client.clone()
     }
 
     /// How many there are.

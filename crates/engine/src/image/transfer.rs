@@ -76,7 +76,8 @@ impl Service {
         progress: &dyn Progress,
     ) -> Result<(), Error> {
         let options = PullOptions { platform: parse_platform(platform)?, auth, all_tags };
-        let pulled = self.puller.pull(reference, &options, progress).await?;
+        let remote = self.remote();
+        let pulled = remote.puller.pull(reference, &options, progress).await?;
         for pulled in pulled {
             let name = pulled.reference.familiar();
             self.announce("pull", &name, &pulled.reference.familiar_name(), None);
@@ -99,7 +100,8 @@ impl Service {
         if !tag.is_empty() {
             reference = reference.with_tag(tag).map_err(|_| Error::Tag)?;
         }
-        let pushed = self.pusher.push(&reference, &auth, progress).await?;
+        let remote = self.remote();
+        let pushed = remote.pusher.push(&reference, &auth, progress).await?;
         let told = pushed.into_iter().map(|pushed| {
             self.announce("push", &pushed.reference.familiar(), &pushed.reference.familiar_name(), None);
             PushResult {
@@ -177,7 +179,7 @@ impl Service {
         let reference = Reference::parse(name)?.tagged();
         let digest = reference.digest().map(ToString::to_string);
         let wanted = digest.as_deref().or(reference.tag()).unwrap_or("latest");
-        let found = self.client.repository(&reference, auth).manifest(wanted).await?;
+        let found = self.client().repository(&reference, auth).manifest(wanted).await?;
         let mut inspect = DistributionInspect {
             descriptor: OciDescriptor {
                 media_type: found.media_type.clone(),
@@ -206,7 +208,7 @@ impl Service {
         } else {
             &credentials.serveraddress
         };
-        let login = self.client.login(server, &auth(credentials)).await?;
+        let login = self.client().login(server, &auth(credentials)).await?;
         Ok(AuthResponse {
             identity_token: login.identity_token.unwrap_or_default(),
             status: "Login Succeeded".to_owned(),

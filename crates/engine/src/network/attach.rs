@@ -120,11 +120,16 @@ impl Service {
             endpoints.entry("bridge".to_owned()).or_insert(settings);
         }
         // An endpoint may be named by the network's id; it is recorded by name.
-        let mut planned = BTreeMap::new();
+        let (mut planned, mut wrong) = (BTreeMap::new(), Vec::new());
         for (term, settings) in endpoints {
             let found = self.find(&term).ok();
-            check_settings(found.as_deref(), &term, &settings)?;
+            if let Err(error) = check_settings(found.as_deref(), &term, &settings) {
+                wrong.push(format!("invalid config for network {term}: {error}"));
+            }
             planned.insert(found.map_or(term, |record| record.name.clone()), settings);
+        }
+        if !wrong.is_empty() {
+            return Err(Error::Endpoints(wrong));
         }
         let main = self.find(main).map_or_else(|_| main.to_owned(), |record| record.name.clone());
         if planned.keys().any(|name| *name != main) {

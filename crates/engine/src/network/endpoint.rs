@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use dray_api::network::{EndpointIpamConfig, EndpointSettings};
-use dray_network::Endpoint;
+use dray_network::{Cidr, Endpoint};
 
 use super::record::Record;
 use super::{Error, short};
@@ -20,6 +20,8 @@ pub(super) fn gateway_endpoint(made: &[(Arc<Record>, Endpoint)]) -> Option<&Endp
     best.or(made.first()).map(|(_, endpoint)| endpoint)
 }
 
+/// Checks what is asked of an endpoint, all of it, in Docker's words. `record` is none for a network that is not known
+/// yet.
 pub(super) fn check_settings(
     record: Option<&Record>,
     name: &str,
@@ -29,29 +31,58 @@ pub(super) fn check_settings(
     let ipam = settings.ipam_config.clone().unwrap_or_default();
     if matches!(name, "bridge" | "host" | "none" | "default") {
         if !ipam.ipv4_address.is_empty() || !ipam.ipv6_address.is_empty() {
-            wrong.push("user-specified IP address is supported on user-defined networks only".to_owned());
+            wrong.push("user specified IP address is supported on user defined networks only".to_owned());
         }
         if settings.aliases.as_ref().is_some_and(|aliases| !aliases.is_empty()) {
-            wrong.push("network-scoped aliases are only supported for user-defined networks".to_owned());
+            wrong.push(
+                "network-scoped alias is supported only for containers in user defined networks".to_owned(),
+            );
         }
     }
-    check_addresses(record, &ipam, &mut wrong);
+    check_addresses(&ipam, &mut wrong);
+    if let Some(record) = record {
+        check_in_range(record, &ipam, &mut wrong);
+    }
+    if !settings.mac_address.is_empty() && dray_network::parse_mac(&settings.mac_address).is_err() {
+        return Err(Error::MacAddress(settings.mac_address.clone()));
+    }
     if wrong.is_empty() { Ok(()) } else { Err(Error::Endpoint(wrong)) }
 }
 
-pub(super) fn check_addresses(record: Option<&Record>, ipam: &EndpointIpamConfig, wrong: &mut Vec<String>) {
+fn check_addresses(ipam: &EndpointIpamConfig, wrong: &mut Vec<String>) {
+    let usable = |text: &str| parse::<IpAddr>(text).filter(|ip| !ip.is_unspecified());
+    for (text, v4, family) in [(&ipam.ipv4_address, true, "IPv4"), (&ipam.ipv6_address, false, "IPv6")] {
+        if !text.is_empty() && usable(text).is_none_or(|ip| ip.is_ipv4() != v4) {
+            wrong.push(format!("invalid {family} address: {text}"));
+        }
+    }
+    let local = ipam.link_local_ips.iter().flatten().filter(|text| usable(text).is_none());
+    wrong.extend(local.map(|text| format!("invalid link-local IP address: {text}")));
+}
+
+/// An address may be chosen only where somebody chose the subnet: one that the daemon chose may be another tomorrow.
+fn check_in_range(record: &Record, ipam: &EndpointIpamConfig, wrong: &mut Vec<String>) {
+    let asked = record.ipam.config.as_deref().unwrap_or_default();
+    let asked = asked.iter().filter_map(|config| {
+        let range = if config.ip_range.is_empty() { &config.subnet } else { &config.ip_range };
+        parse::<Cidr>(range)
+    });
+    let state = record.state.iter().filter(|_| record.predefined());
+    let made = state.flat_map(|state| state.subnets.iter().map(|subnet| subnet.subnet));
+    let subnets: Vec<Cidr> = asked.chain(made).collect();
     for (text, v4) in [(&ipam.ipv4_address, true), (&ipam.ipv6_address, false)] {
         if text.is_empty() {
             continue;
         }
-        let address = text.parse::<IpAddr>().ok().filter(|ip| ip.is_ipv4() == v4 && !ip.is_unspecified());
-        let Some(address) = address else {
-            wrong.push(format!("invalid {} address: {text}", if v4 { "IPv4" } else { "IPv6" }));
-            continue;
-        };
-        let Some(state) = record.and_then(|record| record.state.as_ref()) else { continue };
-        if !state.subnet(v4).is_some_and(|subnet| subnet.subnet.contains(address)) {
-            wrong.push(format!("no configured subnet contains IP address {address}"));
+        let mut family = subnets.iter().filter(|subnet| subnet.is_ipv4() == v4).peekable();
+        if family.peek().is_none() {
+            wrong.push(
+                "user specified IP address is supported only when connecting to networks with user configured \
+                 subnets"
+                    .to_owned(),
+            );
+        } else if !parse::<IpAddr>(text).is_some_and(|ip| family.any(|subnet| subnet.contains(ip))) {
+            wrong.push(format!("no configured subnet or ip-range contain the IP address {text}"));
         }
     }
 }

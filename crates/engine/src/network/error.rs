@@ -64,9 +64,18 @@ pub enum Error {
     )]
     NoSwarm,
     /// Subnets, ranges or gateways that contradict each other.
-    #[error("invalid network config:\n{}", .0.join("\n"))]
+    #[error("invalid network config:\n{}", joined(.0))]
     Ipam(Vec<String>),
-    /// An address that is none.
+    /// No such address management.
+    #[error("Invalid IPAM driver: {0}")]
+    IpamDriver(String),
+    /// Settings of an endpoint that contradict the network.
+    #[error("invalid endpoint settings:\n{}", joined(.0))]
+    Endpoint(Vec<String>),
+    /// What a new container's endpoints are to be, network by network.
+    #[error("{}", joined(.0))]
+    Endpoints(Vec<String>),
+    /// A host or server whose address is none.
     #[error("invalid {what} {value}")]
     Address {
         /// What it was to be.
@@ -74,12 +83,9 @@ pub enum Error {
         /// As given.
         value: String,
     },
-    /// No such address management.
-    #[error("Invalid IPAM driver: {0}")]
-    IpamDriver(String),
-    /// Settings of an endpoint that contradict the network.
-    #[error("invalid endpoint settings:\n{}", .0.join("\n"))]
-    Endpoint(Vec<String>),
+    /// A hardware address that is none.
+    #[error("invalid MAC address {0}")]
+    MacAddress(String),
     /// Several networks and one that excludes others.
     #[error("{0}")]
     Mode(&'static str),
@@ -124,6 +130,18 @@ pub enum Error {
     },
 }
 
+/// One fault as it is, several as a list, as Docker joins them.
+fn joined(faults: &[String]) -> String {
+    match faults {
+        [one] => one.clone(),
+        several => several
+            .iter()
+            .map(|fault| format!("* {}", fault.replace('\n', "\n\t")))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    }
+}
+
 impl Error {
     /// Which kind of failure this is.
     #[must_use]
@@ -145,6 +163,8 @@ impl Error {
             | Self::EmptyName
             | Self::Ipam(_)
             | Self::Address { .. }
+            | Self::Endpoints(_)
+            | Self::MacAddress(_)
             | Self::IpamDriver(_)
             | Self::Endpoint(_)
             | Self::Mode(_)

@@ -15,72 +15,68 @@ use super::Error;
 pub(super) fn subnets(configs: &[IpamConfig], ipv6: bool) -> Result<Vec<SubnetConfig>, Error> {
     let (mut subnets, mut wrong) = (Vec::new(), Vec::new());
     for config in configs {
-        let subnet = read(config)?;
-        if !ipv6 && subnet.subnet.is_some_and(|subnet| !subnet.is_ipv4()) {
+        let Ok(subnet) = config.subnet.parse::<Cidr>() else {
+            wrong.push(format!("invalid subnet {}: invalid CIDR block notation", config.subnet));
+            continue;
+        };
+        if !ipv6 && !subnet.is_ipv4() {
             continue;
         }
-        check(&subnet, &mut wrong);
-        subnets.push(subnet);
+        subnets.push(check(config, subnet, &mut wrong));
     }
     if wrong.is_empty() { Ok(subnets) } else { Err(Error::Ipam(wrong)) }
 }
 
-fn read(config: &IpamConfig) -> Result<SubnetConfig, Error> {
-    let aux = config.auxiliary_addresses.clone().unwrap_or_default();
-    let aux = aux.into_iter().map(|(name, ip)| Ok((name, address("auxiliary address", &ip)?)));
-    Ok(SubnetConfig {
-        subnet: cidr("subnet", &config.subnet)?,
-        ip_range: cidr("ip-range", &config.ip_range)?,
-        gateway: match config.gateway.as_str() {
-            "" => None,
-            gateway => Some(address("gateway", gateway)?),
-        },
-        aux: aux.collect::<Result<BTreeMap<_, _>, Error>>()?,
-    })
-}
-
-fn cidr(what: &'static str, text: &str) -> Result<Option<Cidr>, Error> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let invalid = || Error::Address { what, value: format!("{text}: invalid CIDR block notation") };
-    text.parse().map(Some).map_err(|_| invalid())
-}
-
-fn address(what: &'static str, text: &str) -> Result<IpAddr, Error> {
-    // A gateway may come with its prefix length.
-    let plain = text.split('/').next().unwrap_or(text);
-    plain.parse().map_err(|_| Error::Address { what, value: format!("{text}: invalid address") })
-}
-
-fn check(config: &SubnetConfig, wrong: &mut Vec<String>) {
-    let Some(subnet) = config.subnet else { return };
-    let family = if subnet.is_ipv4() { 4 } else { 6 };
+/// One subnet with its settings; what is wrong with them goes to `wrong`.
+fn check(config: &IpamConfig, subnet: Cidr, wrong: &mut Vec<String>) -> SubnetConfig {
     if subnet.network() != subnet {
         wrong.push(format!("invalid subnet {subnet}: it should be {}", subnet.network()));
     }
-    if let Some(range) = config.ip_range {
-        check_range(range, subnet, family, wrong);
-    }
-    let mut inside = |what: String, ip: IpAddr| {
-        if ip.is_ipv4() != subnet.is_ipv4() {
-            wrong.push(format!("{what}: parent subnet is an IPv{family} block"));
-        } else if !subnet.contains(ip) {
-            wrong.push(format!("{what}: parent subnet {subnet} doesn't contain this address"));
+    let ip_range = range(&config.ip_range, subnet, wrong);
+    let mut inside = |what: String, text: &str| {
+        if text.is_empty() {
+            return None;
+        }
+        match address(text, subnet) {
+            Ok(address) => Some(address),
+            Err(reason) => {
+                wrong.push(format!("{what}: {reason}"));
+                None
+            }
         }
     };
-    if let Some(gateway) = config.gateway {
-        inside(format!("invalid gateway {gateway}"), gateway);
+    let gateway = inside(format!("invalid gateway {}", config.gateway), &config.gateway);
+    let mut aux = BTreeMap::new();
+    for (name, text) in config.auxiliary_addresses.iter().flatten() {
+        if let Some(address) = inside(format!("invalid auxiliary address {name}"), text) {
+            aux.insert(name.clone(), address);
+        }
     }
-    for (name, ip) in &config.aux {
-        inside(format!("invalid auxiliary address {name}"), *ip);
-    }
+    SubnetConfig { subnet: Some(subnet), ip_range, gateway, aux }
 }
 
-fn check_range(range: Cidr, subnet: Cidr, family: u8, wrong: &mut Vec<String>) {
+fn address(text: &str, subnet: Cidr) -> Result<IpAddr, String> {
+    let address: IpAddr = text.parse().map_err(|_| "invalid address".to_owned())?;
+    if address.is_ipv4() != subnet.is_ipv4() {
+        return Err(format!("parent subnet is an {} block", family(subnet)));
+    }
+    if !subnet.contains(address) {
+        return Err(format!("parent subnet {subnet} doesn't contain this address"));
+    }
+    Ok(address)
+}
+
+fn range(text: &str, subnet: Cidr, wrong: &mut Vec<String>) -> Option<Cidr> {
+    if text.is_empty() {
+        return None;
+    }
+    let Ok(range) = text.parse::<Cidr>() else {
+        wrong.push(format!("invalid ip-range {text}: invalid CIDR block notation"));
+        return None;
+    };
     if range.is_ipv4() != subnet.is_ipv4() {
-        wrong.push(format!("invalid ip-range {range}: parent subnet is an IPv{family} block"));
-        return;
+        wrong.push(format!("invalid ip-range {range}: parent subnet is an {} block", family(subnet)));
+        return None;
     }
     if range.prefix() < subnet.prefix() {
         wrong.push(format!("invalid ip-range {range}: CIDR block is bigger than its parent subnet {subnet}"));
@@ -91,6 +87,11 @@ fn check_range(range: Cidr, subnet: Cidr, family: u8, wrong: &mut Vec<String>) {
     if !subnet.overlaps(&range) {
         wrong.push(format!("invalid ip-range {range}: parent subnet {subnet} doesn't contain ip-range"));
     }
+    Some(range)
+}
+
+fn family(subnet: Cidr) -> &'static str {
+    if subnet.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
 #[cfg(test)]
@@ -112,10 +113,25 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "invalid network config:\n\
-             invalid subnet 10.5.1.0/16: it should be 10.5.0.0/16\n\
-             invalid ip-range 10.6.0.1/24: it should be 10.6.0.0/24\n\
-             invalid ip-range 10.6.0.1/24: parent subnet 10.5.1.0/16 doesn't contain ip-range\n\
-             invalid gateway 10.9.0.1: parent subnet 10.5.1.0/16 doesn't contain this address"
+             * invalid subnet 10.5.1.0/16: it should be 10.5.0.0/16\n\
+             * invalid ip-range 10.6.0.1/24: it should be 10.6.0.0/24\n\
+             * invalid ip-range 10.6.0.1/24: parent subnet 10.5.1.0/16 doesn't contain ip-range\n\
+             * invalid gateway 10.9.0.1: parent subnet 10.5.1.0/16 doesn't contain this address"
+        );
+    }
+
+    #[test]
+    fn one_contradiction_stands_alone() {
+        let said = |subnet, range, gateway| {
+            subnets(&[config(subnet, range, gateway)], true).unwrap_err().to_string()
+        };
+        let words = |text: &str| format!("invalid network config:\n{text}");
+        assert_eq!(said("10.5", "", ""), words("invalid subnet 10.5: invalid CIDR block notation"));
+        assert_eq!(said("10.5.0.0/16", "x", ""), words("invalid ip-range x: invalid CIDR block notation"));
+        assert_eq!(said("10.5.0.0/16", "", "x"), words("invalid gateway x: invalid address"));
+        assert_eq!(
+            said("10.5.0.0/16", "", "fd00::1"),
+            words("invalid gateway fd00::1: parent subnet is an IPv4 block")
         );
     }
 

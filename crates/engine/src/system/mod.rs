@@ -3,7 +3,7 @@
 mod host;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use dray_api::container::ContainerSummary;
 use dray_api::system::{
@@ -98,7 +98,7 @@ pub struct Parts {
 
 /// The daemon itself.
 pub struct Service {
-    config: EngineConfig,
+    config: RwLock<Arc<EngineConfig>>,
     id: String,
     parts: Parts,
 }
@@ -124,13 +124,22 @@ impl Service {
                 id
             }
         };
-        Ok(Arc::new(Service { config, id, parts }))
+        Ok(Arc::new(Service { config: RwLock::new(Arc::new(config)), id, parts }))
+    }
+
+    /// What is told of the configuration from now on.
+    pub(crate) fn set_config(&self, config: EngineConfig) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    fn config(&self) -> Arc<EngineConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Versions.
     #[must_use]
     pub fn version(&self) -> Version {
-        let commit = self.config.commit.unwrap_or_default();
+        let commit = self.config().commit.unwrap_or_default();
         let details = Labels::from([
             ("ApiVersion".into(), API_VERSION.into()),
             ("Arch".into(), host::arch().into()),
@@ -166,6 +175,7 @@ impl Service {
     /// Everything that `docker info` shows.
     #[must_use]
     pub fn info(&self) -> Info {
+        let config = self.config();
         let census = self.parts.containers.census();
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         let cgroups = host::Cgroups::detect();
@@ -196,11 +206,11 @@ impl Service {
             pids_limit: cgroups.has("pids", ""),
             oom_kill_disable: v1 && limits("memory", "memory.oom_control"),
             ipv4_forwarding: host::forwards_ipv4(),
-            debug: self.config.debug,
+            debug: config.debug,
             n_fd: host::descriptors(),
             n_goroutines: host::threads(),
             system_time: timestamp::rfc3339(Timestamp::now()),
-            logging_driver: self.config.log_driver.clone(),
+            logging_driver: config.log_driver.clone(),
             cgroup_driver: "cgroupfs".into(),
             cgroup_version: cgroups.version().into(),
             kernel_version: host::kernel(),
@@ -212,13 +222,13 @@ impl Service {
             registry_config: self.registry_config(),
             ncpu: host::cpus(),
             mem_total: host::memory(),
-            docker_root_dir: self.config.data_root.display().to_string(),
+            docker_root_dir: config.data_root.display().to_string(),
             name: host::hostname(),
-            labels: self.config.labels.clone(),
+            labels: config.labels.clone(),
             server_version: VERSION.into(),
-            default_runtime: "dray".into(),
+            default_runtime: config.defaults.runtime.clone(),
             swarm: SwarmInfo { local_node_state: "inactive".into(), ..Default::default() },
-            live_restore_enabled: true,
+            live_restore_enabled: config.live_restore,
             security_options: security_options(cgroups),
             firewall_backend: Some(FirewallInfo { driver: "nftables".into(), info: None }),
             ..Default::default()
@@ -227,7 +237,7 @@ impl Service {
         info.default_address_pools = self.pools();
         (info.http_proxy, info.https_proxy, info.no_proxy) = proxies();
         for commit in [&mut info.containerd_commit, &mut info.runc_commit, &mut info.init_commit] {
-            *commit = Commit { id: self.config.commit.unwrap_or("N/A").into() };
+            *commit = Commit { id: config.commit.unwrap_or("N/A").into() };
         }
         info.init_binary = "dray-init".into();
         info.warnings = Some(self.warnings(&info));
@@ -259,7 +269,7 @@ impl Service {
     fn driver_status(&self) -> Vec<[String; 2]> {
         let pair = |key: &str, value: String| [key.to_owned(), value];
         let file_system =
-            rustix::fs::statfs(&self.config.data_root).map_or("unknown", |found| file_system(&found));
+            rustix::fs::statfs(&self.config().data_root).map_or("unknown", |found| file_system(&found));
         vec![
             pair("Backing Filesystem", file_system.to_owned()),
             pair("Supports d_type", "true".into()),
@@ -270,7 +280,8 @@ impl Service {
     }
 
     fn registry_config(&self) -> RegistryConfig {
-        let config = &self.config.registry;
+        let whole = self.config();
+        let config = &whole.registry;
         let index = |name: &str, secure, official| IndexInfo {
             name: name.into(),
             mirrors: if official { config.mirrors.clone() } else { Vec::new() },
@@ -296,12 +307,13 @@ impl Service {
     }
 
     fn runtimes(&self) -> BTreeMap<String, Runtime> {
-        let runtime = Runtime { path: self.config.exe.display().to_string(), args: None, status: None };
+        let runtime = Runtime { path: self.config().exe.display().to_string(), args: None, status: None };
         BTreeMap::from([("dray".to_owned(), runtime)])
     }
 
     fn pools(&self) -> Vec<AddressPool> {
-        let pools = self.config.network.pools.iter();
+        let config = self.config();
+        let pools = config.network.pools.iter();
         pools.map(|pool| AddressPool { base: pool.base.to_string(), size: pool.size.into() }).collect()
     }
 

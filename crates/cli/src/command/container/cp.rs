@@ -143,7 +143,8 @@ async fn from_container(
 }
 
 fn check_local_target(target: &str) -> Result<(), Error> {
-    let dir = Path::new(target).parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let absolute = std::env::current_dir().map_err(Error::file("getwd", "."))?.join(target);
+    let dir = absolute.parent().unwrap_or(Path::new("/"));
     if !dir.is_dir() {
         return Err(Error::Refused(format!(
             "invalid output path: directory \"{}\" does not exist",
@@ -174,7 +175,7 @@ impl Place {
             Some(m) if m.is_dir() => into(path, None, content && source_is_dir),
             Some(_) if source_is_dir => refuse("cannot copy directory"),
             Some(_) if asserts_folder(target) => refuse("not a directory"),
-            None if !source_is_dir && asserts_folder(target) => refuse("destination directory must exist"),
+            None if !source_is_dir && asserts_folder(target) => refuse("no such directory"),
             _ => into(above, Some(base_name(target)), false),
         }
     }
@@ -411,12 +412,12 @@ struct Local {
 
 impl Local {
     fn find(source: &str, follow: bool) -> Result<Local, Error> {
+        let absolute = std::env::current_dir().map_err(Error::file("getwd", "."))?.join(source);
         let missing = |e: io::Error| Error::File {
             what: "lstat",
-            path: source.to_owned(),
+            path: clean(&absolute),
             source: crate::command_error::Sys(e),
         };
-        let absolute = std::env::current_dir().map_err(Error::file("getwd", "."))?.join(source);
         let mut path = PathBuf::from(clean(&absolute));
         let name = path.file_name().map_or_else(|| "/".into(), |n| n.to_string_lossy().into_owned());
         if follow || asserts_folder(source) {
@@ -448,7 +449,7 @@ fn destination(
         return refuse("cannot copy directory");
     }
     if asserts_folder(path) && !local.is_dir {
-        return refuse(if target.exists { "not a directory" } else { "destination directory must exist" });
+        return refuse(if target.exists { "not a directory" } else { "no such directory" });
     }
     let cleaned = clean(Path::new(&target.path));
     Ok((parent(&cleaned), Some(base_name(&cleaned))))

@@ -108,7 +108,9 @@ pub fn platform(p: &Parsed) -> String {
 }
 
 fn is_missing_image(e: &dray_client::Error) -> bool {
-    matches!(e, dray_client::Error::Api { message, .. } if message.to_lowercase().contains("no such image") || message.contains("not found"))
+    matches!(e, dray_client::Error::Api { message, .. } if message.to_lowercase().contains("no such image")
+        || message.contains("not found")
+        || message.contains("does not provide the specified platform"))
 }
 
 fn shown(image: &str) -> String {

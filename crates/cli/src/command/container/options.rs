@@ -308,6 +308,7 @@ fn host_config(p: &Parsed) -> Result<HostConfig, String> {
         shm_size: p.size("shm-size"),
         sysctls: or_none(pairs(&p.all("sysctl"))),
         runtime: p.get("runtime").to_owned(),
+        isolation: p.get("isolation").to_owned(),
         mounts: (!mounts.is_empty()).then_some(mounts),
         masked_paths: unmasked(),
         readonly_paths: unmasked(),

@@ -20,6 +20,9 @@ async fn run(app: &App, p: Parsed) -> Done {
     if old.is_empty() || new.is_empty() {
         return Err(Error::Refused("Error: Neither old nor new names may be empty".into()));
     }
-    app.client()?.container_rename(old, new).await?;
+    if let Err(error) = app.client()?.container_rename(old, new).await {
+        app.warn(Error::from(error));
+        return Err(Error::Refused(format!("Error: failed to rename container named {old}")));
+    }
     Ok(0)
 }

@@ -83,13 +83,13 @@ pub fn check_tty(attach_stdin: bool, tty: bool) -> Result<(), Error> {
 /// The keys that detach, by flag or configuration.
 ///
 /// # Errors
-/// They are none.
+/// Never, while the default ones are keys.
 pub fn detach_keys(app: &App, p: &Parsed) -> Result<(String, DetachKeys), Error> {
     let flag = p.get("detach-keys");
     let text =
         if flag.is_empty() { app.config().borrow().text("detachKeys").to_owned() } else { flag.to_owned() };
-    let keys =
-        DetachKeys::parse(&text).map_err(|e| Error::Refused(format!("invalid detach keys ({text}): {e}")))?;
+    // Keys that are none are for the daemon to refuse.
+    let keys = DetachKeys::parse(&text).or_else(|_| DetachKeys::parse("")).map_err(Error::Refused)?;
     Ok((text, keys))
 }
 
