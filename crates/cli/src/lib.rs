@@ -93,6 +93,10 @@ fn dispatch(name: &str, commit: Option<&'static str>, args: Vec<OsString>) -> Re
         Some(command::Entry::Group(group)) => in_group(&mut app, group, &words[1..]),
         None => match plugin::find(&app, &word) {
             Some(path) => Err(plugin::become_it(&app, &path, &words)),
+            None if command::absent::reason(&word).is_some() => {
+                let why = command::absent::reason(&word).unwrap_or_default();
+                Err(Error::Refused(format!("{name}: '{name} {word}' is not there: {why}")))
+            }
             None => Err(Error::UnknownCommand {
                 app: name.to_owned(),
                 command: format!("{name} {word}"),

@@ -25,5 +25,6 @@ mod state;
 mod takeover;
 mod tls;
 mod version;
+mod websocket;
 
 pub use daemon::main;

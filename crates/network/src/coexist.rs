@@ -4,7 +4,8 @@
 //! there two rules per bridge of ours are put before all others: at the top of `DOCKER-USER` where Docker made that,
 //! else of `FORWARD`. They accept what our own table lets pass, are written as `iptables-nft` writes them (it must
 //! be able to read its own tables) and carry a comment by which they are found again. Nothing else of the host's is
-//! touched, and what was put there goes when the daemon stops.
+//! touched. What was put there goes when the daemon stops; where containers go on without it, with the next daemon
+//! that finds none of them alive.
 
 use std::fs;
 use std::io;

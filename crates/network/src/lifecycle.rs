@@ -78,7 +78,7 @@ fn stop(inner: &Inner, everything: bool) -> Result<()> {
     inner.reaper.stop();
     // The watch ends with the thread: nobody puts back what is removed below.
     inner.service.stop();
-    let mut errors: Vec<Error> = inner.host_firewall.remove().err().into_iter().collect();
+    let mut errors: Vec<Error> = Vec::new();
     let (networks, idle): (Vec<NetworkState>, bool) = {
         let mut state = inner.state();
         // Forwarders and sockets of published ports are served by nobody from here on.
@@ -86,6 +86,8 @@ fn stop(inner: &Inner, everything: bool) -> Result<()> {
         (state.all_networks(), state.sandboxes.is_empty())
     };
     if idle || everything {
+        // Not before: where the host drops what is forwarded, running containers live by these rules.
+        errors.extend(inner.host_firewall.remove().err());
         errors.extend(inner.firewall.delete().err());
         errors.extend(networks.iter().filter_map(|n| bridge::remove_bridge(inner, n).err()));
         errors.extend(inner.settings.restore(&inner.host).err());

@@ -79,6 +79,42 @@ fn traffic_passes_a_host_that_drops_and_its_tables_are_given_back() {
 }
 
 #[test]
+fn containers_that_outlive_the_daemon_keep_their_way_through() {
+    for rules in [DOCKER, UFW] {
+        lab(|lab| {
+            sh(rules);
+            let before = listing(lab);
+            let net = lab.open();
+            let front = network("front", "10.10.0.0/24");
+            let state = net.create(&front).expect("create");
+            let web = run(&net, "web", &[&front]);
+            let _servers = (serve_tcp(&web.namespace, 80, "web"), serve_tcp(&lab.outside, 99, "far"));
+            net.publish(&web.endpoints[0], &[port(Tcp, None, 8080, 80)]).expect("publish");
+            let reachable = |when: &str| {
+                assert_eq!(ask_tcp(&web.namespace, "192.0.2.2:99"), "far 192.0.2.1", "{when}");
+                assert_eq!(ask_tcp(&lab.outside, "192.0.2.1:8080"), "web 192.0.2.2", "{when}");
+            };
+            net.shutdown().expect("shutdown");
+            drop(net);
+            reachable("after a stop");
+            let net = lab.open();
+            reachable("while the next one starts");
+            net.restore(&state).expect("restore");
+            let sandbox = net.open_sandbox(web.sandbox.container_id()).expect("found");
+            net.restore_endpoint(&sandbox, &web.endpoints[0]).expect("endpoint");
+            net.restore_done().expect("done");
+            assert_eq!(ask_tcp(&web.namespace, "192.0.2.2:99"), "far 192.0.2.1");
+            // Killed, and gone before the next one comes: that one takes the rules away.
+            drop(net);
+            let net = lab.open();
+            net.restore_done().expect("done");
+            net.shutdown().expect("shutdown");
+            assert_eq!(listing(lab), before);
+        });
+    }
+}
+
+#[test]
 fn rules_come_back_when_somebody_rebuilds_the_firewall() {
     lab(|lab| {
         let net = lab.open();

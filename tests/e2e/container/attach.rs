@@ -1,6 +1,6 @@
 //! `attach`: no byte is lost, input goes in, and a client that goes away harms nobody.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 
 use dray_harness::Daemon;
 use dray_harness::client::eventually;
@@ -67,4 +67,46 @@ fn a_client_that_dies_leaves_the_container_running() {
     let ticks = || client.ok("logs goes-on").lines().count();
     let before = ticks();
     eventually("the container still writes", || ticks() > before + 3);
+}
+
+#[test]
+fn a_browser_attaches_over_a_websocket() {
+    let daemon = Daemon::start();
+    let client = daemon.dray();
+    client
+        .run([
+            "run",
+            "-d",
+            "-i",
+            "--name",
+            "echo",
+            "busybox",
+            "sh",
+            "-c",
+            "while read x; do echo $x; done; exit 4",
+        ])
+        .expect_success();
+    let mut socket = std::os::unix::net::UnixStream::connect(daemon.socket()).expect("connect");
+    let head = "GET /v1.47/containers/echo/attach/ws?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\nHost: d\r\n\
+                Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    socket.write_all(head.as_bytes()).expect("write");
+    let mut reader = BufReader::new(socket.try_clone().expect("clone"));
+    let mut answer = String::new();
+    while !answer.ends_with("\r\n\r\n") {
+        assert!(reader.read_line(&mut answer).expect("head") > 0, "{answer}");
+    }
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    assert!(answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer}");
+    // Masked with zeros, which is a mask too.
+    socket.write_all(b"\x81\x86\0\0\0\0hello\n").expect("write");
+    let mut message = [0; 8];
+    reader.read_exact(&mut message).expect("a message");
+    assert_eq!(&message, b"\x82\x06hello\n");
+    let plain = dray_harness::http::unix_get(&daemon.socket(), "/containers/echo/attach/ws?stream=1");
+    assert_eq!(plain.expect("an answer").status, 400);
+    client.ok("rm -f echo");
+    let mut rest = Vec::new();
+    reader.read_to_end(&mut rest).expect("the end");
+    assert_eq!(rest, b"\x88\x02\x03\xe8");
 }

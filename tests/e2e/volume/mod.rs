@@ -102,3 +102,39 @@ fn prune_takes_the_unused() {
         client.ok("volume rm used");
     }
 }
+
+#[test]
+fn an_image_is_mounted_read_only_or_a_part_of_it() {
+    let mut daemon = Daemon::start();
+    for client in daemon.clients() {
+        client.ok("tag busybox mounted:1");
+        let line = "run --rm --mount type=image,src=mounted:1,dst=/i busybox ls /i/etc/passwd";
+        assert_eq!(client.ok(line), "/i/etc/passwd");
+        client
+            .sh("run --rm --mount type=image,src=mounted:1,dst=/i busybox touch /i/x")
+            .expect_code(1)
+            .expect_error("Read-only file system");
+        let part = "run --rm --mount type=image,src=mounted:1,dst=/i,image-subpath=etc busybox ls /i/passwd";
+        assert_eq!(client.ok(part), "/i/passwd");
+        client
+            .sh("run --rm --mount type=image,src=mounted:1,dst=/i,image-subpath=nosuch busybox true")
+            .expect_code(127)
+            .expect_error("nosuch: no such file or directory");
+        client
+            .sh("run --rm --mount type=image,src=mounted:1,dst=/i,image-subpath=../../etc busybox true")
+            .expect_code(125)
+            .expect_error("subpath must be a relative path within the volume");
+        client
+            .sh("run --rm --mount type=image,src=nosuch,dst=/i --pull never busybox true")
+            .expect_code(125)
+            .expect_error("nosuch");
+    }
+    let client = daemon.dray();
+    client.ok("run -d --name holds --mount type=image,src=mounted:1,dst=/i busybox sleep 1000");
+    daemon.crash_and_restart();
+    assert_eq!(client.ok("exec holds ls /i/etc/passwd"), "/i/etc/passwd");
+    client.ok("rm -f holds");
+    let run_root = daemon.run_root().display().to_string();
+    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
+    assert!(!mounts.contains(&format!("{run_root}/image/")), "{mounts}");
+}

@@ -59,7 +59,12 @@ async fn find(app: &App, name: &str, wanted: &str, size: bool) -> Result<Bytes, 
             _ => client.volume_inspect_raw(name).await,
         };
         match got {
-            Ok(raw) => return Ok(raw),
+            Ok(raw) => {
+                if size && *kind != "container" {
+                    app.warn(format!("WARNING: --size ignored for {kind}"));
+                }
+                return Ok(raw);
+            }
             // A name that one kind cannot have may be another's.
             Err(e) if wanted.is_empty() && looks_elsewhere(&e) => {}
             Err(e) => return Err(e.into()),

@@ -1,5 +1,6 @@
 //! The commands: one file for each, in a folder for each noun; and the tables by which they are found.
 
+pub mod absent;
 pub mod builder;
 pub mod completion;
 pub mod container;

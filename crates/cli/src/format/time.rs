@@ -111,26 +111,29 @@ pub fn parse_go_duration(text: &str) -> Result<i64, String> {
 
 /// A `--since`/`--until` value as the API wants it: seconds with nanoseconds, from a Unix time, a date, a time stamp
 /// or a duration before now.
-pub fn parse_since(text: &str) -> String {
-    if text.is_empty() {
-        return String::new();
+///
+/// # Errors
+/// It is none of them; the text is Docker's.
+pub fn parse_since(text: &str) -> Result<String, String> {
+    let is_unix = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (seconds, nanos) = text.split_once('.').unwrap_or((text, "0"));
+    if text.is_empty() || (is_unix(seconds) && is_unix(nanos)) {
+        return Ok(text.to_owned());
     }
     let stamp = |t: Timestamp| format!("{}.{:09}", t.as_second(), t.subsec_nanosecond());
-    if let Ok(nanos) = parse_go_duration(text)
-        && !text.chars().all(|c| c.is_ascii_digit())
-    {
-        return format!("{}", Timestamp::now().as_second() - nanos / 1_000_000_000);
+    if let Ok(nanos) = parse_go_duration(text) {
+        return Ok(format!("{}", Timestamp::now().as_second() - nanos / 1_000_000_000));
     }
     if let Ok(t) = text.parse::<Timestamp>() {
-        return stamp(t);
+        return Ok(stamp(t));
     }
     let local = text
         .parse::<jiff::civil::DateTime>()
         .or_else(|_| text.parse::<jiff::civil::Date>().map(|d| d.at(0, 0, 0, 0)))
         .or_else(|_| format!("{text}:00").parse::<jiff::civil::DateTime>());
     match local.ok().and_then(|d| d.to_zoned_datetime(TimeZone::system()).ok()) {
-        Some(z) => stamp(z.timestamp()),
-        None => text.to_owned(),
+        Some(z) => Ok(stamp(z.timestamp())),
+        None => Err(format!("failed to parse value as time or duration: {text:?}")),
     }
 }
 
@@ -149,10 +152,13 @@ mod tests {
 
     #[test]
     fn since_takes_stamps_and_spans() {
-        assert_eq!(parse_since("1700000000"), "1700000000");
-        assert_eq!(parse_since("2023-11-14T22:13:20Z"), "1700000000.000000000");
+        assert_eq!(parse_since("1700000000").unwrap(), "1700000000");
+        assert_eq!(parse_since("1700000000.5").unwrap(), "1700000000.5");
+        assert_eq!(parse_since("").unwrap(), "");
+        assert_eq!(parse_since("2023-11-14T22:13:20Z").unwrap(), "1700000000.000000000");
+        assert_eq!(parse_since("x").unwrap_err(), "failed to parse value as time or duration: \"x\"");
         let ten = now() - 600;
-        let got: i64 = parse_since("10m").parse().unwrap();
+        let got: i64 = parse_since("10m").unwrap().parse().unwrap();
         assert!((got - ten).abs() <= 1);
     }
 }

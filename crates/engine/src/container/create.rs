@@ -105,7 +105,8 @@ impl Service {
         self.fill_volumes(&record).map_err(undo)?;
         let stored = self.store.records().batch(|tx| {
             tx.put(KIND, &record.id, Some(&record.name), &record)?;
-            tx.hold(&record.id, &record.layers)
+            let mounted = record.mounts.iter().flat_map(|point| &point.layers);
+            tx.hold(&record.id, &record.layers.iter().chain(mounted).copied().collect::<Vec<_>>())
         });
         stored.map_err(|error| undo(error.into()))?;
         let container = Arc::new(Container::new(record));

@@ -2,6 +2,7 @@
 //!
 //! Parsing and checking only; volumes are made and paths looked up by [`super::create`].
 
+use dray_store::LayerId;
 use std::path::Path;
 
 use dray_api::container::{BindOptions, Mount, MountType, TmpfsOptions};
@@ -115,6 +116,8 @@ pub struct MountPoint {
     pub labels: dray_api::Labels,
     /// Driver options for a volume that is to be made.
     pub options: dray_api::Labels,
+    /// Layers of an image that is mounted, the bottom one first.
+    pub layers: Vec<LayerId>,
 }
 
 const PROPAGATIONS: &[&str] = &["private", "rprivate", "slave", "rslave", "shared", "rshared"];

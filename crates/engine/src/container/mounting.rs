@@ -111,6 +111,7 @@ impl Service {
             MountType::Image => {
                 let image = self.images.resolve(&point.source, None)?;
                 point.name = std::mem::replace(&mut point.source, image.id);
+                point.layers = image.layers;
             }
             _ => {}
         }
@@ -196,12 +197,53 @@ impl Service {
                 }
                 Ok(Some(source))
             }
+            MountType::Image => {
+                let path = self.mount_image(point, record)?;
+                if point.subpath.is_empty() {
+                    return Ok(Some(path));
+                }
+                subpath(&path, &point.subpath).map(Some)
+            }
             _ => Ok(None),
         }
     }
 
-    /// The container no longer uses its volumes.
+    /// Mounts an image, read-only, where the container's init finds it. It stays until the container has ended.
+    fn mount_image(&self, point: &MountPoint, record: &Record) -> Result<PathBuf, Error> {
+        let path = self.image_mount(point, record);
+        let failed = |error| Error::io("mount image on", &path)(error);
+        // Left by a daemon that was killed at this point.
+        unmount(&path);
+        std::fs::create_dir_all(&path).map_err(failed)?;
+        let mut lower: Vec<PathBuf> =
+            point.layers.iter().rev().map(|layer| self.store.layers().path(*layer)).collect();
+        // An image without layers is an empty folder.
+        lower.push(self.store.root().join("base"));
+        let overlay = dray_sys::mount::Overlay { lower: &lower, upper: None, options: &[] };
+        let mounted = dray_sys::mount::overlay(&overlay).and_then(|mount| {
+            let target = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty())?;
+            dray_sys::mount::attach(mount.as_fd(), target.as_fd())
+        });
+        mounted.map_err(failed)?;
+        Ok(path)
+    }
+
+    /// One folder for each place of each container. Not in its run directory: the init mounts the root over that.
+    fn image_mount(&self, point: &MountPoint, record: &Record) -> PathBuf {
+        let place = dray_spec::Digest::sha256_of(point.destination.as_bytes());
+        self.images_folder(&record.id).join(&place.hex()[..16])
+    }
+
+    fn images_folder(&self, container: &str) -> PathBuf {
+        self.config.run_root.join("image").join(container)
+    }
+
+    /// The container no longer uses its volumes and images.
     pub(super) fn release_sources(&self, record: &Record) {
+        for point in record.mounts.iter().filter(|point| point.kind == MountType::Image) {
+            unmount(&self.image_mount(point, record));
+            let _ = std::fs::remove_dir(self.images_folder(&record.id));
+        }
         for point in record.mounts.iter().filter(|point| point.kind == MountType::Volume) {
             self.volumes.unmount(&point.name, &record.id);
             let attributes = [("container", record.id.clone()), ("driver", point.driver.clone())];
@@ -209,6 +251,12 @@ impl Service {
             self.events.publish("volume", "unmount", &point.name, attributes);
         }
     }
+}
+
+/// Takes a mount away with its folder. Not mounted, not there: both are what is wanted.
+fn unmount(path: &Path) {
+    let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
+    let _ = std::fs::remove_dir(path);
 }
 
 fn mount_attributes(point: &MountPoint, container: &str) -> dray_api::Labels {
@@ -224,9 +272,9 @@ fn mount_attributes(point: &MountPoint, container: &str) -> dray_api::Labels {
     .collect()
 }
 
-/// A part of a volume, links resolved inside the volume.
+/// A part of a volume or an image, links resolved inside it.
 fn subpath(volume: &Path, part: &str) -> Result<PathBuf, Error> {
-    let failed = Error::io("open subpath of volume", volume.join(part));
+    let failed = Error::io("open subpath", volume.join(part));
     let root = rustix::fs::open(volume, OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty());
     let found = root
         .and_then(|root| open_in(root.as_fd(), Path::new(part), OFlags::PATH))

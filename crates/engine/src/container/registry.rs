@@ -1,5 +1,6 @@
 //! All containers in memory: found by name, id or the beginning of an id in microseconds.
 
+use dray_api::container::MountType;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -144,10 +145,13 @@ impl Registry {
         self.all().into_iter().filter(uses).map(|container| container.id.clone()).collect()
     }
 
-    /// Containers made from this image (`sha256:…`).
+    /// Containers made from this image (`sha256:…`), or that have it mounted.
     pub fn image_users(&self, image: &str) -> Vec<ImageUser> {
         let user = |c: Arc<Container>| {
-            let running = c.with(|record| (record.image == image).then_some(record.state.running))?;
+            let running = c.with(|record| {
+                let mounts = || record.mounts.iter().any(|m| m.kind == MountType::Image && m.source == image);
+                (record.image == image || mounts()).then_some(record.state.running)
+            })?;
             Some(ImageUser { id: c.id.clone(), running })
         };
         self.all().into_iter().filter_map(user).collect()

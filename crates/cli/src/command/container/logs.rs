@@ -3,6 +3,7 @@
 use dray_client::container::LogOptions;
 
 use crate::app::App;
+use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, switch, text};
 use crate::format::time::parse_since;
 use crate::spec::{Args, Command, Done};
@@ -31,14 +32,18 @@ pub static COMMAND: Command = Command::new(
 async fn run(app: &App, p: Parsed) -> Done {
     let client = app.client()?;
     let container = client.container_inspect(&p.args[0]).await?;
+    let time = |flag: &str| {
+        let wrong = |why| Error::Refused(format!("invalid value for {flag:?}: {why}"));
+        parse_since(p.get(flag)).map_err(wrong)
+    };
     let options = LogOptions {
         stdout: true,
         stderr: true,
         follow: p.is("follow"),
         timestamps: p.is("timestamps"),
         details: p.is("details"),
-        since: parse_since(p.get("since")),
-        until: parse_since(p.get("until")),
+        since: time("since")?,
+        until: time("until")?,
         tail: p.get("tail").to_owned(),
     };
     let log = client.container_logs(&container.id, &options).await?;

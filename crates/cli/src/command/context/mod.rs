@@ -36,12 +36,16 @@ const TITLES: Titles = &[
 async fn ls(app: &App, p: Parsed) -> Done {
     let format = Format::parse(match p.get("format") {
         "" | "table" if p.is("quiet") => "{{.Name}}",
-        "" | "table" => {
-            "table {{.Name}}{{if .Current}} *{{end}}\t{{.Description}}\t{{.DockerEndpoint}}\t{{.Error}}"
-        }
+        "" | "table" => "table {{.Name}}\t{{.Description}}\t{{.DockerEndpoint}}\t{{.Error}}",
         other => other,
     })?;
     let current = context::current(app);
+    let marked = matches!(p.get("format"), "" | "table") && !p.is("quiet");
+    let row = |name: &str, description: &str, host: &str, is_current: bool| {
+        // The table marks the current one in its name.
+        let mark = if marked && is_current { " *" } else { "" };
+        row(&format!("{name}{mark}"), description, host, is_current)
+    };
     let here = connect::default_host(app);
     let mut rows =
         vec![row("default", "Current DOCKER_HOST based configuration", &here, current == "default")];
@@ -49,6 +53,13 @@ async fn ls(app: &App, p: Parsed) -> Done {
         context::list(app).iter().map(|m| row(&m.name, m.description(), m.host(), m.name == current)),
     );
     app.print(format.render(TITLES, rows)?)?;
+    let over = std::env::var("DOCKER_HOST").is_ok_and(|host| !host.is_empty());
+    if marked && over && app.globals.get("context").is_empty() {
+        app.warn(
+            "Warning: DOCKER_HOST environment variable overrides the active context. To use a context, either set \
+             the global --context flag, or unset DOCKER_HOST environment variable.",
+        );
+    }
     Ok(0)
 }
 

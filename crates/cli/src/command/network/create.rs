@@ -102,6 +102,15 @@ fn ipam(p: &Parsed) -> Result<Ipam, String> {
     if subnets.len() < ranges.len() || subnets.len() < gateways.len() {
         return Err("every ip-range or gateway must have a corresponding subnet".into());
     }
+    if let [lone] = &subnets[..]
+        && Subnet::parse(lone).is_none()
+        && ranges.is_empty()
+        && gateways.is_empty()
+        && p.all("aux-address").is_empty()
+    {
+        // Nothing is to be sorted into it: what is wrong with it is for the daemon to say.
+        return Ok(whole(p, vec![IpamConfig { subnet: lone.clone(), ..IpamConfig::default() }]));
+    }
     let mut configs: Vec<(Subnet, IpamConfig)> = Vec::new();
     for text in subnets {
         let subnet = subnet_of(&text)?;
@@ -139,11 +148,15 @@ fn ipam(p: &Parsed) -> Result<Ipam, String> {
         let (_, config) = found.ok_or_else(|| format!("no matching subnet for aux-address {address}"))?;
         config.auxiliary_addresses.get_or_insert_default().insert(name, address);
     }
-    Ok(Ipam {
+    Ok(whole(p, configs.into_iter().map(|(_, c)| c).collect()))
+}
+
+fn whole(p: &Parsed, configs: Vec<IpamConfig>) -> Ipam {
+    Ipam {
         driver: p.get("ipam-driver").to_owned(),
         options: Some(pairs(&p.all("ipam-opt"))),
-        config: Some(configs.into_iter().map(|(_, c)| c).collect()),
-    })
+        config: Some(configs),
+    }
 }
 
 async fn run(app: &App, p: Parsed) -> Done {

@@ -9,7 +9,7 @@ const FLAGS: &[Flag] = &[switch("force", 'f', "Do not fail if it does not exist"
 
 /// `network rm`
 pub static COMMAND: Command =
-    Command::new("rm", &["[OPTIONS] NETWORK [NETWORK...]"], Args::AtLeast(1), "Remove networks", |a, p| {
+    Command::new("rm", &["NETWORK [NETWORK...]"], Args::AtLeast(1), "Remove networks", |a, p| {
         Box::pin(run(a, p))
     })
     .flags(&[FLAGS])

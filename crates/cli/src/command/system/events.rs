@@ -28,7 +28,8 @@ pub static COMMAND: Command =
 
 async fn run(app: &App, p: Parsed) -> Done {
     let template = template(p.get("format"))?;
-    let (since, until) = (parse_since(p.get("since")), parse_since(p.get("until")));
+    let time = |flag: &str| parse_since(p.get(flag)).map_err(Error::Refused);
+    let (since, until) = (time("since")?, time("until")?);
     let mut events = app.client()?.events(&since, &until, &p.filters()).await?;
     while let Some(event) = events.next().await? {
         let line = match &template {

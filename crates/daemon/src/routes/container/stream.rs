@@ -20,10 +20,12 @@ use crate::extract::Params;
 use crate::hijack::Hijack;
 use crate::state::App;
 use crate::version::ApiVersion;
+use crate::websocket;
 
 pub(super) fn router() -> Router<App> {
     Router::new()
         .route("/containers/{id}/attach", post(attach))
+        .route("/containers/{id}/attach/ws", get(attach_websocket))
         .route("/containers/{id}/logs", get(logs))
         .route("/containers/{id}/stats", get(stats))
         .route("/containers/{id}/wait", post(wait))
@@ -35,17 +37,41 @@ async fn attach(
     params: Params,
     hijack: Hijack,
 ) -> ApiResult {
-    let options = AttachOptions {
+    let attachment = containers.attach(&id, attach_options(&params)).await?;
+    let framed = attachment.multiplexed();
+    Ok(hijack.start(framed, move |connection| attachment.serve(connection)))
+}
+
+fn attach_options(params: &Params) -> AttachOptions {
+    AttachOptions {
         stdin: params.bool("stdin"),
         stdout: params.bool("stdout"),
         stderr: params.bool("stderr"),
         stream: params.bool("stream"),
         logs: params.bool("logs"),
         detach_keys: params.get("detachKeys").to_owned(),
-    };
-    let attachment = containers.attach(&id, options).await?;
+    }
+}
+
+/// Room between a program and its browser.
+const ON_THE_WAY: usize = 64 << 10;
+
+async fn attach_websocket(
+    State(containers): Containers,
+    Path(id): Path<String>,
+    params: Params,
+    request: axum::extract::Request,
+) -> ApiResult {
+    let attachment = containers.attach(&id, attach_options(&params)).await?;
     let framed = attachment.multiplexed();
-    Ok(hijack.start(framed, move |connection| attachment.serve(connection)))
+    let (mut parts, _) = request.into_parts();
+    let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+    let (session, ours) = tokio::io::duplex(ON_THE_WAY);
+    let response = websocket::upgrade(&parts.headers, upgrade, framed, session);
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        tokio::spawn(attachment.serve(ours));
+    }
+    Ok(response)
 }
 
 async fn logs(
