@@ -18,6 +18,7 @@ pub const TEST: &[&str] = &[
     "curl",            // an HTTP client that is not ours
     "docker-registry", // the real registry peer
     "docker.io",       // dockerd, the parity peer; its CLI where no other is
+    "git",             // build contexts that are repositories
     "iproute2",        // hosts on a test network
     "iptables",        // a host with Docker's firewall rules
     "mmdebstrap",      // the Debian test image

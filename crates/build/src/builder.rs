@@ -5,8 +5,13 @@ use std::sync::Arc;
 
 use dray_image::Images;
 
+use crate::Cancel;
 use crate::base::BaseImages;
 use crate::cache::Cache;
+use crate::context::{
+    self,
+    remote::{Fetched, RemoteContextError},
+};
 use crate::dockerfile::{self, Dockerfile};
 use crate::dockerignore::Patterns;
 use crate::error::BuildError;
@@ -79,6 +84,19 @@ impl Builder {
     /// Where contexts are best unpacked: on the file system of the layers.
     pub fn context_parent(&self) -> PathBuf {
         self.images.store().root().join(CONTEXTS)
+    }
+
+    /// Fetches the context that an address names: an archive or a Dockerfile behind a URL, or a git repository.
+    ///
+    /// # Errors
+    /// [`RemoteContextError`] naming the address.
+    pub fn fetch_context(
+        &self,
+        url: &str,
+        dockerfile: &str,
+        cancel: &Cancel,
+    ) -> Result<Fetched, RemoteContextError> {
+        context::remote::fetch(url, dockerfile, &*self.remote, &self.context_parent(), cancel)
     }
 
     /// Builds an image, on the calling thread and some of its own; returns when it is stored, or nothing is

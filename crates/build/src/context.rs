@@ -20,6 +20,8 @@ use crate::unpack::{Owners, Policy, UnpackError, Unpacker};
 #[derive(Debug)]
 pub struct ContextDir {
     path: PathBuf,
+    /// What is deleted in the end: the directory, or that around it.
+    whole: PathBuf,
     /// Content digests by inode.
     hashes: HashMap<u64, [u8; 32]>,
 }
@@ -37,7 +39,7 @@ impl ContextDir {
             let n = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = parent.join(format!("context-{}-{n}", std::process::id()));
             match fs::create_dir(&path) {
-                Ok(()) => return Ok(ContextDir { path, hashes: HashMap::new() }),
+                Ok(()) => return Ok(ContextDir { whole: path.clone(), path, hashes: HashMap::new() }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(source) => return Err(ContextError::Create { path, source }),
             }
@@ -47,6 +49,22 @@ impl ContextDir {
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The same with one of its folders as the whole context. Links are followed inside of it.
+    ///
+    /// # Errors
+    /// When the folder is not there.
+    pub(crate) fn narrowed(mut self, folder: &str) -> Result<ContextDir, ContextError> {
+        let failed = |source| ContextError::File { operation: "open", path: folder.to_owned(), source };
+        let tree = Tree::open(&self.path).map_err(failed)?;
+        let resolved = tree.resolve(Path::new(folder)).map_err(failed)?;
+        if !tree.is_dir(&resolved).map_err(failed)? {
+            return Err(failed(io::ErrorKind::NotADirectory.into()));
+        }
+        drop(tree);
+        self.path = self.whole.join(resolved);
+        Ok(self)
     }
 
     /// The digest of the content of the file with this inode, if it was hashed while it was unpacked.
@@ -113,8 +131,8 @@ fn filter(
 
 impl Drop for ContextDir {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "cannot remove the build context");
+        if let Err(error) = fs::remove_dir_all(&self.whole) {
+            tracing::warn!(path = %self.whole.display(), %error, "cannot remove the build context");
         }
     }
 }
@@ -206,6 +224,8 @@ pub fn unpack(reader: impl Read + Send, parent: &Path, limits: &Limits) -> Resul
     unpacker.finish_dirs()?;
     Ok(context)
 }
+
+pub mod remote;
 
 #[cfg(test)]
 mod tests;

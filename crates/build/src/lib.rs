@@ -42,6 +42,7 @@ use dray_spec::glob;
 pub use base::{BaseImage, BaseImageError, BaseImages};
 pub use builder::{Builder, CacheUsage};
 pub use cancel::{Cancel, CancelGuard};
+pub use context::remote::RemoteContextError;
 pub use context::{ContextDir, ContextError, Limits};
 pub use error::{BuildError, CopyError, ErrorKind, InstructionError};
 pub use event::{BuildEvent, BuildEvents, PlannedStage};

@@ -1,6 +1,8 @@
 //! The context: .dockerignore, archives on standard input, other Dockerfiles.
 
-use dray_harness::Daemon;
+use std::io::{BufRead, BufReader, Write};
+
+use dray_harness::{Daemon, http};
 
 use super::{build, context};
 
@@ -67,4 +69,83 @@ fn links_in_the_context_do_not_lead_out() {
     let folder = context(&daemon, "links", "FROM busybox\nCOPY link/passwd /stolen\n", &[]);
     std::os::unix::fs::symlink("/etc", folder.join("link")).expect("a link");
     build(&client, &folder, "-t stolen").expect_code(1);
+}
+
+fn sh(script: &str) {
+    let status = std::process::Command::new("sh").args(["-c", script]).status().expect("sh");
+    assert!(status.success(), "{script}");
+}
+
+/// Serves a folder's files over HTTP until the test ends; gives the address.
+fn serve_files(folder: std::path::PathBuf) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut line = String::new();
+            let mut reader = BufReader::new(stream.try_clone().expect("clone"));
+            let _ = reader.read_line(&mut line);
+            let mut header = String::new();
+            while reader.read_line(&mut header).is_ok_and(|read| read > 2) {
+                header.clear();
+            }
+            let path = line.split(' ').nth(1).unwrap_or("/").split('?').next().unwrap_or_default();
+            let (status, body) = match std::fs::read(folder.join(path.trim_start_matches('/'))) {
+                Ok(body) => ("200 OK", body),
+                Err(_) => ("404 Not Found", b"gone".to_vec()),
+            };
+            let head =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+        }
+    });
+    address
+}
+
+#[test]
+fn a_context_may_be_named_by_its_address() {
+    let daemon = Daemon::start();
+    let folder = daemon.scratch("repository");
+    std::fs::create_dir_all(folder.join("sub")).expect("folder");
+    std::fs::write(folder.join("Dockerfile"), "FROM busybox\nCOPY word /word\n").expect("write");
+    std::fs::write(folder.join("word"), "top").expect("write");
+    std::fs::write(folder.join("sub/Dockerfile"), "FROM busybox\nCOPY word /word\n").expect("write");
+    std::fs::write(folder.join("sub/word"), "below").expect("write");
+    let archive = daemon.scratch("served").join("context.tar.gz");
+    sh(&format!("tar czf {} -C {} .", archive.display(), folder.display()));
+    sh(&format!(
+        "cd {} && git init -q -b main . && git add . && git -c user.name=t -c user.email=t@example.com commit -qm x",
+        folder.display()
+    ));
+    let server = serve_files(daemon.scratch("served"));
+    std::fs::write(daemon.scratch("served").join("lone"), "FROM busybox\nLABEL lone=yes\n").expect("write");
+    std::fs::write(daemon.scratch("served").join("noise"), [0_u8, 255, 1, 254]).expect("write");
+    // Docker's client fetches by itself; the daemon does for Dray's and for SDKs.
+    for client in daemon.clients() {
+        client.ok(&format!("build -q -t archived http://{server}/context.tar.gz"));
+        assert_eq!(client.ok("run --rm archived cat /word"), "top", "{}", client.name());
+        client.ok(&format!("build -q -t lone http://{server}/lone"));
+        assert_eq!(client.ok("inspect -f {{.Config.Labels.lone}} lone"), "yes");
+        client.sh(&format!("build http://{server}/missing")).expect_code(1).expect_error("404");
+    }
+    // A repository as a plain web server has it.
+    sh(&format!(
+        "git clone -q --bare {} {served}/repository.git && git -C {served}/repository.git update-server-info",
+        folder.display(),
+        served = daemon.scratch("served").display()
+    ));
+    let client = daemon.dray();
+    client
+        .sh(&format!("build http://{server}/noise"))
+        .expect_code(1)
+        .expect_error("noise: neither an archive");
+    let repository = format!("/build?t=cloned&remote=http://{server}/repository.git%23main:sub");
+    let answer = http::unix_request(&daemon.socket(), "POST", &repository, None).expect("an answer");
+    assert!(answer.text().contains("Successfully tagged cloned:latest"), "{}", answer.text());
+    assert_eq!(client.ok("run --rm cloned cat /word"), "below");
+    let nowhere = "/build?remote=git://127.0.0.1:1/x.git";
+    let answer = http::unix_request(&daemon.socket(), "POST", nowhere, None).expect("an answer");
+    assert!(answer.text().contains("unable to prepare context"), "{}", answer.text());
+    let left = std::fs::read_dir(daemon.data_root().join("build/contexts")).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "no context is left");
 }

@@ -11,7 +11,7 @@ use crate::glob::clean_path;
 
 /// Clones the repository that `url` (`address#ref:directory`) names into `dir`; gives the path of what is to be
 /// copied below it.
-pub(super) fn clone(url: &str, dir: &Path, keep_git_dir: bool, cancel: &Cancel) -> Result<String, CopyError> {
+pub(crate) fn clone(url: &str, dir: &Path, keep_git_dir: bool, cancel: &Cancel) -> Result<String, CopyError> {
     let (address, fragment) = url.split_once('#').unwrap_or((url, ""));
     let (reference, subdir) = fragment.split_once(':').unwrap_or((fragment, ""));
     let failed = |message: String| CopyError::Git { url: url.to_owned(), message };

@@ -13,7 +13,7 @@
 mod copy;
 mod expand;
 mod finish;
-mod git;
+pub(crate) mod git;
 mod layers;
 mod remote;
 mod run;
@@ -28,6 +28,7 @@ use dray_image::ProgressEvent;
 use dray_spec::Platform;
 use dray_store::LayerId;
 
+pub(crate) use remote::{Kind, kind};
 pub(crate) use stage::State;
 
 use crate::base::BaseImage;

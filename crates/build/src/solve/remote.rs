@@ -14,7 +14,7 @@ use crate::unpack::times_of;
 
 /// What a URL leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A file.
     Http,
     /// A repository.
@@ -22,7 +22,7 @@ pub(super) enum Kind {
 }
 
 /// What a source is, if it is no path.
-pub(super) fn kind(source: &str) -> Option<Kind> {
+pub(crate) fn kind(source: &str) -> Option<Kind> {
     let http = source.starts_with("http://") || source.starts_with("https://");
     let address = source.split(['#', '?']).next().unwrap_or(source);
     if (http && address.ends_with(".git")) || source.starts_with("git://") || source.starts_with("git@") {

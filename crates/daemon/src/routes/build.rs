@@ -82,7 +82,7 @@ struct Telling {
 
 fn run(
     builds: &Service,
-    options: Options,
+    mut options: Options,
     body: Body,
     lines: &JsonLines,
     telling: Telling,
@@ -106,7 +106,15 @@ fn run(
         }
         classic.event(event);
     };
+    let cache_from = std::mem::take(&mut options.cache_from);
     let built = builds.build(options, body::reader(body), &events, cancel.clone());
+    if built.is_ok() && !cache_from.is_empty() && !telling.quiet {
+        // Docker's builder would look into the history of these images; here a step is known by its content.
+        send(ProgressMessage::stream(format!(
+            "[Warning] --cache-from {} is not looked at: steps are cached by their content\n",
+            cache_from.join(",")
+        )));
+    }
     let image = built.map_err(|error| Failure { code: error.code(), error: error.into() })?;
     if telling.quiet {
         send(ProgressMessage::stream(format!("{image}\n")));
@@ -135,6 +143,12 @@ fn options(params: &Params) -> Result<Options, ApiError> {
     Ok(Options {
         dockerfile: dockerfile.to_owned(),
         text: None,
+        remote: params
+            .non_empty("remote")
+            .filter(|remote| *remote != "client-session")
+            .unwrap_or_default()
+            .into(),
+        cache_from: from_json::<Vec<String>>(params, "cachefrom", "cache-from")?,
         tags: params.all("t").map(str::to_owned).collect(),
         build_args,
         labels,
@@ -161,11 +175,6 @@ fn refuse(params: &Params) -> Result<(), ApiError> {
     }
     if params.bool("squash") {
         return Err(ApiError::bad_request("squash is only supported with experimental mode"));
-    }
-    if params.non_empty("remote").is_some_and(|remote| remote != "client-session") {
-        return Err(ApiError::bad_request(
-            "remote contexts are not supported: send the context as the request's body",
-        ));
     }
     if params.non_empty("outputs").is_some_and(|outputs| outputs != "[]" && outputs != "null") {
         return Err(ApiError::bad_request("outputs are only supported with BuildKit"));

@@ -1,6 +1,6 @@
 //! What can go wrong with a build, in Docker's words.
 
-use dray_build::{BuildError, ContextError};
+use dray_build::{BuildError, ContextError, RemoteContextError};
 
 use crate::{ErrorKind, ServiceError, image};
 
@@ -13,6 +13,9 @@ pub enum Error {
     /// The context cannot be unpacked.
     #[error(transparent)]
     Context(Box<ContextError>),
+    /// The context cannot be fetched.
+    #[error(transparent)]
+    Remote(Box<RemoteContextError>),
     /// A name of the result that is none.
     #[error(transparent)]
     Reference(Box<dray_spec::ReferenceError>),
@@ -38,6 +41,7 @@ macro_rules! boxed {
 boxed! {
     Build(BuildError),
     Context(ContextError),
+    Remote(RemoteContextError),
     Reference(dray_spec::ReferenceError),
     Image(image::Error),
 }
@@ -52,7 +56,9 @@ impl Error {
                 dray_build::ErrorKind::Cancelled | dray_build::ErrorKind::System => ErrorKind::System,
             },
             Self::Context(error) if error.is_system() => ErrorKind::System,
-            Self::Context(_) | Self::Reference(_) | Self::TagWithDigest => ErrorKind::InvalidParameter,
+            Self::Context(_) | Self::Remote(_) | Self::Reference(_) | Self::TagWithDigest => {
+                ErrorKind::InvalidParameter
+            }
             Self::Image(error) => error.kind(),
         }
     }

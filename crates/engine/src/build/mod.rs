@@ -30,6 +30,10 @@ pub struct Options {
     pub dockerfile: String,
     /// The Dockerfile's text, where it came without a context.
     pub text: Option<String>,
+    /// The context's address, where it is not sent but fetched; empty otherwise.
+    pub remote: String,
+    /// `--cache-from`: images whose steps might be used.
+    pub cache_from: Vec<String>,
     /// Names of the result.
     pub tags: Vec<String>,
     /// `--build-arg`.
@@ -113,6 +117,9 @@ impl Service {
         let bases = Bases::new(Arc::clone(&self.images), self.handle.clone(), credentials);
         let (dockerfile, context) = match options.text {
             Some(text) => (DockerfileSource::Text { name: "Dockerfile".into(), text }, None),
+            None if !options.remote.is_empty() => {
+                self.builder.fetch_context(&options.remote, &options.dockerfile, &cancel)?
+            }
             None => {
                 let parent = self.builder.context_parent();
                 let context = context::unpack(archive, &parent, &Limits::default())?;

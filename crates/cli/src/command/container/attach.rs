@@ -2,13 +2,13 @@
 
 use dray_client::container::AttachOptions;
 
-use super::run::{beside, check_tty, detach_keys, enter_raw, exit_code};
+use super::run::{check_tty, detach_keys};
+use super::session::{self, Session, enter_raw};
 use crate::app::App;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, switch, text};
 use crate::spec::{Args, Command, Done};
-use crate::stdio::{self, End, Join, SignalProxy, Sized};
-use crate::terminal;
+use crate::stdio::{Join, SignalProxy};
 
 const FLAGS: &[Flag] = &[
     text("detach-keys", NONE, "Keys that leave it running"),
@@ -45,7 +45,7 @@ async fn run(app: &App, p: Parsed) -> Done {
     let stdin = !p.is("no-stdin") && container.config.open_stdin;
     check_tty(stdin, tty)?;
     let (keys_text, keys) = detach_keys(app, &p)?;
-    let mut proxy = if p.is("sig-proxy") && !tty { Some(SignalProxy::catch()?) } else { None };
+    let proxy = if p.is("sig-proxy") && !tty { Some(SignalProxy::catch()?) } else { None };
     let mut waiting = client.container_wait(id, "").await?;
     let options = AttachOptions {
         stream: true,
@@ -57,37 +57,9 @@ async fn run(app: &App, p: Parsed) -> Done {
     };
     let connection = client.container_attach(id, &options).await?;
     let raw = if stdin && tty { enter_raw()? } else { None };
-    let on_terminal = terminal::is_terminal(rustix::stdio::stdin());
-    let join = Join { tty, stdin, stdout: true, stderr: true, keys: (tty && on_terminal).then_some(keys) };
-    let size = async {
-        if tty && terminal::is_terminal(rustix::stdio::stdout()) {
-            redraw(client, id).await;
-            stdio::follow_size(client, Sized::Container(id)).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
-    let signals = async {
-        match &mut proxy {
-            Some(proxy) => proxy.forward(client, id).await,
-            None => stdio::end_on_signals().await,
-        }
-    };
-    let main = async {
-        match stdio::join(connection, join).await? {
-            End::Detached => Ok(0),
-            End::Closed => exit_code(&mut waiting).await,
-        }
-    };
-    let done = beside(main, size, signals).await;
+    let join = Join { tty, stdin, stdout: true, stderr: true, keys: session::keys(tty, keys) };
+    let session = Session { client, id, join, proxy, redraw: true };
+    let done = session.until_end(connection, &mut waiting).await;
     drop(raw);
     done
-}
-
-/// Makes a full-screen program draw itself anew: to it the terminal changes its size and back.
-async fn redraw(client: &dray_client::Client, id: &str) {
-    if let Some((height, width)) = terminal::size(rustix::stdio::stdout()) {
-        // A program that has just ended has nothing to draw.
-        let _ = client.container_resize(id, height.saturating_add(1), width.saturating_add(1)).await;
-    }
 }

@@ -3,7 +3,8 @@
 use dray_client::Client;
 use dray_client::api::container::{ExecCreateRequest, ExecStartRequest};
 
-use super::run::{beside, check_tty, detach_keys, enter_raw};
+use super::run::{check_tty, detach_keys};
+use super::session::{beside, enter_raw};
 use crate::app::App;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, list, switch, text};

@@ -19,6 +19,7 @@ pub mod rename;
 pub mod restart;
 pub mod rm;
 pub mod run;
+pub mod session;
 pub mod start;
 pub mod stats;
 pub mod stop;

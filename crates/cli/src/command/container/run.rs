@@ -5,19 +5,18 @@
 //! ```
 //! Attaching and waiting come before the start, so that nothing of a short program is missed.
 
-use std::future::Future;
-
-use dray_client::api::container::{ContainerConfig, WaitResponse};
+use dray_client::Client;
+use dray_client::api::container::ContainerConfig;
 use dray_client::container::AttachOptions;
-use dray_client::{Client, JsonStream};
 
+use super::session::{self, Session, enter_raw};
 use super::{create, options};
 use crate::app::App;
 use crate::command_error::{Error, NOT_EXECUTABLE, NOT_FOUND, REFUSED};
 use crate::flag::{Flag, NONE, Parsed, switch, text};
 use crate::spec::{Args, Command, Done};
-use crate::stdio::{self, End, Join, SignalProxy, Sized};
-use crate::terminal::{self, DetachKeys, RawMode};
+use crate::stdio::{Join, SignalProxy};
+use crate::terminal::{self, DetachKeys};
 
 const FLAGS: &[Flag] = &[
     switch("detach", 'd', "Leave it in the background and print its id"),
@@ -133,7 +132,7 @@ impl Run<'_> {
 
     async fn attached(&self, (keys_text, keys): (String, DetachKeys), proxies: bool) -> Done {
         let config = self.config;
-        let mut proxy = if proxies { Some(SignalProxy::catch()?) } else { None };
+        let proxy = if proxies { Some(SignalProxy::catch()?) } else { None };
         let options = AttachOptions {
             stream: true,
             stdin: config.attach_stdin,
@@ -154,92 +153,16 @@ impl Run<'_> {
             }
             return Err(status_error(self.app, e.into()));
         }
-        let on_terminal = terminal::is_terminal(rustix::stdio::stdin());
         let join = Join {
             tty: config.tty,
             stdin: config.attach_stdin,
             stdout: config.attach_stdout,
             stderr: config.attach_stderr,
-            keys: (config.tty && on_terminal).then_some(keys),
+            keys: session::keys(config.tty, keys),
         };
-        let size = async {
-            if config.tty && terminal::is_terminal(rustix::stdio::stdout()) {
-                stdio::follow_size(self.client, Sized::Container(self.id)).await;
-            } else {
-                std::future::pending::<()>().await;
-            }
-        };
-        let signals = async {
-            match &mut proxy {
-                Some(proxy) => proxy.forward(self.client, self.id).await,
-                None => stdio::end_on_signals().await,
-            }
-        };
-        let streams = stdio::join(connection, join);
-        let shows = config.attach_stdout || config.attach_stderr;
-        let done = beside(outcome(streams, &mut waiting, shows), size, signals).await;
+        let session = Session { client: self.client, id: self.id, join, proxy, redraw: false };
+        let done = session.until_end(connection, &mut waiting).await;
         drop(raw);
         done
-    }
-}
-
-/// Raw mode of standard input.
-///
-/// # Errors
-/// The terminal refuses.
-pub fn enter_raw() -> Result<Option<RawMode>, Error> {
-    RawMode::enter().map_err(Error::io("set the terminal to raw mode"))
-}
-
-/// Runs the first to its end, with two others that never end beside it.
-pub async fn beside<T>(
-    main: impl Future<Output = T>,
-    a: impl Future<Output = ()>,
-    b: impl Future<Output = ()>,
-) -> T {
-    tokio::select! {
-        done = main => done,
-        () = a => unreachable_end(),
-        () = b => unreachable_end(),
-    }
-}
-
-fn unreachable_end<T>() -> T {
-    unreachable!("resizing and passing on signals never end")
-}
-
-/// The exit code: the output is read to its end before, unless none is shown.
-async fn outcome(
-    streams: impl Future<Output = Result<End, Error>>,
-    waiting: &mut JsonStream<WaitResponse>,
-    shows: bool,
-) -> Done {
-    tokio::pin!(streams);
-    tokio::select! {
-        biased;
-        ended = &mut streams => match ended? {
-            End::Detached => Ok(0),
-            End::Closed => exit_code(waiting).await,
-        },
-        code = exit_code(waiting) => {
-            if shows {
-                streams.await?;
-            }
-            code
-        }
-    }
-}
-
-/// The exit code that a wait brings.
-///
-/// # Errors
-/// The daemon could not wait.
-pub async fn exit_code(waiting: &mut JsonStream<WaitResponse>) -> Done {
-    match waiting.next().await? {
-        None => Ok(REFUSED),
-        Some(WaitResponse { error: Some(e), .. }) if !e.message.is_empty() => {
-            Err(Error::Refused(format!("Error waiting for container: {}", e.message)).with_code(REFUSED))
-        }
-        Some(response) => Ok(u8::try_from(response.status_code & 0xff).unwrap_or(REFUSED)),
     }
 }

@@ -2,13 +2,13 @@
 
 use dray_client::container::AttachOptions;
 
-use super::run::{beside, detach_keys, enter_raw, exit_code};
+use super::run::detach_keys;
+use super::session::{self, Session, enter_raw};
 use crate::app::App;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, switch, text};
 use crate::spec::{Args, Command, Done};
-use crate::stdio::{self, End, Join, SignalProxy, Sized};
-use crate::terminal;
+use crate::stdio::{Join, SignalProxy};
 
 const FLAGS: &[Flag] = &[
     switch("attach", 'a', "Show its output and pass signals on"),
@@ -63,7 +63,7 @@ async fn joined(app: &App, p: &Parsed) -> Done {
     let container = client.container_inspect(&p.args[0]).await?;
     let (id, tty) = (container.id.as_str(), container.config.tty);
     let stdin = p.is("interactive") && container.config.open_stdin;
-    let mut proxy = if tty { None } else { Some(SignalProxy::catch()?) };
+    let proxy = if tty { None } else { Some(SignalProxy::catch()?) };
     let options = AttachOptions {
         stream: true,
         stdin,
@@ -77,28 +77,9 @@ async fn joined(app: &App, p: &Parsed) -> Done {
     let mut waiting = client.container_wait(id, condition).await?;
     let raw = if stdin && tty { enter_raw()? } else { None };
     client.container_start(id, "").await?;
-    let on_terminal = terminal::is_terminal(rustix::stdio::stdin());
-    let join = Join { tty, stdin, stdout: true, stderr: true, keys: (tty && on_terminal).then_some(keys) };
-    let size = async {
-        if tty && terminal::is_terminal(rustix::stdio::stdout()) {
-            stdio::follow_size(client, Sized::Container(id)).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
-    let signals = async {
-        match &mut proxy {
-            Some(proxy) => proxy.forward(client, id).await,
-            None => stdio::end_on_signals().await,
-        }
-    };
-    let main = async {
-        match stdio::join(connection, join).await? {
-            End::Detached => Ok(0),
-            End::Closed => exit_code(&mut waiting).await,
-        }
-    };
-    let done = beside(main, size, signals).await;
+    let join = Join { tty, stdin, stdout: true, stderr: true, keys: session::keys(tty, keys) };
+    let session = Session { client, id, join, proxy, redraw: false };
+    let done = session.until_end(connection, &mut waiting).await;
     drop(raw);
     done
 }
