@@ -3,6 +3,7 @@
 mod cache;
 mod context;
 mod errors;
+mod hostile;
 mod instructions;
 
 use std::fs;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use dray_harness::{Client, Daemon, Finished};
 
 /// A folder with a Dockerfile and further files.
-fn context(daemon: &Daemon, name: &str, dockerfile: &str, files: &[(&str, &str)]) -> PathBuf {
+pub fn context(daemon: &Daemon, name: &str, dockerfile: &str, files: &[(&str, &str)]) -> PathBuf {
     let folder = daemon.scratch(name);
     fs::write(folder.join("Dockerfile"), dockerfile).expect("Dockerfile");
     for (path, text) in files {
@@ -22,7 +23,7 @@ fn context(daemon: &Daemon, name: &str, dockerfile: &str, files: &[(&str, &str)]
     folder
 }
 
-fn build(client: &Client, folder: &std::path::Path, flags: &str) -> Finished {
+pub fn build(client: &Client, folder: &std::path::Path, flags: &str) -> Finished {
     let folder = folder.to_string_lossy();
     client.run(["build"].into_iter().chain(flags.split_whitespace()).chain([folder.as_ref()]))
 }

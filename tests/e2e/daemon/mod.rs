@@ -1,5 +1,7 @@
-//! The daemon: its API's head, crashes, private roots.
+//! The daemon: its API's head, its configuration, crashes, clients that hang up, a full disk, private roots.
 
 mod api;
 mod config;
 mod crash;
+mod full_disk;
+mod hang_up;
