@@ -29,27 +29,46 @@ const MAX_BLOCKING: usize = 256;
 const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// How long answers at work may take when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How long threads that block may take after that.
+pub(crate) const SHUTDOWN: Duration = Duration::from_millis(500);
 
 /// Why the daemon ended.
 #[derive(Debug, thiserror::Error)]
-enum DaemonError {
+pub enum DaemonError {
+    /// A flag, or a key of the configuration file.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Certificates or keys.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// An address that cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The data root, the networks, or what an earlier daemon left.
     #[error(transparent)]
     Engine(#[from] OpenError),
+    /// Accepting connections.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// The operating system refused something.
     #[error("{operation}: {source}")]
-    System { operation: String, source: std::io::Error },
+    System {
+        /// What was tried.
+        operation: String,
+        /// The refusal.
+        source: std::io::Error,
+    },
+    /// The pid file is another daemon's.
     #[error("process with PID {pid} is still running: stop it, or delete {}", path.display())]
-    Running { pid: u32, path: PathBuf },
+    Running {
+        /// Its process id.
+        pid: u32,
+        /// The pid file.
+        path: PathBuf,
+    },
 }
 
-fn system(operation: impl Into<String>) -> impl FnOnce(std::io::Error) -> DaemonError {
+pub(crate) fn system(operation: impl Into<String>) -> impl FnOnce(std::io::Error) -> DaemonError {
     let operation = operation.into();
     move |source| DaemonError::System { operation, source }
 }
@@ -79,17 +98,30 @@ fn run(args: &[OsString]) -> Result<(), DaemonError> {
     dray_sys::heap::bound();
     log_to_stderr(&config);
     let _pidfile = config.pidfile.as_deref().map(Pidfile::claim).transpose()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let exe = std::env::current_exe().map_err(system("find the program's own path"))?;
+    let runtime = runtime().build().map_err(system("start the runtime"))?;
+    let result = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let stopper = stop_on_signal(stop.clone())?;
+        let told = config.clone();
+        let result = serve(config, &exe, stop, |listeners| announce(&told, listeners)).await;
+        stopper.abort();
+        result
+    });
+    runtime.shutdown_timeout(SHUTDOWN);
+    result
+}
+
+/// The threads of a daemon.
+pub(crate) fn runtime() -> tokio::runtime::Builder {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder
         .worker_threads(WORKERS)
         .max_blocking_threads(MAX_BLOCKING)
         .thread_keep_alive(BLOCKING_KEEP_ALIVE)
         .thread_name("dray")
-        .enable_all()
-        .build()
-        .map_err(system("start the runtime"))?;
-    let result = runtime.block_on(serve(config));
-    runtime.shutdown_timeout(Duration::from_millis(500));
-    result
+        .enable_all();
+    builder
 }
 
 fn log_to_stderr(config: &Config) {
@@ -98,28 +130,36 @@ fn log_to_stderr(config: &Config) {
         "fatal" => "error",
         level => level,
     };
-    // Libraries are heard only when they warn.
-    let filter = format!(
-        "warn,dray={level},dray_daemon={level},dray_engine={level},dray_network={level},dray_image={level},dray_build={level},dray_registry={level},dray_store={level},dray_runtime={level}"
-    );
     let _ = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_env_filter(log_filter(level))
         .try_init();
 }
 
-async fn serve(config: Config) -> Result<(), DaemonError> {
-    let stop = CancellationToken::new();
-    let stopper = stop_on_signal(stop.clone())?;
+/// Our own crates at `level`; libraries are heard only when they warn.
+pub(crate) fn log_filter(level: &str) -> tracing_subscriber::EnvFilter {
+    tracing_subscriber::EnvFilter::new(format!(
+        "warn,dray={level},dray_daemon={level},dray_engine={level},dray_network={level},dray_image={level},dray_build={level},dray_registry={level},dray_store={level},dray_runtime={level}"
+    ))
+}
+
+/// Serves until `stop`. `exe` is the program that shims and `docker-init` run from; `ready` is called when requests
+/// are answered from then on.
+pub(crate) async fn serve(
+    config: Config,
+    exe: &Path,
+    stop: CancellationToken,
+    ready: impl FnOnce(&[Listener]),
+) -> Result<(), DaemonError> {
     let tls = config.tls_files().map(|files| files.acceptor(config.tlsverify)).transpose()?;
     let mut listeners = Vec::new();
     for host in config.listen_on() {
         listeners.extend(Listener::open(&host, Some(&config.group), config.tcp_trust()).await?);
     }
-    let engine = open_engine(&config).await?;
+    let engine = open_engine(&config, exe).await?;
     let server = Server::new(routes::router(App::new(Arc::clone(&engine))), stop.clone());
-    announce(&config, &listeners);
+    ready(&listeners);
 
     let mut serving = tokio::task::JoinSet::new();
     for listener in listeners {
@@ -135,7 +175,6 @@ async fn serve(config: Config) -> Result<(), DaemonError> {
         }
     }
     server.drain(DRAIN).await;
-    stopper.abort();
     let closing = tokio::task::spawn_blocking(move || engine.close());
     let _ = tokio::time::timeout(DRAIN, closing).await;
     tracing::info!("stopped; containers go on");
@@ -168,13 +207,13 @@ fn stop_on_signal(stop: CancellationToken) -> Result<tokio::task::JoinHandle<()>
     }))
 }
 
-async fn open_engine(config: &Config) -> Result<Arc<Engine>, DaemonError> {
-    let config = engine_config(config)?;
+async fn open_engine(config: &Config, exe: &Path) -> Result<Arc<Engine>, DaemonError> {
+    let config = engine_config(config, exe)?;
     let opened = tokio::task::spawn_blocking(move || Engine::open(config)).await;
     Ok(opened.map_err(|error| system("open the engine")(error.into()))??)
 }
 
-fn engine_config(config: &Config) -> Result<EngineConfig, DaemonError> {
+fn engine_config(config: &Config, exe: &Path) -> Result<EngineConfig, DaemonError> {
     let absolute =
         |path: &Path| std::path::absolute(path).map_err(system(format!("resolve {}", path.display())));
     let network = config.network();
@@ -184,7 +223,7 @@ fn engine_config(config: &Config) -> Result<EngineConfig, DaemonError> {
     Ok(EngineConfig {
         data_root: absolute(&config.data_root)?,
         run_root: absolute(&config.run_root)?,
-        exe: std::env::current_exe().map_err(system("find the program's own path"))?,
+        exe: exe.to_owned(),
         dns: DnsDefaults {
             servers: config.dns.clone(),
             search: config.dns_search.clone(),

@@ -18,11 +18,14 @@ mod daemon;
 mod error;
 mod extract;
 mod hijack;
+mod hosted;
 mod listener;
 mod routes;
 mod state;
 mod takeover;
 mod tls;
+mod unread;
 mod version;
 
-pub use daemon::main;
+pub use daemon::{DaemonError, main};
+pub use hosted::Hosted;

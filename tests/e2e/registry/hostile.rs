@@ -110,7 +110,7 @@ fn lies_are_named_and_leave_nothing() {
 
 #[test]
 fn a_killed_daemon_goes_on_where_it_was() {
-    let mut daemon = Daemon::start();
+    let mut daemon = Daemon::spawn();
     let hostile = Hostile::start();
     let (layer, size) = hostile.take_busybox(&daemon, "x");
     let name = hostile.name("x");
