@@ -78,7 +78,8 @@ impl Machine {
         let left = || {
             (self.entries("layers").len(), self.entries("blobs/sha256").len(), self.entries("ingest").len())
         };
-        for _ in 0..200 {
+        // The threads of a pull that ended notice it when the disk lets them.
+        for _ in 0..3000 {
             let (layers, blobs, ingests) = left();
             if layers == 0 && blobs == 0 && resumable.contains(&ingests) {
                 break;
