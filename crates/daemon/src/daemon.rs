@@ -208,21 +208,19 @@ fn stop_on_signal(stop: CancellationToken) -> Result<tokio::task::JoinHandle<()>
 }
 
 async fn open_engine(config: &Config, exe: &Path) -> Result<Arc<Engine>, DaemonError> {
-    let config = engine_config(config, exe)?;
+    let config = engine_config(config, exe);
     let opened = tokio::task::spawn_blocking(move || Engine::open(config)).await;
     Ok(opened.map_err(|error| system("open the engine")(error.into()))??)
 }
 
-fn engine_config(config: &Config, exe: &Path) -> Result<EngineConfig, DaemonError> {
-    let absolute =
-        |path: &Path| std::path::absolute(path).map_err(system(format!("resolve {}", path.display())));
+fn engine_config(config: &Config, exe: &Path) -> EngineConfig {
     let network = config.network();
     let mut registry = ClientConfig::from_env();
     registry.insecure.clone_from(&config.insecure_registries);
     registry.mirrors.clone_from(&config.registry_mirrors);
-    Ok(EngineConfig {
-        data_root: absolute(&config.data_root)?,
-        run_root: absolute(&config.run_root)?,
+    EngineConfig {
+        data_root: config.data_root.clone(),
+        run_root: config.run_root.clone(),
         exe: exe.to_owned(),
         dns: DnsDefaults {
             servers: config.dns.clone(),
@@ -238,7 +236,7 @@ fn engine_config(config: &Config, exe: &Path) -> Result<EngineConfig, DaemonErro
         log_options: config.log_opts.iter().cloned().collect(),
         labels: config.labels.clone(),
         debug: config.debug,
-    })
+    }
 }
 
 /// Says that requests are answered from now on: to people, and to whoever waits at `--ready-fd`.
