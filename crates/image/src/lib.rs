@@ -12,6 +12,7 @@
 //! or save gives the same digests again.
 
 mod archive;
+mod claim;
 pub mod error;
 mod exact;
 pub mod filter;
@@ -26,6 +27,7 @@ pub mod push;
 mod remove;
 
 pub use archive::{LoadOptions, Loaded};
+pub use claim::Claim;
 pub use error::{Error, ErrorKind, Result};
 pub use filter::Filter;
 pub use history::HistoryEntry;
