@@ -15,6 +15,7 @@ mod archive;
 mod claim;
 pub mod error;
 mod exact;
+pub mod files;
 pub mod filter;
 mod history;
 mod images;
