@@ -142,7 +142,7 @@ fn the_cache_keeps_what_it_is_told_to_keep() {
 
 #[test]
 fn a_daemon_killed_while_it_prunes_goes_on_where_it_was() {
-    let mut daemon = Daemon::start();
+    let mut daemon = Daemon::spawn();
     for round in 0..5u32 {
         let client = daemon.dray();
         let folder = daemon.scratch("context");

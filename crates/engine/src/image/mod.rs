@@ -3,11 +3,14 @@
 mod change;
 mod container;
 mod error;
+mod files;
+mod mount;
 mod transfer;
 mod usage;
 mod view;
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dray_api::image::{DeleteItem, HistoryItem, ImageInspect, ImageSummary, ImagesPruneReport};
 use dray_api::{Filters, Labels};
@@ -21,6 +24,7 @@ use jiff::Timestamp;
 use crate::{EventBus, timestamp};
 pub(crate) use container::platform_of;
 pub use error::Error;
+pub use files::SquashOptions;
 pub use transfer::{CreateSource, ImportOptions, Pushing, auth};
 
 /// The containers that were made from an image.
@@ -45,6 +49,9 @@ pub struct Service {
     client: Client,
     events: EventBus,
     users: Users,
+    run_root: PathBuf,
+    /// Held while images are mounted and taken off.
+    mounting: Mutex<()>,
 }
 
 impl std::fmt::Debug for Service {
@@ -63,8 +70,16 @@ impl Service {
         client: Client,
         events: EventBus,
         users: Users,
+        run_root: PathBuf,
     ) -> Arc<Self> {
-        Arc::new(Service { images, puller, pusher, client, events, users })
+        let mounting = Mutex::default();
+        let service = Arc::new(Service { images, puller, pusher, client, events, users, run_root, mounting });
+        service.restore_mounts();
+        service
+    }
+
+    fn mounting(&self) -> MutexGuard<'_, ()> {
+        self.mounting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The images themselves.

@@ -23,16 +23,22 @@ pub use merge::FileKind;
 pub use squash::Squash;
 pub use tree::{LayerTree, Replaced, Tree};
 
+use dray_spec::Digest;
+use dray_store::LayerId;
+
 use crate::{Error, Image, Images, Result};
 use merge::Merged;
 
 impl Images {
     /// The image's files.
     fn merged(&self, image: &Image) -> Result<Merged> {
+        self.merge(&image.layers, &image.config.rootfs.diff_ids)
+    }
+
+    fn merge(&self, layers: &[LayerId], diff_ids: &[Digest]) -> Result<Merged> {
         let mut merged = Merged::default();
-        for (index, layer) in image.layers.iter().enumerate() {
-            let folder = self.store().layers().path(*layer);
-            merged.add(&folder, index).map_err(Error::layer(&image.config.rootfs.diff_ids[index]))?;
+        for (index, (layer, diff_id)) in layers.iter().zip(diff_ids).enumerate() {
+            merged.add(&self.store().layers().path(*layer), index).map_err(Error::layer(diff_id))?;
         }
         Ok(merged)
     }

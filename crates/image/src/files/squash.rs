@@ -1,7 +1,7 @@
 //! Squashing: all layers of an image, or those above another image that it was made upon, become one with the same
 //! files. What they had only in between is gone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -41,8 +41,8 @@ impl Images {
         let diff_ids = &image.config.rootfs.diff_ids;
         let mut layers = image.layers[..kept].to_vec();
         let mut kept_ids = diff_ids[..kept].to_vec();
-        let made =
-            if kept == diff_ids.len() { None } else { self.one_layer(&image.layers[kept..], kept > 0)? };
+        let below = self.merge(&image.layers[..kept], &diff_ids[..kept])?;
+        let made = if kept == diff_ids.len() { None } else { self.one_layer(&image.layers[kept..], &below)? };
         if let Some((layer, diff_id)) = &made {
             layers.push(*layer);
             kept_ids.push(diff_id.clone());
@@ -72,18 +72,20 @@ impl Images {
     }
 
     /// The same files in one layer; none if there are no files at all.
-    fn one_layer(&self, layers: &[LayerId], above: bool) -> Result<Option<(LayerId, Digest)>> {
+    fn one_layer(&self, layers: &[LayerId], below: &Merged) -> Result<Option<(LayerId, Digest)>> {
         let failed = || Error::layer("squash");
         let folders: Vec<PathBuf> = layers.iter().map(|layer| self.store().layers().path(*layer)).collect();
         let mut merged = Merged::default();
         for (index, folder) in folders.iter().enumerate() {
             merged.add(folder, index).map_err(failed())?;
         }
-        if merged.nodes.len() <= 1 && (!above || merged.whiteouts.is_empty()) {
+        // In a folder that lies in one layer alone, overlayfs would list a whiteout as if it were a file.
+        merged.whiteouts.retain(|path, _| below.nodes.contains_key(path));
+        if merged.nodes.len() <= 1 && merged.whiteouts.is_empty() {
             return Ok(None);
         }
         let draft = self.store().layers().begin()?;
-        let copier = Copier { folders: &folders, root: draft.path(), above, linked: HashMap::new() };
+        let copier = Copier { folders: &folders, root: draft.path(), below, linked: HashMap::new() };
         copier.all(&merged).map_err(failed())?;
         let packed = DiffId::of(draft.path()).map_err(failed())?;
         let id = draft.commit(&packed.diff_id, packed.size)?;
@@ -115,8 +117,8 @@ fn history(image: &Image, kept: usize) -> Vec<History> {
 struct Copier<'a> {
     folders: &'a [PathBuf],
     root: &'a Path,
-    /// There are layers below: what these hide stays hidden.
-    above: bool,
+    /// What lies below: what was hidden of it stays hidden.
+    below: &'a Merged,
     /// Where files with several names were copied to.
     linked: HashMap<(u64, u64), Vec<u8>>,
 }
@@ -126,16 +128,10 @@ impl Copier<'_> {
         for (path, node) in &merged.nodes {
             self.node(path, node)?;
         }
-        if self.above {
-            let folders = whiteout_folders(merged);
-            for path in merged.whiteouts.keys() {
-                self.whiteout(path)?;
-            }
-            // A whiteout has changed the time of its folder.
-            for (path, node) in folders {
-                self.time(path, node)?;
-            }
+        for path in merged.whiteouts.keys() {
+            self.whiteout(path)?;
         }
+        // What was made in a folder has changed its time.
         for (path, node) in merged.nodes.iter().rev().filter(|(_, node)| node.kind == FileKind::Folder) {
             self.time(path, node)?;
         }
@@ -155,7 +151,7 @@ impl Copier<'_> {
         match node.kind {
             FileKind::Folder => {
                 rfs::mkdir(&target, Mode::from_raw_mode(0o700)).map_err(failed("create"))?;
-                if self.above && node.opaque {
+                if node.opaque && self.below.nodes.contains_key(path) {
                     set_opaque_at(&target).map_err(failed("make opaque"))?;
                 }
             }
@@ -209,10 +205,6 @@ impl Copier<'_> {
     fn whiteout(&self, path: &[u8]) -> Result<(), LayerError> {
         let device = rfs::makedev(0, 0);
         let target = self.root.join(os(path));
-        // Its folder may be known only below: then it is made here, as an unpacking would make it.
-        if let Some(folder) = target.parent() {
-            fs::create_dir_all(folder).map_err(LayerError::std_io(path, "create the folder of"))?;
-        }
         rfs::mknodat(rfs::CWD, &target, FileType::CharacterDevice, Mode::empty(), device)
             .map_err(LayerError::io(path, "make a whiteout of"))?;
         rfs::utimensat(rfs::CWD, &target, &times((0, 0)), AtFlags::SYMLINK_NOFOLLOW)
@@ -227,12 +219,6 @@ impl Copier<'_> {
     fn source(&self, path: &[u8], node: &Node) -> PathBuf {
         self.folders[node.layer].join(os(path))
     }
-}
-
-/// Folders in which something is hidden.
-fn whiteout_folders(merged: &Merged) -> BTreeMap<&[u8], &Node> {
-    let folders = merged.whiteouts.keys().map(|path| crate::layer::name::split(path).0);
-    folders.filter_map(|folder| merged.nodes.get_key_value(folder)).map(|(k, v)| (&k[..], v)).collect()
 }
 
 /// A link has an owner and a time, and nothing else that a layer keeps.

@@ -209,3 +209,16 @@ fn a_folder_made_anew_hides_the_old_one() {
     let names: Vec<String> = seen(&fixture, &small).into_iter().map(|(name, ..)| name).collect();
     assert_eq!(names, ["", "d", "d/new"]);
 }
+
+#[test]
+fn nothing_is_hidden_that_is_not_there() {
+    let fixture = Fixture::new();
+    let below = Tar::new().file("kept", b"1").end();
+    let onto = image(&fixture, "below", &[below.clone()]);
+    let made = Tar::new().folder("d").file("d/a", b"1").file("d/b", b"2").end();
+    let removed = Tar::new().file("d/.wh.a", b"").end();
+    let full = image(&fixture, "full", &[below, made, removed]);
+    let small = fixture.images.squash(&full, Squash { onto: Some(onto), ..Squash::default() }).unwrap();
+    let left: Vec<_> = std::fs::read_dir(top(&fixture, &small).join("d")).unwrap().collect();
+    assert_eq!(left.len(), 1, "a whiteout in a folder of one layer would be listed");
+}
