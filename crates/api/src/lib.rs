@@ -13,6 +13,7 @@ pub mod build;
 pub mod container;
 pub mod error;
 pub mod event;
+pub mod extension;
 pub mod filters;
 pub mod image;
 pub mod network;

@@ -191,7 +191,8 @@ fn open_images(
         users.map(|user| ContainerUse { id: user.id, running: user.running }).collect()
     });
     let images = Images::new(store.clone());
-    Ok(image::Service::open(images, puller, pusher, client, events.clone(), users))
+    let run_root = config.run_root.clone();
+    Ok(image::Service::open(images, puller, pusher, client, events.clone(), users, run_root))
 }
 
 fn open_runner(

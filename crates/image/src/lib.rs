@@ -12,8 +12,10 @@
 //! or save gives the same digests again.
 
 mod archive;
+mod claim;
 pub mod error;
 mod exact;
+pub mod files;
 pub mod filter;
 mod history;
 mod images;
@@ -26,6 +28,7 @@ pub mod push;
 mod remove;
 
 pub use archive::{LoadOptions, Loaded};
+pub use claim::Claim;
 pub use error::{Error, ErrorKind, Result};
 pub use filter::Filter;
 pub use history::HistoryEntry;

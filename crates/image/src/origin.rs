@@ -32,6 +32,12 @@ pub(crate) fn split_of(store: &Store, diff_id: &Digest) -> Result<Option<Digest>
     Ok(known.map(|known| known.digest).filter(|digest| store.blobs().has(digest)))
 }
 
+/// The blobs that are kept for a layer whatever image has it.
+pub(crate) fn blobs_of(store: &Store, diff_id: &Digest) -> Vec<Digest> {
+    let of = |kind| hint(store.records().get::<Descriptor>(kind, diff_id.as_str()));
+    [LAYER_BLOB, LAYER_SPLIT].into_iter().filter_map(of).map(|known| known.digest).collect()
+}
+
 /// Remembers the split of a layer.
 pub(crate) fn remember_split(
     store: &Store,

@@ -16,6 +16,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -89,6 +90,38 @@ impl Blobs {
         fs::metadata(self.path(digest)).ok().map(|metadata| metadata.len())
     }
 
+    /// What the blob takes on the disk; none if it is not there.
+    #[must_use]
+    pub fn allocated(&self, digest: &Digest) -> Option<u64> {
+        fs::metadata(self.path(digest)).ok().map(|metadata| metadata.blocks() * 512)
+    }
+
+    /// What half-written blobs take on the disk.
+    ///
+    /// # Errors
+    /// If their folder cannot be read.
+    pub fn ingesting(&self) -> Result<u64> {
+        Ok(crate::usage(&self.0.ingest)?.allocated)
+    }
+
+    /// Removes the half-written blobs that nobody is at: their next try begins anew. Gives their lengths' sum.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn abandon(&self) -> Result<u64> {
+        // Held throughout: who begins meanwhile waits, and then finds nothing to go on with.
+        let active = self.active();
+        let busy: HashSet<String> = active.iter().map(|key| resumable_name(key)).collect();
+        let mut freed = 0;
+        for (name, entry) in durable::entries(&self.0.ingest)? {
+            if name.starts_with("resume-") && !busy.contains(&name) {
+                freed += entry.metadata().map_or(0, |metadata| metadata.len());
+                durable::remove_all(&entry.path())?;
+            }
+        }
+        Ok(freed)
+    }
+
     /// Opens a blob for reading.
     ///
     /// # Errors
@@ -150,8 +183,7 @@ impl Blobs {
         if !self.active().insert(key.into()) {
             return self.begin(expected.as_ref());
         }
-        let name = Digest::sha256_of(key.as_bytes());
-        let path = self.0.ingest.join(format!("resume-{}", name.hex()));
+        let path = self.0.ingest.join(resumable_name(key));
         let mut ingest = Ingest {
             blobs: self.clone(),
             file: match File::options().create(true).read(true).append(true).open(&path) {
@@ -278,6 +310,11 @@ impl Blobs {
     fn active(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.0.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The file in which what is known by this key is written.
+fn resumable_name(key: &str) -> String {
+    format!("resume-{}", Digest::sha256_of(key.as_bytes()).hex())
 }
 
 /// Removes what nobody can go on with.
@@ -619,6 +656,21 @@ mod tests {
         assert_eq!(text, "aside");
         drop(spool);
         assert_eq!(leftovers(&dir), 0);
+    }
+
+    #[test]
+    fn what_nobody_is_at_can_be_abandoned() {
+        let (dir, blobs) = blobs();
+        let mut left = blobs.ingest("left").unwrap();
+        left.append(b"12345").unwrap();
+        drop(left);
+        let mut busy = blobs.ingest("busy").unwrap();
+        busy.append(b"1").unwrap();
+        let _spool = blobs.spool().unwrap();
+        assert_eq!(blobs.abandon().unwrap(), 5);
+        assert_eq!(leftovers(&dir), 2);
+        busy.commit(&Digest::sha256_of(b"1"), Some(1)).unwrap();
+        assert_eq!(blobs.ingest("left").unwrap().offset(), 0);
     }
 
     #[test]

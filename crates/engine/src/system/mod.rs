@@ -64,7 +64,7 @@ impl Containers for container::Service {
     }
 
     fn usage(&self) -> Result<Vec<ContainerSummary>, ServiceError> {
-        Ok(self.summaries_with_size())
+        Ok(self.summaries_with_usage())
     }
 }
 
