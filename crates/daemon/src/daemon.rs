@@ -220,6 +220,7 @@ fn engine_config(config: &Config, exe: &Path) -> Result<EngineConfig, DaemonErro
     let mut registry = ClientConfig::from_env();
     registry.insecure.clone_from(&config.insecure_registries);
     registry.mirrors.clone_from(&config.registry_mirrors);
+    registry.certs_dirs.clone_from(&config.certs_dirs);
     Ok(EngineConfig {
         data_root: absolute(&config.data_root)?,
         run_root: absolute(&config.run_root)?,

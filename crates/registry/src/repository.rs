@@ -55,6 +55,12 @@ struct TagList {
     tags: Option<Vec<String>>,
 }
 
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Repository({} at {:?}, {:?})", self.name(), self.host.address, self.auth)
+    }
+}
+
 impl Repository {
     pub(crate) fn new(client: Client, host: Host, reference: &Reference, auth: Auth) -> Self {
         let (domain, path) = (reference.domain().to_owned(), reference.path().to_owned());
@@ -212,7 +218,11 @@ impl Repository {
     /// A request below `/v2/<path>/`.
     pub(crate) async fn request(&self, method: Method, below: &str) -> Result<Request, Error> {
         let endpoint = self.client.endpoint(&self.host).await?;
-        Ok(Request::new(method, join(&endpoint.base, &format!("v2/{}/{below}", self.path))?))
+        let mut url = join(&endpoint.root, &format!("{}/{below}", self.path))?;
+        if let Some(namespace) = &self.host.settings.namespace {
+            url.query_pairs_mut().append_pair("ns", namespace);
+        }
+        Ok(Request::new(method, url))
     }
 
     pub(crate) async fn call(

@@ -177,7 +177,7 @@ impl Service {
         let reference = Reference::parse(name)?.tagged();
         let digest = reference.digest().map(ToString::to_string);
         let wanted = digest.as_deref().or(reference.tag()).unwrap_or("latest");
-        let found = self.client.repository(&reference, auth).manifest(wanted).await?;
+        let found = self.client.repository(&reference, auth)?.manifest(wanted).await?;
         let mut inspect = DistributionInspect {
             descriptor: OciDescriptor {
                 media_type: found.media_type.clone(),

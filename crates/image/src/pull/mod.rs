@@ -119,7 +119,7 @@ impl Puller {
     }
 
     async fn tags(&self, reference: &Reference, options: &PullOptions) -> Result<Vec<String>, PullError> {
-        let source = self.client.repository(reference, &options.auth);
+        let source = self.client.repository(reference, &options.auth)?;
         let tags = source.tags().await.map_err(|error| PullError::for_manifest(reference, error))?;
         if tags.is_empty() { Err(PullError::NoTags(reference.familiar_name())) } else { Ok(tags) }
     }
@@ -131,7 +131,9 @@ impl Puller {
         options: &PullOptions,
         progress: &dyn Progress,
     ) -> Result<Pulled, PullError> {
-        let mut sources = self.client.sources(reference, &options.auth).into_iter().peekable();
+        let mut sources = self.client.sources(reference, &options.auth)?;
+        sources.retain(|source| source.resolves || reference.digest().is_some());
+        let mut sources = sources.into_iter().map(|source| source.repository).peekable();
         while let Some(source) = sources.next() {
             match self.pull_from(source, reference, options, progress).await {
                 Err(error) if sources.peek().is_some() && error.is_the_sources() => {

@@ -84,7 +84,7 @@ impl Pusher {
         }
         let line = format!("The push refers to repository [{}]", reference.name());
         progress.event(ProgressEvent::line(line));
-        let target = self.client.repository(reference, auth);
+        let target = self.client.push_target(reference, auth)?;
         let mut pushed = Vec::new();
         for (name, image) in self.named(reference).await? {
             pushed.push(self.push_one(&target, name, image, progress).await?);
