@@ -90,9 +90,20 @@ impl Repository {
     /// # Errors
     /// If the registry refuses it, sends more than 4 MiB, or bytes of another digest than the one asked for.
     pub async fn manifest(&self, tag_or_digest: &str) -> Result<RawManifest, Error> {
+        self.manifest_of_type(tag_or_digest, "").await
+    }
+
+    /// As [`Self::manifest`], for a document that may be of a type of its own.
+    ///
+    /// # Errors
+    /// As [`Self::manifest`].
+    pub async fn manifest_of_type(&self, tag_or_digest: &str, kind: &str) -> Result<RawManifest, Error> {
         let mut request = self.request(Method::GET, &format!("manifests/{tag_or_digest}")).await?;
         for accepted in media_type::ACCEPT_MANIFESTS {
             request = request.header(header::ACCEPT, accepted);
+        }
+        if !kind.is_empty() && !media_type::ACCEPT_MANIFESTS.contains(&kind) {
+            request = request.header(header::ACCEPT, kind);
         }
         let mut answer = self.call(Action::Pull, request, Repeat::Always).await?;
         if answer.status != StatusCode::OK {

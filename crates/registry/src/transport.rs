@@ -44,6 +44,8 @@ pub(crate) struct Transport {
 struct PoolKey {
     tls: TlsSettings,
     connect_timeout: Duration,
+    /// HTTP/1.1 only: one request at a time on a connection.
+    apart: bool,
 }
 
 /// Pools kept; more than these are made anew each time.
@@ -58,13 +60,23 @@ pub(crate) struct Request {
     pub(crate) payload: Payload,
     /// How many idle times the answer may take: a registry reads a whole blob again before it commits it.
     pub(crate) patience: u32,
+    /// Whether it wants a connection on which no other request is under way.
+    pub(crate) apart: bool,
     /// The registry it is for and how that is spoken to.
     speak: Option<(Origin, Arc<HostSettings>)>,
 }
 
 impl Request {
     pub(crate) fn new(method: Method, url: Url) -> Self {
-        Request { method, url, headers: HeaderMap::new(), payload: Payload::Empty, patience: 1, speak: None }
+        Request {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            payload: Payload::Empty,
+            patience: 1,
+            apart: false,
+            speak: None,
+        }
     }
 
     /// Says how the host of `root` is spoken to. Its headers and client certificates are for that host alone;
@@ -125,11 +137,12 @@ impl Transport {
         }
         let tls = tls(&self.config.ca_certs, &key.tls)?;
         let proxy = Arc::new(self.config.proxy.clone());
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(Dialer { proxy, timeout: key.connect_timeout });
+        let dialer = Dialer { proxy, timeout: key.connect_timeout };
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let connector = match key.apart {
+            true => builder.enable_http1().wrap_connector(dialer),
+            false => builder.enable_all_versions().wrap_connector(dialer),
+        };
         let pool = HyperClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
@@ -152,7 +165,8 @@ impl Transport {
         };
         tls.skip_verify |= self.config.is_insecure(&host_of(&request.url));
         let connect_timeout = request.settings().and_then(|own| own.connect_timeout);
-        PoolKey { tls, connect_timeout: connect_timeout.unwrap_or(self.config.connect_timeout) }
+        let connect_timeout = connect_timeout.unwrap_or(self.config.connect_timeout);
+        PoolKey { tls, connect_timeout, apart: request.apart }
     }
 
     fn pools(&self) -> std::sync::MutexGuard<'_, HashMap<PoolKey, Pool>> {

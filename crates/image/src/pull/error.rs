@@ -39,6 +39,9 @@ pub enum PullError {
     /// The registry failed in another way.
     #[error(transparent)]
     Registry(#[from] dray_registry::Error),
+    /// All hosts of the registry's `hosts.toml` do something else.
+    #[error("no host may be asked for {0}: none has the capabilities to resolve and pull")]
+    NoSource(String),
     /// A repository without any tag was asked for all its tags.
     #[error("no tags found for {0}")]
     NoTags(String),
@@ -66,6 +69,12 @@ pub enum PullError {
         reference: String,
         /// How deep is accepted.
         limit: usize,
+    },
+    /// An index that names more than anybody needs.
+    #[error("{reference}: image index names too many manifests or blobs")]
+    IndexTooLarge {
+        /// What was pulled.
+        reference: String,
     },
     /// Only one platform's image is there, and it isn't the one asked for.
     #[error(
@@ -175,12 +184,14 @@ impl PullError {
                 RegistryErrorKind::InvalidParameter => K::InvalidParameter,
                 _ => K::Registry,
             },
-            PullError::Schema1(_)
+            PullError::NoSource(_)
+            | PullError::Schema1(_)
             | PullError::OperatingSystem(_)
             | PullError::NotAnImage(_)
             | PullError::LayerType(_) => K::InvalidParameter,
             PullError::Manifest { .. }
             | PullError::IndexTooDeep { .. }
+            | PullError::IndexTooLarge { .. }
             | PullError::Config { .. }
             | PullError::LayerCount
             | PullError::LayerDigest { .. }

@@ -77,6 +77,13 @@ async fn handle(state: Arc<State>, request: Request<Incoming>) -> Reply {
         Some(What::Answer { status, headers, body }) => return Ok(canned(*status, headers, body)),
         Some(What::Close) => return Err(io::ErrorKind::ConnectionReset.into()),
         Some(What::Delay(time)) => tokio::time::sleep(*time).await,
+        Some(What::Await(requests)) => {
+            let bare = path.split('?').next().unwrap_or_default().to_owned();
+            let come = || state.lock().seen.iter().filter(|seen| seen.path.starts_with(&bare)).count();
+            while come() < *requests {
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        }
         _ => {}
     }
     let range = match fault {
@@ -282,14 +289,17 @@ fn get_blob(state: &State, name: &str, digest: &str, range: Option<&str>) -> Res
     let Some(bytes) = state.blobs.get(&(name.into(), digest.into())).cloned() else {
         return failure(404, "BLOB_UNKNOWN", "blob unknown to registry");
     };
-    let start = range
-        .and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok())
-        .filter(|start| *start < bytes.len());
-    let part = bytes.slice(start.unwrap_or(0)..);
+    let asked = range.and_then(|r| r.strip_prefix("bytes=")?.split_once('-'));
+    let ends = asked.and_then(|(start, last)| {
+        let last = if last.is_empty() { bytes.len() - 1 } else { last.parse::<usize>().ok()? };
+        Some((start.parse::<usize>().ok()?, last.min(bytes.len().saturating_sub(1))))
+    });
+    let ends = ends.filter(|(start, last)| start <= last);
+    let part = ends.map_or(bytes.clone(), |(start, last)| bytes.slice(start..=last));
     state.blob_bytes_sent += part.len() as u64;
-    let mut response = plain(if start.is_some() { 206 } else { 200 });
-    if let Some(start) = start {
-        let value = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
+    let mut response = plain(if ends.is_some() { 206 } else { 200 });
+    if let Some((start, last)) = ends {
+        let value = format!("bytes {start}-{last}/{}", bytes.len());
         response = with(response, "content-range", &value);
     }
     *response.body_mut() = full(part);
