@@ -24,6 +24,7 @@ pub mod progress;
 pub mod pull;
 pub mod push;
 mod remove;
+mod signature;
 
 pub use archive::{LoadOptions, Loaded};
 pub use error::{Error, ErrorKind, Result};
@@ -33,3 +34,4 @@ pub use images::{Image, Images, NewImage};
 pub use import::{Commit, Import};
 pub use progress::{Progress, ProgressEvent, Silent};
 pub use remove::{ContainerUse, Pruned, Removed};
+pub use signature::{TrustGate, attach_signature, signatures_of};

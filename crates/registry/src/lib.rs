@@ -25,6 +25,7 @@ mod hosts;
 mod login;
 mod payload;
 mod proxy;
+mod referrer;
 mod repository;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

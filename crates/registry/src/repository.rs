@@ -170,6 +170,16 @@ impl Repository {
         media_type: &str,
         bytes: Bytes,
     ) -> Result<(), Error> {
+        self.put_manifest_answer(tag_or_digest, media_type, bytes).await.map(drop)
+    }
+
+    /// Stores a manifest; gives the head of the registry's answer.
+    pub(crate) async fn put_manifest_answer(
+        &self,
+        tag_or_digest: &str,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<Answer, Error> {
         let mut request = self
             .request(Method::PUT, &format!("manifests/{tag_or_digest}"))
             .await?
@@ -177,7 +187,7 @@ impl Repository {
         request.payload = Payload::Bytes(bytes);
         let answer = self.call(Action::Push, request, Repeat::Always).await?;
         match answer.status {
-            StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED => Ok(()),
+            StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED => Ok(answer),
             _ => Err(refusal(answer).await),
         }
     }
@@ -266,7 +276,7 @@ impl Repository {
 }
 
 /// The target of `Link: <…>; rel="next"`, if it stays at the same origin.
-fn next_page(at: &Url, link: &str) -> Option<Url> {
+pub(crate) fn next_page(at: &Url, link: &str) -> Option<Url> {
     let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
     if !parameters.contains("next") {
         return None;

@@ -42,6 +42,19 @@ pub enum PullError {
     /// All hosts of the registry's `hosts.toml` do something else.
     #[error("no host may be asked for {0}: none has the capabilities to resolve and pull")]
     NoSource(String),
+    /// The policy doesn't let it in.
+    #[error("{reference} is not trusted: {reason} (policy {})", policy.display())]
+    Untrusted {
+        /// What was pulled, in its familiar form.
+        reference: String,
+        /// The policy's file.
+        policy: std::path::PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The policy can't be used, so nothing is let in.
+    #[error(transparent)]
+    Policy(dray_trust::TrustError),
     /// A repository without any tag was asked for all its tags.
     #[error("no tags found for {0}")]
     NoTags(String),
@@ -157,6 +170,8 @@ pub enum PullErrorKind {
     NotFound,
     /// Credentials are missing or wrong.
     Unauthorized,
+    /// The policy forbids it.
+    Forbidden,
     /// What was asked for can't be an image for this machine.
     InvalidParameter,
     /// The registry can't be reached, or sends what can't be accepted.
@@ -184,6 +199,8 @@ impl PullError {
                 RegistryErrorKind::InvalidParameter => K::InvalidParameter,
                 _ => K::Registry,
             },
+            PullError::Untrusted { .. } => K::Forbidden,
+            PullError::Policy(_) => K::System,
             PullError::NoSource(_)
             | PullError::Schema1(_)
             | PullError::OperatingSystem(_)
@@ -206,7 +223,10 @@ impl PullError {
         match self {
             PullError::Shared(error) => error.is_the_sources(),
             PullError::Unpack { .. } => true,
-            other => !matches!(other.kind(), PullErrorKind::System | PullErrorKind::InvalidParameter),
+            other => !matches!(
+                other.kind(),
+                PullErrorKind::System | PullErrorKind::InvalidParameter | PullErrorKind::Forbidden
+            ),
         }
     }
 

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use dray_registry::{Auth, Client, Repository, Source};
 use dray_spec::{Descriptor, Digest, Platform, Reference};
 use dray_store::{ImageRecord, LayerId, Lease, Store};
+use dray_trust::Policy;
 use futures_util::future::try_join_all;
 
 pub(crate) use content::blobs_of;
@@ -43,6 +44,7 @@ use self::state::{Reporter, watch_layer};
 use self::transfer::{Key, Transfers};
 use crate::origin;
 use crate::progress::{Progress, ProgressEvent};
+use crate::signature::{self, TrustGate};
 
 /// What to pull and how.
 #[derive(Debug, Clone, Default)]
@@ -104,6 +106,7 @@ pub struct Puller {
     store: Store,
     client: Client,
     transfers: Arc<Transfers>,
+    gate: TrustGate,
 }
 
 impl Puller {
@@ -111,7 +114,13 @@ impl Puller {
     pub fn new(store: Store, client: Client, limits: PullLimits) -> Self {
         let cut = Cut { least: limits.ranges_from.max(1), part: limits.range, streams: limits.ranges };
         let transfers = Arc::new(Transfers::new(limits.downloads, limits.unpacks, cut));
-        Puller { store, client, transfers }
+        Puller { store, client, transfers, gate: TrustGate::default() }
+    }
+
+    /// The same one, which holds each pull against a policy.
+    #[must_use]
+    pub fn guarded(self, gate: TrustGate) -> Self {
+        Puller { gate, ..self }
     }
 
     /// Pulls `reference`, and tells `progress` what Docker would say. With `all_tags` every tag of the
@@ -155,6 +164,8 @@ impl Puller {
         options: &PullOptions,
         progress: &dyn Progress,
     ) -> Result<Pulled, PullError> {
+        let policy = self.gate.policy().await?;
+        signature::admit(policy.as_ref(), reference)?;
         let sources = self.client.sources(reference, &options.auth)?;
         let asked = |source: &Source| source.resolves || reference.digest().is_some();
         let last = sources.iter().rposition(asked);
@@ -162,7 +173,8 @@ impl Puller {
             // Content may also come from those that can't be asked for a tag.
             let content = sources.iter().enumerate().filter(|(n, source)| *n >= at || !asked(source));
             let content = Sources::new(content.map(|(_, source)| source.repository.clone()).collect());
-            match self.pull_from(&source.repository, content, reference, options, progress).await {
+            let from = (&source.repository, content, policy.as_ref());
+            match self.pull_from(from, reference, options, progress).await {
                 Err(error) if Some(at) != last && error.is_the_sources() => {
                     tracing::info!(%reference, %error, "mirror can't give it");
                 }
@@ -174,8 +186,7 @@ impl Puller {
 
     async fn pull_from(
         &self,
-        source: &Repository,
-        sources: Sources,
+        (source, sources, policy): (&Repository, Sources, Option<&Policy>),
         reference: &Reference,
         options: &PullOptions,
         progress: &dyn Progress,
@@ -187,6 +198,9 @@ impl Puller {
         };
         progress.event(ProgressEvent::status(row, format!("Pulling from {}", reference.path())));
         let resolved = resolve::resolve(found, sources, reference, options).await?;
+        let digests = [resolved.digest.clone(), resolved.manifest_digest.clone()];
+        let known_by = if digests[0] == digests[1] { &digests[..1] } else { &digests };
+        signature::check(policy, reference, known_by, resolved.sources.all()).await?;
         // Until the image is recorded, nothing names its layers and blobs.
         let _lease = AsyncLease::take(&self.store).await?;
         let layers = match self.known_layers(&resolved).await? {

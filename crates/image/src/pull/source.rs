@@ -19,6 +19,10 @@ impl Sources {
         Sources { all: all.into(), current: Arc::default() }
     }
 
+    pub(crate) fn all(&self) -> &[Repository] {
+        &self.all
+    }
+
     /// The same ones, asked from the first one on.
     pub(crate) fn afresh(&self) -> Self {
         Sources { all: self.all.clone(), current: Arc::default() }

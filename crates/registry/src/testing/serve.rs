@@ -205,7 +205,7 @@ fn needs(method: &Method, path: &str) -> (String, &'static str) {
 /// `/v2/<name>/<kind>/<rest>`.
 fn split(path: &str) -> Option<(&str, &str, &str)> {
     let path = path.strip_prefix("/v2/")?;
-    ["/manifests/", "/blobs/", "/tags/"].iter().find_map(|kind| {
+    ["/manifests/", "/blobs/", "/tags/", "/referrers/"].iter().find_map(|kind| {
         let (name, rest) = path.split_once(kind)?;
         Some((name, kind.trim_matches('/'), rest))
     })
@@ -236,6 +236,8 @@ fn route(
         ("blobs", "GET" | "HEAD") if !rest.starts_with("uploads/") => get_blob(state, name, rest, range),
         ("blobs", _) => upload(state, method, name, rest, path, body),
         ("tags", _) => tags(state, name),
+        ("referrers", _) if state.lock().referrers => referrers(state, name, rest),
+        ("referrers", _) => failure(404, "NOT_FOUND", "no such page"),
         _ => plain(405),
     }
 }
@@ -270,9 +272,34 @@ fn put_manifest(
     if let Some(missing) = missing_blob(&state, name, &body) {
         return failure(400, "MANIFEST_BLOB_UNKNOWN", &format!("blob unknown to registry: {missing}"));
     }
+    let subject = state.referrers.then(|| subject_of(&body)).flatten();
     state.put_manifest(name, digest.as_str(), media_type, body.clone());
     state.put_manifest(name, reference, media_type, body);
-    plain(201)
+    match subject {
+        Some(subject) => with(plain(201), "oci-subject", subject.digest.as_str()),
+        None => plain(201),
+    }
+}
+
+fn subject_of(manifest: &[u8]) -> Option<Descriptor> {
+    serde_json::from_slice::<dray_spec::Manifest>(manifest).ok()?.subject
+}
+
+fn referrers(state: &State, name: &str, subject: &str) -> Response<Body> {
+    let state = state.lock();
+    let about = |((repository, reference), (kind, bytes)): (&(String, String), &(String, Bytes))| {
+        let manifest: dray_spec::Manifest = serde_json::from_slice(bytes).ok()?;
+        let fits = repository == name
+            && reference.contains(':')
+            && manifest.subject.as_ref().is_some_and(|s| s.digest.as_str() == subject);
+        let mut entry = Descriptor::of(kind, bytes);
+        entry.artifact_type = manifest.artifact_type.or(Some(manifest.config.media_type));
+        fits.then_some(entry)
+    };
+    let index = dray_spec::Index::oci(state.manifests.iter().filter_map(about).collect());
+    let mut response = plain(200);
+    *response.body_mut() = full(serde_json::to_vec(&index).unwrap_or_default().into());
+    with(response, "content-type", dray_spec::media_type::OCI_INDEX)
 }
 
 /// As real registries do: a manifest is refused while one of its blobs isn't there.
