@@ -15,6 +15,7 @@ mod command_error;
 mod config_file;
 mod connect;
 mod context;
+mod credential;
 mod flag;
 mod format;
 mod help;

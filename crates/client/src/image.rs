@@ -26,6 +26,15 @@ pub struct ImportOptions {
     pub changes: Vec<String>,
 }
 
+/// How much of a name is pulled.
+#[derive(Clone, Debug, Default)]
+pub struct PullOptions {
+    /// Platform; the daemon's if empty.
+    pub platform: String,
+    /// Keep the images of all platforms; Dray's daemon alone knows this.
+    pub all_platforms: bool,
+}
+
 fn path(name: &str, what: &str) -> String {
     format!("/images/{}{what}", segment(name))
 }
@@ -66,13 +75,14 @@ impl Client {
         &self,
         name: &str,
         tag: &str,
-        platform: &str,
+        what: &PullOptions,
         auth: &str,
     ) -> Result<JsonStream<ProgressMessage>> {
         let query = Query::new()
             .with("fromImage", name)
             .with_some("tag", tag)
-            .with_some("platform", platform.to_lowercase());
+            .with_some("platform", what.platform.to_lowercase())
+            .with_flag("all-platforms", what.all_platforms);
         self.json_stream(Call::new(Method::POST, "/images/create").query(query).header(AUTH_HEADER, auth))
             .await
     }

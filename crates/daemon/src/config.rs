@@ -107,9 +107,13 @@ pub struct Config {
     /// Registry that may be spoken to without verified TLS: name[:port] or CIDR
     #[arg(long = "insecure-registry", value_name = "REGISTRY", value_parser = insecure)]
     pub insecure_registries: Vec<InsecureRegistry>,
-    /// Mirror of Docker Hub
+    /// Mirror of Docker Hub, or REGISTRY=URL for one of another registry
     #[arg(long = "registry-mirror", value_name = "URL")]
     pub registry_mirrors: Vec<String>,
+    /// Folder with registries' certificates and hosts.toml; may be given several times
+    #[arg(long = "certs-dir", value_name = "DIR",
+          default_values = ["/etc/dray/certs.d", "/etc/docker/certs.d"])]
+    pub certs_dirs: Vec<PathBuf>,
     /// Make the host's CA certificates available to containers and build steps
     #[arg(long)]
     pub trust_host_ca: bool,

@@ -218,6 +218,7 @@ fn engine_config(config: &Config, exe: &Path) -> EngineConfig {
     let mut registry = ClientConfig::from_env();
     registry.insecure.clone_from(&config.insecure_registries);
     registry.mirrors.clone_from(&config.registry_mirrors);
+    registry.certs_dirs.clone_from(&config.certs_dirs);
     EngineConfig {
         data_root: config.data_root.clone(),
         run_root: config.run_root.clone(),

@@ -26,6 +26,7 @@ pub mod progress;
 pub mod pull;
 pub mod push;
 mod remove;
+mod signature;
 
 pub use archive::{LoadOptions, Loaded};
 pub use claim::Claim;
@@ -36,3 +37,4 @@ pub use images::{Image, Images, NewImage};
 pub use import::{Commit, Import};
 pub use progress::{Progress, ProgressEvent, Silent};
 pub use remove::{ContainerUse, Pruned, Removed};
+pub use signature::{TrustGate, attach_signature, signatures_of};

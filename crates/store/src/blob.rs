@@ -1,6 +1,7 @@
 //! Blobs: whole, verified bytes by their digest, and the ingests they come from.
 //!
 //! ```text
+//! ingest/resume-<key>.{data,parts}  several streams: see `parts`
 //! ingest/resume-<key> ─┐ write … fsync      rename, fsync folder
 //! ingest/spool-<n>  ───┼──────────────────► blobs/sha256/<hex>
 //!                      └──────────────────► blobs/sha256/<hex>.<boot> ── syncfs, link ──► <hex>
@@ -25,7 +26,7 @@ use std::time::{Duration, SystemTime};
 use dray_spec::{Digest, Hasher};
 
 use crate::db::Durability;
-use crate::{Error, Result, durable, fault};
+use crate::{Error, Result, durable, fault, parts};
 
 /// A half-written blob that nobody has gone on with for so long is swept at open.
 const RESUMABLE_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -48,6 +49,7 @@ impl Blobs {
     pub(crate) fn at(data_root: &Path) -> Result<Self> {
         let ingest = data_root.join("ingest");
         sweep(&ingest)?;
+        parts::sweep_orphans(&ingest)?;
         let blobs = Self(Arc::new(Inner {
             blobs: data_root.join("blobs"),
             ingest,
@@ -284,6 +286,22 @@ impl Blobs {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Where bytes lie before they are blobs.
+    pub(crate) fn ingest_folder(&self) -> &Path {
+        &self.0.ingest
+    }
+
+    /// Makes a file whose digest has been checked a blob, without waiting for the disk.
+    pub(crate) fn adopt_relaxed(&self, file: &Path, digest: &Digest) -> Result<()> {
+        if self.has(digest) {
+            return durable::remove_all(file);
+        }
+        fault::point("blob.written");
+        fs::rename(file, self.relaxed_path(digest)).map_err(|source| Error::io("rename", file, source))?;
+        fault::point("blob.relaxed");
         Ok(())
     }
 

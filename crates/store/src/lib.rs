@@ -33,6 +33,7 @@ mod error;
 mod fault;
 mod image;
 mod layer;
+mod parts;
 mod record;
 mod tag;
 
@@ -49,6 +50,7 @@ pub use disk::{Usage, usage};
 pub use error::{Error, ErrorKind, Result};
 pub use image::{ImageRecord, ImageRecords};
 pub use layer::{Layer, LayerDraft, LayerId, Layers};
+pub use parts::{Part, Parts};
 pub use record::{Record, Records, Tx};
 pub use tag::{Tag, Tags};
 

@@ -8,13 +8,13 @@ use dray_registry::testing::{Fault, Fixture, What};
 use tokio::runtime::Runtime;
 
 /// A registry in memory, served by threads of its own.
-struct Hostile {
-    fixture: Fixture,
+pub(super) struct Hostile {
+    pub(super) fixture: Fixture,
     _runtime: Runtime,
 }
 
 impl Hostile {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

@@ -25,7 +25,7 @@ use crate::{EventBus, timestamp};
 pub(crate) use container::platform_of;
 pub use error::Error;
 pub use files::SquashOptions;
-pub use transfer::{CreateSource, ImportOptions, Pushing, auth};
+pub use transfer::{CreateSource, ImportOptions, PullWhat, Pushing, auth};
 
 /// The containers that were made from an image.
 pub type Users = Arc<dyn Fn(&Digest) -> Vec<ContainerUse> + Send + Sync>;
