@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 pub use disk::{Disk, MemoryDisk, RealDisk};
 
 use crate::error::Error;
+use crate::model::{Project, consistent, environment};
 use crate::parse::node::{Map, Node};
 use crate::parse::normal;
 use crate::parse::template::Lookup;
@@ -148,6 +149,24 @@ impl<'a> Loader<'a> {
         if !warnings.contains(&text) {
             warnings.push(text);
         }
+    }
+
+    /// Loads a project: the services of the profiles that are on, references checked, labels resolved.
+    ///
+    /// # Errors
+    /// A file cannot be read or breaks a rule; the error shows the line.
+    pub fn project(&self, request: &Request) -> Result<Project, Error> {
+        let loaded = self.load(request)?;
+        self.typed(&loaded, request).map_err(|e| self.sources.show(e))
+    }
+
+    fn typed(&self, loaded: &Loaded, request: &Request) -> Result<Project, Error> {
+        let mut project = Project::new(loaded)?;
+        if !request.skip.consistency {
+            consistent::check(&project, loaded)?;
+        }
+        environment::resolve_labels(&mut project, self, true)?;
+        Ok(project)
     }
 
     /// Loads a project's tree.

@@ -154,7 +154,12 @@ impl<T: Field> Field for BTreeMap<String, T> {
         }
     }
     fn write(&self, form: Form) -> Data {
-        Data::Map(self.iter().map(|(name, value)| (name.clone(), value.write(form))).collect())
+        let mut fields: Vec<(String, Data)> =
+            self.iter().map(|(name, value)| (name.clone(), value.write(form))).collect();
+        if form == Form::Yaml {
+            fields.sort_by(|a, b| crate::render::yaml::order(&a.0, &b.0));
+        }
+        Data::Map(fields)
     }
     fn omitted(&self, _: Form) -> bool {
         self.is_empty()
@@ -168,6 +173,16 @@ pub type Extensions = BTreeMap<String, Node>;
 pub fn extensions(node: &Node) -> Extensions {
     let all = node.map().into_iter().flatten();
     all.filter(|(name, _)| name.starts_with("x-")).map(|(name, n)| (name.clone(), n.clone())).collect()
+}
+
+/// Extensions as YAML has them after all other fields.
+pub fn written(extensions: &Extensions) -> Vec<(String, Data)> {
+    let mut data = Data::Map(extensions.iter().map(|(name, node)| (name.clone(), node.into())).collect());
+    crate::render::yaml::sorted(&mut data);
+    match data {
+        Data::Map(fields) => fields,
+        _ => Vec::new(),
+    }
 }
 
 /// A struct of the specification.
@@ -217,7 +232,7 @@ macro_rules! shape {
                     }
                 )*
                 if form == $crate::model::data::Form::Yaml {
-                    fields.extend(self.extensions.iter().map(|(name, node)| (name.clone(), node.into())));
+                    fields.extend($crate::model::field::written(&self.extensions));
                 }
                 $crate::model::data::Data::Map(fields)
             }

@@ -152,6 +152,9 @@ impl Project {
         }
         let off: Vec<String> = self.services.keys().filter(|n| !chosen.contains(*n)).cloned().collect();
         self.disable(&off);
+        for service in self.services.values_mut() {
+            service.depends_on.retain(|name, _| chosen.contains(name));
+        }
         Ok(())
     }
 
@@ -227,9 +230,7 @@ impl Project {
                 add(name, data);
             }
         }
-        for (name, node) in &self.extensions {
-            add(name, node.into());
-        }
+        fields.extend(super::field::written(&self.extensions));
         if form == Form::Json {
             fields.sort_by(|a, b| a.0.cmp(&b.0));
         }

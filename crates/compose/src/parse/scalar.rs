@@ -26,7 +26,7 @@ pub fn is_plain_text(text: &str) -> bool {
     if is_timestamp(text) {
         return false;
     }
-    text != "<<" && matches!(resolve(text), Value::Str(_))
+    matches!(resolve(text), Value::Str(_))
 }
 
 fn float(text: &str) -> Option<Value> {
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn text_that_would_be_something_else_is_quoted() {
-        for text in ["", "true", "null", "1", "1.5", "~", "2001-12-14", "<<", "0x10"] {
+        for text in ["", "true", "null", "1", "1.5", "~", "2001-12-14", "0x10"] {
             assert!(!is_plain_text(text), "{text}");
         }
         for text in ["a", "1.2.3", "nginx:1.27", "2001-99-14"] {

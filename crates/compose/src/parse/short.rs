@@ -479,8 +479,8 @@ mod tests {
 
     #[test]
     fn what_is_no_mount_is_told_with_its_place() {
-        let error = long("services:\n  a:\n    volumes:\n      - a::b\n").unwrap_err();
-        assert_eq!(error.kind().to_string(), "invalid spec: a::b: empty section between colons");
+        let error = long("services:\n  a:\n    volumes:\n      - aa::b\n").unwrap_err();
+        assert_eq!(error.kind().to_string(), "invalid spec: aa::b: empty section between colons");
         assert_eq!(error.pos().unwrap().line, 4);
     }
 

@@ -13,7 +13,7 @@ use super::scalar;
 use crate::error::{Error, Kind};
 
 /// How deep values may nest.
-const MAX_DEPTH: usize = 256;
+const MAX_DEPTH: usize = 100;
 /// How many values aliases may add to a document.
 const MAX_ALIASED: usize = 200_000;
 
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn deep_nesting_is_refused() {
         assert!(parse(&"[".repeat(5_000), 0).is_err());
-        let deep = format!("{}x{}", "[".repeat(300), "]".repeat(300));
+        let deep = format!("{}x{}", "[".repeat(110), "]".repeat(110));
         assert!(matches!(fails(&deep).kind(), Kind::Depth(_)));
     }
 

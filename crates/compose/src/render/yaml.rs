@@ -21,6 +21,25 @@ pub fn document(data: &Data) -> String {
     out
 }
 
+/// Mappings of mappings of scalars, with four spaces of indent: what `yaml.Marshal` writes of its own accord.
+pub fn wide(data: &Data) -> String {
+    let Data::Map(outer) = data else { return document(data) };
+    let mut out = String::new();
+    for (name, inner) in outer {
+        key(name, 0, &mut out);
+        out.push_str(":\n");
+        let Data::Map(fields) = inner else { continue };
+        for (name, value) in fields {
+            pad(4, &mut out);
+            key(name, 4, &mut out);
+            out.push_str(": ");
+            scalar(value, 4, false, &mut out);
+            end(&mut out);
+        }
+    }
+    if outer.is_empty() { "{}\n".to_owned() } else { out }
+}
+
 /// A mapping's names in the order in which Go's YAML library writes those of its maps.
 pub fn sorted(data: &mut Data) {
     match data {
@@ -410,6 +429,6 @@ mod tests {
     fn names_are_in_natural_order() {
         let mut names = vec!["a10", "a2", "b", "a", "A", "a-b", "1", "_x"];
         names.sort_by(|a, b| order(a, b));
-        assert_eq!(names, ["1", "_x", "A", "a", "a-b", "a2", "a10", "b"]);
+        assert_eq!(names, ["_x", "1", "A", "a", "a-b", "a2", "a10", "b"]);
     }
 }
