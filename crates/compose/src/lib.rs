@@ -6,10 +6,12 @@
 //! ```
 //! Everything that Docker Compose's users see follows Docker Compose: names, labels, hashes, words.
 
+pub mod apply;
 pub mod error;
 pub mod load;
 pub mod model;
 pub mod parse;
+pub mod plan;
 pub mod render;
 
 pub use error::Error;
