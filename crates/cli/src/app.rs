@@ -37,6 +37,8 @@ pub struct App {
     pub called: String,
     /// The flags before the command.
     pub globals: Parsed,
+    /// The flags between a noun and its command.
+    pub group: Parsed,
     config: OnceCell<RefCell<ConfigFile>>,
     client: OnceCell<Client>,
 }
@@ -48,6 +50,7 @@ impl App {
             name: name.to_owned(),
             called: name.to_owned(),
             globals,
+            group: Parsed::default(),
             config: OnceCell::new(),
             client: OnceCell::new(),
         }

@@ -2,7 +2,7 @@
 
 use dray_api::Filters;
 use dray_api::auth::AUTH_HEADER;
-use dray_api::image::{DeleteItem, HistoryItem, ImageSummary, ImagesPruneReport, SearchResult};
+use dray_api::image::{DeleteItem, DistributionInspect, HistoryItem, ImageSummary, ImagesPruneReport, SearchResult};
 use dray_api::progress::ProgressMessage;
 use http::Method;
 
@@ -185,5 +185,14 @@ impl Client {
         let limit = if limit > 0 { limit.to_string() } else { String::new() };
         let query = Query::new().with("term", term).with_some("limit", limit).with_filters(filters);
         self.json(Call::new(Method::GET, "/images/search").query(query).header(AUTH_HEADER, auth)).await
+    }
+
+    /// What a registry says of an image.
+    ///
+    /// # Errors
+    /// The daemon or the registry cannot be reached or refuses.
+    pub async fn distribution_inspect(&self, name: &str, auth: &str) -> Result<DistributionInspect> {
+        let at = format!("/distribution/{}/json", segment(name));
+        self.json(Call::new(Method::GET, &at).header(AUTH_HEADER, auth)).await
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod builder;
 pub mod completion;
+pub mod compose;
 pub mod container;
 pub mod context;
 pub mod each;
@@ -31,6 +32,7 @@ pub const fn format_flag_f(about: &'static str) -> Flag {
 /// Nouns.
 pub static GROUPS: &[&Group] = &[
     &builder::GROUP,
+    &compose::GROUP,
     &container::GROUP,
     &context::GROUP,
     &image::GROUP,
@@ -112,4 +114,9 @@ pub fn find(word: &str) -> Option<Entry> {
         return Some(Entry::Command(command));
     }
     GROUPS.iter().find(|g| g.name == word).map(|g| Entry::Group(g))
+}
+
+/// Flags that stand before a noun's command.
+pub fn group_flags(group: &Group) -> &'static [Flag] {
+    if group.name == compose::GROUP.name { compose::FLAGS } else { &[] }
 }
