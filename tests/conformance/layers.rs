@@ -5,9 +5,9 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 /// The layers of ARCHITECTURE.md, from the bottom up. A crate may use only crates of lower layers.
 const LAYERS: &[&[&str]] = &[
     &["dray-spec", "dray-sys"],
-    &["dray-api", "dray-store", "dray-runtime", "dray-network"],
+    &["dray-api", "dray-store", "dray-runtime", "dray-network", "dray-trust"],
     &["dray-client", "dray-registry"],
-    &["dray-image"],
+    &["dray-image", "dray-compose"],
     &["dray-build"],
     &["dray-engine"],
     &["dray-cli", "dray-daemon"],

@@ -7,4 +7,5 @@ mod daemon;
 mod image;
 mod network;
 mod registry;
+mod system;
 mod volume;

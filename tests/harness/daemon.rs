@@ -1,5 +1,8 @@
 //! A private daemon: its own roots, socket, bridge, address pools and firewall table, so that any number run
 //! side by side on one machine. Dropping it stops the daemon and everything that it started.
+//!
+//! It lives in the test's own process ([`Daemon::start`]), or, for tests that kill it or look at its process, in
+//! one of its own ([`Daemon::spawn`]).
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -22,7 +25,55 @@ pub struct Daemon {
     slot: Slot,
     extra: Vec<String>,
     environment: Vec<(String, String)>,
-    process: Option<Child>,
+    home: Home,
+    running: Option<Running>,
+}
+
+/// Where a daemon lives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Home {
+    /// In the process of the test.
+    #[cfg(feature = "hosted")]
+    Here,
+    /// In a process of its own.
+    Process,
+}
+
+impl Home {
+    #[cfg(feature = "hosted")]
+    const USUAL: Self = Self::Here;
+    #[cfg(not(feature = "hosted"))]
+    const USUAL: Self = Self::Process;
+}
+
+enum Running {
+    #[cfg(feature = "hosted")]
+    Here(dray_daemon::Hosted),
+    Process(Child),
+}
+
+impl Running {
+    /// How it ended, if it has.
+    fn ended(&mut self) -> Option<String> {
+        match self {
+            #[cfg(feature = "hosted")]
+            Self::Here(daemon) => daemon.has_ended().then(|| "by itself".to_owned()),
+            Self::Process(child) => child.try_wait().expect("wait for the daemon").map(|s| s.to_string()),
+        }
+    }
+
+    /// Asks it to stop and waits for its end; says why it did not.
+    fn stop(self) -> Result<(), String> {
+        match self {
+            #[cfg(feature = "hosted")]
+            Self::Here(daemon) => daemon.stop().map_err(|error| error.to_string()),
+            Self::Process(mut child) => {
+                terminate(&child);
+                let ended = wait_within(&mut child, Duration::from_secs(20));
+                ended.map(drop).ok_or_else(|| "SIGTERM did not end the daemon".to_owned())
+            }
+        }
+    }
 }
 
 impl Daemon {
@@ -40,15 +91,27 @@ impl Daemon {
 
     /// Starts a daemon with further flags and no image.
     pub fn with_flags(flags: &[&str]) -> Self {
-        Self::prepare(flags, &[])
+        Self::prepare(Home::USUAL, flags, &[])
     }
 
-    /// Starts a daemon with further environment variables and no image.
+    /// Starts a daemon that has `busybox:latest`, in a process of its own, which can be killed.
+    pub fn spawn() -> Self {
+        let daemon = Self::spawn_with_flags(&[]);
+        daemon.load(&fixture::busybox());
+        daemon
+    }
+
+    /// Starts a daemon with further flags and no image, in a process of its own.
+    pub fn spawn_with_flags(flags: &[&str]) -> Self {
+        Self::prepare(Home::Process, flags, &[])
+    }
+
+    /// Starts a daemon with further environment variables and no image, in a process of its own.
     pub fn with_environment(variables: &[(&str, &str)]) -> Self {
-        Self::prepare(&[], variables)
+        Self::prepare(Home::Process, &[], variables)
     }
 
-    fn prepare(flags: &[&str], variables: &[(&str, &str)]) -> Self {
+    fn prepare(home: Home, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let root = tempfile::Builder::new().prefix("dray-test-").tempdir().expect("a folder for the daemon");
         std::fs::create_dir(root.path().join("client")).expect("client folder");
         // Named by a flag, it must be there; without the flag the host's own would be read.
@@ -56,31 +119,44 @@ impl Daemon {
         let extra = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let environment =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut daemon = Self { root, slot: Slot::take(), extra, environment, process: None };
+        let mut daemon = Self { root, slot: Slot::take(), extra, environment, home, running: None };
         daemon.launch();
         daemon
     }
 
-    /// Starts the daemon's process on its roots: first, or again after [`Daemon::kill`] or [`Daemon::stop`].
+    /// Starts the daemon on its roots: first, or again after [`Daemon::kill`] or [`Daemon::stop`].
     pub fn launch(&mut self) {
-        assert!(self.process.is_none(), "the daemon runs already");
-        let mut child = self
-            .command()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(self.log_path()).expect("daemon log"))
-            .spawn()
-            .expect("dray: built by `cargo xtask test`");
+        assert!(self.running.is_none(), "the daemon runs already");
+        let mut running = self.begin();
         let started = Instant::now();
         while !self.answers() {
-            let ended = child.try_wait().expect("wait for the daemon");
-            if ended.is_some() || started.elapsed() > READY_LIMIT {
-                let _ = child.kill();
-                panic!("the daemon did not come up ({ended:?}):\n{}", self.log());
+            if let Some(how) = running.ended() {
+                let why = running.stop().err().unwrap_or(how);
+                panic!("the daemon did not come up ({why}):\n{}", self.log());
             }
+            assert!(started.elapsed() < READY_LIMIT, "the daemon does not answer:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
-        self.process = Some(child);
+        self.running = Some(running);
+    }
+
+    fn begin(&self) -> Running {
+        let log = File::create(self.log_path()).expect("daemon log");
+        match self.home {
+            #[cfg(feature = "hosted")]
+            Home::Here => {
+                let command = self.command();
+                let words = std::iter::once(command.get_program()).chain(command.get_args());
+                let words: Vec<_> = words.map(ToOwned::to_owned).collect();
+                let daemon = dray_daemon::Hosted::start(&words, dray_binary(), log);
+                Running::Here(daemon.unwrap_or_else(|error| panic!("the daemon did not start: {error}")))
+            }
+            Home::Process => {
+                let mut command = self.command();
+                command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+                Running::Process(command.spawn().expect("dray: built by `cargo xtask test`"))
+            }
+        }
     }
 
     /// The command that starts this daemon.
@@ -112,20 +188,21 @@ impl Daemon {
 
     /// Sends SIGKILL to the daemon alone: its containers and their shims go on.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.process.take() {
-            child.kill().expect("kill the daemon");
-            child.wait().expect("wait for the daemon");
+        match self.running.take() {
+            Some(Running::Process(mut child)) => {
+                child.kill().expect("kill the daemon");
+                child.wait().expect("wait for the daemon");
+            }
+            None => {}
+            #[cfg(feature = "hosted")]
+            Some(Running::Here(_)) => panic!("only a daemon of Daemon::spawn can be killed"),
         }
     }
 
-    /// Sends SIGTERM and waits for the daemon's end.
+    /// Stops the daemon as its process is stopped by SIGTERM, and waits for its end.
     pub fn stop(&mut self) {
-        if let Some(mut child) = self.process.take() {
-            terminate(&child);
-            assert!(
-                wait_within(&mut child, Duration::from_secs(20)).is_some(),
-                "SIGTERM did not end the daemon"
-            );
+        if let Some(running) = self.running.take() {
+            running.stop().unwrap_or_else(|why| panic!("{why}"));
         }
     }
 
@@ -135,9 +212,12 @@ impl Daemon {
         self.launch();
     }
 
-    /// The daemon's process id.
+    /// The process id of a daemon of [`Daemon::spawn`].
     pub fn pid(&self) -> u32 {
-        self.process.as_ref().expect("a running daemon").id()
+        match &self.running {
+            Some(Running::Process(child)) => child.id(),
+            _ => panic!("no daemon with a process of its own"),
+        }
     }
 
     /// Loads an archive with Dray's own client.
@@ -205,7 +285,7 @@ impl Daemon {
         self.root.path().join("daemon.log")
     }
 
-    /// Ids of processes whose command line names this daemon's roots: shims, and the daemon itself.
+    /// Ids of processes whose command line names this daemon's roots: shims, and the daemon's own if it has one.
     pub fn processes(&self) -> Vec<u32> {
         crate::host::processes_naming(&self.root.path().to_string_lossy())
     }
@@ -230,22 +310,20 @@ impl Drop for Daemon {
         if failing {
             eprintln!("--- log of the daemon at {}\n{}", self.root.path().display(), tail(&self.log(), 60));
         }
-        if self.process.is_none() {
+        if self.running.is_none() {
             // A test that left it stopped: bring it up once more, so that it takes down what it owns.
-            if let Ok(child) = self.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
-                self.process = Some(child);
-                let started = Instant::now();
-                while !self.answers() && started.elapsed() < Duration::from_secs(10) {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
+            let running = self.begin();
+            let started = Instant::now();
+            while !self.answers() && started.elapsed() < Duration::from_secs(10) {
+                std::thread::sleep(Duration::from_millis(10));
             }
+            self.running = Some(running);
         }
         self.remove_containers();
-        if let Some(mut child) = self.process.take() {
-            terminate(&child);
-            if wait_within(&mut child, Duration::from_secs(20)).is_none() && !failing {
-                panic!("SIGTERM did not end the daemon");
-            }
+        if let Some(Err(why)) = self.running.take().map(Running::stop)
+            && !failing
+        {
+            panic!("{why}");
         }
         for pid in self.processes() {
             if failing {

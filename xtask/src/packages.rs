@@ -31,7 +31,12 @@ pub const TEST: &[&str] = &[
 pub const QUICKSTART: &[&str] = &["ca-certificates", "mmdebstrap"];
 
 /// What `cargo xtask bench` needs beyond the tests' packages.
-pub const BENCH: &[&str] = &["iperf3", "pigz"];
+pub const BENCH: &[&str] = &[
+    "containernetworking-plugins", // networks of Podman
+    "iperf3",                      // throughput of a port
+    "pigz",                        // with which Docker decompresses
+    "podman",                      // a peer without a daemon
+];
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 

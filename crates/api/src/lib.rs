@@ -14,6 +14,7 @@ pub mod container;
 pub mod duration;
 pub mod error;
 pub mod event;
+pub mod extension;
 pub mod filters;
 pub mod image;
 pub mod network;

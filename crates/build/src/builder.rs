@@ -7,7 +7,7 @@ use dray_image::Images;
 
 use crate::Cancel;
 use crate::base::BaseImages;
-use crate::cache::Cache;
+use crate::cache::{Cache, CachePrune, CachePruned, CacheRecord};
 use crate::context::{
     self,
     remote::{Fetched, RemoteContextError},
@@ -17,7 +17,7 @@ use crate::dockerignore::Patterns;
 use crate::error::BuildError;
 use crate::event::BuildEvents;
 use crate::gate::Gate;
-use crate::mounts::CacheDirs;
+use crate::mounts::{CACHE_MOUNT, CacheDirs};
 use crate::plan::Plan;
 use crate::remote::RemoteSource;
 use crate::request::{BuildRequest, Built, DockerfileSource};
@@ -39,17 +39,6 @@ pub struct Builder {
 
 /// Where contexts are unpacked, in the data root.
 const CONTEXTS: &str = "build/contexts";
-
-/// What the build cache holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CacheUsage {
-    /// Recorded steps.
-    pub steps: usize,
-    /// Layers that they keep, each counted once.
-    pub layers: usize,
-    /// Sum of these layers' sizes and of the cache mounts.
-    pub bytes: u64,
-}
 
 impl Builder {
     /// A builder that keeps layers, images and its cache in the store of `images`. Contexts that a killed process
@@ -112,29 +101,39 @@ impl Builder {
         solve::build(self, plan, request, events)
     }
 
-    /// What the build cache holds.
+    /// What the build cache holds: results of steps that have a layer, and directories of cache mounts.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn cache_usage(&self) -> Result<CacheUsage, BuildError> {
-        let entries = self.cache.list()?;
-        let layers: std::collections::BTreeSet<_> = entries.iter().filter_map(|(_, e)| e.layer).collect();
-        let store = self.images.store();
-        let sizes = layers.iter().filter_map(|layer| store.layers().get(*layer).ok());
-        let bytes = sizes.map(|layer| layer.size).sum::<u64>() + self.cache_dirs.usage()?;
-        Ok(CacheUsage { steps: entries.len(), layers: layers.len(), bytes })
+    pub fn cache_records(&self) -> Result<Vec<CacheRecord>, BuildError> {
+        let mut records = self.cache.records()?;
+        records.extend(self.cache_dirs.records()?);
+        Ok(records)
     }
 
-    /// Empties the build cache; gives what it held. Space that images share with it is not freed.
+    /// Removes what nobody uses of the build cache, as far as `prune` asks for it.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn prune_cache(&self) -> Result<CacheUsage, BuildError> {
-        let usage = self.cache_usage()?;
-        self.cache.clear()?;
-        self.cache_dirs.clear()?;
+    pub fn prune_cache(&self, prune: &CachePrune) -> Result<CachePruned, BuildError> {
+        let records = self.cache_records()?;
+        let mut going = prune.choose(&records, self.disk_free());
+        let mut pruned = CachePruned::default();
+        going.retain(|record| {
+            let removed = record.kind != CACHE_MOUNT || self.cache_dirs.remove(&record.id);
+            if removed {
+                pruned.ids.push(record.id.clone());
+            }
+            removed
+        });
+        pruned.bytes = self.cache.remove(prune, &going)?.bytes;
         self.images.store().collect()?;
-        Ok(usage)
+        Ok(pruned)
+    }
+
+    fn disk_free(&self) -> u64 {
+        let found = rustix::fs::statvfs(self.images.store().root());
+        found.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The build cache: which step gave which layer, by the content of everything that went into the step.
 //!
 //! ```text
-//! record  build-cache/<key> → { created, layer? }     hold  build-cache:<key> → layer
+//! record  build-cache/<key> → { created, layer?, … }   hold  build-cache:<key> → layer
 //! record  build-cache-alias/<quick key> → key         for `COPY --from`, whose sources need not be read then
 //! ```
 //!
@@ -12,7 +12,11 @@
 //! changed `ENV` or `ARG` does, and so does a changed line before it.
 //!
 //! A record whose layer is gone counts as none. Layers of a running build are kept by its lease on the store, and
-//! by the cache from its end on. The same step in two builds at once is carried out once.
+//! by the cache from its end on: what the build has used is recorded with its hold in one transaction then, so that
+//! no hold is without a record. The same step in two builds at once is carried out once.
+
+mod prune;
+mod usage;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,6 +26,10 @@ use std::time::Duration;
 use dray_store::{LayerId, Store};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+pub use prune::{CachePrune, CachePruned};
+pub use usage::CacheRecord;
+pub(crate) use usage::Used;
 
 use crate::Cancel;
 use crate::error::BuildError;
@@ -34,7 +42,7 @@ const ALIAS: &str = "build-cache-alias";
 
 /// Names the result of a step by what went into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key([u8; 32]);
+pub(crate) struct Key(pub(crate) [u8; 32]);
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,6 +98,25 @@ pub(crate) struct Entry {
     pub(crate) created: String,
     /// What it wrote; `None` if nothing.
     pub(crate) layer: Option<LayerId>,
+    /// Its line of history.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) description: String,
+    /// The key of the files it worked on, if those are a result of the cache too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<String>,
+    /// When a build last had it, RFC 3339; none if only the one that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_used: Option<String>,
+    /// How many builds had it.
+    #[serde(default)]
+    pub(crate) uses: u64,
+}
+
+impl Entry {
+    pub(crate) fn new(created: impl Into<String>, layer: Option<LayerId>) -> Self {
+        let created = created.into();
+        Entry { created, layer, description: String::new(), parent: None, last_used: None, uses: 0 }
+    }
 }
 
 /// A key that can be had without reading files, and what it stands for.
@@ -104,6 +131,8 @@ struct Alias {
 pub(crate) struct Cache {
     store: Store,
     running: Arc<Running>,
+    /// Keys that builds in progress have used, with how many builds.
+    in_use: Arc<Mutex<HashMap<String, usize>>>,
 }
 
 #[derive(Default)]
@@ -147,7 +176,7 @@ impl Running {
 
 impl Cache {
     pub(crate) fn new(store: Store) -> Self {
-        Cache { store, running: Arc::default() }
+        Cache { store, running: Arc::default(), in_use: Arc::default() }
     }
 
     /// The result recorded for `key`, if its layer is still there.
@@ -187,22 +216,9 @@ impl Cache {
         Ok(Turn::Yours(guard))
     }
 
-    /// Records a result under `key`. Its layer is kept only once [`Cache::hold`] has been told of it.
+    /// Records a result under `key`. Its layer is kept only once the build has ended ([`Cache::settle`]).
     pub(crate) fn put(&self, key: &Key, entry: &Entry) -> Result<(), BuildError> {
         Ok(self.store.records().put_relaxed(KIND, &key.to_string(), None, entry)?)
-    }
-
-    /// Keeps the layers of results, all of them at once.
-    pub(crate) fn hold(&self, results: &[(Key, LayerId)]) -> Result<(), BuildError> {
-        if results.is_empty() {
-            return Ok(());
-        }
-        Ok(self.store.records().batch(|tx| {
-            for (key, layer) in results {
-                tx.hold(&holder(&key.to_string()), &[*layer])?;
-            }
-            Ok(())
-        })?)
     }
 
     /// The result that another, quicker key stands for, and its line of history.
@@ -218,26 +234,6 @@ impl Cache {
     pub(crate) fn put_alias(&self, quick: &Key, key: &Key, created_by: &str) -> Result<(), BuildError> {
         let alias = Alias { key: key.to_string(), created_by: created_by.to_owned() };
         Ok(self.store.records().put_relaxed(ALIAS, &quick.to_string(), None, &alias)?)
-    }
-
-    /// Forgets every result; gives how many there were. Layers that nothing else names go with the next
-    /// collection.
-    pub(crate) fn clear(&self) -> Result<usize, BuildError> {
-        let entries = self.store.records().list::<serde_json::Value>(KIND)?;
-        for entry in &entries {
-            self.store.records().delete(KIND, &entry.id)?;
-            self.store.layers().release(&holder(&entry.id))?;
-        }
-        for alias in self.store.records().list::<serde_json::Value>(ALIAS)? {
-            self.store.records().delete(ALIAS, &alias.id)?;
-        }
-        Ok(entries.len())
-    }
-
-    /// Every result that has a layer.
-    pub(crate) fn list(&self) -> Result<Vec<(String, Entry)>, BuildError> {
-        let entries = self.store.records().list::<Entry>(KIND)?;
-        Ok(entries.into_iter().map(|record| (record.id, record.document)).collect())
     }
 }
 
@@ -270,7 +266,7 @@ mod tests {
                     Turn::Yours(_guard) => {
                         carried_out.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                         std::thread::sleep(Duration::from_millis(20));
-                        cache.put(&key, &Entry { created: "now".into(), layer: None }).expect("put");
+                        cache.put(&key, &Entry::new("now", None)).expect("put");
                     }
                 });
             }
@@ -285,17 +281,19 @@ mod tests {
         let cache = Cache::new(store.clone());
         let key = KeyBuilder::new("step").finish();
         let layer = store.layers().begin().expect("draft").commit_unnamed(0).expect("layer");
-        cache.put(&key, &Entry { created: "now".into(), layer: Some(layer) }).expect("put");
-        cache.hold(&[(key, layer)]).expect("held");
+        cache.put(&key, &Entry::new("now", Some(layer))).expect("put");
+        let used = Used::default();
+        cache.used(&used, &key, &Entry::new("now", Some(layer)), "RUN", None);
+        cache.settle(used, true).expect("held");
         assert!(cache.get(&key).expect("get").is_some());
         store.collect().expect("collected");
         assert!(cache.get(&key).expect("get").is_some(), "the cache holds its layers");
-        assert_eq!(cache.clear().expect("cleared"), 1);
-        cache
-            .store
-            .records()
-            .put_relaxed(KIND, &key.to_string(), None, &Entry { created: "now".into(), layer: Some(layer) })
-            .expect("put");
+        assert_eq!(
+            cache.prune(&CachePrune::default()).expect("pruned").ids,
+            [usage::shown(&key.to_string())]
+        );
+        let entry = Entry::new("now", Some(layer));
+        store.records().put_relaxed(KIND, &key.to_string(), None, &entry).expect("put");
         store.collect().expect("collected");
         assert!(cache.get(&key).expect("get").is_none());
     }

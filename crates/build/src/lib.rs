@@ -40,7 +40,8 @@ pub use dray_spec::dockerignore;
 use dray_spec::glob;
 
 pub use base::{BaseImage, BaseImageError, BaseImages};
-pub use builder::{Builder, CacheUsage};
+pub use builder::Builder;
+pub use cache::{CachePrune, CachePruned, CacheRecord};
 pub use cancel::{Cancel, CancelGuard};
 pub use context::remote::RemoteContextError;
 pub use context::{ContextDir, ContextError, Limits};

@@ -2,18 +2,21 @@
 //!
 //! ```text
 //! <data-root>/build/mounts/<digest of the id>/
+//! <data-root>/build/mounts/<digest of the id>.use     what it is mounted on, and how often; its time is the last
 //! ```
+//! A directory that a step has mounted is not removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::Cancel;
+use crate::cache::CacheRecord;
 use crate::dockerfile::{Mount, Sharing};
 use crate::error::BuildError;
 
@@ -28,12 +31,25 @@ pub(crate) struct CacheDirs {
 struct Locked {
     names: Mutex<BTreeSet<String>>,
     changed: Condvar,
+    /// Steps that have a directory mounted, whatever its sharing.
+    mounted: Mutex<HashMap<String, usize>>,
 }
+
+impl Locked {
+    fn mounted(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.mounted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What BuildKit calls such a record of the cache.
+pub(crate) const CACHE_MOUNT: &str = "exec.cachemount";
 
 /// A cache directory in use by a step.
 #[derive(Debug)]
 pub(crate) struct CacheDir {
     pub(crate) path: PathBuf,
+    /// Where it is counted as mounted, and its name.
+    mounted: (Arc<Locked>, String),
     /// Name to unlock, for a locked one.
     lock: Option<(Arc<Locked>, String)>,
     /// Whether it is one of its own, removed after the step.
@@ -42,6 +58,15 @@ pub(crate) struct CacheDir {
 
 impl Drop for CacheDir {
     fn drop(&mut self) {
+        let (all, name) = &self.mounted;
+        let mut mounted = all.mounted();
+        if let Some(count) = mounted.get_mut(name) {
+            *count -= 1;
+            if *count == 0 {
+                mounted.remove(name);
+            }
+        }
+        drop(mounted);
         if let Some((locked, name)) = self.lock.take() {
             locked.names.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
             locked.changed.notify_all();
@@ -83,26 +108,97 @@ impl CacheDirs {
             names.insert(name.clone());
         }
         drop(names);
-        let lock = held.then(|| (self.locked.clone(), name));
-        let dir = CacheDir { path, lock, private };
+        // Counted before it is looked for: it is not removed from now on.
+        let own = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        *self.locked.mounted().entry(own.clone()).or_default() += 1;
+        let lock = held.then(|| (self.locked.clone(), name.clone()));
+        let dir = CacheDir { path, mounted: (self.locked.clone(), own), lock, private };
         if !dir.path.is_dir() {
             make(&dir.path, mount)?;
+        }
+        if !private {
+            self.note_use(&name, &mount.target);
         }
         Ok(dir)
     }
 
-    /// Bytes in all of them.
-    pub(crate) fn usage(&self) -> Result<u64, BuildError> {
-        Ok(dray_store::usage(&self.dir)?.bytes)
+    /// A note for people; without it the directory is as good.
+    fn note_use(&self, name: &str, target: &str) {
+        let (uses, _) = self.noted(name);
+        if let Err(error) = fs::write(self.note(name), format!("{}\n{target}", uses + 1)) {
+            tracing::debug!(%error, name, "use of a cache mount");
+        }
     }
 
-    /// Removes all of them.
-    pub(crate) fn clear(&self) -> Result<(), BuildError> {
-        match fs::remove_dir_all(&self.dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(failed("remove", &self.dir)(error))
+    fn note(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.use"))
+    }
+
+    fn noted(&self, name: &str) -> (u64, String) {
+        let text = fs::read_to_string(self.note(name)).unwrap_or_default();
+        let (uses, target) = text.split_once('\n').unwrap_or_default();
+        (uses.parse().unwrap_or(0), target.to_owned())
+    }
+
+    /// All of them, as records of the cache.
+    pub(crate) fn records(&self) -> Result<Vec<CacheRecord>, BuildError> {
+        let entries = match fs::read_dir(&self.dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed("list", &self.dir)(error)),
+        };
+        let mut records = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed("list", &self.dir))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                records.push(self.record(name)?);
             }
-            _ => Ok(()),
+        }
+        Ok(records)
+    }
+
+    fn record(&self, name: String) -> Result<CacheRecord, BuildError> {
+        let path = self.dir.join(&name);
+        let (uses, target) = self.noted(&name);
+        let time = |time: std::time::SystemTime| jiff::Timestamp::try_from(time).ok().map(|t| t.to_string());
+        let created = fs::metadata(&path).and_then(|metadata| metadata.created()).ok().and_then(time);
+        let used =
+            fs::metadata(self.note(&name)).and_then(|metadata| metadata.modified()).ok().and_then(time);
+        Ok(CacheRecord {
+            kind: CACHE_MOUNT,
+            parents: Vec::new(),
+            description: format!("cached mount {target}"),
+            in_use: self.locked.mounted().contains_key(&name),
+            shared: false,
+            size: dray_store::usage(&path)?.allocated,
+            created: created
+                .or_else(|| used.clone())
+                .unwrap_or_else(|| jiff::Timestamp::UNIX_EPOCH.to_string()),
+            last_used: used.filter(|_| uses > 1),
+            uses,
+            id: name,
+        })
+    }
+
+    /// Removes one, unless a step has it mounted; false if it stays.
+    pub(crate) fn remove(&self, name: &str) -> bool {
+        // Nobody takes one meanwhile.
+        let mounted = self.locked.mounted();
+        if mounted.contains_key(name) {
+            return false;
+        }
+        // Out of the way first: what is made anew under the name is not what is being removed.
+        let gone = self.dir.join(format!("{name}-gone"));
+        let renamed = fs::rename(self.dir.join(name), &gone);
+        let _ = fs::remove_file(self.note(name));
+        drop(mounted);
+        match renamed.and_then(|()| fs::remove_dir_all(&gone)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(name, %error, "cannot remove a cache mount");
+                false
+            }
+            _ => true,
         }
     }
 }

@@ -54,8 +54,10 @@ impl Default for DockerfileSource {
 }
 
 /// The result of a build.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Built {
     /// Id of the image.
     pub image: dray_spec::Digest,
+    /// Keeps the image until it has its names.
+    pub claim: dray_image::Claim,
 }

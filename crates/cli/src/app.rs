@@ -39,6 +39,8 @@ pub struct App {
     pub called: String,
     /// The flags before the command.
     pub globals: Parsed,
+    /// The flags between a noun and its command.
+    pub group: Parsed,
     config: OnceCell<RefCell<ConfigFile>>,
     client: OnceCell<Client>,
 }
@@ -51,6 +53,7 @@ impl App {
             commit: commit.unwrap_or("unknown"),
             called: name.to_owned(),
             globals,
+            group: Parsed::default(),
             config: OnceCell::new(),
             client: OnceCell::new(),
         }

@@ -15,6 +15,7 @@ mod command_error;
 mod config_file;
 mod connect;
 mod context;
+mod credential;
 mod flag;
 mod format;
 mod help;
@@ -109,6 +110,20 @@ fn dispatch(name: &str, commit: Option<&'static str>, args: Vec<OsString>) -> Re
 
 fn in_group(app: &mut App, group: &'static spec::Group, words: &[OsString]) -> Result<u8, Error> {
     let parent = format!("{} {}", app.name, group.name);
+    let flags = command::group_flags(group);
+    if !flags.is_empty() {
+        // The table is a constant, but the parser wants a table of tables.
+        app.group = match flag::parse(&[command::compose::FLAGS], false, words.to_vec()) {
+            Ok(parsed) => parsed,
+            Err(flag::Error::Help) => return help::group(&app.name, group),
+            Err(e) => {
+                let usage = format!("{parent} [OPTIONS] COMMAND");
+                return Err(Error::Flag { text: e.to_string(), usage, command: parent });
+            }
+        };
+    }
+    let left = app.group.raw_args.clone();
+    let words = if flags.is_empty() { words } else { &left };
     let Some(word) = words.first().map(|w| w.to_string_lossy().into_owned()) else {
         return help::group(&app.name, group);
     };

@@ -16,7 +16,7 @@ use tokio_util::io::StreamReader;
 
 use dray_spec::dockerignore::{FolderMatch, Patterns};
 
-const CHUNK: usize = 64 << 10;
+const CHUNK: usize = 256 << 10;
 
 /// Turns what `job` writes into a stream; its error ends the stream.
 pub fn stream(

@@ -2,7 +2,9 @@
 
 use dray_api::Filters;
 use dray_api::auth::AUTH_HEADER;
-use dray_api::image::{DeleteItem, HistoryItem, ImageSummary, ImagesPruneReport, SearchResult};
+use dray_api::image::{
+    DeleteItem, DistributionInspect, HistoryItem, ImageSummary, ImagesPruneReport, SearchResult,
+};
 use dray_api::progress::ProgressMessage;
 use http::Method;
 
@@ -24,6 +26,15 @@ pub struct ImportOptions {
     pub platform: String,
     /// Dockerfile instructions to apply.
     pub changes: Vec<String>,
+}
+
+/// How much of a name is pulled.
+#[derive(Clone, Debug, Default)]
+pub struct PullOptions {
+    /// Platform; the daemon's if empty.
+    pub platform: String,
+    /// Keep the images of all platforms; Dray's daemon alone knows this.
+    pub all_platforms: bool,
 }
 
 fn path(name: &str, what: &str) -> String {
@@ -66,13 +77,14 @@ impl Client {
         &self,
         name: &str,
         tag: &str,
-        platform: &str,
+        what: &PullOptions,
         auth: &str,
     ) -> Result<JsonStream<ProgressMessage>> {
         let query = Query::new()
             .with("fromImage", name)
             .with_some("tag", tag)
-            .with_some("platform", platform.to_lowercase());
+            .with_some("platform", what.platform.to_lowercase())
+            .with_flag("all-platforms", what.all_platforms);
         self.json_stream(Call::new(Method::POST, "/images/create").query(query).header(AUTH_HEADER, auth))
             .await
     }
@@ -175,5 +187,14 @@ impl Client {
         let limit = if limit > 0 { limit.to_string() } else { String::new() };
         let query = Query::new().with("term", term).with_some("limit", limit).with_filters(filters);
         self.json(Call::new(Method::GET, "/images/search").query(query).header(AUTH_HEADER, auth)).await
+    }
+
+    /// What a registry says of an image.
+    ///
+    /// # Errors
+    /// The daemon or the registry cannot be reached or refuses.
+    pub async fn distribution_inspect(&self, name: &str, auth: &str) -> Result<DistributionInspect> {
+        let at = format!("/distribution/{}/json", segment(name));
+        self.json(Call::new(Method::GET, &at).header(AUTH_HEADER, auth)).await
     }
 }

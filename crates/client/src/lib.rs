@@ -16,6 +16,7 @@ pub mod container;
 pub mod endpoint;
 pub mod error;
 pub mod exec;
+pub mod extension;
 pub mod image;
 pub mod network;
 pub mod query;

@@ -79,7 +79,7 @@ impl Upload {
             Upload::Bytes { content_type, bytes } => (Some(content_type), whole(bytes)),
             Upload::Stream { content_type, reader } => {
                 let frames =
-                    tokio_util::io::ReaderStream::with_capacity(reader, 64 << 10).map_ok(Frame::data);
+                    tokio_util::io::ReaderStream::with_capacity(reader, 256 << 10).map_ok(Frame::data);
                 (Some(content_type), StreamBody::new(frames).boxed_unsync())
             }
         }

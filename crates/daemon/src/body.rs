@@ -4,7 +4,6 @@
 //! short, so a slow client slows blocking work down; a client that hangs up cancels the token.
 
 use std::future::Future;
-use std::io::Read;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -14,9 +13,7 @@ use dray_image::{Progress, ProgressEvent};
 use futures_util::StreamExt;
 use http::{StatusCode, header};
 use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
-use tokio_util::io::{StreamReader, SyncIoBridge};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::error::{ApiError, ApiResult};
@@ -200,41 +197,10 @@ impl std::io::Write for RawWriter {
     }
 }
 
-/// How much of what its reader did not want is still taken from a client, and for how long.
-const REST: u64 = 4 << 20;
-const REST_TIME: std::time::Duration = std::time::Duration::from_secs(5);
-
 /// A request's body as a blocking reader, for work on a blocking thread.
-///
-/// A reader may stop before the end: behind an archive there may be padding, and what is refused is not read. The rest
-/// is then taken beside the answer, since a client that still writes into a closed connection sees that, and not the
-/// answer.
-pub fn reader(body: Body) -> impl Read + Send {
+pub fn reader(body: Body) -> impl std::io::Read + Send {
     let chunks = body.into_data_stream().map(|chunk| chunk.map_err(std::io::Error::other));
-    BodyReader(Some(SyncIoBridge::new(StreamReader::new(chunks))))
-}
-
-struct BodyReader<R: AsyncRead + Unpin + Send + 'static>(Option<SyncIoBridge<R>>);
-
-impl<R: AsyncRead + Unpin + Send + 'static> Read for BodyReader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.0.as_mut().map_or(Ok(0), |body| body.read(buffer))
-    }
-}
-
-impl<R: AsyncRead + Unpin + Send + 'static> Drop for BodyReader<R> {
-    fn drop(&mut self) {
-        let (Some(body), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) else {
-            return;
-        };
-        runtime.spawn(async move {
-            let mut rest = body.into_inner().take(REST);
-            let mut nowhere = tokio::io::sink();
-            let all = tokio::io::copy(&mut rest, &mut nowhere);
-            // Who sends no more, or too much, has been answered by then.
-            let _ = tokio::time::timeout(REST_TIME, all).await;
-        });
-    }
+    tokio_util::io::SyncIoBridge::new(tokio_util::io::StreamReader::new(chunks))
 }
 
 type Outcome = tokio::sync::oneshot::Receiver<(ApiError, i64)>;

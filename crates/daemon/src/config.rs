@@ -108,9 +108,13 @@ pub struct Config {
     /// Registry that may be spoken to without verified TLS: name[:port] or CIDR
     #[arg(long = "insecure-registry", value_name = "REGISTRY", value_parser = insecure)]
     pub insecure_registries: Vec<InsecureRegistry>,
-    /// Mirror of Docker Hub
+    /// Mirror of Docker Hub, or REGISTRY=URL for one of another registry
     #[arg(long = "registry-mirror", value_name = "URL")]
     pub registry_mirrors: Vec<String>,
+    /// Folder with registries' certificates and hosts.toml; may be given several times
+    #[arg(long = "certs-dir", value_name = "DIR",
+          default_values = ["/etc/dray/certs.d", "/etc/docker/certs.d"])]
+    pub certs_dirs: Vec<PathBuf>,
     /// Make the host's CA certificates available to containers and build steps
     #[arg(long)]
     pub trust_host_ca: bool,
@@ -196,14 +200,32 @@ pub enum ConfigError {
         /// What is wrong with it.
         source: FileError,
     },
+    /// A root that cannot be made absolute.
+    #[error("resolve {path}: {source}")]
+    Root {
+        /// The root as it was given.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
 }
 
 impl Config {
-    /// Reads the command line (`argv[0]` and the word `daemon` included) and the file it names.
+    /// Reads the command line (`argv[0]` and the word `daemon` included) and the file it names. The roots are
+    /// absolute from here on, wherever they are used.
     ///
     /// # Errors
     /// [`ConfigError`] in Docker's words.
     pub fn load(args: &[OsString]) -> Result<Self, ConfigError> {
+        let mut config = Config::read(args)?;
+        for root in [&mut config.data_root, &mut config.run_root] {
+            *root = std::path::absolute(&*root)
+                .map_err(|source| ConfigError::Root { path: root.clone(), source })?;
+        }
+        Ok(config)
+    }
+
+    fn read(args: &[OsString]) -> Result<Self, ConfigError> {
         let after = args.iter().skip(1).skip_while(|word| *word == "daemon");
         let mut argv: Vec<OsString> = vec!["dray daemon".into()];
         argv.extend(after.cloned());
@@ -406,6 +428,9 @@ mod tests {
         let network = config.network();
         assert!(network.bridge_name.len() <= 15 && network.bridge_name.starts_with("dray-"));
         assert_eq!(load(&[]).unwrap().network().bridge_name, "dray0");
+        let here = std::env::current_dir().unwrap();
+        let config = load(&["--run-root=r", "--data-root=d"]).unwrap();
+        assert_eq!((config.run_root, config.data_root), (here.join("r"), here.join("d")));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tower::ServiceExt;
 
 use crate::listener::{Accepted, Listener};
 use crate::takeover::{self, First, HEAD_TIMEOUT};
+use crate::unread;
 use crate::version;
 
 /// Far more than a daemon has; bounds what a client that opens connections for fun can take.
@@ -151,7 +152,7 @@ impl Server {
     /// Answers one request.
     async fn respond(&self, request: Request<Body>) -> Response {
         tracing::debug!(method = %request.method(), uri = %request.uri(), "request");
-        let request = take_small_body(request).await;
+        let (request, unread) = unread::lend(take_small_body(request).await);
         let mut response = match version::negotiate(request.uri()) {
             Err(error) => error.into_response(),
             Ok((version, routed)) => {
@@ -164,6 +165,9 @@ impl Server {
             }
         };
         version::server_headers(response.headers_mut());
+        if let Some(unread) = unread {
+            unread.discard().await;
+        }
         response
     }
 }

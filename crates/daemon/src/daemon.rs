@@ -31,27 +31,46 @@ const MAX_BLOCKING: usize = 256;
 const BLOCKING_KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// How long answers at work may take when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How long threads that block may take after that.
+pub(crate) const SHUTDOWN: Duration = Duration::from_millis(500);
 
 /// Why the daemon ended.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DaemonError {
+pub enum DaemonError {
+    /// A flag, or a key of the configuration file.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Certificates or keys.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// An address that cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The data root, the networks, or what an earlier daemon left.
     #[error(transparent)]
     Engine(#[from] OpenError),
+    /// Accepting connections.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// The operating system refused something.
     #[error("{operation}: {source}")]
-    System { operation: String, source: std::io::Error },
+    System {
+        /// What was tried.
+        operation: String,
+        /// The refusal.
+        source: std::io::Error,
+    },
+    /// The pid file is another daemon's.
     #[error("process with PID {pid} is still running: stop it, or delete {}", path.display())]
-    Running { pid: u32, path: PathBuf },
+    Running {
+        /// Its process id.
+        pid: u32,
+        /// The pid file.
+        path: PathBuf,
+    },
 }
 
-fn system(operation: impl Into<String>) -> impl FnOnce(std::io::Error) -> DaemonError {
+pub(crate) fn system(operation: impl Into<String>) -> impl FnOnce(std::io::Error) -> DaemonError {
     let operation = operation.into();
     move |source| DaemonError::System { operation, source }
 }
@@ -81,32 +100,64 @@ fn run(args: &[OsString], commit: Option<&'static str>) -> Result<(), DaemonErro
     dray_sys::heap::bound();
     let log_level = log_to_stderr(&config);
     let _pidfile = config.pidfile.as_deref().map(Pidfile::claim).transpose()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let exe = std::env::current_exe().map_err(system("find the program's own path"))?;
+    let runtime = runtime().build().map_err(system("start the runtime"))?;
+    let result = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let stopper = stop_on_signal(stop.clone())?;
+        let told = config.clone();
+        let program = Program { exe: exe.clone(), commit };
+        let reload = Reload { args: args.to_vec(), program: program.clone(), log_level };
+        let ready = |listeners: &[Listener], engine: &Arc<Engine>| {
+            if let Err(error) = reload.on_hangup(Arc::clone(engine)) {
+                tracing::error!(%error, "the configuration cannot be read again");
+            }
+            announce(&told, listeners);
+        };
+        let result = serve(config, &program, stop, ready).await;
+        stopper.abort();
+        result
+    });
+    runtime.shutdown_timeout(SHUTDOWN);
+    result
+}
+
+/// The threads of a daemon.
+pub(crate) fn runtime() -> tokio::runtime::Builder {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder
         .worker_threads(WORKERS)
         .max_blocking_threads(MAX_BLOCKING)
         .thread_keep_alive(BLOCKING_KEEP_ALIVE)
         .thread_name("dray")
-        .enable_all()
-        .build()
-        .map_err(system("start the runtime"))?;
-    let reload = Reload { args: args.to_vec(), log_level };
-    let result = runtime.block_on(serve(config, commit, reload));
-    runtime.shutdown_timeout(Duration::from_millis(500));
-    result
+        .enable_all();
+    builder
 }
 
-async fn serve(config: Config, commit: Option<&'static str>, reload: Reload) -> Result<(), DaemonError> {
-    let stop = CancellationToken::new();
-    let stopper = stop_on_signal(stop.clone())?;
+/// The program that a daemon is.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    /// Its file, from which shims and `docker-init` run.
+    pub exe: PathBuf,
+    /// The commit it is built of, where that is known.
+    pub commit: Option<&'static str>,
+}
+
+/// Serves until `stop`; `ready` is called when requests are answered from then on.
+pub(crate) async fn serve(
+    config: Config,
+    program: &Program,
+    stop: CancellationToken,
+    ready: impl FnOnce(&[Listener], &Arc<Engine>),
+) -> Result<(), DaemonError> {
     let tls = config.tls_files().map(|files| files.acceptor(config.tlsverify)).transpose()?;
     let mut listeners = Vec::new();
     for host in config.listen_on() {
         listeners.extend(Listener::open(&host, Some(&config.group), config.tcp_trust()).await?);
     }
-    let engine = open_engine(&config, commit).await?;
+    let engine = open_engine(&config, program).await?;
     let server = Server::new(routes::router(App::new(Arc::clone(&engine))), stop.clone());
-    let reloader = reload.on_hangup(Arc::clone(&engine))?;
-    announce(&config, &listeners);
+    ready(&listeners, &engine);
 
     let mut serving = tokio::task::JoinSet::new();
     for listener in listeners {
@@ -122,9 +173,7 @@ async fn serve(config: Config, commit: Option<&'static str>, reload: Reload) -> 
         }
     }
     server.drain(DRAIN).await;
-    reloader.abort();
     engine.stop_containers().await;
-    stopper.abort();
     let closing = tokio::task::spawn_blocking(move || engine.close());
     let _ = tokio::time::timeout(DRAIN, closing).await;
     tracing::info!("stopped");
@@ -151,23 +200,23 @@ fn stop_on_signal(stop: CancellationToken) -> Result<tokio::task::JoinHandle<()>
     }))
 }
 
-async fn open_engine(config: &Config, commit: Option<&'static str>) -> Result<Arc<Engine>, DaemonError> {
-    let config = EngineConfig { commit, ..engine_config(config)? };
+async fn open_engine(config: &Config, program: &Program) -> Result<Arc<Engine>, DaemonError> {
+    let config = engine_config(config, program)?;
     let opened = tokio::task::spawn_blocking(move || Engine::open(config)).await;
     Ok(opened.map_err(|error| system("open the engine")(error.into()))??)
 }
 
-pub(crate) fn engine_config(config: &Config) -> Result<EngineConfig, DaemonError> {
-    let absolute =
-        |path: &Path| std::path::absolute(path).map_err(system(format!("resolve {}", path.display())));
+/// The flags as the engine takes them.
+pub(crate) fn engine_config(config: &Config, program: &Program) -> Result<EngineConfig, DaemonError> {
     let network = config.network();
     let mut registry = ClientConfig::from_env();
     registry.insecure.clone_from(&config.insecure_registries);
     registry.mirrors.clone_from(&config.registry_mirrors);
+    registry.certs_dirs.clone_from(&config.certs_dirs);
     Ok(EngineConfig {
-        data_root: absolute(&config.data_root)?,
-        run_root: absolute(&config.run_root)?,
-        exe: std::env::current_exe().map_err(system("find the program's own path"))?,
+        data_root: config.data_root.clone(),
+        run_root: config.run_root.clone(),
+        exe: program.exe.clone(),
         dns: DnsDefaults {
             servers: config.dns.clone(),
             search: config.dns_search.clone(),
@@ -182,7 +231,7 @@ pub(crate) fn engine_config(config: &Config) -> Result<EngineConfig, DaemonError
         log_options: config.log_opts.iter().cloned().collect(),
         labels: config.labels.clone(),
         debug: config.debug,
-        commit: None,
+        commit: program.commit,
         defaults: container_defaults(config)?,
         transfers: Transfers {
             downloads: config.max_concurrent_downloads as usize,

@@ -18,13 +18,16 @@ mod daemon;
 mod error;
 mod extract;
 mod hijack;
+mod hosted;
 mod listener;
 mod reload;
 mod routes;
 mod state;
 mod takeover;
 mod tls;
+mod unread;
 mod version;
 mod websocket;
 
-pub use daemon::main;
+pub use daemon::{DaemonError, main};
+pub use hosted::Hosted;

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::config::Config;
-use crate::daemon::{DaemonError, engine_config};
+use crate::daemon::{DaemonError, Program, engine_config};
 
 /// Changes which messages are logged.
 pub type LogLevel = Box<dyn Fn(&Config) + Send + Sync>;
@@ -22,6 +22,8 @@ pub type LogLevel = Box<dyn Fn(&Config) + Send + Sync>;
 pub struct Reload {
     /// The command line, which names the file.
     pub args: Vec<OsString>,
+    /// The program.
+    pub program: Program,
     /// The log.
     pub log_level: LogLevel,
 }
@@ -48,7 +50,7 @@ impl Reload {
 
     fn now(&self, engine: &Engine) -> Result<(), DaemonError> {
         let config = Config::load(&self.args)?;
-        engine.reload(&engine_config(&config)?)?;
+        engine.reload(&engine_config(&config, &self.program)?)?;
         (self.log_level)(&config);
         tracing::info!(
             debug = config.debug,
@@ -75,8 +77,16 @@ pub fn log_to_stderr(config: &Config) -> LogLevel {
     Box::new(move |config| drop(handle.reload(filter(config))))
 }
 
-/// Libraries are heard only when they warn.
 fn filter(config: &Config) -> EnvFilter {
+    match config.log_level.as_str() {
+        _ if config.debug => log_filter("debug"),
+        "fatal" => log_filter("error"),
+        level => log_filter(level),
+    }
+}
+
+/// Our own crates at `level`; libraries are heard only when they warn.
+pub fn log_filter(level: &str) -> EnvFilter {
     const OURS: [&str; 10] = [
         "dray",
         "dray_daemon",
@@ -87,13 +97,8 @@ fn filter(config: &Config) -> EnvFilter {
         "dray_registry",
         "dray_store",
         "dray_runtime",
-        "dray_client",
+        "dray_trust",
     ];
-    let level = match config.log_level.as_str() {
-        _ if config.debug => "debug",
-        "fatal" => "error",
-        level => level,
-    };
     let ours = OURS.map(|name| format!("{name}={level}")).join(",");
     EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).parse_lossy(ours)
 }

@@ -279,7 +279,8 @@ fn open_images(
         users.map(|user| ContainerUse { id: user.id, running: user.running }).collect()
     });
     let images = Images::new(store.clone());
-    Ok(image::Service::open(images, remote, events.clone(), users))
+    let run_root = config.run_root.clone();
+    Ok(image::Service::open(images, remote, events.clone(), users, run_root))
 }
 
 fn open_remote(config: &EngineConfig, store: &Store) -> Result<image::Remote, OpenError> {

@@ -48,6 +48,14 @@ pub enum Error {
     /// The history names more layers than there are.
     #[error("too many non-empty layers in History section")]
     History,
+    /// The layers to keep are another image's.
+    #[error("cannot squash {image} onto {base}: its lowest layers are not those of {base}")]
+    NotUpon {
+        /// The image's short ID.
+        image: String,
+        /// The other one's.
+        base: String,
+    },
     /// The image is for another system.
     #[error("cannot load {os} image on linux")]
     System {
@@ -189,6 +197,7 @@ impl Error {
             | Self::Config { .. }
             | Self::LayerCount { .. }
             | Self::History
+            | Self::NotUpon { .. }
             | Self::System { .. }
             | Self::Layer { .. }
             | Self::DiffId { .. }

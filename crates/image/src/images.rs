@@ -6,13 +6,15 @@ use std::sync::atomic::AtomicBool;
 use dray_spec::{Digest, ImageConfig, Reference};
 use dray_store::{ImageRecord, LayerId, Lease, Store};
 
-use crate::{Error, Result};
+use crate::claim::Claims;
+use crate::{Error, Result, origin};
 
 /// The images of a store; a clone is the same ones.
 #[derive(Clone, Debug)]
 pub struct Images {
     store: Store,
     pub(crate) pruning: Arc<AtomicBool>,
+    pub(crate) claims: Claims,
 }
 
 /// An image.
@@ -66,7 +68,7 @@ impl Images {
     /// The images of this store.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store, pruning: Arc::default() }
+        Self { store, pruning: Arc::default(), claims: Claims::default() }
     }
 
     /// The store they are in.
@@ -211,6 +213,13 @@ impl Images {
     /// As [`Images::create`].
     pub fn create_from(&self, config: &ImageConfig, layers: Vec<LayerId>) -> Result<Image> {
         self.create(NewImage { config: config.to_bytes(), layers, ..NewImage::default() })
+    }
+
+    /// The blobs that are kept for a layer beside its folder: how it came, or what its tar has and the folder
+    /// has not.
+    #[must_use]
+    pub fn blobs_of_layer(&self, diff_id: &Digest) -> Vec<Digest> {
+        origin::blobs_of(&self.store, diff_id)
     }
 
     /// The size of all layers of all images, each counted once.

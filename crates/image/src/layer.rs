@@ -32,6 +32,12 @@ mod tree;
 mod unpack;
 pub(crate) mod write;
 
+/// Reading and copying what is in overlay form.
+pub(crate) mod overlay {
+    pub(crate) use super::pack::{attribute_list, is_opaque};
+    pub(crate) use super::tree::{copy_metadata, is_whiteout, os, set_opaque_at};
+}
+
 pub use compression::{Compression, decompress};
 pub use error::{LayerError, Problem};
 pub use pack::{DiffId, Packed, tar};

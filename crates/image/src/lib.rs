@@ -12,8 +12,10 @@
 //! or save gives the same digests again.
 
 mod archive;
+mod claim;
 pub mod error;
 mod exact;
+pub mod files;
 pub mod filter;
 mod history;
 mod images;
@@ -24,8 +26,10 @@ pub mod progress;
 pub mod pull;
 pub mod push;
 mod remove;
+mod signature;
 
 pub use archive::{LoadOptions, Loaded};
+pub use claim::Claim;
 pub use error::{Error, ErrorKind, Result};
 pub use filter::Filter;
 pub use history::HistoryEntry;
@@ -33,3 +37,4 @@ pub use images::{Image, Images, NewImage};
 pub use import::{Commit, Import};
 pub use progress::{Progress, ProgressEvent, Silent};
 pub use remove::{ContainerUse, Pruned, Removed};
+pub use signature::{TrustGate, attach_signature, signatures_of};

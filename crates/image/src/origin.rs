@@ -1,8 +1,8 @@
 //! Where layers came from and how they are compressed: what a push needs to send nothing it doesn't have to.
 //!
-//! Three kinds of records: `layer-blob` (a diff ID's compressed blob), `layer-split` (what its folder lacks to
-//! make its tar again) and `blob-origin` (the repositories a blob is known to be in). The last is a hint: a
-//! push checks it, and losing it costs time only.
+//! Four kinds of records: `layer-blob` (a diff ID's compressed blob), `layer-split` (what its folder lacks to
+//! make its tar again), `image-index` (the indexes an image was pulled by) and `blob-origin` (the repositories a
+//! blob is known to be in). The last is a hint: a push checks it, and losing it costs time only.
 
 use dray_spec::{Descriptor, Digest};
 use dray_store::Store;
@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 const LAYER_BLOB: &str = "layer-blob";
 const LAYER_SPLIT: &str = "layer-split";
 const BLOB_ORIGIN: &str = "blob-origin";
+const IMAGE_INDEX: &str = "image-index";
+/// Indexes remembered for one image.
+const MAX_INDEXES: usize = 8;
 /// Repositories remembered for one blob.
 const MAX_ORIGINS: usize = 20;
 
@@ -30,6 +33,12 @@ pub(crate) fn blob_of(store: &Store, diff_id: &Digest) -> Option<Descriptor> {
 pub(crate) fn split_of(store: &Store, diff_id: &Digest) -> Result<Option<Digest>, dray_store::Error> {
     let known: Option<Descriptor> = store.records().get(LAYER_SPLIT, diff_id.as_str())?;
     Ok(known.map(|known| known.digest).filter(|digest| store.blobs().has(digest)))
+}
+
+/// The blobs that are kept for a layer whatever image has it.
+pub(crate) fn blobs_of(store: &Store, diff_id: &Digest) -> Vec<Digest> {
+    let of = |kind| hint(store.records().get::<Descriptor>(kind, diff_id.as_str()));
+    [LAYER_BLOB, LAYER_SPLIT].into_iter().filter_map(of).map(|known| known.digest).collect()
 }
 
 /// Remembers the split of a layer.
@@ -84,6 +93,24 @@ pub(crate) fn remember<'a>(
         }
         remember_repository(store, repository, &descriptor.digest);
     }
+}
+
+/// The indexes an image was pulled by, the newest first, as far as they are here.
+pub(crate) fn indexes_of(store: &Store, image: &Digest) -> Vec<Digest> {
+    let known: Option<Vec<Digest>> = hint(store.records().get(IMAGE_INDEX, image.as_str()));
+    known.unwrap_or_default().into_iter().filter(|index| store.blobs().has(index)).collect()
+}
+
+/// Remembers that an image was pulled by this index.
+pub(crate) fn remember_index(store: &Store, image: &Digest, index: &Digest) {
+    let mut indexes = indexes_of(store, image);
+    if indexes.first() == Some(index) {
+        return;
+    }
+    indexes.retain(|known| known != index);
+    indexes.insert(0, index.clone());
+    indexes.truncate(MAX_INDEXES);
+    hint(store.records().put_relaxed(IMAGE_INDEX, image.as_str(), None, &indexes).map(Some));
 }
 
 /// A hint that can't be read or written is none.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use dray_spec::{Digest, Reference, chain_id};
 
 use crate::error::Conflict;
-use crate::{Error, Filter, Image, Images, Result};
+use crate::{Error, Filter, Image, Images, Result, claim};
 
 /// A container that was made from an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum Removed {
 pub struct Pruned {
     /// In order.
     pub removed: Vec<Removed>,
-    /// The removed layers' sizes.
+    /// The sizes of the removed layers, and of downloads that nobody goes on with.
     pub reclaimed: u64,
 }
 
@@ -51,6 +51,8 @@ struct Removal<'a> {
     images: &'a Images,
     users: &'a Users<'a>,
     removed: Vec<Removed>,
+    /// Sizes of the layers that go along.
+    freed: u64,
 }
 
 impl Images {
@@ -66,10 +68,14 @@ impl Images {
         users: &Users<'_>,
     ) -> Result<Vec<Removed>> {
         let image = self.resolve(name_or_id)?;
-        let mut removal = Removal { images: self, users, removed: Vec::new() };
+        let claims = self.claims.lock();
+        let users = |id: &Digest| [users(id), claim::users(&claims, id)].concat();
+        let mut removal = Removal { images: self, users: &users, removed: Vec::new(), freed: 0 };
         removal.by_name_or_id(&image, name_or_id, force, prune)?;
+        let removed = removal.removed;
+        drop(claims);
         self.store().collect()?;
-        Ok(removal.removed)
+        Ok(removed)
     }
 
     /// Removes the images that fulfil the filter and that nobody needs: those without a name, or with
@@ -89,21 +95,27 @@ impl Images {
     fn prune_now(&self, filter: &Filter, users: &Users<'_>) -> Result<Pruned> {
         let dangling_only = filter.dangling.unwrap_or(true);
         let filter = Filter { dangling: None, ..filter.clone() };
-        let mut removal = Removal { images: self, users, removed: Vec::new() };
+        let mut pruned = Pruned::default();
         for image in self.list()? {
             let candidate = match dangling_only {
                 true => image.tags.is_empty(),
                 false => true,
             };
             if candidate && filter.matches(&image) {
+                // Taken anew for each, so that containers need not wait for all of it.
+                let claims = self.claims.lock();
+                let users = |id: &Digest| [users(id), claim::users(&claims, id)].concat();
+                let mut removal = Removal { images: self, users: &users, removed: Vec::new(), freed: 0 };
                 removal.unless_needed(&image)?;
+                pruned.reclaimed += removal.freed;
+                pruned.removed.append(&mut removal.removed);
             }
         }
-        let collected = self.store().collect()?;
-        Ok(Pruned {
-            removed: removal.removed,
-            reclaimed: collected.layers.iter().map(|layer| layer.size).sum(),
-        })
+        self.store().collect()?;
+        if !dangling_only {
+            pruned.reclaimed += self.store().blobs().abandon()?;
+        }
+        Ok(pruned)
     }
 }
 
@@ -178,6 +190,9 @@ impl Removal<'_> {
         let Some(image) = self.images.get(id)? else { return Ok(()) };
         self.untag_all(id)?;
         let chains = self.chains_to_go(&image)?;
+        for layer in image.layers.iter().rev().take(chains.len()) {
+            self.freed += self.images.store().layers().get(*layer)?.size;
+        }
         self.images.store().images().delete(id)?;
         self.removed.push(Removed::Deleted(id.to_string()));
         self.removed.extend(chains.into_iter().map(|chain| Removed::Deleted(chain.to_string())));

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -16,6 +16,7 @@ use url::Url;
 use crate::answer::refusal;
 use crate::challenge::BearerChallenge;
 use crate::error::{Error, Verb};
+use crate::hosts::HostSettings;
 use crate::payload::Payload;
 use crate::transport::{Repeat, Request, Transport};
 
@@ -117,6 +118,8 @@ pub(crate) struct TokenRequest<'a> {
     pub(crate) plain: bool,
     /// Whether a refresh token is wanted.
     pub(crate) offline: bool,
+    /// The registry's root and how it is spoken to: its issuer is often the same host.
+    pub(crate) speak: Option<(&'a Url, &'a Arc<HostSettings>)>,
 }
 
 impl TokenCache {
@@ -161,10 +164,13 @@ impl TokenCache {
 /// Asks the issuer: `GET` with basic credentials or none, `POST` (OAuth 2) with a refresh token.
 pub(crate) async fn issue(transport: &Transport, wanted: &TokenRequest<'_>) -> Result<Issued, Error> {
     let realm = realm_url(wanted)?;
-    let request = match wanted.auth {
+    let mut request = match wanted.auth {
         Auth::IdentityToken { token, .. } => oauth_request(realm, wanted, token),
         _ => get_request(realm, wanted),
     };
+    if let Some((root, settings)) = wanted.speak {
+        request.speak_as(root, settings);
+    }
     let (verb, url) = (request.verb(), request.url.clone());
     let mut answer = transport.send(&request, Repeat::Always).await?;
     if answer.status != StatusCode::OK {
@@ -254,7 +260,7 @@ mod tests {
     use super::*;
 
     fn wanted<'a>(challenge: &'a BearerChallenge, auth: &'a Auth, plain: bool) -> TokenRequest<'a> {
-        TokenRequest { challenge, scopes: &[], auth, plain, offline: false }
+        TokenRequest { challenge, scopes: &[], auth, plain, offline: false, speak: None }
     }
 
     #[test]
@@ -279,8 +285,14 @@ mod tests {
         let challenge = BearerChallenge { service: Some("reg test".into()), ..Default::default() };
         let auth = Auth::Basic { user: "ann".into(), password: "x".into() };
         let scopes = ["repository:a/b:pull".to_owned(), "repository:c:pull".to_owned()];
-        let wanted =
-            TokenRequest { challenge: &challenge, scopes: &scopes, auth: &auth, plain: false, offline: true };
+        let wanted = TokenRequest {
+            challenge: &challenge,
+            scopes: &scopes,
+            auth: &auth,
+            plain: false,
+            offline: true,
+            speak: None,
+        };
         let request = get_request("https://a.test/token?x=1".parse().unwrap(), &wanted);
         assert_eq!(
             request.url.as_str(),

@@ -11,7 +11,7 @@ use http::{Method, StatusCode};
 use crate::answer::refusal;
 use crate::error::{Error, Reason};
 use crate::repository::{Action, Repository};
-use crate::transport::{Answer, Repeat};
+use crate::transport::{Answer, Repeat, Request};
 
 /// The bytes of a blob, in order, from the offset asked for to its end.
 pub struct BlobStream {
@@ -20,6 +20,8 @@ pub struct BlobStream {
     digest: Digest,
     size: u64,
     at: u64,
+    /// Where the answer ends.
+    end: u64,
     /// Bytes to throw away first, where the registry doesn't know ranges.
     skip: u64,
 }
@@ -36,21 +38,48 @@ impl Repository {
     /// # Errors
     /// If the registry refuses it or announces another size than the descriptor's.
     pub async fn blob(&self, descriptor: &Descriptor, offset: u64) -> Result<BlobStream, Error> {
-        let mut request = self
+        let request = self.blob_request(descriptor, offset, descriptor.size).await?;
+        self.open_blob(request, descriptor, (offset, descriptor.size)).await
+    }
+
+    /// Opens the bytes `from..to` of the blob, on a connection that is shared with no other answer under way: so
+    /// several of them come at once, each at a connection's speed. A registry that knows no ranges sends the blob
+    /// to its end ([`BlobStream::is_partial`]).
+    ///
+    /// # Errors
+    /// As [`Self::blob`].
+    pub async fn blob_range(&self, descriptor: &Descriptor, from: u64, to: u64) -> Result<BlobStream, Error> {
+        let mut request = self.blob_request(descriptor, from, to).await?;
+        request.apart = true;
+        self.open_blob(request, descriptor, (from, to)).await
+    }
+
+    async fn blob_request(&self, descriptor: &Descriptor, from: u64, to: u64) -> Result<Request, Error> {
+        let request = self
             .request(Method::GET, &format!("blobs/{}", descriptor.digest))
             .await?
             .header(header::ACCEPT_ENCODING, "identity");
-        if offset > 0 {
-            request = request.header(header::RANGE, &format!("bytes={offset}-"));
-        }
+        Ok(match (from, to) {
+            (0, to) if to == descriptor.size => request,
+            (from, to) if to == descriptor.size => request.header(header::RANGE, &format!("bytes={from}-")),
+            (from, to) => request.header(header::RANGE, &format!("bytes={from}-{}", to.saturating_sub(1))),
+        })
+    }
+
+    async fn open_blob(
+        &self,
+        request: Request,
+        descriptor: &Descriptor,
+        (from, to): (u64, u64),
+    ) -> Result<BlobStream, Error> {
         let answer = self.call(Action::Pull, request, Repeat::Always).await?;
-        let start = match answer.status {
-            StatusCode::OK => 0,
-            StatusCode::PARTIAL_CONTENT => self.range_start(&answer, descriptor, offset)?,
+        let (start, end) = match answer.status {
+            StatusCode::OK => (0, descriptor.size),
+            StatusCode::PARTIAL_CONTENT => (self.range_start(&answer, descriptor, from)?, to),
             _ => return Err(refusal(answer).await),
         };
         let announced = answer.content_length().map(|length| start.saturating_add(length));
-        if let Some(announced) = announced.filter(|announced| *announced != descriptor.size) {
+        if let Some(announced) = announced.filter(|announced| *announced != end) {
             return Err(self.wrong_size(descriptor, announced));
         }
         Ok(BlobStream {
@@ -59,7 +88,8 @@ impl Repository {
             digest: descriptor.digest.clone(),
             size: descriptor.size,
             at: start,
-            skip: offset - start,
+            end,
+            skip: from - start,
         })
     }
 
@@ -134,17 +164,22 @@ impl Repository {
 }
 
 impl BlobStream {
+    /// Whether it is the range that was asked for; else it goes to the blob's end.
+    pub fn is_partial(&self) -> bool {
+        self.answer.status == StatusCode::PARTIAL_CONTENT
+    }
+
     /// The next bytes; `None` when the whole blob has been read.
     pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
         loop {
             let mut chunk = match self.answer.chunk().await {
-                None if self.at == self.size => return None,
+                None if self.at == self.end => return None,
                 None => return Some(Err(self.interrupted(Reason::Eof))),
                 Some(Err(reason)) => return Some(Err(self.interrupted(reason))),
                 Some(Ok(chunk)) => chunk,
             };
             self.at += chunk.len() as u64;
-            if self.at > self.size {
+            if self.at > self.end {
                 return Some(Err(Error::SizeMismatch {
                     repository: self.repository.clone(),
                     digest: self.digest.clone(),

@@ -12,10 +12,11 @@ use url::Url;
 use crate::answer::{challenges, refusal};
 use crate::auth::{Auth, TokenCache, TokenRequest, bearer, secret_header};
 use crate::challenge::Challenge;
-use crate::config::ClientConfig;
+use crate::config::{ClientConfig, is_of_another};
 use crate::error::{Error, Reason};
+use crate::hosts::{self, Capabilities, Entry, HostSettings, Known};
 use crate::repository::Repository;
-use crate::transport::{Answer, Repeat, Request, Transport};
+use crate::transport::{Answer, Repeat, Request, Transport, host_of};
 
 /// The domain of references without one, and the host that serves it.
 const HUB_DOMAIN: &str = "docker.io";
@@ -32,9 +33,16 @@ struct Inner {
     hosts: Mutex<HashMap<Host, Arc<OnceCell<Endpoint>>>>,
 }
 
-/// A registry by name, whose scheme is to be found out, or by URL.
+/// A registry's host and how it is spoken to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Host {
+pub(crate) struct Host {
+    pub(crate) address: Address,
+    pub(crate) settings: Arc<HostSettings>,
+}
+
+/// A registry by name, whose scheme is to be found out, or the root of its API.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Address {
     Named(String),
     At(Url),
 }
@@ -42,8 +50,8 @@ pub(crate) enum Host {
 /// A registry which has answered.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoint {
-    /// Ends in a slash; `v2/` follows.
-    pub(crate) base: Url,
+    /// The root of the API, `…/v2/`.
+    pub(crate) root: Url,
     pub(crate) challenges: Vec<Challenge>,
 }
 
@@ -54,6 +62,15 @@ pub(crate) struct Access<'a> {
     pub(crate) scopes: &'a [String],
 }
 
+/// Somewhere to pull a reference from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The repository there.
+    pub repository: Repository,
+    /// Whether it may be asked what a tag stands for.
+    pub resolves: bool,
+}
+
 impl Client {
     /// Makes a client.
     ///
@@ -61,7 +78,7 @@ impl Client {
     /// If a certificate authority or a mirror of the configuration can't be read.
     pub fn new(config: ClientConfig) -> Result<Self, Error> {
         for mirror in &config.mirrors {
-            base_url(mirror)?;
+            mirror_of(mirror)?;
         }
         let config = Arc::new(config);
         Ok(Client(Arc::new(Inner {
@@ -77,20 +94,90 @@ impl Client {
         &self.0.config
     }
 
-    /// The repository `reference` is in, at the registry itself: where to push.
-    pub fn repository(&self, reference: &Reference, auth: &Auth) -> Repository {
-        let host = Host::Named(host_for(reference.domain()));
-        Repository::new(self.clone(), host, reference, auth.clone())
+    /// The repository `reference` is in, at the registry itself.
+    ///
+    /// # Errors
+    /// If the registry's folder of `certs.d` can't be read.
+    pub fn repository(&self, reference: &Reference, auth: &Auth) -> Result<Repository, Error> {
+        let host = self.registry_host(reference.domain(), self.known(reference.domain())?)?;
+        Ok(Repository::new(self.clone(), host, reference, auth.clone()))
     }
 
-    /// The places to pull `reference` from, in the order to try: mirrors, then the registry itself. Mirrors
-    /// don't get the registry's credentials.
-    pub fn sources(&self, reference: &Reference, auth: &Auth) -> Vec<Repository> {
-        let mirrors = if reference.domain() == HUB_DOMAIN { self.0.config.mirrors.as_slice() } else { &[] };
-        let at = |url: Url| Repository::new(self.clone(), Host::At(url), reference, Auth::Anonymous);
-        let mut sources: Vec<_> = mirrors.iter().filter_map(|m| base_url(m).ok()).map(at).collect();
-        sources.push(self.repository(reference, auth));
-        sources
+    /// The repository to push `reference` to: the registry itself, or the first host of its `hosts.toml` that
+    /// takes uploads.
+    ///
+    /// # Errors
+    /// As [`Self::repository`], or if no host takes uploads.
+    pub fn push_target(&self, reference: &Reference, auth: &Auth) -> Result<Repository, Error> {
+        let known = self.known(reference.domain())?;
+        if let Some(entry) = known.mirrors.iter().find(|entry| entry.capabilities.push) {
+            return Ok(self.at_entry(entry.clone(), reference, auth));
+        }
+        if known.server.as_ref().is_some_and(|server| !server.capabilities.push) {
+            return Err(Error::InvalidEndpoint {
+                endpoint: reference.domain().to_owned(),
+                problem: "no host of its hosts.toml takes uploads".into(),
+            });
+        }
+        let host = self.registry_host(reference.domain(), known)?;
+        Ok(Repository::new(self.clone(), host, reference, auth.clone()))
+    }
+
+    /// The places to pull `reference` from, in the order to try: the hosts of its `hosts.toml`, the daemon's
+    /// mirrors, then the registry itself. Only the registry itself gets its credentials.
+    ///
+    /// # Errors
+    /// As [`Self::repository`].
+    pub fn sources(&self, reference: &Reference, auth: &Auth) -> Result<Vec<Source>, Error> {
+        let known = self.known(reference.domain())?;
+        let mut entries = known.mirrors.clone();
+        for (domain, url) in self.0.config.mirrors.iter().filter_map(|m| mirror_of(m).ok()) {
+            if domain == reference.domain() {
+                let root = join(&url, "v2/")?;
+                let settings = hosts::read(&self.0.config.certs_dirs, &host_of(&root))?.settings;
+                entries.push(Entry { root, capabilities: Capabilities::MIRROR, settings });
+            }
+        }
+        entries.retain(|entry| entry.capabilities.pull);
+        let source = |entry: Entry| Source {
+            resolves: entry.capabilities.resolve,
+            repository: self.at_entry(entry, reference, auth),
+        };
+        let mut sources: Vec<Source> = entries.into_iter().map(source).collect();
+        let own = known.server.as_ref().map_or(Capabilities::ALL, |server| server.capabilities);
+        if own.pull {
+            let host = self.registry_host(reference.domain(), known)?;
+            let repository = Repository::new(self.clone(), host, reference, auth.clone());
+            sources.push(Source { repository, resolves: own.resolve });
+        }
+        Ok(sources)
+    }
+
+    fn known(&self, domain: &str) -> Result<Known, Error> {
+        hosts::read(&self.0.config.certs_dirs, domain)
+    }
+
+    /// The registry itself.
+    pub(crate) fn registry_host(&self, domain: &str, known: Known) -> Result<Host, Error> {
+        if let Some(server) = known.server {
+            return Ok(Host { address: Address::At(server.root), settings: Arc::new(server.settings) });
+        }
+        let settings = Arc::new(known.settings);
+        Ok(Host { address: Address::Named(host_for(domain)), settings })
+    }
+
+    fn at_entry(&self, entry: Entry, reference: &Reference, auth: &Auth) -> Repository {
+        // Without a namespace it is the registry itself under another address.
+        let own = entry.settings.namespace.is_none() && host_of(&entry.root) == host_for(reference.domain());
+        let auth = if own { auth.clone() } else { Auth::Anonymous };
+        let host = Host { address: Address::At(entry.root), settings: Arc::new(entry.settings) };
+        Repository::new(self.clone(), host, reference, auth)
+    }
+
+    /// The registry that a login names.
+    pub(crate) fn login_host(&self, name: &str) -> Result<Host, Error> {
+        let domain = if name == HUB_HOST { HUB_DOMAIN } else { name };
+        self.registry_host(domain, self.known(domain)?)
     }
 
     pub(crate) fn transport(&self) -> &Transport {
@@ -114,8 +201,8 @@ impl Client {
 
     async fn discover(&self, host: &Host) -> Result<Endpoint, Error> {
         let mut failure = None;
-        for base in self.candidates(host)? {
-            match self.ping(base).await {
+        for root in self.candidates(host)? {
+            match self.ping(root, host).await {
                 Ok(endpoint) => return Ok(endpoint),
                 Err(error) => {
                     let other_scheme =
@@ -135,25 +222,26 @@ impl Client {
 
     /// TLS first; plain HTTP after it only where that is allowed.
     fn candidates(&self, host: &Host) -> Result<Vec<Url>, Error> {
-        let name = match host {
-            Host::At(url) => return Ok(vec![url.clone()]),
-            Host::Named(name) => name,
+        let name = match &host.address {
+            Address::At(root) => return Ok(vec![root.clone()]),
+            Address::Named(name) => name,
         };
-        let mut bases = vec![base_url(&format!("https://{name}/"))?];
+        let mut roots = vec![base_url(&format!("https://{name}/v2/"))?];
         if self.0.config.is_insecure(name) {
-            bases.push(base_url(&format!("http://{name}/"))?);
+            roots.push(base_url(&format!("http://{name}/v2/"))?);
         }
-        Ok(bases)
+        Ok(roots)
     }
 
-    async fn ping(&self, base: Url) -> Result<Endpoint, Error> {
-        let url = join(&base, "v2/")?;
-        let answer = self.0.transport.send(&Request::new(Method::GET, url), Repeat::OnceConnected).await?;
+    async fn ping(&self, root: Url, host: &Host) -> Result<Endpoint, Error> {
+        let mut request = Request::new(Method::GET, root.clone());
+        request.speak_as(&root, &host.settings);
+        let answer = self.0.transport.send(&request, Repeat::OnceConnected).await?;
         match answer.status {
-            StatusCode::UNAUTHORIZED => Ok(Endpoint { challenges: challenges(&answer.headers), base }),
+            StatusCode::UNAUTHORIZED => Ok(Endpoint { challenges: challenges(&answer.headers), root }),
             // Some mirrors serve repositories but not the root of the API.
             status if status.is_success() || status.is_client_error() && status != 429 => {
-                Ok(Endpoint { challenges: Vec::new(), base })
+                Ok(Endpoint { challenges: Vec::new(), root })
             }
             _ => Err(refusal(answer).await),
         }
@@ -168,9 +256,10 @@ impl Client {
         repeat: Repeat,
     ) -> Result<Answer, Error> {
         let endpoint = self.endpoint(host).await?;
-        let same_origin = request.url.origin() == endpoint.base.origin();
-        if same_origin {
-            self.authorize(&mut request, &endpoint, &endpoint.challenges, access, false).await?;
+        request.speak_as(&endpoint.root, &host.settings);
+        if request.url.origin() == endpoint.root.origin() {
+            self.authorize(&mut request, &endpoint, &host.settings, &endpoint.challenges, access, false)
+                .await?;
         }
         let answer = match self.0.transport.send(&request, repeat).await {
             Err(error) => {
@@ -181,11 +270,11 @@ impl Client {
             }
             Ok(answer) => answer,
         };
-        if answer.status != StatusCode::UNAUTHORIZED || answer.url.origin() != endpoint.base.origin() {
+        if answer.status != StatusCode::UNAUTHORIZED || answer.url.origin() != endpoint.root.origin() {
             return Ok(answer);
         }
         let offered = challenges(&answer.headers);
-        let met = self.authorize(&mut request, &endpoint, &offered, access, true).await?;
+        let met = self.authorize(&mut request, &endpoint, &host.settings, &offered, access, true).await?;
         if met { self.0.transport.send(&request, repeat).await } else { Ok(answer) }
     }
 
@@ -194,6 +283,7 @@ impl Client {
         &self,
         request: &mut Request,
         endpoint: &Endpoint,
+        settings: &Arc<HostSettings>,
         offered: &[Challenge],
         access: &Access<'_>,
         again: bool,
@@ -215,10 +305,12 @@ impl Client {
                 challenge,
                 scopes: &scopes,
                 auth,
-                plain: endpoint.base.scheme() == "http",
+                plain: endpoint.root.scheme() == "http",
                 offline: false,
+                speak: Some((&endpoint.root, settings)),
             };
-            let token = self.0.tokens.token(&self.0.transport, &wanted, again).await?;
+            let token = self.0.tokens.token(&self.0.transport, &wanted, again).await;
+            let token = token.map_err(|source| Error::authorization(request.verb(), &request.url, source))?;
             request.headers.insert(header::AUTHORIZATION, bearer(&token, request.verb(), &request.url)?);
             return Ok(true);
         }
@@ -269,6 +361,15 @@ fn covers(a: &str, b: &str) -> bool {
     }
 }
 
+/// A mirror of the configuration: `https://mirror.test` is one of Docker Hub, `ghcr.io=https://mirror.test`
+/// one of another registry.
+pub(crate) fn mirror_of(text: &str) -> Result<(String, Url), Error> {
+    match text.split_once('=').filter(|_| is_of_another(text)) {
+        Some((domain, url)) => Ok((domain.to_owned(), base_url(url)?)),
+        None => Ok((HUB_DOMAIN.to_owned(), base_url(text)?)),
+    }
+}
+
 /// The host which serves a reference's domain.
 pub(crate) fn host_for(domain: &str) -> String {
     if domain == HUB_DOMAIN || domain == "index.docker.io" { HUB_HOST } else { domain }.to_owned()
@@ -314,8 +415,8 @@ mod unit {
             Client::new(ClientConfig { insecure: vec!["reg.test".parse().unwrap()], ..Default::default() })
                 .unwrap();
         let schemes = |name: &str| -> Vec<String> {
-            let bases = client.candidates(&Host::Named(name.into())).unwrap();
-            bases.iter().map(|b| b.scheme().to_owned()).collect()
+            let host = Host { address: Address::Named(name.into()), settings: Arc::default() };
+            client.candidates(&host).unwrap().iter().map(|b| b.scheme().to_owned()).collect()
         };
         assert_eq!(schemes("other.test"), ["https"]);
         assert_eq!(schemes("reg.test:5000"), ["https", "http"]);
@@ -323,20 +424,57 @@ mod unit {
         assert_eq!(schemes("[::1]:5000"), ["https", "http"]);
     }
 
-    #[test]
-    fn mirrors_come_first_and_only_for_the_default_domain() {
-        let config = ClientConfig { mirrors: vec!["https://mirror.test/hub".into()], ..Default::default() };
-        let client = Client::new(config).unwrap();
-        let auth = Auth::Basic { user: "u".into(), password: "p".into() };
-        let names = |text: &str| -> Vec<String> {
-            let reference = Reference::parse(text).unwrap();
-            client.sources(&reference, &auth).iter().map(|r| format!("{:?} {:?}", r.host, r.auth)).collect()
+    fn auth() -> Auth {
+        Auth::Basic { user: "u".into(), password: "p".into() }
+    }
+
+    /// Address and credentials of each source.
+    fn names(client: &Client, text: &str) -> Vec<String> {
+        let sources = client.sources(&Reference::parse(text).unwrap(), &auth()).unwrap();
+        let shown = |host: &Host| match &host.address {
+            Address::Named(name) => name.clone(),
+            Address::At(url) => url.to_string(),
         };
-        assert_eq!(names("reg.test/x").len(), 1);
-        let hub = names("busybox");
-        assert_eq!(hub.len(), 2);
-        assert!(hub[0].contains("mirror.test") && hub[0].ends_with("Anonymous"), "{hub:?}");
-        assert!(hub[1].ends_with("Basic(u)"));
-        assert!(Client::new(ClientConfig { mirrors: vec!["nope".into()], ..Default::default() }).is_err());
+        let line = |s: &Source| format!("{} {:?}", shown(&s.repository.host), s.repository.auth);
+        sources.iter().map(line).collect()
+    }
+
+    #[test]
+    fn mirrors_come_first_and_without_credentials() {
+        let mirrors = vec!["https://mirror.test/hub".into(), "ghcr.io=https://cache.test".into()];
+        let client = Client::new(ClientConfig { mirrors, ..Default::default() }).unwrap();
+        assert_eq!(names(&client, "reg.test/x"), ["reg.test Basic(u)"]);
+        let hub = ["https://mirror.test/hub/v2/ Anonymous", "registry-1.docker.io Basic(u)"];
+        assert_eq!(names(&client, "busybox"), hub);
+        assert_eq!(names(&client, "ghcr.io/a/b"), ["https://cache.test/v2/ Anonymous", "ghcr.io Basic(u)"]);
+        for bad in ["nope", "ghcr.io=nope", "ghcr.io=ftp://x"] {
+            assert!(Client::new(ClientConfig { mirrors: vec![bad.into()], ..Default::default() }).is_err());
+        }
+    }
+
+    #[test]
+    fn hosts_of_the_file_by_what_they_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("reg.test");
+        std::fs::create_dir(&folder).unwrap();
+        let write = |text: &str| std::fs::write(folder.join("hosts.toml"), text).unwrap();
+        let certs_dirs = vec![dir.path().to_owned()];
+        let client = Client::new(ClientConfig { certs_dirs, ..Default::default() }).unwrap();
+        let reference = Reference::parse("reg.test/x").unwrap();
+        let target = || client.push_target(&reference, &auth()).unwrap().host;
+        write(
+            "server='https://up.test'\n[host.'https://a.test']\ncapabilities=['pull']\n\
+             [host.'https://b.test']\ncapabilities=['push']\n[host.'https://reg.test']",
+        );
+        let expected =
+            ["https://a.test/v2/ Anonymous", "https://reg.test/v2/ Basic(u)", "https://up.test/v2/ Basic(u)"];
+        assert_eq!(names(&client, "reg.test/x"), expected);
+        let sources = client.sources(&reference, &auth()).unwrap();
+        assert_eq!(sources.iter().map(|s| s.resolves).collect::<Vec<_>>(), [false, true, true]);
+        assert_eq!(target().address, Address::At("https://b.test/v2/".parse().unwrap()));
+        write("[host.'https://a.test']\ncapabilities=['pull','resolve']");
+        assert_eq!(target().address, Address::Named("reg.test".into()));
+        write("server='https://up.test'\ncapabilities=['pull']");
+        assert!(client.push_target(&reference, &auth()).is_err());
     }
 }

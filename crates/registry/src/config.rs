@@ -17,8 +17,11 @@ pub struct ClientConfig {
     pub insecure: Vec<InsecureRegistry>,
     /// PEM bundles of certificate authorities trusted besides the host's.
     pub ca_certs: Vec<Vec<u8>>,
-    /// Base URLs asked before Docker Hub for images of Docker Hub, in this order.
+    /// Base URLs asked before a registry for its images, in this order: `https://mirror` for Docker Hub,
+    /// `registry=https://mirror` for another.
     pub mirrors: Vec<String>,
+    /// Folders with a `certs.d` tree: authorities, client certificates and mirrors of single registries.
+    pub certs_dirs: Vec<std::path::PathBuf>,
     /// Value of the `User-Agent` header.
     pub user_agent: String,
     /// Proxies to reach registries through.
@@ -37,6 +40,7 @@ impl Default for ClientConfig {
             insecure: Vec::new(),
             ca_certs: Vec::new(),
             mirrors: Vec::new(),
+            certs_dirs: Vec::new(),
             user_agent: concat!("dray/", env!("CARGO_PKG_VERSION")).to_owned(),
             proxy: ProxyConfig::default(),
             connect_timeout: Duration::from_secs(20),
@@ -52,10 +56,20 @@ impl ClientConfig {
         ClientConfig { proxy: ProxyConfig::from_env(), ..Self::default() }
     }
 
+    /// The mirrors of Docker Hub.
+    pub fn hub_mirrors(&self) -> Vec<String> {
+        self.mirrors.iter().filter(|mirror| !is_of_another(mirror)).cloned().collect()
+    }
+
     /// Whether `host` (`name[:port]`) may be spoken to over plain HTTP or unverified TLS.
     pub fn is_insecure(&self, host: &str) -> bool {
         is_loopback(host_name(host)) || self.insecure.iter().any(|rule| rule.matches(host))
     }
+}
+
+/// Whether a mirror is written `registry=https://mirror`.
+pub(crate) fn is_of_another(mirror: &str) -> bool {
+    mirror.split_once('=').is_some_and(|(domain, url)| !domain.contains('/') && url.contains("://"))
 }
 
 /// Attempts and pauses of a request which fails for a reason that may pass.

@@ -1,4 +1,4 @@
-//! Connections: name lookup, TCP, `CONNECT` through a proxy, and the TLS settings on top.
+//! Connections: name lookup, TCP, `CONNECT` through a proxy, and what a failure comes down to.
 //!
 //! [`Dialer`] is the connector below hyper's TLS connector; its errors keep the address that failed.
 
@@ -14,16 +14,11 @@ use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::config::host_name;
-use crate::error::{Error, Reason};
+use crate::error::Reason;
 use crate::proxy::{Proxy, ProxyConfig};
 
 /// Makes TCP connections, directly or through a proxy.
@@ -177,86 +172,6 @@ impl Write for Stream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-}
-
-fn add_authorities(roots: &mut RootCertStore, bundles: &[Vec<u8>]) -> Result<(), Error> {
-    for bundle in bundles {
-        for certificate in CertificateDer::pem_slice_iter(bundle) {
-            let certificate = certificate.map_err(|e| Error::InvalidCertificate(e.to_string()))?;
-            roots.add(certificate).map_err(|e| Error::InvalidCertificate(e.to_string()))?;
-        }
-    }
-    Ok(())
-}
-
-/// Refuses bundles which can't be read, before they are needed.
-pub(crate) fn check_authorities(bundles: &[Vec<u8>]) -> Result<(), Error> {
-    add_authorities(&mut RootCertStore::empty(), bundles)
-}
-
-/// TLS which trusts the host's authorities and `extra` (PEM bundles).
-pub(crate) fn verified_tls(extra: &[Vec<u8>]) -> Result<rustls::ClientConfig, Error> {
-    let mut roots = RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    for error in &native.errors {
-        tracing::warn!(%error, "certificate authorities of the host");
-    }
-    roots.add_parsable_certificates(native.certs);
-    add_authorities(&mut roots, extra)?;
-    Ok(builder()?.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// TLS for insecure registries: encrypted, but any certificate will do.
-pub(crate) fn unverified_tls() -> Result<rustls::ClientConfig, Error> {
-    let verifier = AnyCertificate(rustls::crypto::ring::default_provider());
-    Ok(builder()?.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
-}
-
-fn builder() -> Result<rustls::ConfigBuilder<rustls::ClientConfig, rustls::WantsVerifier>, Error> {
-    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| Error::InvalidCertificate(e.to_string()))
-}
-
-/// Accepts any certificate but still checks the handshake's signatures.
-#[derive(Debug)]
-struct AnyCertificate(CryptoProvider);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

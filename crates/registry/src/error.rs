@@ -99,6 +99,16 @@ pub enum Error {
         /// What was asked.
         url: String,
     },
+    /// No token could be had for a request: `Get "https://host/v2/…": unauthorized: …`.
+    #[error("{verb} \"{url}\": {source}")]
+    Authorization {
+        /// The method as Docker writes it.
+        verb: Verb,
+        /// What was to be asked.
+        url: String,
+        /// What the token's issuer said.
+        source: Box<Error>,
+    },
     /// A login was refused.
     #[error("login attempt to {url} failed with status: {status}")]
     LoginRefused {
@@ -115,9 +125,17 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A certificate authority passed in can't be read.
-    #[error("invalid certificate authority: {0}")]
+    /// A certificate or key passed in can't be used.
+    #[error("invalid certificate: {0}")]
     InvalidCertificate(String),
+    /// A file of a `certs.d` folder can't be used.
+    #[error("{}: {problem}", path.display())]
+    HostFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A local file to be sent can't be read.
     #[error("read {path}: {source}")]
     LocalFile {
@@ -156,9 +174,11 @@ impl Error {
                 ErrorKind::InvalidAnswer
             }
             Error::NoCredentials { .. } | Error::LoginRefused { .. } => ErrorKind::Unauthorized,
-            Error::InvalidEndpoint { .. } | Error::InvalidCertificate(_) | Error::LocalFile { .. } => {
-                ErrorKind::InvalidParameter
-            }
+            Error::Authorization { source, .. } => source.kind(),
+            Error::InvalidEndpoint { .. }
+            | Error::InvalidCertificate(_)
+            | Error::HostFile { .. }
+            | Error::LocalFile { .. } => ErrorKind::InvalidParameter,
         }
     }
 
@@ -177,7 +197,17 @@ impl Error {
             Error::Api { status, .. } | Error::UnexpectedStatus { status, .. } => {
                 is_transient_status(*status)
             }
+            Error::Authorization { source, .. } => source.is_transient(),
             _ => false,
+        }
+    }
+
+    /// What an issuer said, as part of the request that a token was wanted for. An issuer that can't be named
+    /// or trusted is the registry's own fault and stays as it is.
+    pub(crate) fn authorization(verb: Verb, url: &url::Url, source: Error) -> Self {
+        match source {
+            Error::InvalidEndpoint { .. } => source,
+            source => Error::Authorization { verb, url: shown(url), source: Box::new(source) },
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! Client ── hosts (scheme, challenges) · tokens (issuer, scope)      one per daemon, clones share all
+//!   │         └─ certs.d: mirrors, authorities, client certificates  read anew for each pull and push
 //!   └─ Repository ── manifest · blob · upload · tags                 a repository with its credentials
 //!        └─ transport ── pool, time limits, redirects, repetition    one HTTP exchange
 //!             └─ connect ── lookup, TCP, proxy, TLS
@@ -20,20 +21,23 @@ mod config;
 mod connect;
 mod download;
 mod error;
+mod hosts;
 mod login;
 mod payload;
 mod proxy;
+mod referrer;
 mod repository;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transport;
 mod upload;
 
 pub use auth::Auth;
 pub use blob::BlobStream;
-pub use client::Client;
+pub use client::{Client, Source};
 pub use config::{Cidr, ClientConfig, InsecureRegistry, InvalidInsecureRegistry, RetryPolicy};
 pub use download::Download;
 pub use error::{ApiError, Error, ErrorKind, Reason, Verb};

@@ -5,8 +5,8 @@ use http::{Method, StatusCode};
 use crate::answer::{challenges, refusal};
 use crate::auth::{Auth, TokenRequest, issue};
 use crate::challenge::Challenge;
-use crate::client::{Client, Host, base_url, host_for, join};
-use crate::error::{Error, shown};
+use crate::client::{Client, base_url, host_for};
+use crate::error::{Error, Verb, shown};
 use crate::transport::{Repeat, Request};
 
 /// What a registry gave for good credentials.
@@ -22,7 +22,7 @@ impl Client {
     /// # Errors
     /// If the registry refuses the credentials or can't be reached.
     pub async fn login(&self, server: &str, auth: &Auth) -> Result<Login, Error> {
-        let host = server_host(server)?;
+        let host = self.login_host(&server_host(server)?)?;
         let endpoint = self.endpoint(&host).await?;
         let bearer = endpoint.challenges.iter().find_map(|c| match c {
             Challenge::Bearer(challenge) => Some(challenge),
@@ -33,13 +33,16 @@ impl Client {
                 challenge,
                 scopes: &[],
                 auth,
-                plain: endpoint.base.scheme() == "http",
+                plain: endpoint.root.scheme() == "http",
                 offline: matches!(auth, Auth::Basic { .. }),
+                speak: Some((&endpoint.root, &host.settings)),
             };
-            let issued = issue(self.transport(), &wanted).await?;
+            let refused = |source| Error::authorization(Verb::of(&Method::GET), &endpoint.root, source);
+            let issued = issue(self.transport(), &wanted).await.map_err(refused)?;
             return Ok(Login { identity_token: issued.refresh_token });
         }
-        let mut request = Request::new(Method::GET, join(&endpoint.base, "v2/")?);
+        let mut request = Request::new(Method::GET, endpoint.root.clone());
+        request.speak_as(&endpoint.root, &host.settings);
         Client::basic_or_none(&mut request, auth);
         let answer = self.transport().send(&request, Repeat::Always).await?;
         match answer.status {
@@ -53,12 +56,12 @@ impl Client {
 }
 
 /// `https://index.docker.io/v1/`, `host:port`, `http://host` … → the host.
-fn server_host(server: &str) -> Result<Host, Error> {
+fn server_host(server: &str) -> Result<String, Error> {
     let bare = server.trim().trim_start_matches("https://").trim_start_matches("http://");
     let host = bare.split('/').next().unwrap_or_default();
     let host = if host.is_empty() { "docker.io" } else { host };
     base_url(&format!("https://{host}/"))?;
-    Ok(Host::Named(host_for(host)))
+    Ok(host_for(host))
 }
 
 #[cfg(test)]
@@ -67,10 +70,7 @@ mod unit {
 
     #[test]
     fn servers_as_clients_send_them() {
-        let host = |s: &str| match server_host(s).unwrap() {
-            Host::Named(name) => name,
-            Host::At(url) => panic!("{url}"),
-        };
+        let host = |s: &str| server_host(s).unwrap();
         assert_eq!(host("https://index.docker.io/v1/"), "registry-1.docker.io");
         assert_eq!(host(""), "registry-1.docker.io");
         assert_eq!(host("localhost:5000"), "localhost:5000");

@@ -55,6 +55,12 @@ struct TagList {
     tags: Option<Vec<String>>,
 }
 
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Repository({} at {:?}, {:?})", self.name(), self.host.address, self.auth)
+    }
+}
+
 impl Repository {
     pub(crate) fn new(client: Client, host: Host, reference: &Reference, auth: Auth) -> Self {
         let (domain, path) = (reference.domain().to_owned(), reference.path().to_owned());
@@ -84,9 +90,20 @@ impl Repository {
     /// # Errors
     /// If the registry refuses it, sends more than 4 MiB, or bytes of another digest than the one asked for.
     pub async fn manifest(&self, tag_or_digest: &str) -> Result<RawManifest, Error> {
+        self.manifest_of_type(tag_or_digest, "").await
+    }
+
+    /// As [`Self::manifest`], for a document that may be of a type of its own.
+    ///
+    /// # Errors
+    /// As [`Self::manifest`].
+    pub async fn manifest_of_type(&self, tag_or_digest: &str, kind: &str) -> Result<RawManifest, Error> {
         let mut request = self.request(Method::GET, &format!("manifests/{tag_or_digest}")).await?;
         for accepted in media_type::ACCEPT_MANIFESTS {
             request = request.header(header::ACCEPT, accepted);
+        }
+        if !kind.is_empty() && !media_type::ACCEPT_MANIFESTS.contains(&kind) {
+            request = request.header(header::ACCEPT, kind);
         }
         let mut answer = self.call(Action::Pull, request, Repeat::Always).await?;
         if answer.status != StatusCode::OK {
@@ -153,6 +170,16 @@ impl Repository {
         media_type: &str,
         bytes: Bytes,
     ) -> Result<(), Error> {
+        self.put_manifest_answer(tag_or_digest, media_type, bytes).await.map(drop)
+    }
+
+    /// Stores a manifest; gives the head of the registry's answer.
+    pub(crate) async fn put_manifest_answer(
+        &self,
+        tag_or_digest: &str,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<Answer, Error> {
         let mut request = self
             .request(Method::PUT, &format!("manifests/{tag_or_digest}"))
             .await?
@@ -160,7 +187,7 @@ impl Repository {
         request.payload = Payload::Bytes(bytes);
         let answer = self.call(Action::Push, request, Repeat::Always).await?;
         match answer.status {
-            StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED => Ok(()),
+            StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED => Ok(answer),
             _ => Err(refusal(answer).await),
         }
     }
@@ -212,7 +239,11 @@ impl Repository {
     /// A request below `/v2/<path>/`.
     pub(crate) async fn request(&self, method: Method, below: &str) -> Result<Request, Error> {
         let endpoint = self.client.endpoint(&self.host).await?;
-        Ok(Request::new(method, join(&endpoint.base, &format!("v2/{}/{below}", self.path))?))
+        let mut url = join(&endpoint.root, &format!("{}/{below}", self.path))?;
+        if let Some(namespace) = &self.host.settings.namespace {
+            url.query_pairs_mut().append_pair("ns", namespace);
+        }
+        Ok(Request::new(method, url))
     }
 
     pub(crate) async fn call(
@@ -245,7 +276,7 @@ impl Repository {
 }
 
 /// The target of `Link: <…>; rel="next"`, if it stays at the same origin.
-fn next_page(at: &Url, link: &str) -> Option<Url> {
+pub(crate) fn next_page(at: &Url, link: &str) -> Option<Url> {
     let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
     if !parameters.contains("next") {
         return None;

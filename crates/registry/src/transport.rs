@@ -4,8 +4,9 @@
 //! the origin they were meant for, a redirect never leads from TLS to plain HTTP, and no body is read
 //! further than its limit.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -17,12 +18,14 @@ use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use url::Url;
+use url::{Origin, Url};
 
 use crate::config::ClientConfig;
-use crate::connect::{Dialer, check_authorities, reason_of, unverified_tls, verified_tls};
+use crate::connect::{Dialer, reason_of};
 use crate::error::{Error, Reason, Verb, is_transient_status};
+use crate::hosts::{HostSettings, TlsSettings};
 use crate::payload::Payload;
+use crate::tls::{check_authorities, tls};
 
 /// Redirects followed for one request.
 const MAX_REDIRECTS: usize = 10;
@@ -32,10 +35,21 @@ type Pool = HyperClient<HttpsConnector<Dialer>, UnsyncBoxBody<Bytes, std::io::Er
 /// Sends requests over pooled connections. The pools are made when first used: reading the host's
 /// certificate authorities takes time and memory that a daemon which pulls nothing doesn't spend.
 pub(crate) struct Transport {
-    verified: OnceLock<Pool>,
-    unverified: OnceLock<Pool>,
+    pools: Mutex<HashMap<PoolKey, Pool>>,
     config: Arc<ClientConfig>,
 }
+
+/// Connections are shared by hosts that are spoken to in the same way.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct PoolKey {
+    tls: TlsSettings,
+    connect_timeout: Duration,
+    /// HTTP/1.1 only: one request at a time on a connection.
+    apart: bool,
+}
+
+/// Pools kept; more than these are made anew each time.
+const MAX_POOLS: usize = 64;
 
 /// A request that can be sent again.
 #[derive(Clone)]
@@ -46,11 +60,34 @@ pub(crate) struct Request {
     pub(crate) payload: Payload,
     /// How many idle times the answer may take: a registry reads a whole blob again before it commits it.
     pub(crate) patience: u32,
+    /// Whether it wants a connection on which no other request is under way.
+    pub(crate) apart: bool,
+    /// The registry it is for and how that is spoken to.
+    speak: Option<(Origin, Arc<HostSettings>)>,
 }
 
 impl Request {
     pub(crate) fn new(method: Method, url: Url) -> Self {
-        Request { method, url, headers: HeaderMap::new(), payload: Payload::Empty, patience: 1 }
+        Request {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            payload: Payload::Empty,
+            patience: 1,
+            apart: false,
+            speak: None,
+        }
+    }
+
+    /// Says how the host of `root` is spoken to. Its headers and client certificates are for that host alone;
+    /// its authorities are also trusted where it redirects to.
+    pub(crate) fn speak_as(&mut self, root: &Url, settings: &Arc<HostSettings>) {
+        self.speak = Some((root.origin(), settings.clone()));
+    }
+
+    fn settings(&self) -> Option<&HostSettings> {
+        let (origin, settings) = self.speak.as_ref()?;
+        (self.url.origin() == *origin).then_some(settings.as_ref())
     }
 
     pub(crate) fn header(mut self, name: header::HeaderName, value: &str) -> Self {
@@ -90,27 +127,50 @@ pub(crate) struct Answer {
 impl Transport {
     pub(crate) fn new(config: Arc<ClientConfig>) -> Result<Self, Error> {
         check_authorities(&config.ca_certs)?;
-        Ok(Transport { verified: OnceLock::new(), unverified: OnceLock::new(), config })
+        Ok(Transport { pools: Mutex::default(), config })
     }
 
-    fn pool(&self, verified: bool) -> Result<&Pool, Error> {
-        let slot = if verified { &self.verified } else { &self.unverified };
-        if let Some(pool) = slot.get() {
-            return Ok(pool);
+    fn pool(&self, request: &Request) -> Result<Pool, Error> {
+        let key = self.pool_key(request);
+        if let Some(pool) = self.pools().get(&key) {
+            return Ok(pool.clone());
         }
-        let tls = if verified { verified_tls(&self.config.ca_certs)? } else { unverified_tls()? };
+        let tls = tls(&self.config.ca_certs, &key.tls)?;
         let proxy = Arc::new(self.config.proxy.clone());
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(Dialer { proxy, timeout: self.config.connect_timeout });
+        let dialer = Dialer { proxy, timeout: key.connect_timeout };
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let connector = match key.apart {
+            true => builder.enable_http1().wrap_connector(dialer),
+            false => builder.enable_all_versions().wrap_connector(dialer),
+        };
         let pool = HyperClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .http2_adaptive_window(true)
             .build(connector);
-        Ok(slot.get_or_init(|| pool))
+        let mut pools = self.pools();
+        if pools.len() >= MAX_POOLS {
+            pools.clear();
+        }
+        Ok(pools.entry(key).or_insert(pool).clone())
+    }
+
+    fn pool_key(&self, request: &Request) -> PoolKey {
+        let mut tls = match (request.settings(), &request.speak) {
+            (Some(own), _) => own.tls.clone(),
+            (None, Some((_, other))) => {
+                TlsSettings { authorities: other.tls.authorities.clone(), ..TlsSettings::default() }
+            }
+            (None, None) => TlsSettings::default(),
+        };
+        tls.skip_verify |= self.config.is_insecure(&host_of(&request.url));
+        let connect_timeout = request.settings().and_then(|own| own.connect_timeout);
+        let connect_timeout = connect_timeout.unwrap_or(self.config.connect_timeout);
+        PoolKey { tls, connect_timeout, apart: request.apart }
+    }
+
+    fn pools(&self) -> std::sync::MutexGuard<'_, HashMap<PoolKey, Pool>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends `request` until an answer that isn't transient comes or the attempts are used up; then the last
@@ -164,7 +224,7 @@ impl Transport {
 
     async fn exchange(&self, request: &Request) -> Result<Answer, Error> {
         let verb = request.verb();
-        let pool = self.pool(!self.config.is_insecure(&host_of(&request.url)))?;
+        let pool = self.pool(request)?;
         let activity = Activity::new();
         let outgoing = self.outgoing(request, &activity).await?;
         let (idle, patience) = (self.config.idle_timeout, self.config.idle_timeout * request.patience);
@@ -190,6 +250,14 @@ impl Transport {
         let verb = request.verb();
         let mut outgoing = http::Request::builder().method(request.method.clone()).uri(request.url.as_str());
         if let Some(headers) = outgoing.headers_mut() {
+            for (name, value) in request.settings().map_or(&[][..], |own| own.headers.as_slice()) {
+                if let (Ok(name), Ok(value)) = (name.parse::<header::HeaderName>(), value.parse()) {
+                    headers.append(name, value);
+                }
+            }
+            if request.headers.contains_key(header::AUTHORIZATION) {
+                headers.remove(header::AUTHORIZATION);
+            }
             headers.extend(request.headers.clone());
             if let Ok(agent) = HeaderValue::from_str(&self.config.user_agent) {
                 headers.insert(header::USER_AGENT, agent);

@@ -161,10 +161,13 @@ impl Repository {
     ) -> Result<(), Error> {
         let mut at = open.location.clone();
         if part.length > 0 {
-            let range = format!("{}-{}", part.offset, part.offset + part.length - 1);
-            let mut request = Request::new(Method::PATCH, at)
-                .header(header::CONTENT_TYPE, "application/octet-stream")
-                .header(header::CONTENT_RANGE, &range);
+            let mut request =
+                Request::new(Method::PATCH, at).header(header::CONTENT_TYPE, "application/octet-stream");
+            // A blob that is sent as a whole has no range: there are registries that take streams only.
+            if part.offset > 0 {
+                let range = format!("{}-{}", part.offset, part.offset + part.length - 1);
+                request = request.header(header::CONTENT_RANGE, &range);
+            }
             request.payload = Payload::File(part);
             let answer = self.call(Action::Push, request, Repeat::Never).await?;
             if !matches!(answer.status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT | StatusCode::CREATED) {

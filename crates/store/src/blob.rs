@@ -1,6 +1,7 @@
 //! Blobs: whole, verified bytes by their digest, and the ingests they come from.
 //!
 //! ```text
+//! ingest/resume-<key>.{data,parts}  several streams: see `parts`
 //! ingest/resume-<key> ─┐ write … fsync      rename, fsync folder
 //! ingest/spool-<n>  ───┼──────────────────► blobs/sha256/<hex>
 //!                      └──────────────────► blobs/sha256/<hex>.<boot> ── syncfs, link ──► <hex>
@@ -16,6 +17,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +26,7 @@ use std::time::{Duration, SystemTime};
 use dray_spec::{Digest, Hasher};
 
 use crate::db::Durability;
-use crate::{Error, Result, durable, fault};
+use crate::{Error, Result, durable, fault, parts};
 
 /// A half-written blob that nobody has gone on with for so long is swept at open.
 const RESUMABLE_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -47,6 +49,7 @@ impl Blobs {
     pub(crate) fn at(data_root: &Path) -> Result<Self> {
         let ingest = data_root.join("ingest");
         sweep(&ingest)?;
+        parts::sweep_orphans(&ingest)?;
         let blobs = Self(Arc::new(Inner {
             blobs: data_root.join("blobs"),
             ingest,
@@ -87,6 +90,38 @@ impl Blobs {
     #[must_use]
     pub fn size(&self, digest: &Digest) -> Option<u64> {
         fs::metadata(self.path(digest)).ok().map(|metadata| metadata.len())
+    }
+
+    /// What the blob takes on the disk; none if it is not there.
+    #[must_use]
+    pub fn allocated(&self, digest: &Digest) -> Option<u64> {
+        fs::metadata(self.path(digest)).ok().map(|metadata| metadata.blocks() * 512)
+    }
+
+    /// What half-written blobs take on the disk.
+    ///
+    /// # Errors
+    /// If their folder cannot be read.
+    pub fn ingesting(&self) -> Result<u64> {
+        Ok(crate::usage(&self.0.ingest)?.allocated)
+    }
+
+    /// Removes the half-written blobs that nobody is at: their next try begins anew. Gives their lengths' sum.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn abandon(&self) -> Result<u64> {
+        // Held throughout: who begins meanwhile waits, and then finds nothing to go on with.
+        let active = self.active();
+        let busy: HashSet<String> = active.iter().map(|key| resumable_name(key)).collect();
+        let mut freed = 0;
+        for (name, entry) in durable::entries(&self.0.ingest)? {
+            if name.starts_with("resume-") && !busy.contains(&name) {
+                freed += entry.metadata().map_or(0, |metadata| metadata.len());
+                durable::remove_all(&entry.path())?;
+            }
+        }
+        Ok(freed)
     }
 
     /// Opens a blob for reading.
@@ -150,8 +185,7 @@ impl Blobs {
         if !self.active().insert(key.into()) {
             return self.begin(expected.as_ref());
         }
-        let name = Digest::sha256_of(key.as_bytes());
-        let path = self.0.ingest.join(format!("resume-{}", name.hex()));
+        let path = self.0.ingest.join(resumable_name(key));
         let mut ingest = Ingest {
             blobs: self.clone(),
             file: match File::options().create(true).read(true).append(true).open(&path) {
@@ -255,6 +289,22 @@ impl Blobs {
         Ok(())
     }
 
+    /// Where bytes lie before they are blobs.
+    pub(crate) fn ingest_folder(&self) -> &Path {
+        &self.0.ingest
+    }
+
+    /// Makes a file whose digest has been checked a blob, without waiting for the disk.
+    pub(crate) fn adopt_relaxed(&self, file: &Path, digest: &Digest) -> Result<()> {
+        if self.has(digest) {
+            return durable::remove_all(file);
+        }
+        fault::point("blob.written");
+        fs::rename(file, self.relaxed_path(digest)).map_err(|source| Error::io("rename", file, source))?;
+        fault::point("blob.relaxed");
+        Ok(())
+    }
+
     fn begin(&self, expected: Option<&Digest>) -> Result<Ingest> {
         let number = self.0.next.fetch_add(1, Ordering::Relaxed);
         let path = self.0.ingest.join(format!("spool-{number}"));
@@ -278,6 +328,11 @@ impl Blobs {
     fn active(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.0.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The file in which what is known by this key is written.
+fn resumable_name(key: &str) -> String {
+    format!("resume-{}", Digest::sha256_of(key.as_bytes()).hex())
 }
 
 /// Removes what nobody can go on with.
@@ -619,6 +674,21 @@ mod tests {
         assert_eq!(text, "aside");
         drop(spool);
         assert_eq!(leftovers(&dir), 0);
+    }
+
+    #[test]
+    fn what_nobody_is_at_can_be_abandoned() {
+        let (dir, blobs) = blobs();
+        let mut left = blobs.ingest("left").unwrap();
+        left.append(b"12345").unwrap();
+        drop(left);
+        let mut busy = blobs.ingest("busy").unwrap();
+        busy.append(b"1").unwrap();
+        let _spool = blobs.spool().unwrap();
+        assert_eq!(blobs.abandon().unwrap(), 5);
+        assert_eq!(leftovers(&dir), 2);
+        busy.commit(&Digest::sha256_of(b"1"), Some(1)).unwrap();
+        assert_eq!(blobs.ingest("left").unwrap().offset(), 0);
     }
 
     #[test]

@@ -96,18 +96,27 @@ impl Collector {
         // only what stays.
         let mut collected = Collected { layers: self.forget_layers()?, ..Collected::default() };
         fault::point("collect.rows-gone");
+        // What cannot be removed is told, but keeps nothing else on the disk.
+        let mut failed = None;
         let mut folders = Vec::new();
         for layer in &collected.layers {
             collected.bytes += layer.size;
-            folders.push(self.0.layers.detach(layer.id)?);
+            match self.0.layers.detach(layer.id) {
+                Ok(folder) => folders.push(folder),
+                Err(error) => failed = failed.or(Some(error)),
+            }
             fault::point("collect.layer-moved");
         }
-        self.remove_blobs(&mut collected)?;
+        let blobs = self.remove_blobs(&mut collected);
         drop(leases);
         for folder in folders {
-            durable::remove_all(&folder)?;
+            failed = failed.or(durable::remove_all(&folder).err());
+            fault::point("collect.folder-gone");
         }
-        Ok(collected)
+        match failed.or(blobs.err()) {
+            Some(error) => Err(error),
+            None => Ok(collected),
+        }
     }
 
     fn forget_layers(&self) -> Result<Vec<Layer>> {

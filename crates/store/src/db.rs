@@ -117,10 +117,11 @@ impl Flusher {
         Ok(Self { path, wal, progress: Mutex::default(), moved: Condvar::new() })
     }
 
-    /// Counts a commit; called while nobody else can commit.
-    fn committed(&self) -> u64 {
+    /// Counts a commit that changed something, and gives the number of the last that did; called while nobody
+    /// else can commit. What was there already may be another's commit that has not reached the disk yet.
+    fn committed(&self, changed: bool) -> u64 {
         let mut progress = lock(&self.progress);
-        progress.committed += 1;
+        progress.committed += u64::from(changed);
         progress.committed
     }
 
@@ -187,9 +188,10 @@ impl Db {
     ) -> Result<T> {
         let writer = lock(&self.0.writer);
         writer.execute_batch("BEGIN IMMEDIATE").map_err(Error::db("begin"))?;
+        let changes = writer.total_changes();
         let done = work(&writer).and_then(|value| commit(&writer).map(|()| value));
         let value = done.inspect_err(|_| roll_back(&writer))?;
-        let number = self.0.flusher.committed();
+        let number = self.0.flusher.committed(writer.total_changes() != changes);
         drop(writer);
         if durability == Durability::Full {
             self.0.flusher.wait_for(number)?;
@@ -320,6 +322,27 @@ mod tests {
         assert!(ours.len() > 0);
         let progress = lock(&db.0.flusher.progress);
         assert_eq!((progress.committed, progress.flushed), (2001, 2001));
+    }
+
+    #[test]
+    fn what_changes_nothing_waits_only_for_what_it_found() {
+        let (_dir, db) = db();
+        let again = |db: &Db| {
+            db.write(|c| {
+                c.execute("INSERT OR IGNORE INTO record VALUES ('k', 'a', NULL, '{}')", [])
+                    .map_err(Error::db("insert"))
+            })
+        };
+        let progress = || {
+            let progress = lock(&db.0.flusher.progress);
+            (progress.committed, progress.flushed)
+        };
+        db.write_relaxed(|c| insert(c, "a")).unwrap();
+        assert_eq!(progress(), (1, 0));
+        again(&db).unwrap();
+        assert_eq!(progress(), (1, 1), "the relaxed write that it relies on is on the disk");
+        again(&db).unwrap();
+        assert_eq!(progress(), (1, 1));
     }
 
     #[test]

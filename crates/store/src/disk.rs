@@ -27,7 +27,7 @@ pub fn usage(path: &Path) -> Result<Usage> {
     let mut usage = Usage::default();
     let mut seen = HashSet::new();
     let Some(root) = stat(path)? else { return Ok(usage) };
-    let mut folders = vec![path.to_path_buf()];
+    let mut folders = if root.is_dir() { vec![path.to_path_buf()] } else { Vec::new() };
     count(&root, &mut usage, &mut seen);
     while let Some(folder) = folders.pop() {
         let entries = match fs::read_dir(&folder) {
@@ -85,6 +85,7 @@ mod tests {
         assert_eq!(usage.bytes, 1000);
         assert_eq!(usage.inodes, 4);
         assert!(usage.allocated >= 1000);
+        assert_eq!(super::usage(&dir.path().join("b")).unwrap().bytes, 1000, "a file alone");
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod armed {
         "blob.synced",
         "blob.renamed",
         "blob.done",
+        "blob.relaxed",
         "layer.unpacked",
         "layer.row",
         "layer.renamed",
@@ -36,6 +37,7 @@ mod armed {
         "collect.rows-gone",
         "collect.layer-moved",
         "collect.blob-gone",
+        "collect.folder-gone",
     ];
 
     /// `name:n`: which point kills, at its n-th passing (from 0).

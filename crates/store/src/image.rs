@@ -41,7 +41,7 @@ impl ImageRecords {
     }
 
     /// Records an image and gives it names, all at once and durably. An image that is there already keeps
-    /// its parent and gains the blobs.
+    /// its parent and gains the blobs; where all is as it was (a build from the cache), nothing is written.
     ///
     /// # Errors
     /// If a layer is not there, or the database fails.
@@ -122,7 +122,9 @@ fn put(c: &Connection, image: &ImageRecord) -> Result<()> {
     c.prepare_cached(
         "INSERT INTO image (id, config, parent, manifest, created, size) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (id) DO UPDATE SET
-            parent = coalesce(parent, excluded.parent), manifest = coalesce(excluded.manifest, manifest)",
+            parent = coalesce(parent, excluded.parent), manifest = coalesce(excluded.manifest, manifest)
+         WHERE parent IS NOT coalesce(parent, excluded.parent)
+            OR manifest IS NOT coalesce(excluded.manifest, manifest)",
     )
     .and_then(|mut s| {
         s.execute(params![
@@ -141,8 +143,11 @@ fn put(c: &Connection, image: &ImageRecord) -> Result<()> {
             .map_err(failed("find layer"))?
             .then_some(())
             .ok_or(Error::LayerNotFound(*layer))?;
-        c.prepare_cached("INSERT OR REPLACE INTO image_layer (image, position, layer) VALUES (?1, ?2, ?3)")
-            .and_then(|mut s| s.execute(params![image.id.as_str(), position, layer.0]))
+        c.prepare_cached(
+            "INSERT INTO image_layer (image, position, layer) VALUES (?1, ?2, ?3)
+             ON CONFLICT (image, position) DO UPDATE SET layer = excluded.layer WHERE layer <> excluded.layer",
+        )
+        .and_then(|mut s| s.execute(params![image.id.as_str(), position, layer.0]))
             .map_err(failed("write image"))?;
     }
     for blob in &image.blobs {

@@ -8,13 +8,13 @@
 //! The folder is renamed inside the transaction that adds its row, so neither counts without the other. See
 //! the crate's documentation for what a power cut may take.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dray_spec::Digest;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -59,6 +59,8 @@ struct Inner {
     boot: String,
     next: AtomicU64,
     flushing: AtomicBool,
+    /// What flushed layers take on the disk, as far as somebody asked: they never change.
+    measured: Mutex<HashMap<LayerId, u64>>,
 }
 
 impl Layers {
@@ -70,6 +72,7 @@ impl Layers {
             boot: durable::boot_id(),
             next: AtomicU64::new(0),
             flushing: AtomicBool::new(false),
+            measured: Mutex::default(),
         }));
         layers.drop_lost()?;
         layers.sweep()?;
@@ -115,6 +118,35 @@ impl Layers {
     #[must_use]
     pub fn path(&self, id: LayerId) -> PathBuf {
         self.0.dir.join(id.to_string())
+    }
+
+    /// What a layer takes on the disk, as `du` counts it: blocks, folders included. A layer that the disk has
+    /// is measured once.
+    ///
+    /// # Errors
+    /// If its folder cannot be read, or the database fails.
+    pub fn allocated(&self, id: LayerId) -> Result<u64> {
+        if let Some(known) = self.measured().get(&id) {
+            return Ok(*known);
+        }
+        let bytes = crate::usage(&self.path(id))?.allocated;
+        // Blocks of what is still on its way to the disk are an estimate.
+        if self.is_flushed(id)? {
+            self.measured().insert(id, bytes);
+        }
+        Ok(bytes)
+    }
+
+    fn is_flushed(&self, id: LayerId) -> Result<bool> {
+        self.0.db.read(|c| {
+            c.prepare_cached("SELECT 1 FROM layer WHERE id = ?1 AND boot IS NULL")
+                .and_then(|mut s| s.exists([id.0]))
+                .map_err(Error::db("read layer"))
+        })
+    }
+
+    fn measured(&self) -> std::sync::MutexGuard<'_, HashMap<LayerId, u64>> {
+        self.0.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An empty folder to unpack a layer into. Dropped without commit, it is removed with all that is in it.
@@ -184,6 +216,35 @@ impl Layers {
             c.prepare_cached("SELECT DISTINCT layer FROM hold")
                 .and_then(|mut s| s.query_map([], |row| Ok(LayerId(row.get(0)?)))?.collect())
                 .map_err(Error::db("read holds"))
+        })
+    }
+
+    /// The layers held by those whose name begins with `kind:`.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn held_by(&self, kind: &str) -> Result<HashSet<LayerId>> {
+        let prefix = format!("{kind}:");
+        self.0.db.read(|c| {
+            c.prepare_cached("SELECT layer FROM hold WHERE substr(holder, 1, length(?1)) = ?1")
+                .and_then(|mut s| s.query_map([&prefix], |row| Ok(LayerId(row.get(0)?)))?.collect())
+                .map_err(Error::db("read holds"))
+        })
+    }
+
+    /// The layers that an image has or somebody holds, other than the holders whose name begins with `kind:`.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn used_besides(&self, kind: &str) -> Result<HashSet<LayerId>> {
+        let prefix = format!("{kind}:");
+        self.0.db.read(|c| {
+            c.prepare_cached(
+                "SELECT layer FROM image_layer
+                 UNION SELECT layer FROM hold WHERE substr(holder, 1, length(?1)) <> ?1",
+            )
+            .and_then(|mut s| s.query_map([&prefix], |row| Ok(LayerId(row.get(0)?)))?.collect())
+            .map_err(Error::db("read holds"))
         })
     }
 
@@ -284,6 +345,7 @@ impl Layers {
 
     /// Moves a layer's folder away after its row is gone; the caller removes what is returned.
     pub(crate) fn detach(&self, id: LayerId) -> Result<PathBuf> {
+        self.measured().remove(&id);
         let gone = self.draft_path();
         let path = self.path(id);
         fs::rename(&path, &gone).map_err(|source| Error::io("rename", &path, source))?;

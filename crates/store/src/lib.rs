@@ -33,10 +33,12 @@ mod error;
 mod fault;
 mod image;
 mod layer;
+mod parts;
 mod record;
 mod tag;
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,6 +50,7 @@ pub use disk::{Usage, usage};
 pub use error::{Error, ErrorKind, Result};
 pub use image::{ImageRecord, ImageRecords};
 pub use layer::{Layer, LayerDraft, LayerId, Layers};
+pub use parts::{Part, Parts};
 pub use record::{Record, Records, Tx};
 pub use tag::{Tag, Tags};
 
@@ -149,6 +152,28 @@ impl Store {
     #[must_use]
     pub fn volume_dir(&self, name: &str) -> PathBuf {
         self.volumes_dir().join(name)
+    }
+
+    /// What the data root takes beside layers, blobs, ingests, containers, volumes and builds: the records, and
+    /// the folders that hold all of these.
+    ///
+    /// # Errors
+    /// If a file cannot be looked at.
+    pub fn frame_size(&self) -> Result<u64> {
+        const CONTENT: [&str; 6] = ["blobs", "ingest", "layers", "containers", "volumes", "build"];
+        let own = |path: &Path| fs::symlink_metadata(path).map_or(0, |found| found.blocks() * 512);
+        let mut bytes = own(&self.root.path);
+        for (name, entry) in durable::entries(&self.root.path)? {
+            let path = entry.path();
+            bytes += match CONTENT.contains(&name.as_str()) {
+                // Ingests are measured with their folder.
+                true if name == "ingest" => 0,
+                true => own(&path),
+                false => disk::usage(&path)?.allocated,
+            };
+        }
+        let inner = ["blobs/sha256", "blobs/sha512", "build/mounts", "build/contexts"];
+        Ok(bytes + inner.iter().map(|inner| own(&self.root.path.join(inner))).sum::<u64>())
     }
 
     /// Keeps everything on disk until the lease is dropped, also what nothing names yet. Who builds up an

@@ -128,6 +128,14 @@ impl Records {
     pub fn batch<R>(&self, work: impl FnOnce(&Tx<'_>) -> Result<R>) -> Result<R> {
         self.0.write(|c| work(&Tx(c)))
     }
+
+    /// Does several things at once, all of them or none, without waiting for the disk.
+    ///
+    /// # Errors
+    /// As [`Records::batch`].
+    pub fn batch_relaxed<R>(&self, work: impl FnOnce(&Tx<'_>) -> Result<R>) -> Result<R> {
+        self.0.write_relaxed(|c| work(&Tx(c)))
+    }
 }
 
 /// What can be done within [`Records::batch`].

@@ -129,6 +129,9 @@ fn get(c: &Connection, key: &str) -> Result<Option<Digest>> {
 pub(crate) fn set(c: &Connection, reference: &Reference, image: &Digest) -> Result<Option<Digest>> {
     let key = key(reference);
     let before = get(c, &key)?;
+    if before.as_ref() == Some(image) {
+        return Ok(before);
+    }
     c.prepare_cached("INSERT OR REPLACE INTO tag (reference, image) VALUES (?1, ?2)")
         .and_then(|mut s| s.execute([key.as_str(), image.as_str()]))
         .map_err(Error::db("write tag"))?;

@@ -51,7 +51,7 @@ fn touching_a_file_changes_nothing() {
 
 #[test]
 fn the_cache_outlives_a_crash() {
-    let mut daemon = Daemon::start();
+    let mut daemon = Daemon::spawn();
     let client = daemon.dray();
     let folder = context(&daemon, "crash", DOCKERFILE, &[("one", "1"), ("two", "2")]);
     build(&client, &folder, "-t cached").expect_success();

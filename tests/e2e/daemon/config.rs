@@ -17,7 +17,7 @@ fn hang_up(daemon: &Daemon) {
 
 #[test]
 fn a_hang_up_reads_the_configuration_again() {
-    let daemon = Daemon::start();
+    let daemon = Daemon::spawn();
     let client = daemon.docker();
     client.ok("run -d --name stays busybox sleep 1000");
     write_config(
@@ -54,7 +54,7 @@ fn a_hang_up_reads_the_configuration_again() {
 
 #[test]
 fn without_live_restore_containers_stop_with_the_daemon() {
-    let mut daemon = Daemon::with_flags(&["--live-restore=false"]);
+    let mut daemon = Daemon::spawn_with_flags(&["--live-restore=false"]);
     daemon.load(&dray_harness::fixture::busybox());
     let client = daemon.dray();
     let trap = "trap 'exit 3' TERM; while :; do sleep 0.1; done";

@@ -6,7 +6,7 @@ use dray_harness::{Daemon, http};
 
 #[test]
 fn containers_go_on_and_are_found_again() {
-    let mut daemon = Daemon::start();
+    let mut daemon = Daemon::spawn();
     let client = daemon.dray();
     let port = free_port();
     let script = "mkdir /www; echo hello > /www/index.html; httpd -p 80 -h /www; i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done";
@@ -33,7 +33,7 @@ fn containers_go_on_and_are_found_again() {
 
 #[test]
 fn an_exit_during_the_outage_is_seen() {
-    let mut daemon = Daemon::start();
+    let mut daemon = Daemon::spawn();
     let client = daemon.dray();
     client.run(["run", "-d", "--name", "ends", "busybox", "sh", "-c", "sleep 0.5; exit 9"]).expect_success();
     client.run(["run", "-d", "--rm", "--name", "vanishes", "busybox", "sleep", "0.5"]).expect_success();
@@ -48,7 +48,7 @@ fn an_exit_during_the_outage_is_seen() {
 
 #[test]
 fn records_survive() {
-    let mut daemon = Daemon::start();
+    let mut daemon = Daemon::spawn();
     let client = daemon.dray();
     client.ok("network create kept");
     client.ok("volume create kept");
@@ -90,7 +90,7 @@ fn a_killed_init_is_an_exit_with_137() {
 
 #[test]
 fn a_daemon_killed_again_and_again_loses_nothing_it_acknowledged() {
-    let mut daemon = Daemon::start();
+    let mut daemon = Daemon::spawn();
     let client = daemon.dray();
     let mut acknowledged = Vec::new();
     for round in 0..6 {

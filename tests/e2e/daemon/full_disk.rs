@@ -32,7 +32,7 @@ impl Drop for Small {
 
 #[test]
 fn a_build_that_does_not_fit_says_so_and_leaves_room() {
-    let mut daemon = Daemon::empty();
+    let mut daemon = Daemon::spawn_with_flags(&[]);
     let small = Small::over(&mut daemon, "24m");
     daemon.load(&dray_harness::fixture::busybox());
     for client in daemon.clients() {
@@ -74,7 +74,7 @@ fn a_pull_that_does_not_fit_says_so_and_leaves_room() {
     build(&source.dray(), &folder, &format!("-t {name}")).expect_success();
     source.dray().ok(&format!("push -q {name}"));
 
-    let mut daemon = Daemon::empty();
+    let mut daemon = Daemon::spawn_with_flags(&[]);
     let small = Small::over(&mut daemon, "24m");
     daemon.load(&dray_harness::fixture::busybox());
     for client in daemon.clients() {

@@ -12,7 +12,7 @@ fn descriptors(daemon: &Daemon) -> usize {
 
 #[test]
 fn what_served_a_client_ends_with_it() {
-    let daemon = Daemon::start();
+    let daemon = Daemon::spawn();
     daemon.dray().run([
         "run",
         "-d",
@@ -24,12 +24,7 @@ fn what_served_a_client_ends_with_it() {
         "while echo tick; do sleep 0.05; done",
     ]);
     for client in daemon.clients() {
-        for line in [
-            "logs -f talks",
-            "attach --no-stdin talks",
-            "events --since 1h",
-            "stats talks",
-        ] {
+        for line in ["logs -f talks", "attach --no-stdin talks", "events --since 1h", "stats talks"] {
             // Connections that were kept for the next request are gone after a while; the least seen is what there is.
             let before = descriptors(&daemon);
             let mut child = client.spawn(line.split(' '));

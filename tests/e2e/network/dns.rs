@@ -23,7 +23,7 @@ fn names_aliases_and_ids_resolve() {
 
 #[test]
 fn a_restarted_daemon_still_answers() {
-    let mut daemon = Daemon::start();
+    let mut daemon = Daemon::spawn();
     let client = daemon.dray();
     client.ok("network create app");
     client.ok("run -d --name asks --network app busybox sleep 1000");

@@ -8,13 +8,13 @@ use dray_registry::testing::{Fault, Fixture, What};
 use tokio::runtime::Runtime;
 
 /// A registry in memory, served by threads of its own.
-struct Hostile {
-    fixture: Fixture,
+pub(super) struct Hostile {
+    pub(super) fixture: Fixture,
     _runtime: Runtime,
 }
 
 impl Hostile {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -110,7 +110,7 @@ fn lies_are_named_and_leave_nothing() {
 
 #[test]
 fn a_killed_daemon_goes_on_where_it_was() {
-    let mut daemon = Daemon::start();
+    let mut daemon = Daemon::spawn();
     let hostile = Hostile::start();
     let (layer, size) = hostile.take_busybox(&daemon, "x");
     let name = hostile.name("x");

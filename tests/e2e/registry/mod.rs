@@ -1,6 +1,7 @@
 //! `push`, `pull`, `login` against Debian's own registry server.
 
 mod hostile;
+mod login;
 
 use dray_harness::Daemon;
 use dray_harness::registry::Registry;

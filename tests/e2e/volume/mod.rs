@@ -105,7 +105,7 @@ fn prune_takes_the_unused() {
 
 #[test]
 fn an_image_is_mounted_read_only_or_a_part_of_it() {
-    let mut daemon = Daemon::start();
+    let mut daemon = Daemon::spawn();
     for client in daemon.clients() {
         client.ok("tag busybox mounted:1");
         let line = "run --rm --mount type=image,src=mounted:1,dst=/i busybox ls /i/etc/passwd";

@@ -2,10 +2,19 @@
 //!
 //! Everything runs in a network and mount namespace made for the bench, so that the host's firewall is neither
 //! changed nor measured. Each figure alternates between the sides and takes the median of many rounds: these
-//! machines are noisy, and noise then meets both sides alike.
+//! machines are noisy, and noise then meets all sides alike.
+//!
+//! ```text
+//! side     who is measured: Dray, Debian's dockerd, Debian's Podman
+//! table    rounds, medians, printed lines
+//! container, build, image, memory, port    the figures, by noun
+//! ```
 
-mod figures;
+mod build;
+mod container;
+mod image;
 mod memory;
+mod port;
 mod side;
 mod table;
 
@@ -26,43 +35,83 @@ const INSIDE: &str = "DRAY_BENCH_INSIDE";
 /// What may be given to `cargo xtask bench`.
 #[derive(Args)]
 pub struct Options {
-    /// Only figures whose name holds this
-    filter: Option<String>,
+    /// Only figures whose name holds one of these
+    filters: Vec<String>,
     /// Rounds of each figure
     #[arg(long, default_value_t = 15)]
     rounds: usize,
+    /// Only against Docker
+    #[arg(long)]
+    no_podman: bool,
+    /// The names of all figures
+    #[arg(long)]
+    list: bool,
 }
+
+/// A figure's scenario.
+type Figure = fn(&[Side], &Table) -> Result<()>;
+
+/// All figures by name, in the order in which they are measured.
+const FIGURES: &[(&str, Figure)] = &[
+    ("memory-idle", memory::idle),
+    ("run-bridge", container::run_on_bridge),
+    ("run-none", container::run_without_network),
+    ("exec", container::exec),
+    ("start-50", container::start_fifty),
+    ("ps-100", container::ps_hundred),
+    ("memory-container", memory::per_container),
+    ("build-20", build::uncached),
+    ("build-cached", build::cached),
+    ("push", image::push),
+    ("pull", image::pull),
+    ("port", port::throughput),
+    ("steps", container::steps),
+];
 
 /// Builds, moves into a namespace of its own and measures.
 pub fn run(options: &Options) -> Result<()> {
-    if std::env::var_os(INSIDE).is_none() {
-        packages::ensure_installed(packages::TEST)?;
-        packages::ensure_installed(packages::BENCH)?;
-        fixture::busybox();
-        fixture::debian();
-        let dray = build_dray(true)?;
-        let error = Command::new("unshare")
-            .args(["--net", "--mount", "--propagation", "private"])
-            .arg(std::env::current_exe().context("own path")?)
-            .args(std::env::args_os().skip(1))
-            .env(INSIDE, "1")
-            .env("DRAY_BIN", dray)
-            .exec();
-        return Err(error).context("unshare");
+    if options.list {
+        FIGURES.iter().for_each(|(name, _)| println!("{name}"));
+        return Ok(());
     }
-    measure(options)
+    if std::env::var_os(INSIDE).is_some() {
+        return measure(options);
+    }
+    packages::ensure_installed(packages::TEST)?;
+    packages::ensure_installed(packages::BENCH)?;
+    fixture::busybox();
+    fixture::debian();
+    let dray = build_dray(true)?;
+    let error = Command::new("unshare")
+        .args(["--net", "--mount", "--propagation", "private"])
+        .arg(std::env::current_exe().context("own path")?)
+        .args(std::env::args_os().skip(1))
+        .env(INSIDE, "1")
+        .env("DRAY_BIN", dray)
+        .exec();
+    Err(error).context("unshare")
 }
 
 fn measure(options: &Options) -> Result<()> {
     side::loopback_up()?;
-    let sides = [Side::dray()?, Side::docker()?];
-    for side in &sides {
-        side.load(&fixture::busybox())?;
+    let mut sides = vec![Side::dray(), Side::docker()];
+    if !options.no_podman {
+        sides.push(Side::podman()?);
     }
-    let mut table = Table::new(options.rounds);
-    for (name, figure) in figures::ALL {
-        if options.filter.as_deref().is_none_or(|filter| name.contains(filter)) {
-            figure(&sides, &mut table).with_context(|| (*name).to_owned())?;
+    // A peer that does not run here is told and left out; Dray and Docker have to.
+    sides.retain(|side| {
+        match side.load(&fixture::busybox()).and_then(|()| side.sh("run --rm busybox true")) {
+            Err(error) if side.is_optional() => {
+                println!("{} does not run here: {error:#}", side.name);
+                false
+            }
+            _ => true,
+        }
+    });
+    let table = Table::new(options.rounds, &sides);
+    for (name, figure) in FIGURES {
+        if options.filters.is_empty() || options.filters.iter().any(|filter| name.contains(filter.as_str())) {
+            figure(&sides, &table).with_context(|| (*name).to_owned())?;
         }
     }
     println!("\n{}", table.machine_line());

@@ -1,37 +1,66 @@
-//! A side of the comparison: a daemon that runs, and the client that its users type.
+//! A side of the comparison: an engine that runs, and the client that its users type.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use dray_harness::peer::Dockerd;
-use dray_harness::{Client, Daemon};
+use dray_harness::{Daemon, host};
+use tempfile::TempDir;
 
 /// Who is measured.
 pub struct Side {
-    /// `dray` or `docker`.
+    /// `dray`, `docker` or `podman`.
     pub name: &'static str,
-    /// The client.
-    pub client: Client,
     engine: Engine,
 }
 
 enum Engine {
     Dray(Box<Daemon>),
     Docker(Dockerd),
+    Podman(TempDir),
 }
 
 impl Side {
     /// A private Dray daemon with Dray's client.
-    pub fn dray() -> Result<Self> {
-        let daemon = Daemon::empty();
-        Ok(Self { name: "dray", client: daemon.dray(), engine: Engine::Dray(Box::new(daemon)) })
+    pub fn dray() -> Self {
+        Self { name: "dray", engine: Engine::Dray(Box::new(Daemon::spawn_with_flags(&[]))) }
     }
 
     /// Debian's dockerd with Docker's client.
-    pub fn docker() -> Result<Self> {
-        let peer = Dockerd::here();
-        Ok(Self { name: "docker", client: peer.client(), engine: Engine::Docker(peer) })
+    pub fn docker() -> Self {
+        Self { name: "docker", engine: Engine::Docker(Dockerd::here()) }
+    }
+
+    /// Debian's Podman, which has no daemon, on roots of its own.
+    pub fn podman() -> Result<Self> {
+        let root = tempfile::Builder::new().prefix("dray-peer-podman-").tempdir()?;
+        Ok(Self { name: "podman", engine: Engine::Podman(root) })
+    }
+
+    /// Whether figures go on without this side when it fails.
+    pub fn is_optional(&self) -> bool {
+        matches!(self.engine, Engine::Podman(_))
+    }
+
+    /// The client with these arguments, ready to be run.
+    pub fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+        match &self.engine {
+            Engine::Dray(daemon) => daemon.dray().command(arguments),
+            Engine::Docker(peer) => peer.client().command(arguments),
+            Engine::Podman(root) => {
+                let mut command = Command::new("podman");
+                for (flag, folder) in [("--root", "data"), ("--runroot", "run"), ("--tmpdir", "tmp")] {
+                    command.arg(flag).arg(root.path().join(folder));
+                }
+                command
+                    .arg("--network-config-dir")
+                    .arg(root.path().join("net"))
+                    .args(["--cgroup-manager=cgroupfs", "--events-backend=file", "--storage-driver=overlay"])
+                    .args(arguments);
+                command
+            }
+        }
     }
 
     /// Loads an image archive.
@@ -41,7 +70,7 @@ impl Side {
 
     /// Runs a command line to its end and gives what it printed.
     pub fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Result<String> {
-        let mut command = self.client.command(arguments);
+        let mut command = self.command(arguments);
         let line = format!("{command:?}");
         let output = command.stdin(Stdio::null()).output().with_context(|| line.clone())?;
         ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
@@ -55,7 +84,7 @@ impl Side {
 
     /// Starts a command line.
     pub fn spawn(&self, line: &str) -> Result<Child> {
-        let mut command = self.client.command(line.split_whitespace());
+        let mut command = self.command(line.split_whitespace());
         Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
     }
 
@@ -68,7 +97,15 @@ impl Side {
         self.run(["rm", "-f"].into_iter().chain(ids.split_whitespace())).map(drop)
     }
 
-    /// Process ids of the engine's own long-lived processes (no per-container ones).
+    /// Pulls or pushes `image` of a registry on loopback without TLS.
+    pub fn transfer(&self, verb: &str, image: &str) -> Result<()> {
+        match &self.engine {
+            Engine::Podman(_) => self.run([verb, "-q", "--tls-verify=false", image]).map(drop),
+            _ => self.run([verb, "-q", image]).map(drop),
+        }
+    }
+
+    /// Process ids of the engine's own long-lived processes (no per-container ones); none where it has no daemon.
     pub fn engine_pids(&self) -> Vec<u32> {
         match &self.engine {
             Engine::Dray(daemon) => vec![daemon.pid()],
@@ -77,6 +114,7 @@ impl Side {
                 pids.extend(children(peer.pid()));
                 pids
             }
+            Engine::Podman(_) => Vec::new(),
         }
     }
 
@@ -86,27 +124,36 @@ impl Side {
             Engine::Dray(daemon) => {
                 daemon.processes().into_iter().filter(|pid| *pid != daemon.pid()).collect()
             }
-            Engine::Docker(peer) => dray_harness::host::processes_naming("containerd-shim")
-                .into_iter()
-                .filter(|pid| dray_harness::host::command_line(*pid).contains(&peer.root()))
-                .collect(),
+            Engine::Docker(peer) => naming("containerd-shim", &peer.root()),
+            Engine::Podman(root) => naming("conmon", &root.path().to_string_lossy()),
         }
     }
 }
 
-fn children(parent: u32) -> Vec<u32> {
-    let path = format!("/proc/{parent}/task/{parent}/children");
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let mut pids: Vec<u32> = text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
-    if pids.is_empty() {
-        // Threads other than the first may have started them.
-        let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
-        for task in tasks {
-            let text = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            pids.extend(text.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+impl Drop for Side {
+    fn drop(&mut self) {
+        // The daemons take their containers down by themselves; Podman's would outlive it.
+        if let Engine::Podman(_) = self.engine {
+            let _ = self.remove_containers();
+            let _ = self.sh("rmi -af");
         }
     }
-    pids
+}
+
+fn naming(program: &str, root: &str) -> Vec<u32> {
+    let of_root = |pid: &u32| host::command_line(*pid).contains(root);
+    host::processes_naming(program).into_iter().filter(of_root).collect()
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    // Any thread may have started them.
+    let tasks = std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    tasks
+        .map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default())
+        .flat_map(|text| {
+            text.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// Brings up the loopback interface of the bench's namespace.

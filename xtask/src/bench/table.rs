@@ -1,4 +1,4 @@
-//! One printed line per figure: both medians and their ratio.
+//! One printed line per figure: every side's median, and how many times better Dray is than each peer.
 
 use std::time::{Duration, Instant};
 
@@ -11,41 +11,48 @@ pub struct Table {
     rounds: usize,
 }
 
+/// What a line says beside its numbers.
+#[derive(Clone, Copy)]
+pub struct Line<'a> {
+    /// What is measured.
+    pub name: &'a str,
+    /// The ratio to Docker that is wanted; 0 for none.
+    pub goal: f64,
+    /// Whether less is better: times and memory, but not throughput.
+    pub less_is_better: bool,
+    /// The unit of the numbers.
+    pub unit: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// A time in milliseconds.
+    pub fn time(name: &'a str, goal: f64) -> Self {
+        Self { name, goal, less_is_better: true, unit: "ms" }
+    }
+
+    /// Memory in MB.
+    pub fn memory(name: &'a str, goal: f64) -> Self {
+        Self { name, goal, less_is_better: true, unit: "MB" }
+    }
+
+    /// Throughput in Gbit/s.
+    pub fn rate(name: &'a str) -> Self {
+        Self { name, goal: 0.0, less_is_better: false, unit: "Gb" }
+    }
+}
+
 impl Table {
     /// A table of figures that are medians of `rounds`.
-    pub fn new(rounds: usize) -> Self {
-        println!("{:<44} {:>12} {:>12} {:>9}   goal", "figure (median)", "dray", "docker", "ratio");
-        Self { rounds }
-    }
-
-    /// Rounds of a figure that takes a while: a third of the usual, at least 3.
-    pub fn few(&self) -> usize {
-        (self.rounds / 3).max(3)
-    }
-
-    /// Times `work` on each side in turn, `rounds` times, and prints the medians in milliseconds.
-    pub fn time(
-        &self,
-        name: &str,
-        goal: f64,
-        sides: &[Side; 2],
-        rounds: usize,
-        mut work: impl FnMut(&Side, usize) -> Result<()>,
-    ) -> Result<()> {
-        let mut took: [Vec<Duration>; 2] = [Vec::new(), Vec::new()];
-        for round in 0..=rounds {
-            for (side, took) in sides.iter().zip(&mut took) {
-                let start = Instant::now();
-                work(side, round)?;
-                // The first round warms caches on both sides and is not counted.
-                if round > 0 {
-                    took.push(start.elapsed());
-                }
-            }
+    pub fn new(rounds: usize, sides: &[Side]) -> Self {
+        print!("{:<44}", "figure (median)");
+        for side in sides {
+            print!(" {:>12}", side.name);
         }
-        let [dray, docker] = took.map(|took| median(took.iter().map(Duration::as_secs_f64).collect()) * 1e3);
-        self.line(name, "ms", dray, docker, docker / dray, goal);
-        Ok(())
+        for peer in sides.iter().skip(1) {
+            print!(" {:>10}", format!("x {}", peer.name));
+        }
+        println!("   goal");
+        Self { rounds }
     }
 
     /// `rounds`, as given by the user.
@@ -53,10 +60,71 @@ impl Table {
         self.rounds
     }
 
-    /// Prints a figure of any unit; `ratio` says how many times better Dray is.
-    pub fn line(&self, name: &str, unit: &str, dray: f64, docker: f64, ratio: f64, goal: f64) {
-        let goal = if goal > 0.0 { format!("{goal}x") } else { "-".to_owned() };
-        println!("{name:<44} {dray:>9.2} {unit:<2} {docker:>9.2} {unit:<2} {ratio:>7.1}x   {goal}");
+    /// Rounds of a figure that takes a while: a third of the usual, at least 3.
+    pub fn few(&self) -> usize {
+        (self.rounds / 3).max(3)
+    }
+
+    /// Times `work` on each side in turn, `rounds` times, and prints the medians.
+    pub fn time(
+        &self,
+        line: Line<'_>,
+        sides: &[Side],
+        rounds: usize,
+        work: impl FnMut(&Side, usize) -> Result<()>,
+    ) -> Result<()> {
+        self.time_and_undo(line, sides, rounds, work, |_| Ok(()))
+    }
+
+    /// As [`Table::time`]; what `undo` takes is not counted.
+    pub fn time_and_undo(
+        &self,
+        line: Line<'_>,
+        sides: &[Side],
+        rounds: usize,
+        mut work: impl FnMut(&Side, usize) -> Result<()>,
+        mut undo: impl FnMut(&Side) -> Result<()>,
+    ) -> Result<()> {
+        let mut took: Vec<Option<Vec<Duration>>> = sides.iter().map(|_| Some(Vec::new())).collect();
+        for round in 0..=rounds {
+            for (side, slot) in sides.iter().zip(&mut took) {
+                let Some(times) = slot else { continue };
+                let start = Instant::now();
+                let done = work(side, round);
+                let elapsed = start.elapsed();
+                match done.and_then(|()| undo(side)) {
+                    // The first round warms caches on all sides and is not counted.
+                    Ok(()) if round > 0 => times.push(elapsed),
+                    Ok(()) => {}
+                    Err(error) if side.is_optional() => {
+                        println!("{}: {} cannot: {error:#}", line.name, side.name);
+                        *slot = None;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let medians = took.into_iter().map(|times| times.map(median_ms)).collect::<Vec<_>>();
+        self.line(line, &medians);
+        Ok(())
+    }
+
+    /// Prints a figure: a number for each side, Dray's first; `None` where a side has none.
+    pub fn line(&self, line: Line<'_>, numbers: &[Option<f64>]) {
+        print!("{:<44}", line.name);
+        for number in numbers {
+            print!(" {:>12}", number.map_or("-".to_owned(), |number| format!("{number:.2} {}", line.unit)));
+        }
+        let dray = numbers.first().copied().flatten();
+        for peer in numbers.iter().skip(1) {
+            let ratio = dray.zip(*peer).map(
+                |(dray, peer)| {
+                    if line.less_is_better { peer / dray } else { dray / peer }
+                },
+            );
+            print!(" {:>10}", ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.1}x")));
+        }
+        println!("   {}", if line.goal > 0.0 { format!("{}x", line.goal) } else { "-".to_owned() });
     }
 
     /// What the figures were measured on.
@@ -65,6 +133,10 @@ impl Table {
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         format!("kernel {}, {cores} cores, {} rounds", kernel.trim(), self.rounds)
     }
+}
+
+fn median_ms(times: Vec<Duration>) -> f64 {
+    median(times.iter().map(Duration::as_secs_f64).collect()) * 1e3
 }
 
 /// The middle value; 0 of nothing.

@@ -181,7 +181,7 @@ impl<'scope> Stage<'scope, '_, '_> {
             }
             Turn::Yours(_guard) => {
                 self.cached = false;
-                let entry = Entry { created: now(), layer: self.write(&files, &settings, &sources)? };
+                let entry = Entry::new(now(), self.write(&files, &settings, &sources)?);
                 build.record(&key, &entry)?;
                 entry
             }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::Scope;
 
+use dray_image::Claim;
 use dray_image::layer::DiffId;
 use dray_spec::Digest;
 use dray_store::LayerId;
@@ -15,6 +16,9 @@ use super::{Build, State, lock};
 use crate::error::BuildError;
 use crate::event::BuildEvent;
 use crate::request::Built;
+
+/// Who has an image that was built and has no name yet.
+const CLAIMANT: &str = "a build";
 
 /// Digests of layers, made in the background.
 #[derive(Default)]
@@ -87,8 +91,8 @@ impl Digests {
 /// Records the image of a finished target.
 pub(super) fn image(build: &Build<'_>, state: &State) -> Result<Built, BuildError> {
     build.check_cancelled()?;
-    let image = match &state.image {
-        Some(image) => image.clone(),
+    let (image, claim) = match &state.image {
+        Some(image) => (image.clone(), build.builder.images.claim(image.as_str(), CLAIMANT)?.1),
         None if state.config.history.is_empty() => {
             if let Some(last) = state.last_step {
                 build.emit(BuildEvent::StepDone {
@@ -113,10 +117,10 @@ pub(super) fn image(build: &Build<'_>, state: &State) -> Result<Built, BuildErro
         build.emit(BuildEvent::Warning { message });
     }
     build.emit(BuildEvent::Built { id: image.to_string() });
-    Ok(Built { image })
+    Ok(Built { image, claim })
 }
 
-fn record(build: &Build<'_>, state: &State) -> Result<Digest, BuildError> {
+fn record(build: &Build<'_>, state: &State) -> Result<(Digest, Claim), BuildError> {
     let mut config = state.config.clone();
     let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
     for layer in &state.layers {
@@ -128,5 +132,6 @@ fn record(build: &Build<'_>, state: &State) -> Result<Digest, BuildError> {
     // What the base says of its own making is not true of this image.
     config.extra.clear();
     config.comment.clear();
-    Ok(build.builder.images.create_from(&config, layers)?.id)
+    let (image, claim) = build.builder.images.create_claimed(&config, layers, CLAIMANT)?;
+    Ok((image.id, claim))
 }

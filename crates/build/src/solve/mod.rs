@@ -21,19 +21,18 @@ mod stage;
 mod stubs;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
 
 use dray_image::ProgressEvent;
 use dray_spec::Platform;
-use dray_store::LayerId;
-
 pub(crate) use remote::{Kind, kind};
 pub(crate) use stage::State;
 
 use crate::base::BaseImage;
 use crate::builder::Builder;
-use crate::cache::{Entry, Key};
+use crate::cache::{Entry, Key, Used};
 use crate::context::ContextDir;
 use crate::error::BuildError;
 use crate::event::{BuildEvent, BuildEvents};
@@ -57,8 +56,10 @@ pub(crate) struct Build<'a> {
     first_error: Mutex<Option<BuildError>>,
     images: Mutex<HashMap<(String, String), BaseImage>>,
     digests: Digests,
-    /// Results with layers that the cache shall keep.
-    results: Mutex<Vec<(Key, LayerId)>>,
+    /// Results that were used, which the cache shall keep.
+    used: Used,
+    /// One of them is new.
+    made: AtomicBool,
 }
 
 /// The result of a stage, when it has one.
@@ -101,7 +102,8 @@ pub(crate) fn build(
         first_error: Mutex::new(None),
         images: Mutex::default(),
         digests: Digests::default(),
-        results: Mutex::default(),
+        used: Used::default(),
+        made: AtomicBool::new(false),
     };
     build.emit(build.plan.event());
     for (i, text) in build.plan.global_steps.iter().enumerate() {
@@ -113,11 +115,12 @@ pub(crate) fn build(
         let state = build.run_stage(build.plan.target, scope)?;
         finish::image(&build, &state)
     });
+    let first_error = lock(&build.first_error).take();
     // What a failed build has done is of use to the next.
-    if let Err(error) = builder.cache.hold(&lock(&build.results)) {
+    if let Err(error) = builder.cache.settle(build.used, build.made.into_inner()) {
         tracing::warn!(%error, "the build cache may lose the layers of this build");
     }
-    match (lock(&build.first_error).take(), result) {
+    match (first_error, result) {
         (Some(error), Err(_)) => Err(error),
         (_, result) => result,
     }
@@ -130,11 +133,13 @@ impl Build<'_> {
 
     /// Records the result of a step.
     fn record(&self, key: &Key, entry: &Entry) -> Result<(), BuildError> {
-        self.builder.cache.put(key, entry)?;
-        if let Some(layer) = entry.layer {
-            lock(&self.results).push((*key, layer));
-        }
-        Ok(())
+        self.made.store(true, Ordering::Relaxed);
+        self.builder.cache.put(key, entry)
+    }
+
+    /// Notes that a result is part of this build; `before` is the key of what it worked on.
+    fn used(&self, key: &Key, entry: &Entry, created_by: &str, before: &Key) {
+        self.builder.cache.used(&self.used, key, entry, created_by, Some(before));
     }
 
     fn check_cancelled(&self) -> Result<(), BuildError> {

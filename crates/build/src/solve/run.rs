@@ -85,7 +85,7 @@ impl<'scope> Stage<'scope, '_, '_> {
                 let mut step_env = env;
                 step_env.extend(variables(false));
                 let layer = self.execute(&program, &mounts, step_env, network)?;
-                let entry = Entry { created: now(), layer };
+                let entry = Entry::new(now(), layer);
                 self.build.record(&key, &entry)?;
                 entry
             }
@@ -330,7 +330,7 @@ impl<'scope> Stage<'scope, '_, '_> {
                 let container = self.running(None);
                 let lower = self.state.lower(build);
                 let layer = self.make_workdir(&lower, &path)?;
-                let entry = Entry { created: now(), layer };
+                let entry = Entry::new(now(), layer);
                 build.record(&key, &entry)?;
                 self.ran(container);
                 entry

@@ -262,12 +262,13 @@ impl Stage<'_, '_, '_> {
             }
             None => {
                 let container = self.running(None);
-                let entry = Entry { created: now(), layer: None };
+                let entry = Entry::new(now(), None);
                 self.build.record(&chain, &entry)?;
                 self.ran(container);
                 entry
             }
         };
+        self.build.used(&chain, &entry, &created_by, &self.state.chain);
         self.advance(chain, entry.created, created_by, true);
         Ok(())
     }
@@ -279,6 +280,7 @@ impl Stage<'_, '_, '_> {
             .field(&created_by)
             .field(files.bytes())
             .finish();
+        self.build.used(&files, &entry, &created_by, &self.state.files);
         self.state.files = files;
         if let Some(layer) = entry.layer {
             self.state.layers.push(layer);

@@ -3,7 +3,7 @@
 use clap_complete::Shell;
 
 use crate::app::{App, GLOBAL};
-use crate::command::{GROUPS, TOP};
+use crate::command::{GROUPS, TOP, group_flags};
 use crate::command_error::Error;
 use crate::flag::{Flag, Kind, Parsed};
 use crate::spec::{Args, Command, Done};
@@ -40,7 +40,8 @@ fn tree(name: &str) -> clap::Command {
     let mut root = with_flags(clap::Command::new(name), GLOBAL.iter());
     for group in GROUPS {
         let commands = group.commands.iter().map(|c| leaf(c.name, c));
-        root = root.subcommand(clap::Command::new(group.name).about(group.about).subcommands(commands));
+        let noun = with_flags(clap::Command::new(group.name).about(group.about), group_flags(group).iter());
+        root = root.subcommand(noun.subcommands(commands));
     }
     root.subcommands(TOP.iter().map(|(name, c)| leaf(name, c)))
         .subcommand(clap::Command::new("daemon").about("Run the daemon"))

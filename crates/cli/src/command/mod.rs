@@ -3,6 +3,7 @@
 pub mod absent;
 pub mod builder;
 pub mod completion;
+pub mod compose;
 pub mod container;
 pub mod context;
 pub mod each;
@@ -32,6 +33,7 @@ pub const fn format_flag_f(about: &'static str) -> Flag {
 /// Nouns.
 pub static GROUPS: &[&Group] = &[
     &builder::GROUP,
+    &compose::GROUP,
     &container::GROUP,
     &context::GROUP,
     &image::GROUP,
@@ -113,4 +115,9 @@ pub fn find(word: &str) -> Option<Entry> {
         return Some(Entry::Command(command));
     }
     GROUPS.iter().find(|g| g.name == word).map(|g| Entry::Group(g))
+}
+
+/// Flags that stand before a noun's command.
+pub fn group_flags(group: &Group) -> &'static [Flag] {
+    if group.name == compose::GROUP.name { compose::FLAGS } else { &[] }
 }

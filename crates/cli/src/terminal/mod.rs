@@ -6,7 +6,7 @@ mod raw;
 use std::os::fd::{AsFd, BorrowedFd};
 
 pub use detach::DetachKeys;
-pub use raw::{RawMode, restore_now};
+pub use raw::{RawMode, Silence, restore_now};
 
 /// Whether a descriptor is a terminal.
 pub fn is_terminal(fd: impl AsFd) -> bool {

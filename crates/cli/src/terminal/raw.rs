@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, Once};
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 /// The settings to go back to, while raw mode is on.
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
@@ -23,26 +23,7 @@ impl RawMode {
     /// # Errors
     /// The terminal refuses.
     pub fn enter() -> std::io::Result<Option<RawMode>> {
-        let stdin: BorrowedFd<'static> = rustix::stdio::stdin();
-        if !super::is_terminal(stdin) {
-            return Ok(None);
-        }
-        let before = tcgetattr(stdin)?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        HOOK.call_once(|| {
-            let next = std::panic::take_hook();
-            std::panic::set_hook(Box::new(move |info| {
-                restore_now();
-                next(info);
-            }));
-        });
-        *saved() = Some(before);
-        if let Err(e) = tcsetattr(stdin, OptionalActions::Drain, &raw) {
-            saved().take();
-            return Err(e.into());
-        }
-        Ok(Some(RawMode(())))
+        Ok(change(Termios::make_raw)?.then_some(RawMode(())))
     }
 }
 
@@ -50,6 +31,51 @@ impl Drop for RawMode {
     fn drop(&mut self) {
         restore_now();
     }
+}
+
+/// What is typed is not shown as long as this lives.
+#[derive(Debug)]
+pub struct Silence(());
+
+impl Silence {
+    /// Stops standard input's echo, if it is a terminal.
+    ///
+    /// # Errors
+    /// The terminal refuses.
+    pub fn enter() -> std::io::Result<Option<Silence>> {
+        let silent = |settings: &mut Termios| settings.local_modes.remove(LocalModes::ECHO);
+        Ok(change(silent)?.then_some(Silence(())))
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        restore_now();
+    }
+}
+
+/// Changes standard input's settings and remembers what they were; says whether it is a terminal at all.
+fn change(how: impl FnOnce(&mut Termios)) -> std::io::Result<bool> {
+    let stdin: BorrowedFd<'static> = rustix::stdio::stdin();
+    if !super::is_terminal(stdin) {
+        return Ok(false);
+    }
+    let before = tcgetattr(stdin)?;
+    let mut changed = before.clone();
+    how(&mut changed);
+    HOOK.call_once(|| {
+        let next = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            restore_now();
+            next(info);
+        }));
+    });
+    *saved() = Some(before);
+    if let Err(e) = tcsetattr(stdin, OptionalActions::Drain, &changed) {
+        saved().take();
+        return Err(e.into());
+    }
+    Ok(true)
 }
 
 /// Puts standard input back as it was; does nothing if it was not changed.

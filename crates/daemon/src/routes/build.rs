@@ -13,7 +13,7 @@ use dray_api::container::Ulimit;
 use dray_api::progress::ProgressMessage;
 use dray_build::classic::{ClassicText, Piece};
 use dray_build::{BuildEvent, BuildEvents, Cancel, Resources};
-use dray_engine::build::{Options, Service};
+use dray_engine::build::{Options, PruneOptions, Service};
 use dray_image::ProgressEvent;
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
@@ -23,6 +23,7 @@ use crate::credentials;
 use crate::error::{ApiError, ApiResult, json};
 use crate::extract::Params;
 use crate::state::App;
+use crate::version::ApiVersion;
 
 type Builds = State<Arc<Service>>;
 
@@ -207,8 +208,26 @@ fn from_json<T: DeserializeOwned + Default>(params: &Params, name: &str, what: &
     Ok(read.unwrap_or_default())
 }
 
-async fn prune(State(builds): Builds) -> ApiResult {
-    Ok(json(StatusCode::OK, &crate::blocking::call(move || builds.prune()).await?))
+async fn prune(State(builds): Builds, version: ApiVersion, params: Params) -> ApiResult {
+    let bytes = |name: &str| bytes_of(&params, name);
+    let mut prune =
+        PruneOptions { all: params.bool("all"), filters: params.filters()?, ..Default::default() };
+    if version.at_least(48) {
+        prune.reserved_space = bytes("reserved-space")?;
+        prune.max_used_space = bytes("max-used-space")?;
+        prune.min_free_space = bytes("min-free-space")?;
+    }
+    if prune.reserved_space == 0 {
+        prune.reserved_space = bytes("keep-storage")?;
+    }
+    Ok(json(StatusCode::OK, &crate::blocking::call(move || builds.prune(&prune)).await?))
+}
+
+fn bytes_of(params: &Params, name: &str) -> Result<u64, ApiError> {
+    let Some(text) = params.non_empty(name) else { return Ok(0) };
+    let wrong = || ApiError::bad_request(format!("{name} is in bytes and expects an integer, got {text}"));
+    // A negative bound is none.
+    text.parse::<i64>().map(|bytes| u64::try_from(bytes).unwrap_or(0)).map_err(|_| wrong())
 }
 
 /// Builds end when their client hangs up; ids are BuildKit's.

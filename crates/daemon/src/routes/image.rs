@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
 use dray_api::image::{ImageInspect, ImageSummary};
 use dray_api::progress::{ProgressDetail, ProgressMessage};
-use dray_engine::image::{CreateSource, ImportOptions, ListOptions, Service, auth};
+use dray_engine::image::{CreateSource, ImportOptions, ListOptions, PullWhat, Service, auth};
 use dray_image::{Loaded, Progress, Silent};
 use http::{HeaderMap, StatusCode};
 
@@ -119,10 +119,13 @@ async fn pull(State(images): Images, image: &str, params: &Params, headers: &Hea
         return Err(ApiError::bad_request("nothing to pull"));
     };
     let platform = params.get("platform").to_owned();
+    // Dray's own: Docker has no parameter for it.
+    let all_platforms = params.bool("all-platforms");
     let auth = auth(&credentials::of_registry(headers));
-    messages(
-        move |lines, _| async move { Ok(images.pull(&reference, all_tags, &platform, auth, &lines).await?) },
-    )
+    messages(move |lines, _| async move {
+        let what = PullWhat { all_tags, all_platforms, platform: &platform };
+        Ok(images.pull(&reference, what, auth, &lines).await?)
+    })
     .await
 }
 
@@ -153,9 +156,9 @@ async fn push(
     headers: HeaderMap,
 ) -> ApiResult {
     let auth = auth(&credentials::of_registry(&headers));
-    let tag = params.get("tag").to_owned();
+    let (tag, platform) = (params.get("tag").to_owned(), params.get("platform").to_owned());
     messages(move |lines, _| async move {
-        for pushed in images.push(&name, &tag, auth, &lines).await? {
+        for pushed in images.push(&name, &tag, &platform, auth, &lines).await? {
             let aux = serde_json::to_value(&pushed).map_err(|error| ApiError::internal(error.to_string()))?;
             let message = ProgressMessage {
                 progress_detail: Some(ProgressDetail::default()),

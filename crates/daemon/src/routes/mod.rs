@@ -8,6 +8,7 @@ mod build;
 mod container;
 mod events;
 mod exec;
+mod extension;
 mod image;
 mod network;
 mod system;
@@ -25,6 +26,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(container::router())
         .merge(events::router())
         .merge(exec::router())
+        .merge(extension::router())
         .merge(image::router())
         .merge(network::router())
         .merge(system::router())

@@ -9,7 +9,7 @@ use dray_registry::Auth;
 use dray_spec::{Platform, Reference};
 use tokio::runtime::Handle;
 
-use crate::image::{self, auth, platform_of};
+use crate::image::{self, PullWhat, auth, platform_of};
 
 /// Base images over the engine's images, with the credentials of one request.
 pub(super) struct Bases {
@@ -54,7 +54,12 @@ impl Bases {
         });
         let auth = self.credentials.for_registry(reference.domain());
         let platform = platform.to_string();
-        let pull = self.images.pull(reference, false, &platform, auth, progress);
+        let pull = self.images.pull(
+            reference,
+            PullWhat { platform: &platform, ..PullWhat::default() },
+            auth,
+            progress,
+        );
         self.handle.block_on(async {
             tokio::select! {
                 pulled = pull => pulled.map_err(|error| BaseImageError(Box::new(error))),

@@ -22,6 +22,9 @@ pub enum Error {
     /// A name by digest cannot be given.
     #[error("invalid tag: refusing to create a tag with a digest reference")]
     TagWithDigest,
+    /// A filter or a bound of pruning that is none.
+    #[error("{0}")]
+    Filter(String),
     /// The result cannot be named.
     #[error(transparent)]
     Image(Box<image::Error>),
@@ -56,9 +59,11 @@ impl Error {
                 dray_build::ErrorKind::Cancelled | dray_build::ErrorKind::System => ErrorKind::System,
             },
             Self::Context(error) if error.is_system() => ErrorKind::System,
-            Self::Context(_) | Self::Remote(_) | Self::Reference(_) | Self::TagWithDigest => {
-                ErrorKind::InvalidParameter
-            }
+            Self::Context(_)
+            | Self::Remote(_)
+            | Self::Reference(_)
+            | Self::TagWithDigest
+            | Self::Filter(_) => ErrorKind::InvalidParameter,
             Self::Image(error) => error.kind(),
         }
     }

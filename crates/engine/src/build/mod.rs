@@ -3,6 +3,7 @@
 
 mod base;
 mod error;
+mod prune;
 mod step;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use tokio::runtime::Handle;
 use crate::{EventBus, ServiceError, image};
 use base::{Bases, Credentials};
 pub use error::Error;
+pub use prune::PruneOptions;
 pub use step::{Runner, RunnerConfig};
 
 /// What to build and how: `POST /build` without HTTP.
@@ -147,33 +149,24 @@ impl Service {
         Ok(built.image)
     }
 
-    /// Empties the build cache.
+    /// Removes what nobody uses of the build cache.
     ///
     /// # Errors
-    /// If the store fails.
-    pub fn prune(&self) -> Result<BuildPruneReport, Error> {
-        let held = self.builder.prune_cache()?;
-        let reclaimed = [("reclaimed".to_owned(), held.bytes.to_string())].into();
+    /// For filters and bounds that are none, or if the store fails.
+    pub fn prune(&self, options: &PruneOptions) -> Result<BuildPruneReport, Error> {
+        let pruned = self.builder.prune_cache(&options.to_prune()?)?;
+        let reclaimed = [("reclaimed".to_owned(), pruned.bytes.to_string())].into();
         self.events.publish("builder", "prune", "", reclaimed);
-        Ok(BuildPruneReport { caches_deleted: Some(Vec::new()), space_reclaimed: held.bytes })
+        let deleted = Some(pruned.ids).filter(|ids| !ids.is_empty());
+        Ok(BuildPruneReport { caches_deleted: deleted, space_reclaimed: pruned.bytes })
     }
 
-    /// What the cache holds, as one record for `system df`.
+    /// What the cache holds, for `system df`.
     ///
     /// # Errors
     /// If the store fails.
     pub fn cache(&self) -> Result<Vec<CacheRecord>, ServiceError> {
-        let held = self.builder.cache_usage().map_err(Error::from)?;
-        if held.steps == 0 {
-            return Ok(Vec::new());
-        }
-        Ok(vec![CacheRecord {
-            id: "steps".into(),
-            kind: "regular".into(),
-            description: format!("{} steps in {} layers", held.steps, held.layers),
-            size: i64::try_from(held.bytes).unwrap_or(i64::MAX),
-            usage_count: i64::try_from(held.steps).unwrap_or(i64::MAX),
-            ..Default::default()
-        }])
+        let records = self.builder.cache_records().map_err(Error::from)?;
+        Ok(records.into_iter().map(prune::to_wire).collect())
     }
 }

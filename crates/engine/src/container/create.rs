@@ -45,10 +45,13 @@ impl Service {
         self.default_log(&mut host);
         validate::config(&mut config)?;
         let warnings = validate::host_config(&mut host, &self.host)?;
+        let id = names::new_id();
         let image = match config.image.as_str() {
             "" => ContainerImage::default(),
-            called => self.images.resolve(called, platform)?,
+            called => self.images.claim(called, platform, &id)?,
         };
+        // Until the record is written, which holds the layers and makes the container a user of the image.
+        let _claim = image.claim;
         self.adapt(&mut host);
         merge::merge(&mut config, &image.config);
         merge::require_command(&mut config)?;
@@ -61,7 +64,6 @@ impl Service {
             Namespace::Container(_) => std::collections::BTreeMap::new(),
             _ => self.networking.plan(&host.network_mode, endpoints)?,
         };
-        let id = names::new_id();
         if let Namespace::Container(called) = namespace(&host.network_mode)
             && let Ok(target) = self.registry.find(&called)
         {
@@ -88,15 +90,18 @@ impl Service {
             ..Record::default()
         };
         let (id, name) = (record.id.clone(), record.name.clone());
-        self.make(record).inspect_err(|_| self.registry.release(&name, &id))?;
+        let made = self.make(record);
+        self.volumes.settle(&id);
+        made.inspect_err(|_| self.registry.release(&name, &id))?;
         Ok(CreateResponse { id, warnings })
     }
 
     /// Makes folders and volumes and writes the record. What was made is taken away on failure.
     fn make(&self, mut record: Record) -> Result<(), Error> {
-        record.mounts = self.resolve_mounts(&record.config, &record.host)?;
+        record.mounts = self.resolve_mounts(&record.id, &record.config, &record.host)?;
         let undo = |error: Error| {
             let _ = std::fs::remove_dir_all(self.folder(&record.id));
+            self.volumes.settle(&record.id);
             let anonymous = record.mounts.iter().filter(|point| point.anonymous);
             anonymous.for_each(|point| self.volumes.remove_anonymous(&point.name));
             error

@@ -43,6 +43,12 @@ pub enum Error {
     /// Renaming to what it is.
     #[error("Renaming a container with the same name as its current name")]
     SameName,
+    /// `until` given twice.
+    #[error("more than one until filter specified")]
+    SeveralUntil,
+    /// Two at once.
+    #[error("a prune operation is already running")]
+    PruneRunning,
     /// No such signal.
     #[error("Invalid signal: {0}")]
     InvalidSignal(String),
@@ -245,6 +251,7 @@ impl Error {
             | Self::NotRunning(_)
             | Self::StartPaused
             | Self::MarkedForRemoval
+            | Self::PruneRunning
             | Self::AlreadyPaused(_)
             | Self::Paused(..)
             | Self::Restarting(_)
@@ -260,6 +267,7 @@ impl Error {
             | Self::EmptyName
             | Self::SameName
             | Self::InvalidSignal(_)
+            | Self::SeveralUntil
             | Self::Invalid(_)
             | Self::Mount(_)
             | Self::VolumeOverFile(_)

@@ -19,6 +19,8 @@ pub struct ContainerImage {
     pub layers: Vec<LayerId>,
     /// Its platform, as `linux/amd64`.
     pub platform: String,
+    /// Keeps it until the container is recorded, if it was asked for that.
+    pub claim: Option<dray_image::Claim>,
 }
 
 /// A new image from what a container has written.
@@ -53,6 +55,18 @@ pub trait ContainerImages: Send + Sync {
     /// # Errors
     /// `NotFound` with `No such image: x:latest`.
     fn resolve(&self, called: &str, platform: Option<&str>) -> Result<ContainerImage, ServiceError>;
+
+    /// As [`ContainerImages::resolve`], for a container about to be made: the image is kept as long as its
+    /// claim.
+    ///
+    /// # Errors
+    /// As [`ContainerImages::resolve`].
+    fn claim(
+        &self,
+        called: &str,
+        platform: Option<&str>,
+        container: &str,
+    ) -> Result<ContainerImage, ServiceError>;
 
     /// Makes an image of a container's read-write layer and gives its id.
     ///

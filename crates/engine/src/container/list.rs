@@ -71,12 +71,16 @@ impl Service {
         .await
     }
 
-    /// All containers with what they take, for `system df`. Blocks.
-    pub(crate) fn summaries_with_size(&self) -> Vec<ContainerSummary> {
+    /// All containers with what their folders take on the disk (what they have written, logs, all that is their
+    /// own), for `system df`. Blocks.
+    pub(crate) fn summaries_with_usage(&self) -> Vec<ContainerSummary> {
         let now = Timestamp::now();
         let sized = |container: Arc<super::live::Container>| {
             let record = container.record();
-            let (size_rw, size_root_fs) = self.sizes(&record);
+            let of = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+            let allocated = |layer: &dray_store::LayerId| self.store.layers().allocated(*layer).unwrap_or(0);
+            let size_rw = dray_store::usage(&self.folder(&record.id)).map_or(0, |usage| of(usage.allocated));
+            let size_root_fs = size_rw.saturating_add(of(record.layers.iter().map(allocated).sum()));
             ContainerSummary { size_rw, size_root_fs, ..summary(&record, now) }
         };
         self.registry.all().into_iter().map(sized).collect()

@@ -18,19 +18,27 @@ use super::{Error, copy};
 /// Mounts by destination, in order.
 type Points = BTreeMap<String, MountPoint>;
 
+/// A container being made, and the anonymous volumes made for it so far.
+struct Making<'a> {
+    container: &'a str,
+    volumes: Vec<String>,
+}
+
 impl Service {
     /// The mounts of a container being created. Volumes are made here; anonymous ones made before a
-    /// failure are removed again.
+    /// failure are removed again. The container counts as a user of them until they are settled.
     pub(super) fn resolve_mounts(
         &self,
+        container: &str,
         config: &ContainerConfig,
         host: &HostConfig,
     ) -> Result<Vec<MountPoint>, Error> {
-        let mut made = Vec::new();
-        match self.gather(config, host, &mut made) {
+        let mut making = Making { container, volumes: Vec::new() };
+        match self.gather(config, host, &mut making) {
             Ok(points) => Ok(points.into_values().collect()),
             Err(error) => {
-                made.iter().for_each(|name| self.volumes.remove_anonymous(name));
+                self.volumes.settle(container);
+                making.volumes.iter().for_each(|name| self.volumes.remove_anonymous(name));
                 Err(error)
             }
         }
@@ -40,7 +48,7 @@ impl Service {
         &self,
         config: &ContainerConfig,
         host: &HostConfig,
-        made: &mut Vec<String>,
+        making: &mut Making<'_>,
     ) -> Result<Points, Error> {
         let mut points = Points::new();
         for from in host.volumes_from.iter().flatten() {
@@ -65,7 +73,7 @@ impl Service {
             if asked.contains(&point.destination) || tmpfs.contains(&point.destination) {
                 return Err(mount::Error::Duplicate(point.destination).into());
             }
-            self.find_source(&mut point, made)?;
+            self.find_source(&mut point, making)?;
             asked.push(point.destination.clone());
             points.insert(point.destination.clone(), point);
         }
@@ -84,13 +92,13 @@ impl Service {
                 copy: true,
                 ..MountPoint::default()
             };
-            self.find_source(&mut point, made)?;
+            self.find_source(&mut point, making)?;
             points.insert(point.destination.clone(), point);
         }
         Ok(points)
     }
 
-    fn find_source(&self, point: &mut MountPoint, made: &mut Vec<String>) -> Result<(), Error> {
+    fn find_source(&self, point: &mut MountPoint, making: &mut Making<'_>) -> Result<(), Error> {
         match point.kind {
             MountType::Volume => {
                 let handle = self.volumes.ensure(&VolumeRequest {
@@ -98,9 +106,10 @@ impl Service {
                     driver: point.driver.clone(),
                     options: point.options.clone(),
                     labels: point.labels.clone(),
+                    container: making.container.to_owned(),
                 })?;
                 if point.anonymous {
-                    made.push(handle.name.clone());
+                    making.volumes.push(handle.name.clone());
                 }
                 point.source = handle.mountpoint.display().to_string();
                 (point.name, point.driver) = (handle.name, handle.driver);

@@ -1,6 +1,7 @@
 //! Removing all stopped containers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use dray_api::Filters;
 use dray_api::container::ContainersPruneReport;
@@ -17,11 +18,9 @@ impl Service {
     /// For filters that are none.
     pub async fn prune(self: &Arc<Self>, filters: Filters) -> Result<ContainersPruneReport, Error> {
         filters.validate(&["label", "label!", "until"])?;
-        let until = match filters.get("until").last() {
-            Some(raw) => until_time(raw)?,
-            None => None,
-        };
+        let until = until_time(&filters)?;
         self.blocking(move |service| {
+            let _alone = Pruning::begin(&service)?;
             let mut report =
                 ContainersPruneReport { containers_deleted: Some(Vec::new()), space_reclaimed: 0 };
             for container in service.registry.all() {
@@ -40,6 +39,8 @@ impl Service {
                     Err(error) => tracing::warn!(container = record.id, %error, "cannot prune a container"),
                 }
             }
+            // What is said to be freed is free.
+            service.sweep_removed();
             let reclaimed = [("reclaimed".to_owned(), report.space_reclaimed.to_string())].into();
             service.events.publish("container", "prune", "", reclaimed);
             Ok(report)
@@ -48,11 +49,33 @@ impl Service {
     }
 }
 
+/// One pruning at a time.
+struct Pruning<'a>(&'a Service);
+
+impl<'a> Pruning<'a> {
+    fn begin(service: &'a Service) -> Result<Self, Error> {
+        if service.pruning.swap(true, Ordering::AcqRel) {
+            Err(Error::PruneRunning)
+        } else {
+            Ok(Self(service))
+        }
+    }
+}
+
+impl Drop for Pruning<'_> {
+    fn drop(&mut self) {
+        self.0.pruning.store(false, Ordering::Release);
+    }
+}
+
 /// `until`: a time, or a span like `24h` before now.
-fn until_time(raw: &str) -> Result<Option<Timestamp>, Error> {
-    match raw.parse::<jiff::SignedDuration>() {
-        Ok(span) => Ok(Timestamp::now().checked_sub(span).ok()),
-        Err(_) => Ok(timestamp::parse("until", raw)?),
+fn until_time(filters: &Filters) -> Result<Option<Timestamp>, Error> {
+    let mut values = filters.get("until");
+    let (value, more) = (values.next(), values.next());
+    match (value, more) {
+        (None, _) => Ok(None),
+        (Some(_), Some(_)) => Err(Error::SeveralUntil),
+        (Some(value), None) => Ok(timestamp::moment("until", value, Timestamp::now())?),
     }
 }
 
@@ -60,13 +83,21 @@ fn until_time(raw: &str) -> Result<Option<Timestamp>, Error> {
 mod tests {
     use super::*;
 
+    fn of(values: &[&str]) -> Result<Option<Timestamp>, Error> {
+        let mut filters = Filters::default();
+        values.iter().for_each(|value| filters.add("until", *value));
+        until_time(&filters)
+    }
+
     #[test]
     fn spans_and_times() {
-        let hour_ago = until_time("1h").unwrap().unwrap();
+        let hour_ago = of(&["1h"]).unwrap().unwrap();
         let age = Timestamp::now().duration_since(hour_ago).as_secs();
         assert!((3599..=3601).contains(&age));
-        assert!(until_time("1h30m").unwrap().is_some());
-        assert_eq!(until_time("1700000000").unwrap().unwrap().as_second(), 1_700_000_000);
-        assert!(until_time("soon").is_err());
+        assert!(of(&["1h30m"]).unwrap().is_some());
+        assert_eq!(of(&["1700000000"]).unwrap().unwrap().as_second(), 1_700_000_000);
+        assert_eq!(of(&[]).unwrap(), None);
+        assert!(of(&["soon"]).is_err());
+        assert_eq!(of(&["1h", "2h"]).unwrap_err().to_string(), "more than one until filter specified");
     }
 }

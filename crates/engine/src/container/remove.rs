@@ -119,8 +119,13 @@ fn begin(container: &Container, called: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Two may be at it: whoever is through finds it gone.
 fn delete(folder: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(folder) {
-        tracing::warn!(path = %folder.display(), %error, "cannot delete the files of a removed container");
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && folder.exists() => delete(folder),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(path = %folder.display(), %error, "cannot delete the files of a removed container");
+        }
+        _ => {}
     }
 }

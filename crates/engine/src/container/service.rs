@@ -131,6 +131,7 @@ pub struct Service {
     pub(super) runtime: Handle,
     base_layer: PathBuf,
     shutting_down: AtomicBool,
+    pub(super) pruning: AtomicBool,
     pub(super) prober: OnceLock<Arc<dyn Prober>>,
 }
 
@@ -162,6 +163,7 @@ impl Service {
             events: services.events,
             base_layer,
             shutting_down: AtomicBool::new(false),
+            pruning: AtomicBool::new(false),
             prober: OnceLock::new(),
             config,
         }))

@@ -17,6 +17,8 @@ pub struct VolumeRequest {
     pub options: Labels,
     /// Labels, used when it is made.
     pub labels: Labels,
+    /// The container that is being made with it; it counts as a user until [`ContainerVolumes::settle`].
+    pub container: String,
 }
 
 /// A volume that exists.
@@ -41,6 +43,9 @@ pub trait ContainerVolumes: Send + Sync {
     /// `InvalidParameter` for a bad name, `NotFound` for an unknown driver, `Conflict` when it exists
     /// with another driver.
     fn ensure(&self, request: &VolumeRequest) -> Result<VolumeHandle, ServiceError>;
+
+    /// The container is recorded, or was not made: its record says from now on what it uses.
+    fn settle(&self, container: &str);
 
     /// Where an existing volume's content lies, made ready for use (a `local` volume with `type=` and
     /// `device=` options is mounted).

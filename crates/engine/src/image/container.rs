@@ -11,7 +11,19 @@ use crate::container::{CommitRequest, ContainerImage, ContainerImages};
 
 impl ContainerImages for Service {
     fn resolve(&self, called: &str, platform: Option<&str>) -> Result<ContainerImage, ServiceError> {
-        Ok(self.for_container(called, platform.unwrap_or_default())?)
+        let image = self.images.resolve(called).map_err(Error::from)?;
+        Ok(for_container(&image, called, platform.unwrap_or_default())?)
+    }
+
+    fn claim(
+        &self,
+        called: &str,
+        platform: Option<&str>,
+        container: &str,
+    ) -> Result<ContainerImage, ServiceError> {
+        let (image, claim) = self.images.claim(called, container).map_err(Error::from)?;
+        let image = for_container(&image, called, platform.unwrap_or_default())?;
+        Ok(ContainerImage { claim: Some(claim), ..image })
     }
 
     fn commit(&self, request: &CommitRequest) -> Result<String, ServiceError> {
@@ -19,25 +31,25 @@ impl ContainerImages for Service {
     }
 }
 
-impl Service {
-    fn for_container(&self, called: &str, platform: &str) -> Result<ContainerImage, Error> {
-        let image = self.images.resolve(called)?;
-        let has = platform_of(&image);
-        if let Some(wanted) = parse_platform(platform)?.filter(|wanted| !wanted.accepts(&has)) {
-            return Err(Error::OtherPlatform {
-                name: called.to_owned(),
-                wanted: wanted.to_string(),
-                actual: has.to_string(),
-            });
-        }
-        Ok(ContainerImage {
-            id: image.id.to_string(),
-            config: container_config(image.config.config.as_ref()),
-            layers: image.layers.clone(),
-            platform: format!("{}/{}", has.os, has.architecture),
-        })
+fn for_container(image: &Image, called: &str, platform: &str) -> Result<ContainerImage, Error> {
+    let has = platform_of(image);
+    if let Some(wanted) = parse_platform(platform)?.filter(|wanted| !wanted.accepts(&has)) {
+        return Err(Error::OtherPlatform {
+            name: called.to_owned(),
+            wanted: wanted.to_string(),
+            actual: has.to_string(),
+        });
     }
+    Ok(ContainerImage {
+        id: image.id.to_string(),
+        config: container_config(image.config.config.as_ref()),
+        layers: image.layers.clone(),
+        platform: format!("{}/{}", has.os, has.architecture),
+        claim: None,
+    })
+}
 
+impl Service {
     fn commit_upper(&self, request: &CommitRequest) -> Result<String, Error> {
         let name = match request.reference.as_str() {
             "" => None,

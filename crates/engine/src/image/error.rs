@@ -47,6 +47,25 @@ pub enum Error {
     /// A `--change` that works on files.
     #[error("{0} is not a valid change command")]
     NoChange(String),
+    /// An image cannot be mounted or taken off.
+    #[error("{operation} {}: {source}", path.display())]
+    Mount {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A target to mount on that is none.
+    #[error("invalid target {0:?}: an absolute path without `.` and `..` is needed")]
+    MountTarget(String),
+    /// An image without layers has nothing to show.
+    #[error("the image has no files")]
+    NoFiles,
+    /// Nothing of that name is mounted.
+    #[error("image not mounted: {0}")]
+    NotMounted(String),
     /// The image is for another machine.
     #[error(
         "image with reference {name} was found but does not provide the specified platform ({wanted}): it is for {actual}"
@@ -129,8 +148,17 @@ impl Error {
             | Self::FilterValue(_)
             | Self::Change(_)
             | Self::Parse(_)
+            | Self::MountTarget(_)
+            | Self::NoFiles
             | Self::NoChange(_) => ErrorKind::InvalidParameter,
-            Self::OtherPlatform { .. } => ErrorKind::NotFound,
+            Self::Mount { source, .. } => match source.kind() {
+                std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::NotADirectory => {
+                    ErrorKind::InvalidParameter
+                }
+                std::io::ErrorKind::ResourceBusy => ErrorKind::Conflict,
+                _ => ErrorKind::System,
+            },
+            Self::OtherPlatform { .. } | Self::NotMounted(_) => ErrorKind::NotFound,
             Self::Search => ErrorKind::Unavailable,
             Self::Store(_) | Self::Broken(_) => ErrorKind::System,
         }

@@ -3,10 +3,14 @@
 mod change;
 mod container;
 mod error;
+mod files;
+mod mount;
 mod transfer;
+mod usage;
 mod view;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use dray_api::image::{DeleteItem, HistoryItem, ImageInspect, ImageSummary, ImagesPruneReport};
 use dray_api::{Filters, Labels};
@@ -20,7 +24,8 @@ use jiff::Timestamp;
 use crate::{EventBus, timestamp};
 pub(crate) use container::platform_of;
 pub use error::Error;
-pub use transfer::{CreateSource, ImportOptions, Pushing, auth};
+pub use files::SquashOptions;
+pub use transfer::{CreateSource, ImportOptions, PullWhat, Pushing, auth};
 
 /// The containers that were made from an image.
 pub type Users = Arc<dyn Fn(&Digest) -> Vec<ContainerUse> + Send + Sync>;
@@ -42,6 +47,9 @@ pub struct Service {
     remote: RwLock<Arc<Remote>>,
     events: EventBus,
     users: Users,
+    run_root: PathBuf,
+    /// Held while images are mounted and taken off.
+    mounting: Mutex<()>,
 }
 
 /// How registries are spoken to. Replaced as a whole when the configuration is read again; what is under way goes on
@@ -65,8 +73,17 @@ impl std::fmt::Debug for Service {
 impl Service {
     /// The images of a store.
     #[must_use]
-    pub fn open(images: Images, remote: Remote, events: EventBus, users: Users) -> Arc<Self> {
-        Arc::new(Service { images, remote: RwLock::new(Arc::new(remote)), events, users })
+    pub fn open(
+        images: Images,
+        remote: Remote,
+        events: EventBus,
+        users: Users,
+        run_root: PathBuf,
+    ) -> Arc<Self> {
+        let (remote, mounting) = (RwLock::new(Arc::new(remote)), Mutex::default());
+        let service = Arc::new(Service { images, remote, events, users, run_root, mounting });
+        service.restore_mounts();
+        service
     }
 
     /// From now on registries are spoken to like this.
@@ -76,6 +93,10 @@ impl Service {
 
     fn remote(&self) -> Arc<Remote> {
         Arc::clone(&self.remote.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn mounting(&self) -> MutexGuard<'_, ()> {
+        self.mounting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The images themselves.
@@ -131,27 +152,32 @@ impl Service {
         Ok(summaries)
     }
 
-    /// All images with how many containers use each and what it shares, for `system df`.
+    /// All images with how many containers use each, what each takes on the disk (layers and the blobs kept for
+    /// it) and what of that it shares, for `system df`.
     ///
     /// # Errors
     /// If the store fails.
     pub fn usage(&self) -> Result<Vec<ImageSummary>, Error> {
-        let mut summaries = self.list(&ListOptions { shared_size: true, ..Default::default() })?;
+        let all = self.images.list()?;
+        let usage = usage::Usage::of(&self.images, &all)?;
+        let mut summaries = self.list(&ListOptions::default())?;
         for summary in &mut summaries {
-            if let Ok(id) = summary.id.parse::<Digest>() {
-                summary.containers = i64::try_from((self.users)(&id).len()).unwrap_or(i64::MAX);
+            let Ok(id) = summary.id.parse::<Digest>() else { continue };
+            summary.containers = i64::try_from((self.users)(&id).len()).unwrap_or(i64::MAX);
+            if let Some((size, shared)) = usage.image(&id) {
+                (summary.size, summary.shared_size) = (size, shared);
             }
         }
         Ok(summaries)
     }
 
-    /// What all layers take together.
+    /// What all layers, blobs and downloads take on the disk together, but for the layers that only the build
+    /// cache has.
     ///
     /// # Errors
     /// If the store fails.
     pub fn layers_size(&self) -> Result<i64, Error> {
-        let layers = self.images.store().layers().list()?;
-        Ok(i64::try_from(layers.iter().map(|layer| layer.size).sum::<u64>()).unwrap_or(i64::MAX))
+        usage::everything(self.images.store()).map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
     }
 
     /// One image.
@@ -242,11 +268,14 @@ impl Service {
             true => Some(filters.get_bool("dangling", false)?),
             false => None,
         };
-        let mut until = None;
-        for value in filters.get("until") {
-            let moment = timestamp::moment("until", value, Timestamp::now());
-            until = moment.map_err(|error| Error::FilterValue(error.to_string()))?;
+        let mut untils = filters.get("until");
+        let (value, more) = (untils.next(), untils.next());
+        if more.is_some() {
+            return Err(Error::FilterValue("more than one until filter specified".to_owned()));
         }
+        let moment = |value| timestamp::moment("until", value, Timestamp::now());
+        let until = value.map(moment).transpose().map_err(|error| Error::FilterValue(error.to_string()))?;
+        let until = until.flatten();
         let owned = |key: &str| filters.get(key).map(str::to_owned).collect();
         Ok(Filter {
             dangling,

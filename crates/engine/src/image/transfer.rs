@@ -59,6 +59,17 @@ pub struct ImportOptions {
     pub platform: String,
 }
 
+/// How much of a name is pulled.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PullWhat<'a> {
+    /// All tags of the repository.
+    pub all_tags: bool,
+    /// Keep the images of all platforms, and all else that an index names.
+    pub all_platforms: bool,
+    /// The platform asked for; the host's if empty.
+    pub platform: &'a str,
+}
+
 /// What was pushed, for the `aux` message.
 pub type Pushing = Vec<PushResult>;
 
@@ -70,13 +81,13 @@ impl Service {
     pub async fn pull(
         &self,
         reference: &Reference,
-        all_tags: bool,
-        platform: &str,
+        what: PullWhat<'_>,
         auth: Auth,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
-        let options = PullOptions { platform: parse_platform(platform)?, auth, all_tags };
         let remote = self.remote();
+        let PullWhat { all_tags, all_platforms, platform } = what;
+        let options = PullOptions { platform: parse_platform(platform)?, auth, all_tags, all_platforms };
         let pulled = remote.puller.pull(reference, &options, progress).await?;
         for pulled in pulled {
             let name = pulled.reference.familiar();
@@ -93,15 +104,17 @@ impl Service {
         &self,
         name: &str,
         tag: &str,
+        platform: &str,
         auth: Auth,
         progress: &dyn Progress,
     ) -> Result<Pushing, Error> {
+        let platform = platform_of_api(platform)?;
         let mut reference = Reference::parse(name)?;
         if !tag.is_empty() {
             reference = reference.with_tag(tag).map_err(|_| Error::Tag)?;
         }
         let remote = self.remote();
-        let pushed = remote.pusher.push(&reference, &auth, progress).await?;
+        let pushed = remote.pusher.push(&reference, platform.as_ref(), &auth, progress).await?;
         let told = pushed.into_iter().map(|pushed| {
             self.announce("push", &pushed.reference.familiar(), &pushed.reference.familiar_name(), None);
             PushResult {
@@ -179,7 +192,7 @@ impl Service {
         let reference = Reference::parse(name)?.tagged();
         let digest = reference.digest().map(ToString::to_string);
         let wanted = digest.as_deref().or(reference.tag()).unwrap_or("latest");
-        let found = self.client().repository(&reference, auth).manifest(wanted).await?;
+        let found = self.client().repository(&reference, auth)?.manifest(wanted).await?;
         let mut inspect = DistributionInspect {
             descriptor: OciDescriptor {
                 media_type: found.media_type.clone(),
@@ -246,6 +259,14 @@ fn oci_platform(platform: &Platform) -> OciPlatform {
 /// If it is none.
 pub(crate) fn parse_platform(text: &str) -> Result<Option<Platform>, Error> {
     if text.is_empty() { Ok(None) } else { Platform::parse(text).map(Some).map_err(Error::Platform) }
+}
+
+/// A platform as newer API versions send it (OCI's JSON), or as text.
+fn platform_of_api(text: &str) -> Result<Option<Platform>, Error> {
+    match serde_json::from_str::<Platform>(text) {
+        Ok(platform) => Ok(Some(platform)),
+        Err(_) => parse_platform(text),
+    }
 }
 
 #[cfg(test)]

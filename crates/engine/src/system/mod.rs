@@ -63,7 +63,7 @@ impl Containers for container::Service {
     }
 
     fn usage(&self) -> Result<Vec<ContainerSummary>, ServiceError> {
-        Ok(self.summaries_with_size())
+        Ok(self.summaries_with_usage())
     }
 }
 
@@ -284,14 +284,14 @@ impl Service {
         let config = &whole.registry;
         let index = |name: &str, secure, official| IndexInfo {
             name: name.into(),
-            mirrors: if official { config.mirrors.clone() } else { Vec::new() },
+            mirrors: if official { config.hub_mirrors() } else { Vec::new() },
             secure,
             official,
         };
         let mut registries = RegistryConfig {
             insecure_registry_cidrs: vec!["::1/128".into(), "127.0.0.0/8".into()],
             index_configs: BTreeMap::from([("docker.io".into(), index("docker.io", true, true))]),
-            mirrors: Some(config.mirrors.clone()),
+            mirrors: Some(config.hub_mirrors()),
         };
         for insecure in &config.insecure {
             match insecure {

@@ -39,6 +39,8 @@ pub struct Service {
     users: Users,
     /// Which containers have a volume mounted that needs a mount of its own.
     mounted: Mutex<HashMap<String, BTreeSet<String>>>,
+    /// Containers that are being made, by the volumes that they will have.
+    claimed: Mutex<HashMap<String, BTreeSet<String>>>,
     /// Held while volumes are made and removed.
     changing: Mutex<()>,
 }
@@ -71,7 +73,14 @@ impl Service {
     /// The volumes of a store.
     #[must_use]
     pub fn open(store: Store, events: EventBus, users: Users) -> Arc<Self> {
-        Arc::new(Service { store, events, users, mounted: Mutex::default(), changing: Mutex::default() })
+        Arc::new(Service {
+            store,
+            events,
+            users,
+            mounted: Mutex::default(),
+            claimed: Mutex::default(),
+            changing: Mutex::default(),
+        })
     }
 
     /// The volumes that match.
@@ -118,6 +127,7 @@ impl Service {
             driver: request.driver,
             options: request.driver_opts.unwrap_or_default(),
             labels: request.labels.unwrap_or_default(),
+            container: String::new(),
         })?;
         Ok(self.to_wire(&record))
     }
@@ -132,7 +142,7 @@ impl Service {
             Err(Error::NotFound(_)) if force => return Ok(()),
             found => found?,
         };
-        let users = (self.users)(name);
+        let users = self.users_of(name);
         if !users.is_empty() {
             return Err(Error::InUse { name: name.to_owned(), users });
         }
@@ -153,7 +163,7 @@ impl Service {
             if !(all || record.anonymous()) || !filters.match_labels(&labels) {
                 continue;
             }
-            if !(self.users)(&record.name).is_empty() {
+            if !self.users_of(&record.name).is_empty() {
                 continue;
             }
             let size = self.size(&record);
@@ -170,14 +180,14 @@ impl Service {
         Ok(report)
     }
 
-    /// All volumes with what they take, for `system df`.
+    /// All volumes with what they take on the disk, for `system df`.
     ///
     /// # Errors
     /// If the records cannot be read.
     pub fn usage(&self) -> Result<Vec<Volume>, Error> {
         let with_usage = |record: Record| {
-            let ref_count = i64::try_from((self.users)(&record.name).len()).unwrap_or(i64::MAX);
-            let size = i64::try_from(self.size(&record)).unwrap_or(i64::MAX);
+            let ref_count = i64::try_from(self.users_of(&record.name).len()).unwrap_or(i64::MAX);
+            let size = i64::try_from(self.allocated(&record)).unwrap_or(i64::MAX);
             Volume { usage_data: Some(VolumeUsage { ref_count, size }), ..self.to_wire(&record) }
         };
         Ok(self.records()?.into_iter().map(with_usage).collect())
@@ -201,7 +211,11 @@ impl Service {
         let _changing = self.changing();
         match self.find(&name) {
             Err(Error::NotFound(_)) => {}
-            found => return Ok((found?, false)),
+            found => {
+                let found = found?;
+                self.claim(&name, &request.container);
+                return Ok((found, false));
+            }
         }
         local::check(&name, &request.options)?;
         let mut labels = request.labels.clone();
@@ -221,8 +235,29 @@ impl Service {
         make(folder, 0o701).map_err(Error::io("create volume", folder))?;
         make(&data, 0o755).map_err(Error::io("create volume", &data))?;
         self.store.records().put(KIND, &record.name, Some(&record.name), &record)?;
+        self.claim(&record.name, &request.container);
         self.announce("create", &record.name);
         Ok((record, true))
+    }
+
+    fn claim(&self, volume: &str, container: &str) {
+        if !container.is_empty() {
+            self.claimed().entry(volume.to_owned()).or_default().insert(container.to_owned());
+        }
+    }
+
+    /// Who has a volume, those included that are being made.
+    fn users_of(&self, volume: &str) -> Vec<String> {
+        let mut users = (self.users)(volume);
+        let claimed = self.claimed();
+        users.extend(claimed.get(volume).into_iter().flatten().cloned());
+        users.sort();
+        users.dedup();
+        users
+    }
+
+    fn claimed(&self) -> MutexGuard<'_, HashMap<String, BTreeSet<String>>> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remove_record(&self, record: &Record) -> Result<(), Error> {
@@ -252,6 +287,13 @@ impl Service {
             return 0;
         }
         dray_store::usage(&self.data(&record.name)).map_or(0, |usage| usage.bytes)
+    }
+
+    fn allocated(&self, record: &Record) -> u64 {
+        if record.needs_mount() {
+            return 0;
+        }
+        dray_store::usage(&self.store.volume_dir(&record.name)).map_or(0, |usage| usage.allocated)
     }
 
     fn to_wire(&self, record: &Record) -> Volume {
@@ -312,6 +354,13 @@ impl ContainerVolumes for Service {
         let (record, created) = self.find_or_make(request)?;
         let mountpoint = self.data(&record.name);
         Ok(VolumeHandle { name: record.name, driver: "local".to_owned(), mountpoint, created })
+    }
+
+    fn settle(&self, container: &str) {
+        self.claimed().retain(|_, containers| {
+            containers.remove(container);
+            !containers.is_empty()
+        });
     }
 
     fn mount(&self, name: &str, container: &str) -> Result<PathBuf, ServiceError> {

@@ -159,12 +159,12 @@ impl LayerError {
         Self::Entry { entry: shown(name), problem }
     }
 
-    pub(super) fn io(name: &[u8], operation: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
+    pub(crate) fn io(name: &[u8], operation: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
         let entry = shown(name);
         move |errno| Self::Io { entry, operation, source: errno.into() }
     }
 
-    pub(super) fn std_io(name: &[u8], operation: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn std_io(name: &[u8], operation: &'static str) -> impl FnOnce(io::Error) -> Self {
         let entry = shown(name);
         move |source| Self::Io { entry, operation, source }
     }

@@ -212,13 +212,20 @@ fn names(folder: &OwnedFd) -> Result<Vec<CString>, Errno> {
     Ok(names)
 }
 
-fn is_opaque(folder: &OwnedFd, path: &[u8]) -> Result<bool, LayerError> {
+/// Whether a folder hides what lies in it below.
+pub(crate) fn is_opaque(folder: &OwnedFd, path: &[u8]) -> Result<bool, LayerError> {
     let mut value = [0; 8];
     match rfs::fgetxattr(folder, OPAQUE, &mut value[..]) {
         Ok(length) => Ok(value[..length] == *b"y"),
         Err(Errno::NODATA | Errno::NOTSUP | Errno::RANGE) => Ok(false),
         Err(errno) => Err(LayerError::io(path, "read extended attribute")(errno)),
     }
+}
+
+/// The attributes of what has this path, links not followed, as far as they belong into a layer; `path` is for
+/// messages.
+pub(crate) fn attribute_list(file: &Path, path: &[u8]) -> Result<Vec<Attribute>, LayerError> {
+    attributes(Of::Path(file), path)
 }
 
 /// The attributes that belong into a layer, by name.

@@ -429,6 +429,11 @@ fn set_opaque(parent: &OwnedFd, base: &[u8], entry: &[u8]) -> Result<(), LayerEr
         .map_err(LayerError::io(entry, "make its folder opaque"))
 }
 
+/// Hides what lies in a folder below.
+pub(crate) fn set_opaque_at(folder: &Path) -> Result<(), Errno> {
+    rfs::lsetxattr(folder, OPAQUE, b"y", XattrFlags::empty())
+}
+
 fn is_opaque(fd: &OwnedFd) -> bool {
     let mut value = [0; 1];
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
@@ -436,7 +441,7 @@ fn is_opaque(fd: &OwnedFd) -> bool {
 }
 
 /// Owner, mode, attributes and time of another file, for a copy of it.
-fn copy_metadata(source: &OwnedFd, stat: &Stat, parent: &OwnedFd, base: &[u8]) -> io::Result<()> {
+pub(crate) fn copy_metadata(source: &OwnedFd, stat: &Stat, parent: &OwnedFd, base: &[u8]) -> io::Result<()> {
     let (uid, gid) = (Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
     rfs::chownat(parent, os(base), uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
     chmod(parent, base, stat.st_mode & 0o7777)?;
@@ -466,7 +471,8 @@ fn is_folder(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
-pub(super) fn is_whiteout(stat: &Stat) -> bool {
+/// Whether it is what overlayfs takes for a whiteout.
+pub(crate) fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
@@ -475,7 +481,8 @@ fn times((seconds, nanos): (i64, u32)) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-pub(super) fn os(bytes: &[u8]) -> &OsStr {
+/// Bytes as a path.
+pub(crate) fn os(bytes: &[u8]) -> &OsStr {
     OsStr::from_bytes(bytes)
 }
 

@@ -39,6 +39,22 @@ pub enum PullError {
     /// The registry failed in another way.
     #[error(transparent)]
     Registry(#[from] dray_registry::Error),
+    /// All hosts of the registry's `hosts.toml` do something else.
+    #[error("no host may be asked for {0}: none has the capabilities to resolve and pull")]
+    NoSource(String),
+    /// The policy doesn't let it in.
+    #[error("{reference} is not trusted: {reason} (policy {})", policy.display())]
+    Untrusted {
+        /// What was pulled, in its familiar form.
+        reference: String,
+        /// The policy's file.
+        policy: std::path::PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The policy can't be used, so nothing is let in.
+    #[error(transparent)]
+    Policy(dray_trust::TrustError),
     /// A repository without any tag was asked for all its tags.
     #[error("no tags found for {0}")]
     NoTags(String),
@@ -66,6 +82,12 @@ pub enum PullError {
         reference: String,
         /// How deep is accepted.
         limit: usize,
+    },
+    /// An index that names more than anybody needs.
+    #[error("{reference}: image index names too many manifests or blobs")]
+    IndexTooLarge {
+        /// What was pulled.
+        reference: String,
     },
     /// Only one platform's image is there, and it isn't the one asked for.
     #[error(
@@ -148,6 +170,8 @@ pub enum PullErrorKind {
     NotFound,
     /// Credentials are missing or wrong.
     Unauthorized,
+    /// The policy forbids it.
+    Forbidden,
     /// What was asked for can't be an image for this machine.
     InvalidParameter,
     /// The registry can't be reached, or sends what can't be accepted.
@@ -175,12 +199,16 @@ impl PullError {
                 RegistryErrorKind::InvalidParameter => K::InvalidParameter,
                 _ => K::Registry,
             },
-            PullError::Schema1(_)
+            PullError::Untrusted { .. } => K::Forbidden,
+            PullError::Policy(_) => K::System,
+            PullError::NoSource(_)
+            | PullError::Schema1(_)
             | PullError::OperatingSystem(_)
             | PullError::NotAnImage(_)
             | PullError::LayerType(_) => K::InvalidParameter,
             PullError::Manifest { .. }
             | PullError::IndexTooDeep { .. }
+            | PullError::IndexTooLarge { .. }
             | PullError::Config { .. }
             | PullError::LayerCount
             | PullError::LayerDigest { .. }
@@ -195,7 +223,10 @@ impl PullError {
         match self {
             PullError::Shared(error) => error.is_the_sources(),
             PullError::Unpack { .. } => true,
-            other => !matches!(other.kind(), PullErrorKind::System | PullErrorKind::InvalidParameter),
+            other => !matches!(
+                other.kind(),
+                PullErrorKind::System | PullErrorKind::InvalidParameter | PullErrorKind::Forbidden
+            ),
         }
     }
 

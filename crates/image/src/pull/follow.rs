@@ -28,9 +28,11 @@ enum End {
 }
 
 impl Growth {
-    /// The file has `bytes` bytes now.
+    /// The file has `bytes` bytes without a hole now.
     pub(crate) fn reached(&self, bytes: u64) {
-        self.lock().bytes = bytes;
+        let mut state = self.lock();
+        state.bytes = state.bytes.max(bytes);
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -54,7 +56,7 @@ impl Growth {
     }
 
     /// Waits until there is something after `at`, or the end.
-    fn wait_past(&self, at: u64) -> io::Result<u64> {
+    pub(crate) fn wait_past(&self, at: u64) -> io::Result<u64> {
         let mut state = self.lock();
         loop {
             match state.end {

@@ -2,16 +2,21 @@
 //!
 //! ```text
 //! resolve: tag → index → manifest → configuration        one source after another
-//!    └─ transfers: a layer each, shared by all clients   layer.rs: download ∥ unpack
+//!    ├─ transfers: a layer each, shared by all clients   layer.rs: download ∥ unpack
+//!    ├─ all platforms: every other blob, as it is        content.rs
 //!         └─ record: image, names, blobs                 one transaction; nothing counts before
 //! ```
 //!
 //! A pull can be dropped at any point: what remains is what the store calls resumable.
 
+mod content;
+mod download;
 mod error;
 mod follow;
+mod landing;
 mod layer;
 mod resolve;
+mod source;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -20,20 +25,26 @@ mod transfer;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use dray_registry::{Auth, Client, Repository};
-use dray_spec::{Digest, Platform, Reference};
+use dray_registry::{Auth, Client, Repository, Source};
+use dray_spec::{Descriptor, Digest, Platform, Reference};
 use dray_store::{ImageRecord, LayerId, Lease, Store};
+use dray_trust::Policy;
 use futures_util::future::try_join_all;
 
+pub(crate) use content::blobs_of;
 pub use error::{PullError, PullErrorKind};
 pub(crate) use layer::blocking;
 
+use self::content::Content;
+use self::landing::Cut;
 use self::layer::LayerJob;
 use self::resolve::Resolved;
-use self::state::watch_layer;
-use self::transfer::Transfers;
+use self::source::Sources;
+use self::state::{Reporter, watch_layer};
+use self::transfer::{Key, Transfers};
 use crate::origin;
 use crate::progress::{Progress, ProgressEvent};
+use crate::signature::{self, TrustGate};
 
 /// What to pull and how.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +55,8 @@ pub struct PullOptions {
     pub auth: Auth,
     /// Pull all tags of the repository.
     pub all_tags: bool,
+    /// Keep the images of all platforms, and all else that the index names.
+    pub all_platforms: bool,
 }
 
 /// Bounds of the work a daemon does at once.
@@ -53,12 +66,24 @@ pub struct PullLimits {
     pub downloads: usize,
     /// Layers unpacked at once.
     pub unpacks: usize,
+    /// Blobs of this size and more are fetched in ranges, several at once.
+    pub ranges_from: u64,
+    /// Bytes of a range.
+    pub range: u64,
+    /// Ranges of one blob fetched at once.
+    pub ranges: usize,
 }
 
 impl Default for PullLimits {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        PullLimits { downloads: 3, unpacks: cores.clamp(2, 8) }
+        PullLimits {
+            downloads: 3,
+            unpacks: cores.clamp(2, 8),
+            ranges_from: 48 << 20,
+            range: 16 << 20,
+            ranges: 4,
+        }
     }
 }
 
@@ -81,13 +106,21 @@ pub struct Puller {
     store: Store,
     client: Client,
     transfers: Arc<Transfers>,
+    gate: TrustGate,
 }
 
 impl Puller {
     /// One per daemon.
     pub fn new(store: Store, client: Client, limits: PullLimits) -> Self {
-        let transfers = Arc::new(Transfers::new(limits.downloads, limits.unpacks));
-        Puller { store, client, transfers }
+        let cut = Cut { least: limits.ranges_from.max(1), part: limits.range, streams: limits.ranges };
+        let transfers = Arc::new(Transfers::new(limits.downloads, limits.unpacks, cut));
+        Puller { store, client, transfers, gate: TrustGate::default() }
+    }
+
+    /// The same one, which holds each pull against a policy.
+    #[must_use]
+    pub fn guarded(self, gate: TrustGate) -> Self {
+        Puller { gate, ..self }
     }
 
     /// Pulls `reference`, and tells `progress` what Docker would say. With `all_tags` every tag of the
@@ -119,7 +152,7 @@ impl Puller {
     }
 
     async fn tags(&self, reference: &Reference, options: &PullOptions) -> Result<Vec<String>, PullError> {
-        let source = self.client.repository(reference, &options.auth);
+        let source = self.client.repository(reference, &options.auth)?;
         let tags = source.tags().await.map_err(|error| PullError::for_manifest(reference, error))?;
         if tags.is_empty() { Err(PullError::NoTags(reference.familiar_name())) } else { Ok(tags) }
     }
@@ -131,21 +164,29 @@ impl Puller {
         options: &PullOptions,
         progress: &dyn Progress,
     ) -> Result<Pulled, PullError> {
-        let mut sources = self.client.sources(reference, &options.auth).into_iter().peekable();
-        while let Some(source) = sources.next() {
-            match self.pull_from(source, reference, options, progress).await {
-                Err(error) if sources.peek().is_some() && error.is_the_sources() => {
+        let policy = self.gate.policy().await?;
+        signature::admit(policy.as_ref(), reference)?;
+        let sources = self.client.sources(reference, &options.auth)?;
+        let asked = |source: &Source| source.resolves || reference.digest().is_some();
+        let last = sources.iter().rposition(asked);
+        for (at, source) in sources.iter().enumerate().filter(|(_, source)| asked(source)) {
+            // Content may also come from those that can't be asked for a tag.
+            let content = sources.iter().enumerate().filter(|(n, source)| *n >= at || !asked(source));
+            let content = Sources::new(content.map(|(_, source)| source.repository.clone()).collect());
+            let from = (&source.repository, content, policy.as_ref());
+            match self.pull_from(from, reference, options, progress).await {
+                Err(error) if Some(at) != last && error.is_the_sources() => {
                     tracing::info!(%reference, %error, "mirror can't give it");
                 }
                 pulled => return pulled,
             }
         }
-        Err(PullError::Stopped)
+        Err(PullError::NoSource(reference.familiar_name()))
     }
 
     async fn pull_from(
         &self,
-        source: Repository,
+        (source, sources, policy): (&Repository, Sources, Option<&Policy>),
         reference: &Reference,
         options: &PullOptions,
         progress: &dyn Progress,
@@ -156,16 +197,58 @@ impl Puller {
             _ => reference.to_string(),
         };
         progress.event(ProgressEvent::status(row, format!("Pulling from {}", reference.path())));
-        let resolved = resolve::resolve(found, reference, options).await?;
+        let resolved = resolve::resolve(found, sources, reference, options).await?;
+        let digests = [resolved.digest.clone(), resolved.manifest_digest.clone()];
+        let known_by = if digests[0] == digests[1] { &digests[..1] } else { &digests };
+        signature::check(policy, reference, known_by, resolved.sources.all()).await?;
         // Until the image is recorded, nothing names its layers and blobs.
         let _lease = AsyncLease::take(&self.store).await?;
         let layers = match self.known_layers(&resolved).await? {
             Some(layers) => layers,
             None => self.fetch_layers(&resolved, progress).await?,
         };
-        let pulled = self.record(reference, &resolved, layers).await?;
+        let kept = match options.all_platforms {
+            true => self.fetch_content(reference, &resolved, progress).await?,
+            false => Content::default(),
+        };
+        let pulled = self.record(reference, &resolved, layers, kept).await?;
         progress.event(ProgressEvent::line(format!("Digest: {}", pulled.digest)));
         Ok(pulled)
+    }
+
+    /// Brings in all else that the reference's index names, and the image's own blobs.
+    async fn fetch_content(
+        &self,
+        reference: &Reference,
+        resolved: &Resolved,
+        progress: &dyn Progress,
+    ) -> Result<Content, PullError> {
+        let root = resolved.documents.first().ok_or(PullError::Stopped)?;
+        let content = Content::of(&resolved.sources, reference, root).await?;
+        let lacking = |blob: &&Descriptor| !self.store.blobs().has(&blob.digest);
+        let jobs: Vec<LayerJob> =
+            content.blobs.iter().filter(lacking).map(|blob| self.job(resolved, blob, &blob.digest)).collect();
+        for job in &jobs {
+            progress.event(ProgressEvent::status(job.descriptor.digest.short(), "Pulling fs layer"));
+        }
+        try_join_all(jobs.iter().map(|job| async move {
+            let key = Key::Blob(job.descriptor.digest.clone());
+            self.join(&key, job, |job, reporter| job.run_blob(reporter), progress).await
+        }))
+        .await?;
+        Ok(content)
+    }
+
+    fn job(&self, resolved: &Resolved, descriptor: &Descriptor, diff_id: &Digest) -> LayerJob {
+        LayerJob {
+            store: self.store.clone(),
+            transfers: self.transfers.clone(),
+            sources: resolved.sources.clone(),
+            descriptor: descriptor.clone(),
+            diff_id: diff_id.clone(),
+            below: Vec::new(),
+            retry: self.client.config().retry,
+        }
     }
 
     /// The layers of an image that is here already.
@@ -188,15 +271,7 @@ impl Puller {
                 continue;
             }
             progress.event(ProgressEvent::status(descriptor.digest.short(), "Pulling fs layer"));
-            jobs.push(LayerJob {
-                store: self.store.clone(),
-                transfers: self.transfers.clone(),
-                source: resolved.source.clone(),
-                descriptor: descriptor.clone(),
-                diff_id: diff_id.clone(),
-                below: Vec::new(),
-                retry: self.client.config().retry,
-            });
+            jobs.push(self.job(resolved, descriptor, diff_id));
         }
         let fetched = try_join_all(jobs.iter().map(|job| async move {
             match self.fetch_layer(job, progress).await {
@@ -231,17 +306,30 @@ impl Puller {
         self.fetch_layer(&LayerJob { below, ..job.clone() }, progress).await
     }
 
-    /// Joins or starts the transfer of a layer. If one that somebody else started fails, it is tried with our
-    /// own source and credentials.
     async fn fetch_layer(&self, job: &LayerJob, progress: &dyn Progress) -> Result<LayerId, PullError> {
-        let key = (job.descriptor.digest.clone(), job.diff_id.clone());
+        let key = Key::Layer(job.descriptor.digest.clone(), job.diff_id.clone());
+        let layer = self.join(&key, job, |job, reporter| job.run(reporter), progress).await?;
+        layer.ok_or(PullError::Stopped)
+    }
+
+    /// Joins or starts a transfer. If one that somebody else started fails, it is tried with our own sources and
+    /// credentials.
+    async fn join<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        key: &Key,
+        job: &LayerJob,
+        run: impl Fn(LayerJob, Reporter) -> F,
+        progress: &dyn Progress,
+    ) -> Result<Option<LayerId>, PullError> {
         loop {
-            let work = |reporter| job.clone().run(reporter);
-            let (transfer, ours) = self.transfers.join(&key, job.descriptor.size, work);
-            match watch_layer(transfer.state.clone(), &key.0, progress).await {
-                Ok(layer) => return Ok(layer),
+            let work = |reporter| run(job.clone(), reporter);
+            let (transfer, ours) = self.transfers.join(key, job.descriptor.size, work);
+            match watch_layer(transfer.state.clone(), key.blob(), progress).await {
+                Ok(outcome) => return Ok(outcome),
                 Err(error) if ours => return Err(error),
-                Err(error) => tracing::debug!(%error, layer = %key.0, "shared transfer failed; own attempt"),
+                Err(error) => {
+                    tracing::debug!(%error, blob = %key.blob(), "shared transfer failed; own attempt")
+                }
             }
         }
     }
@@ -252,6 +340,7 @@ impl Puller {
         reference: &Reference,
         resolved: &Resolved,
         layers: Vec<LayerId>,
+        kept: Content,
     ) -> Result<Pulled, PullError> {
         let store = self.store.clone();
         let documents = resolved.documents.clone();
@@ -274,19 +363,25 @@ impl Puller {
             None => vec![reference.clone(), pinned],
         };
         let (lookup, id, digest) = (names[0].clone(), resolved.id.clone(), resolved.digest.clone());
+        let (image, root, own) = (id.clone(), digest.clone(), resolved.manifest_digest.clone());
         let before = blocking(move || {
-            for document in documents {
+            for document in documents.into_iter().chain(kept.documents) {
                 record.blobs.push(store.blobs().put_relaxed(&document)?);
             }
-            for descriptor in descriptors.iter().filter(|d| store.blobs().has(&d.digest)) {
-                record.blobs.push(descriptor.digest.clone());
-            }
+            let blobs = descriptors.iter().chain(&kept.blobs);
+            record.blobs.extend(blobs.filter(|b| store.blobs().has(&b.digest)).map(|b| b.digest.clone()));
             for layer in &record.layers {
                 record.size += store.layers().get(*layer)?.size;
             }
             let before = store.tags().get(&lookup)?;
             store.images().put(&record, &names)?;
             origin::remember(&store, &name, descriptors.iter().zip(&diff_ids));
+            for blob in &kept.blobs {
+                origin::remember_repository(&store, &name, &blob.digest);
+            }
+            if root != own {
+                origin::remember_index(&store, &image, &root);
+            }
             Ok::<_, dray_store::Error>(before)
         })
         .await??;

@@ -10,6 +10,7 @@ use dray_spec::{
 
 use super::PullOptions;
 use super::error::PullError;
+use super::source::Sources;
 
 /// Indexes within indexes that are followed.
 const MAX_DEPTH: usize = 4;
@@ -20,13 +21,13 @@ const MAX_CONFIG: u64 = 8 * 1024 * 1024;
 
 /// One image at one source, everything known of it but its layers.
 pub(crate) struct Resolved {
-    pub(crate) source: Repository,
+    pub(crate) sources: Sources,
     /// What the reference names: the index's digest where there is one.
     pub(crate) digest: Digest,
     /// The image's own manifest.
     pub(crate) manifest_digest: Digest,
     pub(crate) manifest: Manifest,
-    /// Manifest and indexes as they came, to be kept.
+    /// What the reference names, then indexes and the manifest on the way to the image, as they came: to be kept.
     pub(crate) documents: Vec<Bytes>,
     /// The image's ID.
     pub(crate) id: Digest,
@@ -36,13 +37,12 @@ pub(crate) struct Resolved {
 
 /// What a tag or digest of a source turned out to be, before the platform is looked at.
 pub(crate) struct Found {
-    source: Repository,
     raw: RawManifest,
     parsed: ManifestOrIndex,
 }
 
 /// Asks a source for `reference`.
-pub(crate) async fn find(source: Repository, reference: &Reference) -> Result<Found, PullError> {
+pub(crate) async fn find(source: &Repository, reference: &Reference) -> Result<Found, PullError> {
     let wanted = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => digest.to_string(),
         (None, Some(tag)) => tag.to_owned(),
@@ -50,7 +50,7 @@ pub(crate) async fn find(source: Repository, reference: &Reference) -> Result<Fo
     };
     let raw = source.manifest(&wanted).await.map_err(|error| PullError::for_manifest(reference, error))?;
     let parsed = parse(reference, &raw)?;
-    Ok(Found { source, raw, parsed })
+    Ok(Found { raw, parsed })
 }
 
 fn parse(reference: &Reference, raw: &RawManifest) -> Result<ManifestOrIndex, PullError> {
@@ -64,31 +64,32 @@ fn parse(reference: &Reference, raw: &RawManifest) -> Result<ManifestOrIndex, Pu
 /// Goes from what was found down to one image for the platform.
 pub(crate) async fn resolve(
     found: Found,
+    sources: Sources,
     reference: &Reference,
     options: &PullOptions,
 ) -> Result<Resolved, PullError> {
-    let Found { source, raw, parsed } = found;
+    let Found { raw, parsed } = found;
     let wanted = options.platform.clone().unwrap_or_else(Platform::host);
     let digest = raw.digest.clone();
     let mut documents = vec![raw.bytes.clone()];
     let (manifest_digest, manifest) = match parsed {
         ManifestOrIndex::Manifest(manifest) => (digest.clone(), manifest),
         ManifestOrIndex::Index(index) => {
-            choose(&source, reference, index, &wanted, &mut documents, 1).await?
+            choose(&sources, reference, index, &wanted, &mut documents, 1).await?
         }
     };
     check_kind(&manifest)?;
-    let config_bytes = source.small_blob(&manifest.config, MAX_CONFIG).await?;
+    let config_bytes = sources.small_blob(&manifest.config, MAX_CONFIG).await?;
     let config: ImageConfig = serde_json::from_slice(&config_bytes)
         .map_err(|source| PullError::Config { digest: manifest.config.digest.clone(), source })?;
     check_config(&manifest, &config, reference, options.platform.as_ref())?;
     let id = Digest::sha256_of(&config_bytes);
-    Ok(Resolved { source, digest, manifest_digest, manifest, documents, id, config, config_bytes })
+    Ok(Resolved { sources, digest, manifest_digest, manifest, documents, id, config, config_bytes })
 }
 
 /// Picks the entry for the platform, through indexes within indexes.
 async fn choose(
-    source: &Repository,
+    sources: &Sources,
     reference: &Reference,
     index: Index,
     wanted: &Platform,
@@ -100,8 +101,8 @@ async fn choose(
     }
     let mut failure = PullError::NoMatchingPlatform(Box::new(wanted.clone()));
     for entry in candidates(&index, wanted) {
-        let raw = source
-            .manifest(entry.digest.as_str())
+        let raw = sources
+            .manifest(&entry.digest, &entry.media_type)
             .await
             .map_err(|error| PullError::for_manifest(reference, error))?;
         let document = raw.bytes.clone();
@@ -113,7 +114,7 @@ async fn choose(
             ManifestOrIndex::Index(inner) => {
                 let kept = documents.len();
                 documents.push(document);
-                let chosen = choose(source, reference, inner, wanted, documents, depth + 1);
+                let chosen = choose(sources, reference, inner, wanted, documents, depth + 1);
                 match Box::pin(chosen).await {
                     Err(error @ PullError::NoMatchingPlatform(_)) => {
                         documents.truncate(kept);

@@ -56,7 +56,8 @@ pub(crate) struct TransferState {
     downloaded: u64,
     extracted: u64,
     total: u64,
-    outcome: Option<Result<LayerId, Arc<PullError>>>,
+    /// How it ended; a blob that is kept as it is makes no layer.
+    outcome: Option<Result<Option<LayerId>, Arc<PullError>>>,
 }
 
 impl TransferState {
@@ -92,7 +93,7 @@ impl Reporter {
         self.0.send_modify(|state| state.extracted = bytes);
     }
 
-    pub(crate) fn finish(&self, outcome: Result<LayerId, PullError>) {
+    pub(crate) fn finish(&self, outcome: Result<Option<LayerId>, PullError>) {
         self.0.send_modify(|state| state.outcome = Some(outcome.map_err(Arc::new)));
     }
 }
@@ -102,7 +103,7 @@ pub(crate) async fn watch_layer(
     mut state: watch::Receiver<TransferState>,
     digest: &Digest,
     progress: &dyn Progress,
-) -> Result<LayerId, PullError> {
+) -> Result<Option<LayerId>, PullError> {
     let id = digest.short();
     let mut told = 0;
     let mut bar = (0, Instant::now());

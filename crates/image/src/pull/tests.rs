@@ -12,6 +12,9 @@ use dray_store::Store;
 use super::{PullError, PullErrorKind, PullLimits, PullOptions, Pulled, Puller};
 use crate::progress::ProgressEvent;
 
+mod content;
+mod ranges;
+
 /// A store in a folder of its own, and a puller into it.
 struct Machine {
     folder: tempfile::TempDir,
@@ -29,8 +32,12 @@ impl Machine {
     }
 
     fn with(folder: tempfile::TempDir, client: Client) -> Self {
+        Self::limited(folder, client, PullLimits::default())
+    }
+
+    fn limited(folder: tempfile::TempDir, client: Client, limits: PullLimits) -> Self {
         let store = Store::open(folder.path()).unwrap();
-        let puller = Puller::new(store.clone(), client, PullLimits::default());
+        let puller = Puller::new(store.clone(), client, limits);
         Machine { folder, store, puller }
     }
 
@@ -78,7 +85,8 @@ impl Machine {
         let left = || {
             (self.entries("layers").len(), self.entries("blobs/sha256").len(), self.entries("ingest").len())
         };
-        for _ in 0..200 {
+        // The threads of a pull that ended notice it when the disk lets them.
+        for _ in 0..3000 {
             let (layers, blobs, ingests) = left();
             if layers == 0 && blobs == 0 && resumable.contains(&ingests) {
                 break;

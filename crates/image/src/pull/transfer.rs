@@ -11,10 +11,26 @@ use dray_spec::Digest;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, Semaphore, watch};
 use tokio::task::AbortHandle;
 
+use super::landing::Cut;
 use super::state::{Reporter, TransferState};
 
-/// The same blob promised to hold different content is not the same transfer.
-pub(crate) type Key = (Digest, Digest);
+/// What is brought in. The same blob promised to hold different content is not the same transfer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    /// A layer, by its blob and its diff ID.
+    Layer(Digest, Digest),
+    /// A blob that is kept as it is.
+    Blob(Digest),
+}
+
+impl Key {
+    /// The blob.
+    pub(crate) fn blob(&self) -> &Digest {
+        match self {
+            Key::Layer(blob, _) | Key::Blob(blob) => blob,
+        }
+    }
+}
 
 /// All transfers of a daemon.
 pub(crate) struct Transfers {
@@ -24,6 +40,10 @@ pub(crate) struct Transfers {
     pub(crate) downloads: Arc<Semaphore>,
     /// Bounds how many layers are unpacked at once.
     pub(crate) unpacks: Arc<Semaphore>,
+    /// How large blobs are cut.
+    pub(crate) cut: Cut,
+    /// Bounds the streams beside each blob's first one.
+    pub(crate) streams: Arc<Semaphore>,
 }
 
 /// One layer's transfer; it is stopped with the last owner.
@@ -39,12 +59,14 @@ impl Drop for Transfer {
 }
 
 impl Transfers {
-    pub(crate) fn new(downloads: usize, unpacks: usize) -> Self {
+    pub(crate) fn new(downloads: usize, unpacks: usize, cut: Cut) -> Self {
         Transfers {
             running: Mutex::default(),
             writers: Mutex::default(),
             downloads: Arc::new(Semaphore::new(downloads.max(1))),
             unpacks: Arc::new(Semaphore::new(unpacks.max(1))),
+            streams: Arc::new(Semaphore::new(downloads.max(1) * cut.streams.saturating_sub(1))),
+            cut,
         }
     }
 
@@ -96,13 +118,15 @@ mod tests {
 
     use super::*;
 
+    const CUT: Cut = Cut { least: 100, part: 10, streams: 2 };
+
     fn key(name: &[u8]) -> Key {
-        (Digest::sha256_of(name), Digest::sha256_of(name))
+        Key::Layer(Digest::sha256_of(name), Digest::sha256_of(name))
     }
 
     #[tokio::test]
     async fn one_transfer_for_many_and_none_for_nobody() {
-        let transfers = Transfers::new(3, 3);
+        let transfers = Transfers::new(3, 3, CUT);
         let alive = Arc::new(AtomicUsize::new(0));
         struct Count(Arc<AtomicUsize>);
         impl Drop for Count {
@@ -133,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_writer_at_a_time() {
-        let transfers = Transfers::new(1, 1);
+        let transfers = Transfers::new(1, 1, CUT);
         let digest = Digest::sha256_of(b"x");
         let first = transfers.writer(&digest).await;
         let waited = tokio::time::timeout(Duration::from_millis(20), transfers.writer(&digest)).await;

@@ -1,7 +1,7 @@
 //! Why a push failed, in Docker's words.
 
 use dray_registry::ErrorKind as RegistryErrorKind;
-use dray_spec::Digest;
+use dray_spec::{Digest, Platform};
 
 use crate::layer::LayerError;
 
@@ -14,6 +14,16 @@ pub enum PushError {
     /// The repository is known, but not this tag of it.
     #[error("tag does not exist: {0}")]
     NoSuchTag(String),
+    /// The image is here, but not for this platform.
+    #[error(
+        "image with reference {reference} was found but does not provide the specified platform ({wanted})"
+    )]
+    Platform {
+        /// The reference, in its familiar form.
+        reference: String,
+        /// The platform asked for.
+        wanted: Box<Platform>,
+    },
     /// What is pushed needs a name of its own.
     #[error("cannot push a digest reference")]
     DigestReference,
@@ -77,7 +87,9 @@ impl PushError {
     /// What the error means for the caller.
     pub fn kind(&self) -> PushErrorKind {
         match self {
-            PushError::NoSuchImage(_) | PushError::NoSuchTag(_) => PushErrorKind::NotFound,
+            PushError::NoSuchImage(_) | PushError::NoSuchTag(_) | PushError::Platform { .. } => {
+                PushErrorKind::NotFound
+            }
             PushError::DigestReference => PushErrorKind::InvalidParameter,
             // Docker's client would ask for a password at the terminal if this were "unauthorized".
             PushError::Registry(dray_registry::Error::NoCredentials { .. }) => PushErrorKind::Registry,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use dray_registry::{Mount, Repository, UploadSession};
 use dray_spec::{Descriptor, Digest, media_type};
 use dray_store::{LayerId, Store};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::error::PushError;
 use super::gzip::ParallelGzip;
@@ -20,72 +20,60 @@ const BAR_EVERY: Duration = Duration::from_millis(100);
 /// Repositories a blob is tried to be mounted from.
 const MAX_MOUNTS: usize = 3;
 
-/// A layer and where it goes.
-pub(crate) struct LayerPush<'a> {
+/// A blob's way to the registry, told in the row `row`.
+pub(crate) struct Carrier<'a> {
     pub(crate) store: &'a Store,
     pub(crate) target: &'a Repository,
     pub(crate) uploads: Arc<Semaphore>,
-    pub(crate) diff_id: Digest,
-    pub(crate) layer: LayerId,
-    /// The blob that the image's own manifest names.
-    pub(crate) preferred: Option<Descriptor>,
+    pub(crate) row: String,
 }
 
-impl LayerPush<'_> {
-    /// Sees to it that the registry has the layer; returns its blob there.
-    pub(crate) async fn run(&self, progress: &dyn Progress) -> Result<Descriptor, PushError> {
-        let row = self.diff_id.short();
-        if self.uploads.available_permits() == 0 {
-            progress.event(ProgressEvent::status(row, "Waiting"));
-        }
-        let _place = self.uploads.acquire().await.map_err(|_| PushError::Stopped)?;
-        let (blob, status) = self.bring(progress).await?;
-        progress.event(ProgressEvent::status(row, status));
-        let (store, name, kept, diff_id) =
-            (self.store.clone(), self.target.name(), blob.clone(), self.diff_id.clone());
-        blocking(move || {
-            if store.blobs().has(&kept.digest) {
-                origin::remember_blob(&store, &diff_id, &kept);
+/// What a registry did for a blob without being sent its bytes.
+enum Cheap {
+    /// It has it: which of those asked for, and what to say.
+    Done(Descriptor, String),
+    /// Nothing; it may have opened an upload.
+    Not(Option<UploadSession>),
+}
+
+impl Carrier<'_> {
+    /// Sees to it that the registry has a blob which is here as it is.
+    pub(crate) async fn bring(&self, blob: &Descriptor, progress: &dyn Progress) -> Result<(), PushError> {
+        let _place = self.place(progress).await?;
+        let status = match self.cheaply(std::slice::from_ref(blob)).await? {
+            Cheap::Done(_, status) => status,
+            Cheap::Not(session) => {
+                self.send(blob, session, progress).await?;
+                "Pushed".into()
             }
-            origin::remember_repository(&store, &name, &kept.digest);
-        })
-        .await?;
-        Ok(blob)
+        };
+        progress.event(ProgressEvent::status(&self.row, status));
+        let (store, name, digest) = (self.store.clone(), self.target.name(), blob.digest.clone());
+        blocking(move || origin::remember_repository(&store, &name, &digest)).await
     }
 
-    async fn bring(&self, progress: &dyn Progress) -> Result<(Descriptor, String), PushError> {
-        let known = self.known_blobs().await?;
-        for blob in &known {
+    async fn place(&self, progress: &dyn Progress) -> Result<SemaphorePermit<'_>, PushError> {
+        if self.uploads.available_permits() == 0 {
+            progress.event(ProgressEvent::status(&self.row, "Waiting"));
+        }
+        self.uploads.acquire().await.map_err(|_| PushError::Stopped)
+    }
+
+    /// Whether the registry has one of `blobs` or can take it from another repository.
+    async fn cheaply(&self, blobs: &[Descriptor]) -> Result<Cheap, PushError> {
+        for blob in blobs {
             if self.target.has_blob(&blob.digest).await? {
-                return Ok((blob.clone(), "Layer already exists".into()));
+                return Ok(Cheap::Done(blob.clone(), "Layer already exists".into()));
             }
         }
         let mut session = None;
-        for blob in &known {
+        for blob in blobs {
             match self.mount(blob).await? {
-                Mounted::From(path) => return Ok((blob.clone(), format!("Mounted from {path}"))),
+                Mounted::From(path) => return Ok(Cheap::Done(blob.clone(), format!("Mounted from {path}"))),
                 Mounted::Not(opened) => session = opened.or(session),
             }
         }
-        let here = known.into_iter().find(|blob| self.store.blobs().has(&blob.digest));
-        let blob = match here {
-            Some(blob) => blob,
-            None => self.pack().await?,
-        };
-        self.send(&blob, session, progress).await?;
-        Ok((blob, "Pushed".into()))
-    }
-
-    /// The blobs that are this layer, the manifest's own first.
-    async fn known_blobs(&self) -> Result<Vec<Descriptor>, PushError> {
-        let mut known: Vec<Descriptor> = self.preferred.iter().cloned().collect();
-        let (store, diff_id) = (self.store.clone(), self.diff_id.clone());
-        if let Some(blob) = blocking(move || origin::blob_of(&store, &diff_id)).await?
-            && known.iter().all(|k| k.digest != blob.digest)
-        {
-            known.push(blob);
-        }
-        Ok(known)
+        Ok(Cheap::Not(session))
     }
 
     /// Tries repositories of the same registry which had the blob.
@@ -110,12 +98,6 @@ impl LayerPush<'_> {
         Ok(Mounted::Not(session))
     }
 
-    /// Packs the layer's folder to a gzipped tar, which becomes a blob.
-    async fn pack(&self) -> Result<Descriptor, PushError> {
-        let (store, layer, diff_id) = (self.store.clone(), self.layer, self.diff_id.clone());
-        blocking(move || pack(&store, layer, &diff_id)).await?
-    }
-
     async fn send(
         &self,
         blob: &Descriptor,
@@ -133,12 +115,72 @@ impl LayerPush<'_> {
                 Ok(done) => return Ok(done?),
                 Err(_) if news.has_changed().unwrap_or(false) => {
                     let bytes = *news.borrow_and_update();
-                    let row = self.diff_id.short();
-                    progress.event(ProgressEvent::bar(row, "Pushing", bytes, Some(blob.size)));
+                    progress.event(ProgressEvent::bar(&self.row, "Pushing", bytes, Some(blob.size)));
                 }
                 Err(_) => {}
             }
         }
+    }
+}
+
+/// A layer and how it goes to the registry.
+pub(crate) struct LayerPush<'a> {
+    pub(crate) carrier: Carrier<'a>,
+    pub(crate) diff_id: Digest,
+    pub(crate) layer: LayerId,
+    /// The blob that the image's own manifest names.
+    pub(crate) preferred: Option<Descriptor>,
+}
+
+impl LayerPush<'_> {
+    /// Sees to it that the registry has the layer; returns its blob there.
+    pub(crate) async fn run(&self, progress: &dyn Progress) -> Result<Descriptor, PushError> {
+        let _place = self.carrier.place(progress).await?;
+        let (blob, status) = self.bring(progress).await?;
+        progress.event(ProgressEvent::status(&self.carrier.row, status));
+        let (store, name, kept, diff_id) =
+            (self.carrier.store.clone(), self.carrier.target.name(), blob.clone(), self.diff_id.clone());
+        blocking(move || {
+            if store.blobs().has(&kept.digest) {
+                origin::remember_blob(&store, &diff_id, &kept);
+            }
+            origin::remember_repository(&store, &name, &kept.digest);
+        })
+        .await?;
+        Ok(blob)
+    }
+
+    async fn bring(&self, progress: &dyn Progress) -> Result<(Descriptor, String), PushError> {
+        let known = self.known_blobs().await?;
+        let session = match self.carrier.cheaply(&known).await? {
+            Cheap::Done(blob, status) => return Ok((blob, status)),
+            Cheap::Not(session) => session,
+        };
+        let here = known.into_iter().find(|blob| self.carrier.store.blobs().has(&blob.digest));
+        let blob = match here {
+            Some(blob) => blob,
+            None => self.pack().await?,
+        };
+        self.carrier.send(&blob, session, progress).await?;
+        Ok((blob, "Pushed".into()))
+    }
+
+    /// The blobs that are this layer, the manifest's own first.
+    async fn known_blobs(&self) -> Result<Vec<Descriptor>, PushError> {
+        let mut known: Vec<Descriptor> = self.preferred.iter().cloned().collect();
+        let (store, diff_id) = (self.carrier.store.clone(), self.diff_id.clone());
+        if let Some(blob) = blocking(move || origin::blob_of(&store, &diff_id)).await?
+            && known.iter().all(|k| k.digest != blob.digest)
+        {
+            known.push(blob);
+        }
+        Ok(known)
+    }
+
+    /// Packs the layer's folder to a gzipped tar, which becomes a blob.
+    async fn pack(&self) -> Result<Descriptor, PushError> {
+        let (store, layer, diff_id) = (self.carrier.store.clone(), self.layer, self.diff_id.clone());
+        blocking(move || pack(&store, layer, &diff_id)).await?
     }
 }
 

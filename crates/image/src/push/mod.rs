@@ -6,10 +6,12 @@
 //!         └─ manifest under the tag: the original bytes if nothing changed               manifest.rs
 //! ```
 //!
-//! The registry shows nothing under the tag before all of it is there.
+//! An image that was pulled with all that its index names goes out with the index: see index.rs. The registry shows
+//! nothing under the tag before all of it is there.
 
 mod error;
 mod gzip;
+mod index;
 mod layer;
 mod manifest;
 #[cfg(test)]
@@ -18,15 +20,17 @@ mod tests;
 use std::sync::Arc;
 
 use dray_registry::{Auth, Client, Repository};
-use dray_spec::{Descriptor, Digest, ImageConfig, Reference, media_type};
+use dray_spec::{Descriptor, Digest, ImageConfig, Platform, Reference, media_type};
 use dray_store::{ImageRecord, Store};
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
 pub use error::{PushError, PushErrorKind};
 
-use self::layer::{LayerPush, blocking};
+use self::index::Whole;
+use self::layer::{Carrier, LayerPush, blocking};
 use self::manifest::{Document, Original, document};
+use crate::origin;
 use crate::progress::{Progress, ProgressEvent};
 use crate::pull::AsyncLease;
 
@@ -76,6 +80,7 @@ impl Pusher {
     pub async fn push(
         &self,
         reference: &Reference,
+        platform: Option<&Platform>,
         auth: &Auth,
         progress: &dyn Progress,
     ) -> Result<Vec<Pushed>, PushError> {
@@ -84,10 +89,10 @@ impl Pusher {
         }
         let line = format!("The push refers to repository [{}]", reference.name());
         progress.event(ProgressEvent::line(line));
-        let target = self.client.repository(reference, auth);
+        let target = self.client.push_target(reference, auth)?;
         let mut pushed = Vec::new();
         for (name, image) in self.named(reference).await? {
-            pushed.push(self.push_one(&target, name, image, progress).await?);
+            pushed.push(self.push_one(&target, name, image, platform, progress).await?);
         }
         Ok(pushed)
     }
@@ -118,10 +123,14 @@ impl Pusher {
         target: &Repository,
         name: Reference,
         image: ImageRecord,
+        platform: Option<&Platform>,
         progress: &dyn Progress,
     ) -> Result<Pushed, PushError> {
         // What is packed on the way belongs to the image only when that is recorded.
         let _lease = AsyncLease::take(&self.store).await.map_err(|_| PushError::Stopped)?;
+        if let Some(whole) = self.whole(target, &name, &image, platform).await? {
+            return self.push_whole(target, name, image, whole, progress).await;
+        }
         let invalid = |source| PushError::Config { image: image.id.clone(), source };
         let config: ImageConfig = serde_json::from_slice(&image.config).map_err(invalid)?;
         let diff_ids = &config.rootfs.diff_ids;
@@ -139,6 +148,80 @@ impl Pusher {
         self.record(&name, image, &document, &layers).await?;
         progress.event(ProgressEvent::line(format!("{tag}: digest: {digest} size: {size}")));
         Ok(Pushed { reference: name, digest, size })
+    }
+
+    /// What the image was pulled by and can go out as it came; none if its manifest alone is to be pushed.
+    async fn whole(
+        &self,
+        target: &Repository,
+        name: &Reference,
+        image: &ImageRecord,
+        platform: Option<&Platform>,
+    ) -> Result<Option<Whole>, PushError> {
+        let (store, image, wanted) = (self.store.clone(), image.clone(), platform.cloned());
+        let candidates = blocking(move || candidates(&store, &image, wanted.as_ref())).await??;
+        for whole in candidates {
+            let mut complete = true;
+            for digest in &whole.lacking {
+                complete = complete && target.has_manifest(digest.as_str()).await.unwrap_or(false);
+            }
+            if complete {
+                return Ok(Some(whole));
+            }
+        }
+        match platform {
+            Some(wanted) if !self.is_for(name, wanted).await? => {
+                Err(PushError::Platform { reference: name.familiar(), wanted: Box::new(wanted.clone()) })
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether the image of this name is one for the platform.
+    async fn is_for(&self, name: &Reference, wanted: &Platform) -> Result<bool, PushError> {
+        let (store, name) = (self.store.clone(), name.clone());
+        let config = blocking(move || {
+            let image = store.tags().get(&name)?.map(|id| store.images().get(&id)).transpose()?.flatten();
+            Ok::<_, dray_store::Error>(
+                image.and_then(|i| serde_json::from_slice::<ImageConfig>(&i.config).ok()),
+            )
+        });
+        Ok(config.await??.is_some_and(|config| wanted.accepts(&config.platform())))
+    }
+
+    async fn push_whole(
+        &self,
+        target: &Repository,
+        name: Reference,
+        image: ImageRecord,
+        whole: Whole,
+        progress: &dyn Progress,
+    ) -> Result<Pushed, PushError> {
+        let carriers: Vec<_> =
+            whole.blobs.iter().map(|blob| (blob, self.carrier(target, &blob.digest))).collect();
+        for (_, carrier) in &carriers {
+            progress.event(ProgressEvent::status(&carrier.row, "Preparing"));
+        }
+        try_join_all(carriers.iter().map(|(blob, carrier)| carrier.bring(blob, progress))).await?;
+        for document in &whole.documents {
+            if !target.has_manifest(document.digest.as_str()).await? {
+                let bytes = document.bytes.clone();
+                target.put_manifest(document.digest.as_str(), &document.media_type, bytes).await?;
+            }
+        }
+        let root = whole.root.ok_or(PushError::Stopped)?;
+        let tag = name.tag().unwrap_or("latest").to_owned();
+        target.put_manifest(&tag, &root.media_type, root.bytes.clone()).await?;
+        let (digest, size) = (root.digest, root.bytes.len() as u64);
+        let (store, pinned, id) = (self.store.clone(), name.with_digest(digest.clone()), image.id);
+        blocking(move || store.tags().set(&pinned, &id, None)).await??;
+        progress.event(ProgressEvent::line(format!("{tag}: digest: {digest} size: {size}")));
+        Ok(Pushed { reference: name, digest, size })
+    }
+
+    fn carrier<'a>(&'a self, target: &'a Repository, row: &Digest) -> Carrier<'a> {
+        let uploads = self.uploads.clone();
+        Carrier { store: &self.store, target, uploads, row: row.short().to_owned() }
     }
 
     async fn original(&self, image: &ImageRecord) -> Result<Option<Original>, PushError> {
@@ -164,9 +247,7 @@ impl Pusher {
             }
             progress.event(ProgressEvent::status(diff_id.short(), "Preparing"));
             jobs.push(LayerPush {
-                store: &self.store,
-                target,
-                uploads: self.uploads.clone(),
+                carrier: self.carrier(target, diff_id),
                 diff_id: diff_id.clone(),
                 layer: *layer,
                 preferred: original.and_then(|original| original.layer(position, diff_ids.len())),
@@ -201,6 +282,29 @@ impl Pusher {
         .await??;
         Ok(())
     }
+}
+
+/// The documents that may be pushed for an image as they are, the best first: its indexes, or their entry for a
+/// platform.
+fn candidates(
+    store: &Store,
+    image: &ImageRecord,
+    platform: Option<&Platform>,
+) -> Result<Vec<Whole>, dray_store::Error> {
+    let mut all = Vec::new();
+    for index in origin::indexes_of(store, &image.id) {
+        let whole = match platform {
+            None => Whole::read(store, &index, media_type::OCI_INDEX)?,
+            Some(wanted) => match index::entry_for(store, &index, wanted) {
+                // The image's own manifest goes the way of its layers.
+                Some(entry) if Some(&entry.digest) == image.manifest.as_ref() => None,
+                Some(entry) => Whole::read(store, &entry.digest, &entry.media_type)?,
+                None => None,
+            },
+        };
+        all.extend(whole);
+    }
+    Ok(all)
 }
 
 async fn push_config(target: &Repository, image: &ImageRecord) -> Result<(), PushError> {

@@ -74,7 +74,7 @@ impl Machine {
         let heard = Mutex::new(Vec::new());
         let hear = |event: ProgressEvent| heard.lock().unwrap().push(shown(&event));
         let pusher = Pusher::new(self.store.clone(), client(), PushLimits::default());
-        let pushed = pusher.push(reference, auth, &hear).await?;
+        let pushed = pusher.push(reference, None, auth, &hear).await?;
         Ok((pushed, heard.into_inner().unwrap()))
     }
 

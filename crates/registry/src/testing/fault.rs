@@ -42,6 +42,8 @@ pub enum What {
     Close,
     /// Answers well, but later.
     Delay(Duration),
+    /// Answers well, when so many requests for the same path have come.
+    Await(usize),
     /// Answers as if it knew no ranges.
     IgnoreRange,
     /// Claims another digest in `Docker-Content-Digest`.

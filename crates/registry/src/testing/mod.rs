@@ -78,6 +78,11 @@ impl Fixture {
         self.state.lock().no_mounts = !yes;
     }
 
+    /// Whether it knows the referrers API (it doesn't unless told).
+    pub fn referrers(&self, yes: bool) {
+        self.state.lock().referrers = yes;
+    }
+
     /// Stores a blob in a repository.
     pub fn put_blob(&self, repository: &str, media_type: &str, bytes: &[u8]) -> Descriptor {
         let descriptor = Descriptor::of(media_type, bytes);

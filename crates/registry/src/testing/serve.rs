@@ -77,6 +77,13 @@ async fn handle(state: Arc<State>, request: Request<Incoming>) -> Reply {
         Some(What::Answer { status, headers, body }) => return Ok(canned(*status, headers, body)),
         Some(What::Close) => return Err(io::ErrorKind::ConnectionReset.into()),
         Some(What::Delay(time)) => tokio::time::sleep(*time).await,
+        Some(What::Await(requests)) => {
+            let bare = path.split('?').next().unwrap_or_default().to_owned();
+            let come = || state.lock().seen.iter().filter(|seen| seen.path.starts_with(&bare)).count();
+            while come() < *requests {
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        }
         _ => {}
     }
     let range = match fault {
@@ -198,7 +205,7 @@ fn needs(method: &Method, path: &str) -> (String, &'static str) {
 /// `/v2/<name>/<kind>/<rest>`.
 fn split(path: &str) -> Option<(&str, &str, &str)> {
     let path = path.strip_prefix("/v2/")?;
-    ["/manifests/", "/blobs/", "/tags/"].iter().find_map(|kind| {
+    ["/manifests/", "/blobs/", "/tags/", "/referrers/"].iter().find_map(|kind| {
         let (name, rest) = path.split_once(kind)?;
         Some((name, kind.trim_matches('/'), rest))
     })
@@ -229,6 +236,8 @@ fn route(
         ("blobs", "GET" | "HEAD") if !rest.starts_with("uploads/") => get_blob(state, name, rest, range),
         ("blobs", _) => upload(state, method, name, rest, path, body),
         ("tags", _) => tags(state, name),
+        ("referrers", _) if state.lock().referrers => referrers(state, name, rest),
+        ("referrers", _) => failure(404, "NOT_FOUND", "no such page"),
         _ => plain(405),
     }
 }
@@ -263,9 +272,34 @@ fn put_manifest(
     if let Some(missing) = missing_blob(&state, name, &body) {
         return failure(400, "MANIFEST_BLOB_UNKNOWN", &format!("blob unknown to registry: {missing}"));
     }
+    let subject = state.referrers.then(|| subject_of(&body)).flatten();
     state.put_manifest(name, digest.as_str(), media_type, body.clone());
     state.put_manifest(name, reference, media_type, body);
-    plain(201)
+    match subject {
+        Some(subject) => with(plain(201), "oci-subject", subject.digest.as_str()),
+        None => plain(201),
+    }
+}
+
+fn subject_of(manifest: &[u8]) -> Option<Descriptor> {
+    serde_json::from_slice::<dray_spec::Manifest>(manifest).ok()?.subject
+}
+
+fn referrers(state: &State, name: &str, subject: &str) -> Response<Body> {
+    let state = state.lock();
+    let about = |((repository, reference), (kind, bytes)): (&(String, String), &(String, Bytes))| {
+        let manifest: dray_spec::Manifest = serde_json::from_slice(bytes).ok()?;
+        let fits = repository == name
+            && reference.contains(':')
+            && manifest.subject.as_ref().is_some_and(|s| s.digest.as_str() == subject);
+        let mut entry = Descriptor::of(kind, bytes);
+        entry.artifact_type = manifest.artifact_type.or(Some(manifest.config.media_type));
+        fits.then_some(entry)
+    };
+    let index = dray_spec::Index::oci(state.manifests.iter().filter_map(about).collect());
+    let mut response = plain(200);
+    *response.body_mut() = full(serde_json::to_vec(&index).unwrap_or_default().into());
+    with(response, "content-type", dray_spec::media_type::OCI_INDEX)
 }
 
 /// As real registries do: a manifest is refused while one of its blobs isn't there.
@@ -282,14 +316,17 @@ fn get_blob(state: &State, name: &str, digest: &str, range: Option<&str>) -> Res
     let Some(bytes) = state.blobs.get(&(name.into(), digest.into())).cloned() else {
         return failure(404, "BLOB_UNKNOWN", "blob unknown to registry");
     };
-    let start = range
-        .and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok())
-        .filter(|start| *start < bytes.len());
-    let part = bytes.slice(start.unwrap_or(0)..);
+    let asked = range.and_then(|r| r.strip_prefix("bytes=")?.split_once('-'));
+    let ends = asked.and_then(|(start, last)| {
+        let last = if last.is_empty() { bytes.len() - 1 } else { last.parse::<usize>().ok()? };
+        Some((start.parse::<usize>().ok()?, last.min(bytes.len().saturating_sub(1))))
+    });
+    let ends = ends.filter(|(start, last)| start <= last);
+    let part = ends.map_or(bytes.clone(), |(start, last)| bytes.slice(start..=last));
     state.blob_bytes_sent += part.len() as u64;
-    let mut response = plain(if start.is_some() { 206 } else { 200 });
-    if let Some(start) = start {
-        let value = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
+    let mut response = plain(if ends.is_some() { 206 } else { 200 });
+    if let Some((start, last)) = ends {
+        let value = format!("bytes {start}-{last}/{}", bytes.len());
         response = with(response, "content-range", &value);
     }
     *response.body_mut() = full(part);

@@ -58,6 +58,7 @@ pub(crate) struct Inner {
     pub(crate) guard: Guard,
     pub(crate) tokens: HashMap<String, Vec<String>>,
     pub(crate) no_mounts: bool,
+    pub(crate) referrers: bool,
     pub(crate) seen: Vec<Seen>,
     pub(crate) blob_bytes_sent: u64,
 }

@@ -24,12 +24,12 @@ async fn basic_right_wrong_and_none() {
     fixture.guard(basic());
     fixture.put_manifest("a", Some("v1"), media_type::OCI_MANIFEST, b"{}");
     let reference = reference(&fixture, "a");
-    client().repository(&reference, &ann()).manifest("v1").await.unwrap();
+    client().repository(&reference, &ann()).unwrap().manifest("v1").await.unwrap();
     let wrong = Auth::Basic { user: "ann".into(), password: "guess".into() };
-    let error = client().repository(&reference, &wrong).manifest("v1").await.unwrap_err();
+    let error = client().repository(&reference, &wrong).unwrap().manifest("v1").await.unwrap_err();
     assert_eq!(error.to_string(), "unauthorized: authentication required");
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
-    let error = client().repository(&reference, &Auth::Anonymous).manifest("v1").await.unwrap_err();
+    let error = client().repository(&reference, &Auth::Anonymous).unwrap().manifest("v1").await.unwrap_err();
     let url = format!("http://{}/v2/a/manifests/v1", fixture.host());
     assert_eq!(error.to_string(), format!("Get \"{url}\": no basic auth credentials"));
     assert_eq!(error.kind(), ErrorKind::Unauthorized);
@@ -41,16 +41,23 @@ async fn one_token_serves_many_requests() {
     fixture.guard(bearer("ann", 300));
     let blob = fixture.put_blob("a", media_type::OCI_LAYER_GZIP, b"layer");
     fixture.put_manifest("a", Some("v1"), media_type::OCI_MANIFEST, b"{}");
-    let repository = client().repository(&reference(&fixture, "a"), &ann());
+    let repository = client().repository(&reference(&fixture, "a"), &ann()).unwrap();
     for _ in 0..3 {
         repository.manifest("v1").await.unwrap();
         download(&repository, &blob, 0).await.unwrap();
     }
     assert_eq!(fixture.count("GET", "/token"), 1);
     // Another user doesn't get it.
-    let other = client().repository(&reference(&fixture, "a"), &Auth::Anonymous);
+    let other = client().repository(&reference(&fixture, "a"), &Auth::Anonymous).unwrap();
     let error = other.manifest("v1").await.unwrap_err();
-    assert_eq!(error.to_string(), "unauthorized: incorrect username or password");
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "Get \"http://{}/v2/a/manifests/v1\": unauthorized: incorrect username or password",
+            fixture.host()
+        )
+    );
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
 }
 
 #[tokio::test]
@@ -58,7 +65,7 @@ async fn anonymous_token_where_the_issuer_gives_one() {
     let fixture = Fixture::start().await;
     fixture.guard(bearer("", 300));
     fixture.put_manifest("a", Some("v1"), media_type::OCI_MANIFEST, b"{}");
-    client().repository(&reference(&fixture, "a"), &Auth::Anonymous).manifest("v1").await.unwrap();
+    client().repository(&reference(&fixture, "a"), &Auth::Anonymous).unwrap().manifest("v1").await.unwrap();
     assert!(fixture.seen().iter().any(|s| s.path.contains("scope=repository%3Aa%3Apull")));
 }
 
@@ -67,7 +74,7 @@ async fn a_token_that_has_expired_is_asked_for_again() {
     let fixture = Fixture::start().await;
     fixture.guard(bearer("ann", 1));
     fixture.put_manifest("a", Some("v1"), media_type::OCI_MANIFEST, b"{}");
-    let repository = client().repository(&reference(&fixture, "a"), &ann());
+    let repository = client().repository(&reference(&fixture, "a"), &ann()).unwrap();
     repository.manifest("v1").await.unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     repository.manifest("v1").await.unwrap();
@@ -78,11 +85,11 @@ async fn a_token_that_has_expired_is_asked_for_again() {
 async fn pushes_ask_for_push_and_mounts_for_both_repositories() {
     let fixture = Fixture::start().await;
     fixture.guard(bearer("ann", 300));
-    let repository = client().repository(&reference(&fixture, "a"), &ann());
+    let repository = client().repository(&reference(&fixture, "a"), &ann()).unwrap();
     let (_folder, path) = file(b"layer");
     let blob = dray_spec::Descriptor::of(media_type::OCI_LAYER_GZIP, b"layer");
     repository.upload(None, &path, &blob, silent()).await.unwrap();
-    let other = client().repository(&reference(&fixture, "b"), &ann());
+    let other = client().repository(&reference(&fixture, "b"), &ann()).unwrap();
     other.mount(&blob.digest, "a").await.unwrap();
     let asked: Vec<String> =
         fixture.seen().into_iter().map(|s| s.path).filter(|p| p.starts_with("/token")).collect();
@@ -110,7 +117,10 @@ async fn logins() {
     let login = client().login(&fixture.host(), &ann()).await.unwrap();
     assert_eq!(login.identity_token.as_deref(), Some("refresh-1"));
     let error = client().login(&fixture.host(), &wrong).await.unwrap_err();
-    assert_eq!(error.to_string(), "unauthorized: incorrect username or password");
+    assert_eq!(
+        error.to_string(),
+        format!("Get \"http://{}/v2/\": unauthorized: incorrect username or password", fixture.host())
+    );
 }
 
 #[tokio::test]
@@ -119,7 +129,7 @@ async fn an_identity_token_is_exchanged_by_post() {
     fixture.guard(bearer("ann", 300));
     fixture.put_manifest("a", Some("v1"), media_type::OCI_MANIFEST, b"{}");
     let auth = Auth::IdentityToken { user: "ann".into(), token: "refresh-1".into() };
-    client().repository(&reference(&fixture, "a"), &auth).manifest("v1").await.unwrap();
+    client().repository(&reference(&fixture, "a"), &auth).unwrap().manifest("v1").await.unwrap();
     assert_eq!((fixture.count("POST", "/token"), fixture.count("GET", "/token")), (1, 0));
 }
 
@@ -130,7 +140,7 @@ async fn credentials_go_neither_to_another_host_nor_into_errors() {
     let blob = elsewhere.put_blob("a", media_type::OCI_LAYER_GZIP, b"layer");
     let target = format!("http://{}/v2/a/blobs/{}", elsewhere.host(), blob.digest);
     fixture.fault(crate::testing::Fault::on("/blobs/", crate::testing::What::redirect(307, &target)));
-    let repository = client().repository(&reference(&fixture, "a"), &ann());
+    let repository = client().repository(&reference(&fixture, "a"), &ann()).unwrap();
     assert_eq!(download(&repository, &blob, 0).await.unwrap(), b"layer");
     assert!(fixture.seen().iter().any(|s| s.authorization.is_some()));
     assert!(elsewhere.seen().iter().all(|s| s.authorization.is_none()));

@@ -1,9 +1,11 @@
 //! The client against a registry in memory that can be as bad as registries get, and against a real one.
 
 mod auth;
+mod certs;
 mod faults;
 mod peer;
 mod plain;
+mod recorded;
 mod tls;
 
 use std::sync::Arc;
@@ -34,7 +36,7 @@ fn reference(fixture: &Fixture, rest: &str) -> Reference {
 }
 
 fn repository(fixture: &Fixture, name: &str) -> Repository {
-    client().repository(&reference(fixture, name), &Auth::Anonymous)
+    client().repository(&reference(fixture, name), &Auth::Anonymous).unwrap()
 }
 
 fn silent() -> SentFn {

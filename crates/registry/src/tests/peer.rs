@@ -8,7 +8,7 @@ use crate::{Auth, Mount, Repository};
 
 fn at(registry: &DockerRegistry, name: &str, auth: &Auth) -> Repository {
     let reference = Reference::parse(&format!("{}/{name}", registry.host())).unwrap();
-    client().repository(&reference, auth)
+    client().repository(&reference, auth).unwrap()
 }
 
 async fn push_something(repository: &Repository) -> (Descriptor, Vec<u8>, dray_spec::Digest) {

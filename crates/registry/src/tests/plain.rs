@@ -117,7 +117,8 @@ async fn nobody_listens_is_said_as_docker_says_it() {
         listener.local_addr().unwrap().port()
     };
     let reference = Reference::parse(&format!("127.0.0.1:{port}/x")).unwrap();
-    let error = client().repository(&reference, &Auth::Anonymous).manifest("latest").await.unwrap_err();
+    let error =
+        client().repository(&reference, &Auth::Anonymous).unwrap().manifest("latest").await.unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
@@ -130,7 +131,8 @@ async fn nobody_listens_is_said_as_docker_says_it() {
 #[tokio::test]
 async fn a_name_that_does_not_exist_is_said_as_docker_says_it() {
     let reference = Reference::parse("registry.invalid/x").unwrap();
-    let error = client().repository(&reference, &Auth::Anonymous).manifest("latest").await.unwrap_err();
+    let error =
+        client().repository(&reference, &Auth::Anonymous).unwrap().manifest("latest").await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "Get \"https://registry.invalid/v2/\": dial tcp: lookup registry.invalid: no such host"
@@ -144,10 +146,10 @@ async fn mirrors_are_asked_first() {
     let config =
         ClientConfig { mirrors: vec![format!("http://{}", fixture.host())], ..ClientConfig::default() };
     let client = client_with(config);
-    let sources = client.sources(&Reference::parse("x").unwrap(), &Auth::Anonymous);
+    let sources = client.sources(&Reference::parse("x").unwrap(), &Auth::Anonymous).unwrap();
     assert_eq!(sources.len(), 2);
-    assert_eq!(sources[0].manifest("latest").await.unwrap().bytes.as_ref(), b"{}");
-    assert_eq!(sources[0].name(), "docker.io/library/x");
+    assert_eq!(sources[0].repository.manifest("latest").await.unwrap().bytes.as_ref(), b"{}");
+    assert_eq!(sources[0].repository.name(), "docker.io/library/x");
 }
 
 #[tokio::test]

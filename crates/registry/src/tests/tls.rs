@@ -38,7 +38,7 @@ async fn tls_front(fixture: Arc<Fixture>) -> (u16, Vec<u8>) {
 }
 
 /// A proxy which brings any name to `port` of loopback, and how often it was asked.
-async fn proxy_to(port: u16) -> (u16, Arc<std::sync::Mutex<Vec<String>>>) {
+pub(super) async fn proxy_to(port: u16) -> (u16, Arc<std::sync::Mutex<Vec<String>>>) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let own = listener.local_addr().unwrap().port();
@@ -71,18 +71,18 @@ async fn through_a_proxy_to_a_registry_with_an_authority_passed_in() {
     let through = crate::ProxyConfig::new("", &format!("http://me:pw@localhost:{proxy}"), "");
     let reference = Reference::parse("registry.test/a").unwrap();
     let config = ClientConfig { proxy: through.clone(), ..ClientConfig::default() };
-    let unknown = client_with(config).repository(&reference, &Auth::Anonymous);
+    let unknown = client_with(config).repository(&reference, &Auth::Anonymous).unwrap();
     assert_eq!(
         unknown.manifest("v1").await.unwrap_err().to_string(),
         "Get \"https://registry.test/v2/\": tls: failed to verify certificate: x509: \
          certificate signed by unknown authority"
     );
     let config = ClientConfig { proxy: through.clone(), ca_certs: vec![pem], ..ClientConfig::default() };
-    let known = client_with(config).repository(&reference, &Auth::Anonymous);
+    let known = client_with(config).repository(&reference, &Auth::Anonymous).unwrap();
     known.manifest("v1").await.unwrap();
     let insecure = vec!["registry.test".parse().unwrap()];
     let config = ClientConfig { proxy: through, insecure, ..ClientConfig::default() };
-    client_with(config).repository(&reference, &Auth::Anonymous).manifest("v1").await.unwrap();
+    client_with(config).repository(&reference, &Auth::Anonymous).unwrap().manifest("v1").await.unwrap();
     let asked = asked.lock().unwrap();
     assert!(asked.iter().all(|head| head.starts_with("CONNECT registry.test:443 HTTP/1.1\r\n")), "{asked:?}");
     assert!(asked.iter().all(|head| head.contains("Proxy-Authorization: Basic bWU6cHc=\r\n")), "{asked:?}");
@@ -94,7 +94,7 @@ async fn a_loopback_registry_may_have_any_certificate() {
     fixture.put_manifest("a", Some("v1"), media_type::OCI_MANIFEST, b"{}");
     let (port, _) = tls_front(fixture.clone()).await;
     let reference = Reference::parse(&format!("127.0.0.1:{port}/a")).unwrap();
-    let repository = client_with(ClientConfig::default()).repository(&reference, &Auth::Anonymous);
+    let repository = client_with(ClientConfig::default()).repository(&reference, &Auth::Anonymous).unwrap();
     repository.manifest("v1").await.unwrap();
 }
 
@@ -105,7 +105,7 @@ async fn tls_is_never_left_by_a_redirect() {
     let target = format!("http://{}/v2/a/manifests/v1", fixture.host());
     fixture.fault(Fault::on("/manifests/", What::redirect(302, &target)));
     let reference = Reference::parse(&format!("127.0.0.1:{port}/a")).unwrap();
-    let repository = client_with(ClientConfig::default()).repository(&reference, &Auth::Anonymous);
+    let repository = client_with(ClientConfig::default()).repository(&reference, &Auth::Anonymous).unwrap();
     let error = repository.manifest("v1").await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -130,7 +130,7 @@ async fn a_proxy_that_refuses_is_named() {
     let proxy = crate::ProxyConfig::new("", &format!("http://localhost:{port}"), "");
     let client = client_with(ClientConfig { proxy, ..ClientConfig::default() });
     let reference = Reference::parse("registry.test/a").unwrap();
-    let error = client.repository(&reference, &Auth::Anonymous).manifest("v1").await.unwrap_err();
+    let error = client.repository(&reference, &Auth::Anonymous).unwrap().manifest("v1").await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "Get \"https://registry.test/v2/\": proxyconnect tcp: CONNECT registry.test:443: \

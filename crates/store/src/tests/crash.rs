@@ -30,12 +30,13 @@ fn child() {
     for round in 0..3 {
         let text = format!("blob {round}");
         let blob = store.blobs().put(text.as_bytes()).unwrap();
+        let relaxed = store.blobs().put_relaxed(format!("relaxed {round}").as_bytes()).unwrap();
         let lease = store.lease();
         acknowledge(&text);
         let content = format!("layer {round}");
         let id = layer(&store, &content);
         acknowledge(&content);
-        let record = image(&format!("image {round}"), &[id], &[blob]);
+        let record = image(&format!("image {round}"), &[id], &[blob, relaxed]);
         store.images().put(&record, &[name(&format!("app:{round}"))]).unwrap();
         drop(lease);
         acknowledge(&format!("image {round}"));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::CachePrune;
 
 /// Builds twice; gives which commands the second build ran.
 fn ran_again(first: (&str, &[(&str, &str)]), second: (&str, &[(&str, &str)])) -> Vec<String> {
@@ -117,10 +118,16 @@ fn the_cache_survives_the_builder_and_can_be_emptied() {
     let another = Builder::new(world.images.clone(), world.runner.clone(), bases, world.remote.clone());
     let world = World { builder: another, ..world };
     assert_eq!(world.build(STEPS, &[("f", "x")]).image().id, first.image().id);
-    let usage = world.builder.cache_usage().expect("usage");
-    assert!(usage.steps >= 6 && usage.layers >= 1 && usage.bytes > 0, "{usage:?}");
-    assert_eq!(world.builder.prune_cache().expect("pruned"), usage);
-    assert_eq!(world.builder.cache_usage().expect("usage"), crate::CacheUsage::default());
+    let records = world.builder.cache_records().expect("records");
+    assert!(records.iter().all(|record| record.shared && !record.in_use), "{records:?}");
+    assert!(records.iter().any(|record| record.description.contains("COPY")));
+    let pruned = world.builder.prune_cache(&CachePrune::default()).expect("pruned");
+    assert_eq!(pruned.ids, Vec::<String>::new(), "the image has all of it");
+    assert!(world.build(STEPS, &[("f", "x")]).ran.is_empty());
+    let all = CachePrune { all: true, ..CachePrune::default() };
+    let pruned = world.builder.prune_cache(&all).expect("pruned");
+    assert_eq!((pruned.ids.len(), pruned.bytes), (records.len(), 0));
+    assert_eq!(world.builder.cache_records().expect("records"), []);
     assert_eq!(world.build(STEPS, &[("f", "x")]).ran, ["one", "two"]);
 }
 
@@ -141,4 +148,31 @@ fn the_same_step_in_two_builds_runs_once() {
     });
     assert_eq!(world.runner.ran.lock().expect("lock").len(), 1);
     assert!(ids.iter().all(|id| *id == ids[0]));
+}
+
+#[test]
+fn what_no_image_has_is_freed_and_what_a_build_uses_is_not() {
+    let world = World::new();
+    let cache = "FROM base\nRUN write a b\n";
+    let image = world.build(cache, &[]).image().id.to_string();
+    let nobody = |_: &dray_spec::Digest| Vec::new();
+    world.images.remove(&image, true, true, &nobody).expect("removed");
+    let layers = || world.images.store().layers().list().expect("layers").len();
+    let before = layers();
+    let records = world.builder.cache_records().expect("records");
+    let [record] = &records[..] else { panic!("{records:?}") };
+    assert!(!record.shared && record.size > 0 && record.uses == 1, "{record:?}");
+    // Another build has found it and goes on.
+    let used = crate::cache::Used::default();
+    let cache = &world.builder.cache;
+    let (id, entry) =
+        cache.entries().expect("entries").into_iter().find(|(_, e)| e.layer.is_some()).expect("one");
+    let bytes: [u8; 32] = hex::decode(id).expect("hex").try_into().expect("a key");
+    cache.used(&used, &crate::cache::Key(bytes), &entry, "RUN", None);
+    assert!(world.builder.cache_records().expect("records")[0].in_use);
+    assert!(world.builder.prune_cache(&CachePrune::default()).expect("pruned").ids.is_empty());
+    drop(used);
+    let pruned = world.builder.prune_cache(&CachePrune::default()).expect("pruned");
+    assert_eq!((pruned.ids, pruned.bytes), (vec![record.id.clone()], record.size));
+    assert_eq!(layers(), before - 1, "its layer went at once");
 }

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::build_context;
 use crate::command::container::create::platform;
 use crate::command_error::Error;
-use crate::config_file::auth_header;
+use crate::credential::auth_header;
 use crate::flag::{Flag, NONE, Parsed, bytes, commas, int, list, switch, text};
 use crate::opts::{env, host, limit, pairs};
 use crate::progress::build::{Display, Style};
@@ -102,7 +102,7 @@ async fn run(app: &App, p: Parsed) -> Done {
     if !quiet {
         query.add("dray", "1");
     }
-    let auths = auth_header(&app.config().borrow().all_auths()?);
+    let auths = auth_header(&app.config().borrow().all_auths().unwrap_or_default());
     let messages = app.client()?.image_build(query, &auths, context.upload).await?;
     let id = if quiet {
         quietly(app, messages).await?

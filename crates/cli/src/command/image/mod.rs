@@ -1,18 +1,22 @@
 //! Images.
 
 pub mod build;
+pub mod diff;
 pub mod history;
 pub mod import;
 pub mod inspect;
 pub mod load;
 pub mod ls;
+pub mod mount;
 pub mod prune;
 pub mod pull;
 pub mod push;
 pub mod rm;
 pub mod save;
 pub mod search;
+pub mod squash;
 pub mod tag;
+pub mod tree;
 
 use crate::spec::Group;
 
@@ -22,16 +26,21 @@ pub static GROUP: Group = Group {
     about: "Manage images",
     commands: &[
         &build::COMMAND,
+        &diff::COMMAND,
         &history::COMMAND,
         &import::COMMAND,
         &inspect::COMMAND,
         &load::COMMAND,
         &ls::LS,
+        &mount::MOUNT,
         &prune::COMMAND,
         &pull::COMMAND,
         &push::COMMAND,
         &rm::RM,
         &save::COMMAND,
+        &squash::COMMAND,
         &tag::COMMAND,
+        &tree::COMMAND,
+        &mount::UNMOUNT,
     ],
 };

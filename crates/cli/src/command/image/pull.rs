@@ -1,15 +1,17 @@
 //! `pull`.
 
+use dray_client::image::PullOptions;
 use dray_spec::Reference;
 
 use crate::app::App;
 use crate::command_error::Error;
-use crate::config_file::{HUB, auth_header};
+use crate::credential::auth_header;
 use crate::flag::{Flag, NONE, Parsed, switch, text};
 use crate::progress;
 use crate::spec::{Args, Command, Done};
 
 const FLAGS: &[Flag] = &[
+    switch("all-platforms", NONE, "Keep the images of all platforms and all else that the index names"),
     switch("all-tags", 'a', "Pull all tags of the repository"),
     switch("disable-content-trust", NONE, "Kept for old scripts").default("true").hidden(),
     text("platform", NONE, "Platform of the image, if there are several"),
@@ -35,13 +37,9 @@ pub fn parse(name: &str) -> Result<Reference, Error> {
     Reference::parse(name).map_err(|e| Error::Refused(e.to_string()))
 }
 
-/// The credentials for an image's registry, as the header carries them.
-///
-/// # Errors
-/// A credential helper fails.
-pub fn auth_for(app: &App, reference: &Reference) -> Result<String, Error> {
-    let server = if reference.domain() == "docker.io" { HUB } else { reference.domain() };
-    Ok(auth_header(&app.config().borrow().auth(server)?))
+/// The credentials for an image's registry, as the header carries them. A helper that fails has none, as for Docker.
+pub fn auth_for(app: &App, reference: &Reference) -> String {
+    auth_header(&app.config().borrow().auth(reference.domain()).unwrap_or_default())
 }
 
 /// Repository and tag (or digest) as the API takes them.
@@ -70,7 +68,8 @@ async fn run(app: &App, p: Parsed) -> Done {
     }
     let (name, tag) = name_and_tag(&reference);
     let platform = super::super::container::create::platform(&p);
-    let messages = app.client()?.image_pull(&name, &tag, &platform, &auth_for(app, &reference)?).await?;
+    let what = PullOptions { platform, all_platforms: p.is("all-platforms") };
+    let messages = app.client()?.image_pull(&name, &tag, &what, &auth_for(app, &reference)).await?;
     if quiet {
         progress::wait(messages, |_| ()).await?;
     } else {
@@ -83,11 +82,13 @@ async fn run(app: &App, p: Parsed) -> Done {
 /// Pulls the image of a container that is to be made; progress goes to standard error.
 ///
 /// # Errors
-/// The registry or the daemon refuses.
+/// A credential helper fails, or the registry or the daemon refuses.
 pub async fn pull_for_create(app: &App, image: &str, platform: &str, quiet: bool) -> Result<(), Error> {
     let reference = parse(image)?.tagged();
     let (name, tag) = name_and_tag(&reference);
-    let messages = app.client()?.image_pull(&name, &tag, platform, &auth_for(app, &reference)?).await?;
+    let auth = auth_header(&app.config().borrow().auth(reference.domain())?);
+    let what = PullOptions { platform: platform.to_owned(), ..PullOptions::default() };
+    let messages = app.client()?.image_pull(&name, &tag, &what, &auth).await?;
     if quiet {
         return progress::wait(messages, |_| ()).await;
     }

@@ -1,5 +1,7 @@
 //! `push`.
 
+use dray_spec::Platform;
+
 use super::pull::{auth_for, parse};
 use crate::app::App;
 use crate::command_error::Error;
@@ -43,9 +45,17 @@ async fn run(app: &App, p: Parsed) -> Done {
     }
     let tag = reference.tag().unwrap_or_default().to_owned();
     // Credentials of nobody are sent too: the API wants the header.
-    let auth = auth_for(app, &reference)?;
-    let messages =
-        app.client()?.image_push(&reference.familiar_name(), &tag, p.get("platform"), &auth).await?;
+    let auth = auth_for(app, &reference);
+    let platform = match p.get("platform") {
+        "" => String::new(),
+        text => {
+            let platform = Platform::parse(text).map_err(|error| Error::Refused(error.to_string()))?;
+            serde_json::to_string(&platform)
+                .map_err(|source| Error::Json { what: "platform".into(), source })?
+        }
+    };
+    let name = reference.familiar_name();
+    let messages = app.client()?.image_push(&name, &tag, &platform, &auth).await?;
     if quiet {
         progress::wait(messages, |_| ()).await?;
         app.print(format!("{reference}\n"))?;

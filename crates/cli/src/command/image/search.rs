@@ -4,7 +4,8 @@ use dray_client::api::image::SearchResult;
 
 use crate::app::App;
 use crate::command::format_flag;
-use crate::config_file::{HUB, auth_header};
+use crate::config_file::HUB;
+use crate::credential::auth_header;
 use crate::flag::{Flag, NONE, Parsed, filter, int, switch};
 use crate::format::ellipsis;
 use crate::format::listing::{Format, Titles};
@@ -40,7 +41,7 @@ async fn run(app: &App, p: Parsed) -> Done {
         "" | "table" => TABLE,
         other => other,
     })?;
-    let auth = auth_header(&app.config().borrow().auth(HUB)?);
+    let auth = auth_header(&app.config().borrow().auth(HUB).unwrap_or_default());
     let found = app.client()?.image_search(&p.args[0], p.int("limit"), &p.filters(), &auth).await?;
     app.print(format.render(TITLES, found.iter().map(|r| row(r, !p.is("no-trunc"))))?)?;
     Ok(0)

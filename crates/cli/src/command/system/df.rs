@@ -13,7 +13,7 @@ use crate::command::{format_flag, volume};
 use crate::flag::{Flag, Parsed, switch};
 use crate::format::listing::{Format, Titles};
 use crate::format::short_id;
-use crate::format::time::{ago, parse_rfc3339};
+use crate::format::time::{ago, go_utc, parse_rfc3339};
 use crate::format::units::{human_size, human_size_with};
 use crate::spec::{Args, Command, Done};
 use crate::value::{Row, Value};
@@ -172,11 +172,20 @@ fn tables(mut u: Usage, trunc: bool) -> Tables {
             .images
             .iter()
             .flat_map(|i| images::rows(i, trunc, false, false).into_iter().take(1))
+            .map(without_digest)
             .collect(),
         containers: u.containers.iter().map(|c| containers::row(c, trunc)).collect(),
         volumes: u.volumes.iter().map(volume::row).collect(),
         cache: u.cache.iter().map(|c| cache_row(c, trunc)).collect(),
     }
+}
+
+/// Docker leaves the digest out here, without its `<none>`.
+fn without_digest(mut row: Row) -> Row {
+    for field in row.fields.iter_mut().filter(|(name, _)| *name == "Digest") {
+        field.1 = "".into();
+    }
+    row
 }
 
 fn verbose(u: Usage) -> Result<String, crate::format::listing::Error> {
@@ -197,6 +206,21 @@ fn verbose(u: Usage) -> Result<String, crate::format::listing::Error> {
 fn templated(text: &str, u: Usage) -> Result<String, crate::format::listing::Error> {
     let t = tables(u, false);
     let list = |rows: Vec<Row>| Value::List(rows.into_iter().map(|r| Value::Row(r.into())).collect());
+    if text == "json" {
+        // A structure of Docker's, not a map: in this order.
+        let part = |name: &str, rows| -> Result<String, crate::format::listing::Error> {
+            let all = Row { type_name: "", fields: vec![("Part", list(rows))], labels: None };
+            let json = Format::parse("{{json .Part}}")?.render(&[], [all])?;
+            Ok(format!("\"{name}\":{}", json.trim_end()))
+        };
+        let parts = [
+            part("Images", t.images)?,
+            part("Containers", t.containers)?,
+            part("Volumes", t.volumes)?,
+            part("BuildCache", t.cache)?,
+        ];
+        return Ok(format!("{{{}}}\n", parts.join(",")));
+    }
     let all = Row {
         type_name: "*formatter.diskUsageContext",
         fields: vec![
@@ -223,9 +247,9 @@ fn cache_row(c: &CacheRecord, trunc: bool) -> Row {
         ("Parent", id(&c.parents.join(", ")).into()),
         ("CacheType", c.kind.clone().into()),
         ("Size", human_size_with(c.size as f64, 3).into()),
-        ("CreatedAt", c.created_at.clone().into()),
+        ("CreatedAt", go_utc(&c.created_at).into()),
         ("CreatedSince", since(&c.created_at).into()),
-        ("LastUsedAt", c.last_used_at.clone().unwrap_or_default().into()),
+        ("LastUsedAt", c.last_used_at.as_deref().map(go_utc).unwrap_or_default().into()),
         ("LastUsedSince", c.last_used_at.as_deref().map(since).unwrap_or_default().into()),
         ("UsageCount", c.usage_count.to_string().into()),
         ("InUse", c.in_use.to_string().into()),

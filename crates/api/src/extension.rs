@@ -1,0 +1,84 @@
+//! What Dray's API has beyond Docker's, all of it below `/dray`. Names and habits are those of Docker's API.
+
+wire! {
+    /// Answer of `GET /dray/images/tree`: an image, layer by layer.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ImageTree {
+        pub id: String,
+        /// Bytes in the files of all layers.
+        pub size: i64,
+        /// Bytes that a container does not see, because a later layer has replaced or removed them.
+        pub wasted: i64,
+        /// The share of the bytes that a container sees.
+        pub efficiency: f64,
+        /// The steps of the history, the first one at the beginning.
+        pub layers: Vec<ImageTreeLayer>,
+        /// The files that waste most, the worst first.
+        pub replaced: Vec<ReplacedFile>,
+    }
+
+    /// A step of an image's history.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ImageTreeLayer {
+        /// The digest of its tar; empty if it changed no files.
+        #[serde(rename = "DiffID")]
+        pub diff_id: String,
+        pub created_by: String,
+        pub created: String,
+        pub size: i64,
+        pub files: i64,
+        /// Bytes of it that later layers replace or remove.
+        pub wasted: i64,
+        /// Bytes of earlier layers that it replaces or removes.
+        pub hides: i64,
+    }
+
+    /// A path whose earlier contents are still in the image.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ReplacedFile {
+        pub path: String,
+        pub times: i64,
+        pub bytes: i64,
+        pub removed: bool,
+    }
+
+    /// An item of the answer of `GET /dray/images/diff`: a file that is not the same in both images.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ImageFileChange {
+        /// As in the changes of a container: 0 changed, 1 added, 2 removed.
+        pub kind: i32,
+        pub path: String,
+        pub old: Option<ImageFile>,
+        pub new: Option<ImageFile>,
+        /// In what they differ: `type`, `content`, `mode`, `owner`, `target`, `device`, `attributes`.
+        pub differs: Vec<String>,
+    }
+
+    /// A file in an image.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ImageFile {
+        pub r#type: String,
+        pub mode: u32,
+        #[serde(rename = "UID")]
+        pub uid: u32,
+        #[serde(rename = "GID")]
+        pub gid: u32,
+        pub size: i64,
+    }
+
+    /// Answer of `POST /dray/images/squash`.
+    #[serde(rename_all = "PascalCase")]
+    pub struct SquashResponse {
+        pub id: String,
+    }
+
+    /// A mounted image: answer of `POST /dray/images/mount`, item of `GET /dray/images/mounts`.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ImageMount {
+        /// What it was called when it was mounted.
+        pub name: String,
+        pub id: String,
+        pub target: String,
+        pub created: String,
+    }
+}

@@ -1,0 +1,314 @@
+//! Variables in text: `$NAME`, `${NAME}`, and the operators `:-` `-` `:?` `?` `:+` `+`; `$$` is a dollar.
+//!
+//! The rules, corner cases included, are those by which Docker Compose replaces variables: an expression ends at the
+//! first brace that closes it, and what an operator brings may hold variables itself.
+
+use std::collections::BTreeMap;
+
+/// Why text cannot be resolved.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// `${` that nothing closes, or that names nothing.
+    #[error("Invalid template: {0:?}")]
+    Invalid(String),
+    /// `${NAME:?reason}` of a variable that has no value.
+    #[error("required variable {name} is missing a value{}{reason}", if .reason.is_empty() { "" } else { ": " })]
+    Required {
+        /// The variable.
+        name: String,
+        /// What the text says about it.
+        reason: String,
+    },
+}
+
+/// Where values come from, and who hears of variables that have none.
+pub trait Lookup {
+    /// The value of a variable.
+    fn get(&self, name: &str) -> Option<String>;
+    /// A variable without a value became an empty text.
+    fn missing(&self, name: &str);
+}
+
+/// Replaces the variables of a text.
+///
+/// # Errors
+/// An expression is none, or a required variable has no value.
+pub fn substitute(text: &str, lookup: &dyn Lookup) -> Result<String, Error> {
+    if !text.contains('$') {
+        return Ok(text.to_owned());
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find('$') {
+        out.push_str(&rest[..start]);
+        rest = &rest[start..];
+        match expression(rest) {
+            Found::Literal => {
+                out.push('$');
+                rest = &rest[1..];
+            }
+            Found::Dollar => {
+                out.push('$');
+                rest = &rest[2..];
+            }
+            Found::Named(name) => {
+                out.push_str(&plain(name, lookup));
+                rest = &rest[1 + name.len()..];
+            }
+            Found::Braced(whole) => {
+                out.push_str(&braced(whole, text, lookup)?);
+                rest = &rest[whole.len()..];
+            }
+            Found::Invalid => return Err(Error::Invalid(text.to_owned())),
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+enum Found<'a> {
+    /// A dollar that begins nothing.
+    Literal,
+    /// `$$`
+    Dollar,
+    /// `$NAME`
+    Named(&'a str),
+    /// From `${` to the last brace of its line, if it has an operator.
+    Braced(&'a str),
+    Invalid,
+}
+
+/// What begins at a dollar.
+fn expression(text: &str) -> Found<'_> {
+    let after = &text[1..];
+    if after.starts_with('$') {
+        return Found::Dollar;
+    }
+    let name = name_of(after);
+    if !name.is_empty() {
+        return Found::Named(name);
+    }
+    let Some(inside) = after.strip_prefix('{') else { return Found::Literal };
+    let name = name_of(inside);
+    if name.is_empty() {
+        return Found::Invalid;
+    }
+    let tail = &inside[name.len()..];
+    let begin = 2 + name.len();
+    if operator(tail).is_some() {
+        let line = tail.split('\n').next().unwrap_or(tail);
+        if let Some(end) = line.rfind('}') {
+            return Found::Braced(&text[..=begin + end]);
+        }
+    }
+    if tail.starts_with('}') { Found::Braced(&text[..=begin]) } else { Found::Invalid }
+}
+
+fn name_of(text: &str) -> &str {
+    let first = |c: char| c == '_' || c.is_ascii_alphabetic();
+    if !text.starts_with(first) {
+        return "";
+    }
+    let end = text.find(|c: char| !(first(c) || c.is_ascii_digit())).unwrap_or(text.len());
+    &text[..end]
+}
+
+fn operator(text: &str) -> Option<&'static str> {
+    [":?", "?", ":-", "-", ":+", "+"].into_iter().find(|o| text.starts_with(o))
+}
+
+fn plain(name: &str, lookup: &dyn Lookup) -> String {
+    lookup.get(name).unwrap_or_else(|| {
+        lookup.missing(name);
+        String::new()
+    })
+}
+
+/// `${…}` and what follows its end up to the last brace of the line.
+fn braced(whole: &str, template: &str, lookup: &dyn Lookup) -> Result<String, Error> {
+    let (inside, rest) = split_braced(whole);
+    let name = name_of(inside);
+    let tail = &inside[name.len()..];
+    let Some(operator) = operator(tail) else {
+        return if tail.is_empty() {
+            Ok(plain(name, lookup))
+        } else {
+            Err(Error::Invalid(template.to_owned()))
+        };
+    };
+    let word = substitute(&tail[operator.len()..], lookup)?;
+    let value = lookup.get(name);
+    let filled = value.as_ref().is_some_and(|v| !operator.starts_with(':') || !v.is_empty());
+    let result = match operator.trim_start_matches(':') {
+        "?" if !filled => return Err(Error::Required { name: name.to_owned(), reason: word }),
+        "-" if !filled => word,
+        "+" if filled => word,
+        _ => value.unwrap_or_default(),
+    };
+    Ok(result + &substitute(rest, lookup)?)
+}
+
+/// What is between the braces, and what comes after them.
+fn split_braced(whole: &str) -> (&str, &str) {
+    match closing(whole) {
+        Some(end) => (&whole[2..end], &whole[end + 1..]),
+        None => (&whole[2..whole.len() - 1], ""),
+    }
+}
+
+/// The brace that closes the first one. The byte after an opening brace is passed over, as Compose does.
+fn closing(text: &str) -> Option<usize> {
+    let mut open = 0;
+    let bytes = text.as_bytes();
+    let mut i = 0;
+    while i < bytes.len() {
+        match bytes[i] {
+            b'}' => {
+                open -= 1;
+                if open == 0 {
+                    return Some(i);
+                }
+            }
+            b'{' => {
+                open += 1;
+                i += 1;
+            }
+            _ => {}
+        }
+        i += 1;
+    }
+    None
+}
+
+/// A variable that a file uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Variable {
+    /// Its value when it has none.
+    pub default: String,
+    /// What stands instead of its value when it has one.
+    pub alternate: String,
+    /// Whether it must have a value.
+    pub required: bool,
+}
+
+/// Adds the variables of a text.
+pub fn variables(text: &str, into: &mut BTreeMap<String, Variable>) {
+    let mut rest = text;
+    while let Some(start) = rest.find('$') {
+        rest = &rest[start..];
+        match expression(rest) {
+            Found::Literal => rest = &rest[1..],
+            Found::Dollar | Found::Invalid => rest = &rest[2..],
+            Found::Named(name) => {
+                into.insert(name.to_owned(), Variable::default());
+                rest = &rest[1 + name.len()..];
+            }
+            Found::Braced(whole) => {
+                let (inside, after) = split_braced(whole);
+                variables(after, into);
+                braced_variable(inside, into);
+                rest = &rest[whole.len()..];
+            }
+        }
+    }
+}
+
+fn braced_variable(inside: &str, into: &mut BTreeMap<String, Variable>) {
+    let name = name_of(inside);
+    let tail = &inside[name.len()..];
+    let operator = operator(tail).unwrap_or_default();
+    let word = &tail[operator.len()..];
+    let mut variable = Variable::default();
+    match operator.trim_start_matches(':') {
+        "?" => variable.required = true,
+        "-" => variable.default = word.to_owned(),
+        "+" => variable.alternate = word.to_owned(),
+        _ => {}
+    }
+    let nested = !variable.required;
+    into.insert(name.to_owned(), variable);
+    if nested {
+        variables(word, into);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    struct Values(RefCell<Vec<String>>);
+
+    impl Lookup for Values {
+        fn get(&self, name: &str) -> Option<String> {
+            match name {
+                "FOO" => Some("foo".into()),
+                "EMPTY" => Some(String::new()),
+                "_2" => Some("two".into()),
+                _ => None,
+            }
+        }
+        fn missing(&self, name: &str) {
+            self.0.borrow_mut().push(name.to_owned());
+        }
+    }
+
+    fn values() -> Values {
+        Values(RefCell::default())
+    }
+
+    #[test]
+    fn all_operators() {
+        let cases = [
+            ("plain", "plain"),
+            ("$FOO ${FOO} ${_2}", "foo foo two"),
+            ("$$FOO $5 $ a$", "$FOO $5 $ a$"),
+            ("${NONE}-$NONE", "-"),
+            ("${NONE:-d}${EMPTY:-d}${FOO:-d}", "ddfoo"),
+            ("${NONE-d}${EMPTY-d}${FOO-d}", "dfoo"),
+            ("${NONE:+a}${EMPTY:+a}${FOO:+a}", "a"),
+            ("${NONE+a}${EMPTY+a}${FOO+a}", "aa"),
+            ("${FOO:?x}${EMPTY?x}", "foo"),
+            ("${NONE:-${FOO}}/${NONE:-${EMPTY:-deep}}", "foo/deep"),
+            ("${NONE:-a} and }", "a and }"),
+            ("${NONE:-http://x:80/?a=b}", "http://x:80/?a=b"),
+            ("${NONE:-a\nb}", "never"),
+        ];
+        for (text, wanted) in cases {
+            match substitute(text, &values()) {
+                Ok(got) => assert_eq!(got, wanted, "{text}"),
+                Err(e) => assert!(wanted == "never", "{text}: {e}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for text in ["${", "${}", "${FOO", "${1}", "${FOO!}", "a ${ b"] {
+            assert_eq!(substitute(text, &values()), Err(Error::Invalid(text.into())), "{text}");
+        }
+        let error = substitute("${NONE:?set $FOO}", &values()).unwrap_err();
+        assert_eq!(error.to_string(), "required variable NONE is missing a value: set foo");
+        assert_eq!(
+            substitute("${NONE?}", &values()).unwrap_err().to_string(),
+            "required variable NONE is missing a value"
+        );
+    }
+
+    #[test]
+    fn missing_variables_are_told_once_each_use() {
+        let values = values();
+        substitute("$A ${B} ${C:-x}", &values).unwrap();
+        assert_eq!(*values.0.borrow(), ["A", "B"]);
+    }
+
+    #[test]
+    fn variables_are_found_in_words_too() {
+        let mut found = BTreeMap::new();
+        variables("$A ${B:-${C:+d}} ${D?no} $$E", &mut found);
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["A", "B", "C", "D"]);
+        assert_eq!(found["B"].default, "${C:+d}");
+        assert_eq!(found["C"].alternate, "d");
+        assert!(found["D"].required);
+    }
+}

@@ -1,0 +1,67 @@
+//! `/dray`: what Dray has beyond Docker's API (docs/image.md).
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::{get, post};
+use dray_api::extension::SquashResponse;
+use dray_engine::image::{Service, SquashOptions};
+use http::StatusCode;
+
+use crate::blocking::call;
+use crate::error::{ApiError, ApiResult, json};
+use crate::extract::Params;
+use crate::state::App;
+
+type Images = State<Arc<Service>>;
+
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/dray/images/tree", get(tree))
+        .route("/dray/images/diff", get(diff))
+        .route("/dray/images/squash", post(squash))
+        .route("/dray/images/mount", post(mount))
+        .route("/dray/images/mounts", get(mounts))
+        .route("/dray/images/unmount", post(unmount))
+}
+
+fn needed(params: &Params, name: &str) -> Result<String, ApiError> {
+    let missing = || ApiError::bad_request(format!("the parameter {name} is missing"));
+    params.non_empty(name).map(str::to_owned).ok_or_else(missing)
+}
+
+async fn tree(State(images): Images, params: Params) -> ApiResult {
+    let name = needed(&params, "image")?;
+    Ok(json(StatusCode::OK, &call(move || images.tree(&name)).await?))
+}
+
+async fn diff(State(images): Images, params: Params) -> ApiResult {
+    let (from, to) = (needed(&params, "from")?, needed(&params, "to")?);
+    Ok(json(StatusCode::OK, &call(move || images.diff(&from, &to)).await?))
+}
+
+async fn squash(State(images): Images, params: Params) -> ApiResult {
+    let name = needed(&params, "image")?;
+    let options = SquashOptions {
+        onto: params.get("onto").to_owned(),
+        names: params.all("tag").map(str::to_owned).collect(),
+        comment: params.get("comment").to_owned(),
+    };
+    let id = call(move || images.squash(&name, &options)).await?;
+    Ok(json(StatusCode::CREATED, &SquashResponse { id: id.to_string() }))
+}
+
+async fn mount(State(images): Images, params: Params) -> ApiResult {
+    let (name, target) = (needed(&params, "image")?, params.get("target").to_owned());
+    Ok(json(StatusCode::CREATED, &call(move || images.mount(&name, &target)).await?))
+}
+
+async fn mounts(State(images): Images) -> ApiResult {
+    Ok(json(StatusCode::OK, &call(move || images.mounts()).await?))
+}
+
+async fn unmount(State(images): Images, params: Params) -> ApiResult {
+    let name = needed(&params, "name")?;
+    Ok(json(StatusCode::OK, &call(move || images.unmount(&name)).await?))
+}

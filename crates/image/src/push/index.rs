@@ -1,0 +1,92 @@
+//! Push of an image as it was pulled: with the index it came by, every platform and every statement in it.
+//!
+//! That works where all that the index names is here (`--all-platforms`) or at the registry already. Else the image's
+//! own manifest goes out alone, as Docker does it.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use dray_spec::{Descriptor, Digest, ManifestOrIndex, Platform, media_type};
+use dray_store::Store;
+
+use super::manifest::Document;
+use crate::pull::blobs_of;
+
+/// Indexes within indexes that are followed.
+const MAX_DEPTH: usize = 4;
+
+/// A document with all that it names.
+#[derive(Debug, Default)]
+pub(crate) struct Whole {
+    /// What is pushed last, under the tag.
+    pub(crate) root: Option<Document>,
+    /// What it names, each before what names it.
+    pub(crate) documents: Vec<Document>,
+    pub(crate) blobs: Vec<Descriptor>,
+    /// Manifests that are not here, or not all that they name.
+    pub(crate) lacking: Vec<Digest>,
+}
+
+impl Whole {
+    /// Reads the document `root` and what it names; none if it is not here.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) fn read(store: &Store, root: &Digest, kind: &str) -> Result<Option<Self>, dray_store::Error> {
+        if !store.blobs().has(root) {
+            return Ok(None);
+        }
+        let mut whole = Whole::default();
+        let mut seen = HashSet::new();
+        whole.take_in(store, &Descriptor::new(kind, root.clone(), 0), 0, &mut seen)?;
+        whole.root = whole.documents.pop().filter(|document| document.digest == *root);
+        Ok(whole.root.is_some().then_some(whole))
+    }
+
+    fn take_in(
+        &mut self,
+        store: &Store,
+        entry: &Descriptor,
+        depth: usize,
+        seen: &mut HashSet<Digest>,
+    ) -> Result<(), dray_store::Error> {
+        if !seen.insert(entry.digest.clone()) {
+            return Ok(());
+        }
+        if depth > MAX_DEPTH || !store.blobs().has(&entry.digest) {
+            self.lacking.push(entry.digest.clone());
+            return Ok(());
+        }
+        let bytes: Bytes = store.blobs().read(&entry.digest)?.into();
+        let kind = match ManifestOrIndex::parse(Some(&entry.media_type), &bytes) {
+            Ok(ManifestOrIndex::Index(index)) => {
+                for child in &index.manifests {
+                    self.take_in(store, child, depth + 1, seen)?;
+                }
+                index.media_type.unwrap_or_else(|| media_type::OCI_INDEX.to_owned())
+            }
+            Ok(ManifestOrIndex::Manifest(manifest)) => {
+                let blobs: Vec<&Descriptor> = blobs_of(&manifest).collect();
+                if !blobs.iter().all(|blob| store.blobs().has(&blob.digest)) {
+                    self.lacking.push(entry.digest.clone());
+                    return Ok(());
+                }
+                self.blobs.extend(blobs.into_iter().filter(|blob| seen.insert(blob.digest.clone())).cloned());
+                manifest.media_type.unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned())
+            }
+            // A document of a kind of its own.
+            Err(_) => entry.media_type.clone(),
+        };
+        self.documents.push(Document { media_type: kind, bytes, digest: entry.digest.clone() });
+        Ok(())
+    }
+}
+
+/// The entry of the index `root` that suits a platform; none if there is no such index here.
+pub(crate) fn entry_for(store: &Store, root: &Digest, wanted: &Platform) -> Option<Descriptor> {
+    let bytes = store.blobs().read(root).ok()?;
+    match ManifestOrIndex::parse(None, &bytes) {
+        Ok(ManifestOrIndex::Index(index)) => index.select(wanted).cloned(),
+        _ => None,
+    }
+}
