@@ -300,3 +300,29 @@ fn freezing_and_killing_on_cgroup_v2() {
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+#[test]
+fn a_bundle_with_a_user_namespace_lives_and_takes_execs() {
+    let bundle = Bundle::new("userns", &["sh", "-c", "id -u; sleep 60"], |spec| {
+        let mapping = dray_spec::runtime::IdMapping { container_id: 0, host_id: 100_000, size: 65_536 };
+        let linux = spec.linux.as_mut().unwrap();
+        linux.namespaces.push(dray_spec::runtime::Namespace::new(dray_spec::runtime::NamespaceKind::User));
+        linux.uid_mappings = vec![mapping];
+        linux.gid_mappings = vec![mapping];
+    });
+    let status = Command::new("chown").args(["-R", "100000:100000"]).arg(bundle.dir.join("rootfs")).status();
+    assert!(status.unwrap().success());
+    bundle.create();
+    bundle.good(&["start", &bundle.id]);
+    eventually("it is root inside", || bundle.out() == "0\n");
+    let pid = fs::read_to_string(bundle.dir.join("pid")).unwrap();
+    let outside = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(outside.contains("Uid:\t100000\t100000\t100000\t100000"), "{outside}");
+    let inside = bundle.good(&["exec", &bundle.id, "sh", "-c", "id -u; touch /made; stat -c %u /made"]);
+    assert_eq!(inside, "0\n0\n");
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(fs::metadata(bundle.dir.join("rootfs/made")).unwrap().uid(), 100_000);
+    bundle.good(&["kill", &bundle.id, "KILL"]);
+    eventually("it ends", || bundle.status() == "stopped");
+    bundle.good(&["delete", &bundle.id]);
+}
