@@ -343,8 +343,9 @@ struct Slot {
 
 impl Slot {
     fn take() -> Self {
-        let folder = std::env::temp_dir().join("dray-test-slots");
-        std::fs::create_dir_all(&folder).expect("slot folder");
+        // One place for the whole machine, wherever temporary files of this run go.
+        let folder = Path::new("/tmp/dray-test-slots");
+        std::fs::create_dir_all(folder).expect("slot folder");
         for number in 0..64 {
             let file = File::create(folder.join(number.to_string())).expect("slot file");
             if rustix::fs::flock(file.as_fd(), rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok() {

@@ -35,6 +35,14 @@ impl Side {
     /// Debian's Podman, which has no daemon, on roots of its own.
     pub fn podman() -> Result<Self> {
         let root = tempfile::Builder::new().prefix("dray-peer-podman-").tempdir()?;
+        // Its own defaults raise limits, which a root without CAP_SYS_RESOURCE may not.
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(1 << 20);
+        let processes =
+            rustix::process::getrlimit(rustix::process::Resource::Nproc).maximum.unwrap_or(1 << 20);
+        let text = format!(
+            "[containers]\ndefault_ulimits = [\"nofile={files}:{files}\", \"nproc={processes}:{processes}\"]\n"
+        );
+        std::fs::write(root.path().join("containers.conf"), text)?;
         Ok(Self { name: "podman", engine: Engine::Podman(root) })
     }
 
@@ -50,6 +58,7 @@ impl Side {
             Engine::Docker(peer) => peer.client().command(arguments),
             Engine::Podman(root) => {
                 let mut command = Command::new("podman");
+                command.env("CONTAINERS_CONF", root.path().join("containers.conf"));
                 for (flag, folder) in [("--root", "data"), ("--runroot", "run"), ("--tmpdir", "tmp")] {
                     command.arg(flag).arg(root.path().join(folder));
                 }
@@ -94,7 +103,9 @@ impl Side {
         if ids.is_empty() {
             return Ok(());
         }
-        self.run(["rm", "-f"].into_iter().chain(ids.split_whitespace())).map(drop)
+        // Podman asks first, as `stop` does, unless told not to.
+        let remove: &[&str] = if self.is_optional() { &["rm", "-f", "-t", "0"] } else { &["rm", "-f"] };
+        self.run(remove.iter().copied().chain(ids.split_whitespace())).map(drop)
     }
 
     /// Pulls or pushes `image` of a registry on loopback without TLS.
