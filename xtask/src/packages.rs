@@ -38,6 +38,9 @@ pub const BENCH: &[&str] = &[
     "podman",                      // a peer without a daemon
 ];
 
+/// What `cargo xtask fuzz` needs beyond Rust: a compiler for libFuzzer.
+pub const FUZZ: &[&str] = &["g++"];
+
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs those of `packages` that are missing.

@@ -219,10 +219,12 @@ async fn save(State(images): Images, names: Vec<String>) -> ApiResult {
     call(move || checked.check_save(&wanted)).await?;
     let (out, response, _) = body::raw("application/x-tar");
     tokio::task::spawn_blocking(move || {
+        let breaker = out.breaker();
         let mut out = BufWriter::with_capacity(256 << 10, out);
-        // The stream has begun: an archive that ends early is all that can be told of an error.
+        // The answer has begun: that it ends without an end is all that can be told of an error.
         if let Err(error) = images.save(&names, &mut out) {
             tracing::warn!(%error, ?names, "save");
+            breaker.break_off();
         }
     });
     Ok(response)

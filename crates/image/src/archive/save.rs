@@ -1,7 +1,8 @@
 //! Saving: images become one archive.
 //!
-//! First everything is planned, every layer's length is known and every digest verified; only then the first
-//! byte is written. So an archive is whole, or nothing of it was written.
+//! First everything is planned and every layer's length is known; only then the first byte is written. A layer's
+//! bytes are checked against its digest while they are written: they are read once. If they are others, because
+//! somebody has changed the folder, the archive ends there with an error.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -238,7 +239,7 @@ impl<'a> Plan<'a> {
 
     fn write(mut self, out: impl Write) -> Result<()> {
         self.link_parents();
-        let mut archive = Archive { tar: TarWriter::new(out), buffer: vec![0; BUFFER] };
+        let mut archive = Archive { tar: TarWriter::unhashed(out), buffer: vec![0; BUFFER] };
         let mut folder = String::new();
         archive.folder("blobs/")?;
         for (path, (digest, blob)) in &self.blobs {
