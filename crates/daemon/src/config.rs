@@ -114,6 +114,9 @@ pub struct Config {
     #[arg(long = "certs-dir", value_name = "DIR",
           default_values = ["/etc/dray/certs.d", "/etc/docker/certs.d"])]
     pub certs_dirs: Vec<PathBuf>,
+    /// Policy that images are held against when they are pulled (containers-policy.json)
+    #[arg(long, value_name = "FILE", default_value = "/etc/dray/policy.json")]
+    pub trust_policy: PathBuf,
     /// Make the host's CA certificates available to containers and build steps
     #[arg(long)]
     pub trust_host_ca: bool,

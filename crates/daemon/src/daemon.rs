@@ -232,6 +232,7 @@ fn engine_config(config: &Config, exe: &Path) -> EngineConfig {
         },
         network,
         registry,
+        trust_policy: absolute(&config.trust_policy)?,
         trust_host_ca: config.trust_host_ca,
         log_driver: config.log_driver.clone(),
         log_options: config.log_opts.iter().cloned().collect(),

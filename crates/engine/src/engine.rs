@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dray_api::Labels;
 use dray_image::pull::{PullLimits, Puller};
 use dray_image::push::{PushLimits, Pusher};
-use dray_image::{ContainerUse, Images};
+use dray_image::{ContainerUse, Images, TrustGate};
 use dray_network::Network;
 use dray_registry::{Client, ClientConfig};
 use dray_spec::Digest;
@@ -32,6 +32,8 @@ pub struct EngineConfig {
     pub dns: network::DnsDefaults,
     /// How registries are reached.
     pub registry: ClientConfig,
+    /// The policy that images are held against when they are pulled; without the file all are accepted.
+    pub trust_policy: PathBuf,
     /// Make the host's CA certificates available to containers and build steps.
     pub trust_host_ca: bool,
     /// Log driver of containers that name none.
@@ -183,7 +185,8 @@ fn open_images(
     registry: &Arc<Registry>,
 ) -> Result<Arc<image::Service>, OpenError> {
     let client = Client::new(config.registry.clone())?;
-    let puller = Puller::new(store.clone(), client.clone(), PullLimits::default());
+    let gate = TrustGate::at(&config.trust_policy);
+    let puller = Puller::new(store.clone(), client.clone(), PullLimits::default()).guarded(gate);
     let pusher = Pusher::new(store.clone(), client.clone(), PushLimits::default());
     let registry = Arc::clone(registry);
     let users: image::Users = Arc::new(move |image: &Digest| {

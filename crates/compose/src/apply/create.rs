@@ -58,8 +58,7 @@ impl Engine<'_> {
         timeout: Option<i64>,
     ) -> Result<()> {
         let many_networks = self.speaks(1, 44).await?;
-        let making =
-            Making { project, images, inherit, timeout, many_networks, made: RefCell::default() };
+        let making = Making { project, images, inherit, timeout, many_networks, made: RefCell::default() };
         let mut done: BTreeMap<&str, watch::Receiver<bool>> = BTreeMap::new();
         let mut work = Vec::new();
         for service in &plan.services {
@@ -254,8 +253,10 @@ impl Engine<'_> {
         let of_image = self.image_volumes(&image).await?;
         let mut inherited = BTreeMap::new();
         for mount in volumes {
-            let anonymous = service.volumes.iter().any(|v| v.target == mount.destination && v.source.is_empty());
-            let declared = service.volumes.iter().any(|v| v.target == mount.destination && !v.source.is_empty());
+            let anonymous =
+                service.volumes.iter().any(|v| v.target == mount.destination && v.source.is_empty());
+            let declared =
+                service.volumes.iter().any(|v| v.target == mount.destination && !v.source.is_empty());
             if anonymous || (of_image.contains(&mount.destination) && !declared) {
                 let source = if mount.kind == MountType::Volume { &mount.name } else { &mount.source };
                 let taken = ApiMount {
@@ -348,7 +349,10 @@ fn links(making: &Making<'_>, service: &Service, number: u32, separator: &str) -
         for (_, container) in made.get(target).into_iter().flatten() {
             links.push(format!("{container}:{alias}"));
             links.push(format!("{container}:{target}{separator}{number}"));
-            links.push(format!("{container}:{}", container_name(&making.project.name, target, number, separator)));
+            links.push(format!(
+                "{container}:{}",
+                container_name(&making.project.name, target, number, separator)
+            ));
         }
     }
     for link in &service.external_links {

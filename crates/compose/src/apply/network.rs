@@ -55,7 +55,9 @@ impl Engine<'_> {
         let said = found.labels.get(label::NETWORK).cloned().unwrap_or_default();
         match owner(found) {
             None => self.foreign(name, "by compose"),
-            Some(other) if other != project.name => self.foreign(name, &format!("for project {:?}", project.name)),
+            Some(other) if other != project.name => {
+                self.foreign(name, &format!("for project {:?}", project.name))
+            }
             Some(_) => {}
         }
         if said != key {
@@ -99,7 +101,8 @@ impl Engine<'_> {
         };
         self.tell(&id, Status::Done, "Created");
         for container in connected {
-            let request = NetworkConnectRequest { container: container.summary.id.clone(), endpoint_config: None };
+            let request =
+                NetworkConnectRequest { container: container.summary.id.clone(), endpoint_config: None };
             self.client.network_connect(&network.name, &request).await?;
         }
         Ok(made.id)
@@ -107,8 +110,12 @@ impl Engine<'_> {
 
     /// Takes a network away whose configuration has changed; the containers that were in it stop.
     async fn remove_diverged(&self, project: &Project, key: &str, network: &Network) -> Result<Vec<Seen>> {
-        let users: Vec<String> =
-            project.services.iter().filter(|(_, s)| s.networks.contains_key(key)).map(|(n, _)| n.clone()).collect();
+        let users: Vec<String> = project
+            .services
+            .iter()
+            .filter(|(_, s)| s.networks.contains_key(key))
+            .map(|(n, _)| n.clone())
+            .collect();
         let containers = self.containers(&project.name, Include::Services, true, &users).await?;
         self.stop_containers(&containers, None, None).await?;
         for container in &containers {

@@ -18,5 +18,8 @@ use crate::spec::Group;
 const TABLE: Shape = Shape { min_width: 20, padding: 3 };
 
 /// `compose`
-pub static GROUP: Group =
-    Group { name: "compose", about: "Define and run projects of several services", commands: &[&config::COMMAND] };
+pub static GROUP: Group = Group {
+    name: "compose",
+    about: "Define and run projects of several services",
+    commands: &[&config::COMMAND],
+};
