@@ -219,6 +219,7 @@ fn engine_config(config: &Config, exe: &Path) -> EngineConfig {
     registry.insecure.clone_from(&config.insecure_registries);
     registry.mirrors.clone_from(&config.registry_mirrors);
     registry.certs_dirs.clone_from(&config.certs_dirs);
+    registry.retry.attempts = config.max_download_attempts;
     EngineConfig {
         data_root: config.data_root.clone(),
         run_root: config.run_root.clone(),
@@ -232,7 +233,9 @@ fn engine_config(config: &Config, exe: &Path) -> EngineConfig {
         },
         network,
         registry,
-        trust_policy: absolute(&config.trust_policy)?,
+        downloads: config.max_concurrent_downloads as usize,
+        uploads: config.max_concurrent_uploads as usize,
+        trust_policy: config.trust_policy.clone(),
         trust_host_ca: config.trust_host_ca,
         log_driver: config.log_driver.clone(),
         log_options: config.log_opts.iter().cloned().collect(),

@@ -32,6 +32,10 @@ pub struct EngineConfig {
     pub dns: network::DnsDefaults,
     /// How registries are reached.
     pub registry: ClientConfig,
+    /// Layers downloaded at once.
+    pub downloads: usize,
+    /// Layers uploaded at once.
+    pub uploads: usize,
     /// The policy that images are held against when they are pulled; without the file all are accepted.
     pub trust_policy: PathBuf,
     /// Make the host's CA certificates available to containers and build steps.
@@ -186,8 +190,9 @@ fn open_images(
 ) -> Result<Arc<image::Service>, OpenError> {
     let client = Client::new(config.registry.clone())?;
     let gate = TrustGate::at(&config.trust_policy);
-    let puller = Puller::new(store.clone(), client.clone(), PullLimits::default()).guarded(gate);
-    let pusher = Pusher::new(store.clone(), client.clone(), PushLimits::default());
+    let limits = PullLimits { downloads: config.downloads, ..PullLimits::default() };
+    let puller = Puller::new(store.clone(), client.clone(), limits).guarded(gate);
+    let pusher = Pusher::new(store.clone(), client.clone(), PushLimits { uploads: config.uploads });
     let registry = Arc::clone(registry);
     let users: image::Users = Arc::new(move |image: &Digest| {
         let users = registry.image_users(image.as_ref()).into_iter();
