@@ -28,6 +28,8 @@ pub mod push;
 mod remove;
 mod signature;
 
+mod whole;
+
 pub use archive::{LoadOptions, Loaded};
 pub use claim::Claim;
 pub use error::{Error, ErrorKind, Result};
