@@ -114,20 +114,6 @@ pub fn load(app: &App, services: &[String], how: How) -> Result<Project, Error> 
     Ok(project)
 }
 
-/// The project's name; its files are read only if nothing else says it.
-///
-/// # Errors
-/// No file says it either.
-pub fn name(app: &App) -> Result<String, Error> {
-    let given = app.group.get("project-name");
-    if !given.is_empty() {
-        return Ok(given.to_lowercase());
-    }
-    if let Some(name) = std::env::var("COMPOSE_PROJECT_NAME").ok().filter(|n| !n.is_empty()) {
-        return Ok(name);
-    }
-    Ok(load(app, &[], How::default())?.name)
-}
 
 /// The project if there are files for it, and its name in any case.
 ///
