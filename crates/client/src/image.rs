@@ -2,7 +2,9 @@
 
 use dray_api::Filters;
 use dray_api::auth::AUTH_HEADER;
-use dray_api::image::{DeleteItem, DistributionInspect, HistoryItem, ImageSummary, ImagesPruneReport, SearchResult};
+use dray_api::image::{
+    DeleteItem, DistributionInspect, HistoryItem, ImageSummary, ImagesPruneReport, SearchResult,
+};
 use dray_api::progress::ProgressMessage;
 use http::Method;
 

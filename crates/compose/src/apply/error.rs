@@ -42,7 +42,9 @@ pub enum Error {
     #[error("multiple networks with name {0:?} were found. Use network ID as `name` to avoid ambiguity")]
     ManyNetworks(String),
     /// A network of this name belongs to something else.
-    #[error("network {name} was found but has incorrect label {label} set to {found:?} (expected: {wanted:?})")]
+    #[error(
+        "network {name} was found but has incorrect label {label} set to {found:?} (expected: {wanted:?})"
+    )]
     ForeignNetwork {
         /// Its name.
         name: String,
@@ -117,7 +119,9 @@ pub enum Error {
         code: i64,
     },
     /// Content cannot be written into a read-only container.
-    #[error("cannot create {kind} {name:?} in read-only service {service}: `file` is the sole supported option")]
+    #[error(
+        "cannot create {kind} {name:?} in read-only service {service}: `file` is the sole supported option"
+    )]
     ReadOnly {
         /// Config or secret.
         kind: &'static str,

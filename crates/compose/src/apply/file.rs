@@ -17,8 +17,10 @@ impl Engine<'_> {
     /// # Errors
     /// A variable is missing, the container is read-only, or the daemon refuses.
     pub async fn put_files(&self, project: &Project, name: &str, service: &Service, id: &str) -> Result<()> {
-        let secrets = service.secrets.iter().filter_map(|m| Some(("secret", m, &project.secrets.get(&m.source)?.0)));
-        let configs = service.configs.iter().filter_map(|m| Some(("config", m, &project.configs.get(&m.source)?.0)));
+        let secrets =
+            service.secrets.iter().filter_map(|m| Some(("secret", m, &project.secrets.get(&m.source)?.0)));
+        let configs =
+            service.configs.iter().filter_map(|m| Some(("config", m, &project.configs.get(&m.source)?.0)));
         for (kind, mount, object) in secrets.chain(configs) {
             let Some(content) = content(project, kind, object)? else { continue };
             if service.read_only {
@@ -42,11 +44,9 @@ fn content(project: &Project, kind: &'static str, object: &FileObject) -> Result
     match project.environment.get(&object.environment) {
         Some(value) if value.is_empty() => Ok(None),
         Some(value) => Ok(Some(value.clone())),
-        None => Err(Error::NoVariable {
-            variable: object.environment.clone(),
-            kind,
-            name: object.name.clone(),
-        }),
+        None => {
+            Err(Error::NoVariable { variable: object.environment.clone(), kind, name: object.name.clone() })
+        }
     }
 }
 

@@ -55,7 +55,9 @@ impl Engine<'_> {
         let said = found.labels.get(label::NETWORK).cloned().unwrap_or_default();
         match owner(found) {
             None => self.foreign(name, "by compose"),
-            Some(other) if other != project.name => self.foreign(name, &format!("for project {:?}", project.name)),
+            Some(other) if other != project.name => {
+                self.foreign(name, &format!("for project {:?}", project.name))
+            }
             Some(_) => {}
         }
         if said != key {
@@ -92,6 +94,19 @@ impl Engine<'_> {
         self.tell(&id, Status::Working, "Creating");
         let made = match self.client.network_create(&request(project, key, network)).await {
             Ok(made) => made,
+            Err(dray_client::Error::Api { status: 409, message }) => {
+                // Another run, or the end of one that was killed, has been quicker.
+                let listed = self.client.network_list(&Filters::default()).await?;
+                let ours = |n: &&NetworkInspect| {
+                    n.name == network.name && n.labels.get(label::PROJECT) == Some(&project.name)
+                };
+                let Some(found) = listed.iter().find(ours) else {
+                    let source = dray_client::Error::Api { status: 409, message };
+                    return Err(Error::NetworkCreate { name: network.name.clone(), source });
+                };
+                self.tell(&id, Status::Done, "Created");
+                return Ok(found.id.clone());
+            }
             Err(source) => {
                 self.tell(&id, Status::Error, "Error");
                 return Err(Error::NetworkCreate { name: network.name.clone(), source });
@@ -99,7 +114,8 @@ impl Engine<'_> {
         };
         self.tell(&id, Status::Done, "Created");
         for container in connected {
-            let request = NetworkConnectRequest { container: container.summary.id.clone(), endpoint_config: None };
+            let request =
+                NetworkConnectRequest { container: container.summary.id.clone(), endpoint_config: None };
             self.client.network_connect(&network.name, &request).await?;
         }
         Ok(made.id)
@@ -107,8 +123,12 @@ impl Engine<'_> {
 
     /// Takes a network away whose configuration has changed; the containers that were in it stop.
     async fn remove_diverged(&self, project: &Project, key: &str, network: &Network) -> Result<Vec<Seen>> {
-        let users: Vec<String> =
-            project.services.iter().filter(|(_, s)| s.networks.contains_key(key)).map(|(n, _)| n.clone()).collect();
+        let users: Vec<String> = project
+            .services
+            .iter()
+            .filter(|(_, s)| s.networks.contains_key(key))
+            .map(|(n, _)| n.clone())
+            .collect();
         let containers = self.containers(&project.name, Include::Services, true, &users).await?;
         self.stop_containers(&containers, None, None).await?;
         for container in &containers {

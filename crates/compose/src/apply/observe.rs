@@ -44,7 +44,8 @@ impl Engine<'_> {
         if let [service] = services {
             filters.add("label", format!("{}={service}", label::SERVICE));
         }
-        let listed = self.client.container_list(&ListOptions { all, filters, ..ListOptions::default() }).await?;
+        let listed =
+            self.client.container_list(&ListOptions { all, filters, ..ListOptions::default() }).await?;
         let mut seen: Observed = listed.into_iter().map(|summary| Seen { summary }).collect();
         seen.retain(|c| services.is_empty() || services.iter().any(|s| s == c.service()));
         seen.sort_by(|a, b| (a.service(), a.number(), a.name()).cmp(&(b.service(), b.number(), b.name())));
@@ -72,7 +73,8 @@ impl Engine<'_> {
         let mut counts: BTreeMap<String, i64> = BTreeMap::new();
         for container in &seen {
             *counts.entry(container.service().to_owned()).or_default() += 1;
-            let service = project.services.entry(container.service().to_owned()).or_insert_with(Service::default);
+            let service =
+                project.services.entry(container.service().to_owned()).or_insert_with(Service::default);
             service.image.clone_from(&container.summary.image);
             service.depends_on.extend(dependencies(container.label(label::DEPENDS_ON)));
         }

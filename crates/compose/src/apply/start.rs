@@ -129,6 +129,7 @@ impl Engine<'_> {
 
 /// What `--wait` waits for: an end where others wait for one, else running or healthy.
 fn final_condition(project: &Project, name: &str) -> Condition {
-    let ends = |s: &Service| s.depends_on.get(name).is_some_and(|d| d.condition == "service_completed_successfully");
+    let ends =
+        |s: &Service| s.depends_on.get(name).is_some_and(|d| d.condition == "service_completed_successfully");
     if project.services.values().any(ends) { Condition::Completed } else { Condition::RunningOrHealthy }
 }

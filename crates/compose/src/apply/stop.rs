@@ -136,7 +136,9 @@ impl Engine<'_> {
             seen.iter().cloned().partition(|c| known.contains(&c.service().to_owned()));
         let own: Observed = own.into_iter().filter(chosen).collect();
         self.in_reverse(project, &own, async |name, service, containers| {
-            let all = containers.iter().map(|c| self.stop_and_remove(c, Some((name, service)), how.timeout, how.volumes));
+            let all = containers
+                .iter()
+                .map(|c| self.stop_and_remove(c, Some((name, service)), how.timeout, how.volumes));
             try_join_all(all).await.map(|_| ())
         })
         .await?;
@@ -183,7 +185,9 @@ impl Engine<'_> {
         self.tell(&id, Status::Working, "Removing");
         match self.client.image_remove(image, false, false).await {
             Ok(_) => self.tell(&id, Status::Done, "Removed"),
-            Err(e) if e.is_not_found() => self.tell(&id, Status::Done, "Warning: No resource found to remove"),
+            Err(e) if e.is_not_found() => {
+                self.tell(&id, Status::Done, "Warning: No resource found to remove")
+            }
             Err(dray_client::Error::Api { status: 409, .. }) => {
                 self.tell(&id, Status::Warning, "Resource is still in use");
             }
@@ -206,7 +210,8 @@ impl Engine<'_> {
         let off = named.into_iter().filter(|n| !project.services.contains_key(n));
         let order: Vec<String> = project.in_order().into_iter().chain(off).rev().collect();
         for name in order {
-            let service = project.services.get(&name).or(project.disabled.get(&name)).unwrap_or(&nothing).clone();
+            let service =
+                project.services.get(&name).or(project.disabled.get(&name)).unwrap_or(&nothing).clone();
             let dependents = project.services.iter().filter(|(_, s)| s.depends_on.contains_key(&name));
             let before: Vec<_> = dependents.filter_map(|(n, _)| done.get(n).cloned()).collect();
             let (finished, receiver) = watch::channel(false);

@@ -23,7 +23,9 @@ impl Engine<'_> {
     async fn ensure_volume(&self, project: &Project, key: &str, volume: &Volume) -> Result<()> {
         let found = match self.client.volume_inspect_raw(&volume.name).await {
             Ok(raw) => raw,
-            Err(e) if e.is_not_found() && volume.external => return Err(Error::NoVolume(volume.name.clone())),
+            Err(e) if e.is_not_found() && volume.external => {
+                return Err(Error::NoVolume(volume.name.clone()));
+            }
             Err(e) if e.is_not_found() => return self.create_volume(project, key, volume).await,
             Err(e) => return Err(e.into()),
         };
@@ -35,14 +37,18 @@ impl Engine<'_> {
         let labels = found.labels.unwrap_or_default();
         let name = &volume.name;
         let warning = match labels.get(label::PROJECT) {
-            None => Some(format!("volume {name:?} already exists but was not created by Docker Compose. Use `external: true` to use an existing volume")),
+            None => Some(format!(
+                "volume {name:?} already exists but was not created by Docker Compose. Use `external: true` to use an existing volume"
+            )),
             Some(other) if *other != project.name => Some(format!(
                 "volume {name:?} already exists but was created for project {other:?} (expected {:?}). Use `external: true` to use an existing volume",
                 project.name
             )),
-            Some(_) if labels.get(label::CONFIG_HASH).is_some_and(|h| *h != hash::volume(volume)) => Some(format!(
-                "Volume {name:?} exists but doesn't match configuration in compose file. It is kept as it is; remove it to have it made anew"
-            )),
+            Some(_) if labels.get(label::CONFIG_HASH).is_some_and(|h| *h != hash::volume(volume)) => {
+                Some(format!(
+                    "Volume {name:?} exists but doesn't match configuration in compose file. It is kept as it is; remove it to have it made anew"
+                ))
+            }
             Some(_) => None,
         };
         if let Some(text) = warning {
@@ -91,7 +97,9 @@ impl Engine<'_> {
         }
         match self.client.volume_remove(name, true).await {
             Ok(()) => self.tell(&id, Status::Done, "Removed"),
-            Err(e) if e.is_not_found() => self.tell(&id, Status::Done, "Warning: No resource found to remove"),
+            Err(e) if e.is_not_found() => {
+                self.tell(&id, Status::Done, "Warning: No resource found to remove")
+            }
             Err(dray_client::Error::Api { status: 409, .. }) => {
                 self.tell(&id, Status::Warning, "Resource is still in use");
             }

@@ -43,7 +43,13 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn service(&self, name: &str, services: &mut Map, chain: &Chain, cleared: &[Path]) -> Result<Node, Error> {
+    fn service(
+        &self,
+        name: &str,
+        services: &mut Map,
+        chain: &Chain,
+        cleared: &[Path],
+    ) -> Result<Node, Error> {
         let Some(service) = services.get(name).cloned() else { return Ok(Node::default()) };
         if service.is_null() {
             return Ok(service);
@@ -69,8 +75,10 @@ impl Walk<'_> {
                 self.service(&reference, &mut services, &chain, &base_cleared)?
             }
             None if !services.contains_key(&reference) => {
-                let text =
-                    format!("cannot extend service {name:?} in {}: service {reference:?} not found", self.file);
+                let text = format!(
+                    "cannot extend service {name:?} in {}: service {reference:?} not found",
+                    self.file
+                );
                 return Err(Error::rule(extends.at, text));
             }
             None => self.service(&reference, services, &chain, &[])?,
@@ -118,7 +126,9 @@ impl Walk<'_> {
         match tree.get("services") {
             None => return fail(format!("cannot extend service {name:?} in {local}: no services section")),
             Some(s) if s.map().is_none() => {
-                return fail(format!("cannot extend service {name:?} in {local}: services must be a mapping"));
+                return fail(format!(
+                    "cannot extend service {name:?} in {local}: services must be a mapping"
+                ));
             }
             Some(s) if s.get(reference).is_none() => {
                 return fail(format!(

@@ -59,7 +59,8 @@ impl Loader<'_> {
 
     pub(super) fn resolve_paths(&self, tree: &mut Node, folder: &str) -> Result<(), Error> {
         let home = std::env::var("HOME").unwrap_or_default();
-        let follow = |path: &str| if path.starts_with('/') { follow_links(self, path) } else { path.to_owned() };
+        let follow =
+            |path: &str| if path.starts_with('/') { follow_links(self, path) } else { path.to_owned() };
         paths::resolve(tree, &Path::default(), &Base { folder, home: &home, follow: &follow })
     }
 
@@ -152,7 +153,9 @@ pub fn clear(node: &mut Node, path: &Path, cleared: &[Path]) {
 
 /// An empty DNS server is none.
 fn omit_empty(tree: &mut Node) {
-    let Some(services) = tree.map_mut().and_then(|m| m.get_mut("services")).and_then(Node::map_mut) else { return };
+    let Some(services) = tree.map_mut().and_then(|m| m.get_mut("services")).and_then(Node::map_mut) else {
+        return;
+    };
     for service in services.values_mut().filter_map(Node::map_mut) {
         if let Some(Value::List(servers)) = service.get_mut("dns").map(|d| &mut d.value) {
             servers.retain(|s| !s.is_null() && s.str() != Some(""));
@@ -165,7 +168,9 @@ fn resolve_environment(tree: &mut Node, environment: &BTreeMap<String, String>) 
     let Some(root) = tree.map_mut() else { return };
     if let Some(services) = root.get_mut("services").and_then(Node::map_mut) {
         for service in services.values_mut().filter_map(Node::map_mut) {
-            let Some(Value::List(list)) = service.get_mut("environment").map(|e| &mut e.value) else { continue };
+            let Some(Value::List(list)) = service.get_mut("environment").map(|e| &mut e.value) else {
+                continue;
+            };
             list.retain(|entry| entry.str().is_some());
             for entry in list {
                 if let Value::Str(text) = &mut entry.value

@@ -11,8 +11,12 @@ use crate::parse::{dotenv, template, yaml};
 /// Names of a project's file, the best first.
 const NAMES: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
 /// Names of the file that is merged over it.
-const OVERRIDES: &[&str] =
-    &["compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml"];
+const OVERRIDES: &[&str] = &[
+    "compose.override.yml",
+    "compose.override.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
 
 /// What was found.
 pub struct Found {
@@ -51,7 +55,10 @@ pub fn find(loader: &Loader<'_>, request: &Request) -> Result<Found, Error> {
     {
         let separator = environment.get("COMPOSE_PATH_SEPARATOR").filter(|s| !s.is_empty());
         let separator = separator.map_or(":", String::as_str);
-        files = list.split(separator).map(|f| if f == "-" { f.into() } else { absolute(&request.current, f) }).collect();
+        files = list
+            .split(separator)
+            .map(|f| if f == "-" { f.into() } else { absolute(&request.current, f) })
+            .collect();
     }
     if files.is_empty() {
         files = default_files(loader, &folder(request, &files));
@@ -107,12 +114,18 @@ fn default_files(loader: &Loader<'_>, from: &str) -> Vec<String> {
         let candidates = present(loader, NAMES, &folder);
         if let Some(winner) = candidates.first() {
             if candidates.len() > 1 {
-                loader.warn(format!("Found multiple config files with supported names: {}", candidates.join(", ")));
+                loader.warn(format!(
+                    "Found multiple config files with supported names: {}",
+                    candidates.join(", ")
+                ));
                 loader.warn(format!("Using {winner}"));
             }
             let overrides = present(loader, OVERRIDES, &folder);
             if overrides.len() > 1 {
-                loader.warn(format!("Found multiple override files with supported names: {}", overrides.join(", ")));
+                loader.warn(format!(
+                    "Found multiple override files with supported names: {}",
+                    overrides.join(", ")
+                ));
                 loader.warn(format!("Using {}", overrides[0]));
             }
             return std::iter::once(winner.clone()).chain(overrides.first().cloned()).collect();
@@ -126,7 +139,11 @@ fn default_files(loader: &Loader<'_>, from: &str) -> Vec<String> {
 }
 
 fn present(loader: &Loader<'_>, names: &[&str], folder: &str) -> Vec<String> {
-    names.iter().map(|n| join(folder, n)).filter(|p| loader.disk.is_file(p) || loader.disk.is_dir(p)).collect()
+    names
+        .iter()
+        .map(|n| join(folder, n))
+        .filter(|p| loader.disk.is_file(p) || loader.disk.is_dir(p))
+        .collect()
 }
 
 fn add_env_files(

@@ -50,7 +50,9 @@ fn entry(node: &Node) -> Result<Entry, Error> {
         }
     };
     match &node.value {
-        Value::Str(path) => Ok(Entry { paths: vec![path.clone()], directory: String::new(), env_files: Vec::new() }),
+        Value::Str(path) => {
+            Ok(Entry { paths: vec![path.clone()], directory: String::new(), env_files: Vec::new() })
+        }
         Value::Map(map) => {
             if let Some((name, value)) =
                 map.iter().find(|(n, _)| !matches!(n.as_str(), "path" | "project_directory" | "env_file"))
@@ -83,7 +85,8 @@ fn load(
     if including.contains(main) {
         let mut chain = including.to_vec();
         chain.push(main.clone());
-        let text = format!("include cycle detected:\n{}\n include {}", chain[0], chain[1..].join("\n include "));
+        let text =
+            format!("include cycle detected:\n{}\n include {}", chain[0], chain[1..].join("\n include "));
         return Err(Error::rule(node.at, text));
     }
     let folder = if entry.directory.is_empty() { dir(main) } else { local(&entry.directory) };

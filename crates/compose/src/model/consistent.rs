@@ -20,8 +20,14 @@ pub fn check(project: &Project, loaded: &Loaded) -> Result<(), Error> {
     }
     for (name, secret) in &project.secrets {
         let secret = &secret.0;
-        if !secret.external && secret.file.is_empty() && secret.environment.is_empty() && secret.driver.is_empty() {
-            let text = format!("secret {name:?} must declare either `file` or `environment`: invalid compose project");
+        if !secret.external
+            && secret.file.is_empty()
+            && secret.environment.is_empty()
+            && secret.driver.is_empty()
+        {
+            let text = format!(
+                "secret {name:?} must declare either `file` or `environment`: invalid compose project"
+            );
             return Err(checker.error(&["secrets", name], text));
         }
     }
@@ -111,15 +117,17 @@ impl Checker<'_> {
         let Some(build) = &s.build else { return Ok(()) };
         let at = ["services", name, "build"];
         if !build.dockerfile_inline.is_empty() && !build.dockerfile.is_empty() {
-            let text = format!("service {name:?} declares mutualy exclusive dockerfile and dockerfile_inline");
+            let text =
+                format!("service {name:?} declares mutualy exclusive dockerfile and dockerfile_inline");
             return Err(self.invalid(&at, text));
         }
         for (context, value) in build.additional_contexts.iter() {
             let Some(target) = value.strip_prefix("service:") else { continue };
             match self.project.services.get(target) {
                 None => {
-                    let text =
-                        format!("service {name:?} declares unknown service {target:?} as additional contexts {context}");
+                    let text = format!(
+                        "service {name:?} declares unknown service {target:?} as additional contexts {context}"
+                    );
                     return Err(self.error(&at, text));
                 }
                 Some(other) if other.build.is_none() => {
@@ -162,7 +170,10 @@ impl Checker<'_> {
             Err(self.invalid(&["services", name, field, &index.to_string()], text))
         };
         for (i, volume) in s.volumes.iter().enumerate() {
-            if volume.kind == "volume" && !volume.source.is_empty() && !self.project.volumes.contains_key(&volume.source) {
+            if volume.kind == "volume"
+                && !volume.source.is_empty()
+                && !self.project.volumes.contains_key(&volume.source)
+            {
                 return undefined("volumes", i, "volume", &volume.source);
             }
         }
@@ -225,8 +236,9 @@ impl Checker<'_> {
         }
         if s.replicas() > 1 && !s.container_name.is_empty() {
             let attribute = if s.scale.is_none() { "deploy.replicas" } else { "scale" };
-            let text =
-                format!("services.{attribute}: can't set container_name and {name} as container name must be unique");
+            let text = format!(
+                "services.{attribute}: can't set container_name and {name} as container name must be unique"
+            );
             return Err(self.invalid(&["services", name, "container_name"], text));
         }
         Ok(())
@@ -235,7 +247,8 @@ impl Checker<'_> {
     fn watches(&self, name: &str, s: &Service) -> Checked {
         for watch in s.develop.iter().flat_map(|d| &d.watch) {
             if watch.target.is_empty() && watch.action != "rebuild" && watch.action != "restart" {
-                let text = format!("services.{name}.develop.watch: target is required for non-rebuild actions");
+                let text =
+                    format!("services.{name}.develop.watch: target is required for non-rebuild actions");
                 return Err(self.invalid(&["services", name, "develop", "watch"], text));
             }
         }

@@ -92,7 +92,11 @@ macro_rules! whole_numbers {
 whole_numbers!(i64, u64, u32, u16);
 
 impl Field for f32 {
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "Docker Compose's precision")]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "Docker Compose's precision"
+    )]
     fn read(node: &Node, path: &Path) -> Result<Self, Error> {
         match &node.value {
             Value::Null => Ok(0.0),

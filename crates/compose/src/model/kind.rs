@@ -98,7 +98,11 @@ impl Field for DeviceCount {
             Value::Int(i) => Ok(DeviceCount(*i)),
             Value::Str(text) if text.eq_ignore_ascii_case("all") => Ok(DeviceCount(-1)),
             Value::Str(text) => text.parse().map(DeviceCount).map_err(|_| {
-                wrong(node, path, format!("invalid value {text:?}, the only value allowed is 'all' or a number"))
+                wrong(
+                    node,
+                    path,
+                    format!("invalid value {text:?}, the only value allowed is 'all' or a number"),
+                )
             }),
             _ => Err(mismatch(node, path, "number")),
         }
@@ -243,7 +247,9 @@ fn optional(node: &Node, path: &Path) -> Result<BTreeMap<String, Option<String>>
 fn environment(node: &Node, path: &Path) -> Result<BTreeMap<String, Option<String>>, Error> {
     let read = optional(node, path)?;
     match read.keys().find(|k| k.ends_with(char::is_whitespace)).filter(|_| node.list().is_some()) {
-        Some(name) => Err(wrong(node, path, format!("environment variable {name} is declared with a trailing space"))),
+        Some(name) => {
+            Err(wrong(node, path, format!("environment variable {name} is declared with a trailing space")))
+        }
         None => Ok(read),
     }
 }
@@ -287,7 +293,8 @@ pub struct Hosts(pub BTreeMap<String, Vec<String>>);
 impl Hosts {
     /// `host=address`, sorted.
     pub fn lines(&self, separator: &str) -> Vec<String> {
-        let pairs = self.0.iter().flat_map(|(host, ips)| ips.iter().map(move |ip| format!("{host}{separator}{ip}")));
+        let pairs =
+            self.0.iter().flat_map(|(host, ips)| ips.iter().map(move |ip| format!("{host}{separator}{ip}")));
         let mut lines: Vec<String> = pairs.collect();
         lines.sort();
         lines
@@ -302,7 +309,9 @@ impl Field for Hosts {
                 for (host, n) in map {
                     let ips = match &n.value {
                         Value::Null => vec![String::new()],
-                        Value::List(list) => list.iter().map(|v| sprint(v, path)).collect::<Result<_, _>>()?,
+                        Value::List(list) => {
+                            list.iter().map(|v| sprint(v, path)).collect::<Result<_, _>>()?
+                        }
                         _ => vec![sprint(n, path)?],
                     };
                     hosts.insert(host.clone(), ips);
@@ -312,7 +321,10 @@ impl Field for Hosts {
                 for n in list {
                     let text = sprint(n, path)?;
                     let Some((host, ips)) = text.split_once('=').or_else(|| text.split_once(':')) else {
-                        return Err(Error::rule(n.at, format!("invalid additional host, missing IP: {text}")));
+                        return Err(Error::rule(
+                            n.at,
+                            format!("invalid additional host, missing IP: {text}"),
+                        ));
                     };
                     hosts.entry(host.to_owned()).or_default().extend(ips.split(',').map(str::to_owned));
                 }
@@ -406,7 +418,8 @@ impl Field for EnvFile {
         let Some(map) = node.map() else {
             return Ok(EnvFile { path: String::read(node, path)?, required: true, format: String::new() });
         };
-        let text = |name: &str| map.get(name).map_or(Ok(String::new()), |n| String::read(n, &path.next(name)));
+        let text =
+            |name: &str| map.get(name).map_or(Ok(String::new()), |n| String::read(n, &path.next(name)));
         let required = map.get("required").map_or(Ok(true), |n| bool::read(n, &path.next("required")))?;
         Ok(EnvFile { path: text("path")?, required, format: text("format")? })
     }
@@ -414,8 +427,10 @@ impl Field for EnvFile {
         if self.required {
             return Data::Str(self.path.clone());
         }
-        let mut fields =
-            vec![("path".to_owned(), Data::Str(self.path.clone())), ("required".to_owned(), Data::Bool(false))];
+        let mut fields = vec![
+            ("path".to_owned(), Data::Str(self.path.clone())),
+            ("required".to_owned(), Data::Bool(false)),
+        ];
         if form == Form::Json && !self.format.is_empty() {
             fields.push(("format".to_owned(), Data::Str(self.format.clone())));
         }
@@ -486,7 +501,9 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, wanted) in [("64m", 67_108_864), ("1.5 GiB", 1_610_612_736), ("10", 10), ("2KB", 2048), ("3b", 3)] {
+        for (text, wanted) in
+            [("64m", 67_108_864), ("1.5 GiB", 1_610_612_736), ("10", 10), ("2KB", 2048), ("3b", 3)]
+        {
             assert_eq!(bytes(text), Ok(wanted), "{text}");
         }
         assert_eq!(bytes("x").unwrap_err(), "invalid size: 'x'");

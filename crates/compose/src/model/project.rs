@@ -103,8 +103,10 @@ impl Project {
 
     /// Switches services on and off by profiles.
     pub fn set_profiles(&mut self, profiles: Vec<String>) {
-        let all: Vec<(String, Service)> =
-            std::mem::take(&mut self.services).into_iter().chain(std::mem::take(&mut self.disabled)).collect();
+        let all: Vec<(String, Service)> = std::mem::take(&mut self.services)
+            .into_iter()
+            .chain(std::mem::take(&mut self.disabled))
+            .collect();
         for (name, service) in all {
             let into = if service.has_profile(&profiles) { &mut self.services } else { &mut self.disabled };
             into.insert(name, service);

@@ -80,7 +80,10 @@ pub struct Config(pub FileObject);
 pub struct Secret(pub FileObject);
 
 impl Field for Config {
-    fn read(node: &crate::parse::node::Node, path: &crate::parse::node::Path) -> Result<Self, crate::error::Error> {
+    fn read(
+        node: &crate::parse::node::Node,
+        path: &crate::parse::node::Path,
+    ) -> Result<Self, crate::error::Error> {
         FileObject::read(node, path).map(Config)
     }
     fn write(&self, form: Form) -> Data {
@@ -96,7 +99,10 @@ impl Field for Config {
 }
 
 impl Field for Secret {
-    fn read(node: &crate::parse::node::Node, path: &crate::parse::node::Path) -> Result<Self, crate::error::Error> {
+    fn read(
+        node: &crate::parse::node::Node,
+        path: &crate::parse::node::Path,
+    ) -> Result<Self, crate::error::Error> {
         let mut secret = FileObject::read(node, path)?;
         secret.content.clear();
         if let Some(content) = secret.extensions.remove("x-#value") {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::deploy::{Deploy, DeviceRequest};
 use super::field::shape;
 use super::kind::{
-    Bytes, Command, Duration, EnvFile, Environment, FileMode, HealthTest, Hosts, Labels, Mapping, MultiOptions,
-    Options, Ssh, ThrottleDevice, Ulimit, WeightDevice,
+    Bytes, Command, Duration, EnvFile, Environment, FileMode, HealthTest, Hosts, Labels, Mapping,
+    MultiOptions, Options, Ssh, ThrottleDevice, Ulimit, WeightDevice,
 };
 
 shape! {

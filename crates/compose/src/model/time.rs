@@ -30,7 +30,8 @@ pub fn parse(text: &str) -> Result<i64, String> {
             return Err(format!("time: missing unit in duration {text:?}"));
         }
         rest = &rest[end..];
-        let scale = unit_of(unit).ok_or_else(|| format!("time: unknown unit {unit:?} in duration {text:?}"))?;
+        let scale =
+            unit_of(unit).ok_or_else(|| format!("time: unknown unit {unit:?} in duration {text:?}"))?;
         let value = scaled(number, scale).ok_or_else(invalid)?;
         total = total.checked_add(value).ok_or_else(invalid)?;
     }
@@ -104,8 +105,16 @@ mod tests {
 
     #[test]
     fn read_and_written() {
-        let cases =
-            [("1m30s", "1m30s"), ("1.5h", "1h30m0s"), ("2d", "48h0m0s"), ("250ms", "250ms"), ("1500us", "1.5ms"), ("0", "0s"), ("90s", "1m30s"), ("10", "")];
+        let cases = [
+            ("1m30s", "1m30s"),
+            ("1.5h", "1h30m0s"),
+            ("2d", "48h0m0s"),
+            ("250ms", "250ms"),
+            ("1500us", "1.5ms"),
+            ("0", "0s"),
+            ("90s", "1m30s"),
+            ("10", ""),
+        ];
         for (text, shown) in cases {
             assert_eq!(parse(text).map(show).unwrap_or_default(), shown, "{text}");
         }

@@ -34,7 +34,8 @@ fn external(node: &Node, path: &Path) -> Result<(), Error> {
     if map.get("external").map(|e| &e.value) != Some(&Value::Bool(true)) {
         return Ok(());
     }
-    let other = map.iter().find(|(name, _)| !matches!(name.as_str(), "name" | "external") && !name.starts_with("x-"));
+    let other =
+        map.iter().find(|(name, _)| !matches!(name.as_str(), "name" | "external") && !name.starts_with("x-"));
     match other {
         None => Ok(()),
         Some((name, value)) => {

@@ -295,7 +295,10 @@ mod tests {
 
     #[test]
     fn lines_are_named() {
-        assert_eq!(read("A=1\nB!=2\n").unwrap_err().to_string(), "line 2: unexpected character \"!\" in variable name \"B!=2\"");
+        assert_eq!(
+            read("A=1\nB!=2\n").unwrap_err().to_string(),
+            "line 2: unexpected character \"!\" in variable name \"B!=2\""
+        );
         assert_eq!(read("A=1\n\nB='x\n").unwrap_err().to_string(), "line 4: unterminated quoted value 'x");
         assert_eq!(read("A B=1\n").unwrap_err().to_string(), "line 1: key cannot contain a space");
     }

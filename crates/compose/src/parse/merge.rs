@@ -278,7 +278,9 @@ fn name_of(node: &Node, path: &Path) -> Result<String, Error> {
 
 fn target_of(node: &Node, path: &Path, what: &str) -> Result<String, Error> {
     let target = node.get("target").and_then(Node::str);
-    target.map(str::to_owned).ok_or_else(|| Error::rule(node.at, format!("service {what} {path} is missing a mount target")))
+    target
+        .map(str::to_owned)
+        .ok_or_else(|| Error::rule(node.at, format!("service {what} {path} is missing a mount target")))
 }
 
 fn volume_of(node: &Node, path: &Path) -> Result<String, Error> {
@@ -342,8 +344,12 @@ fn port_of(node: &Node, path: &Path) -> Result<String, Error> {
     let Some(target) = map.get("target").and_then(Node::text) else {
         return Err(Error::rule(node.at, format!("service ports {path} is missing a target port")));
     };
-    let field = |name: &str, default: &str| {
-        map.get(name).and_then(Node::text).unwrap_or_else(|| default.to_owned())
-    };
-    Ok(format!("{}:{}:{target}/{}", field("host_ip", "0.0.0.0"), field("published", ""), field("protocol", "tcp")))
+    let field =
+        |name: &str, default: &str| map.get(name).and_then(Node::text).unwrap_or_else(|| default.to_owned());
+    Ok(format!(
+        "{}:{}:{target}/{}",
+        field("host_ip", "0.0.0.0"),
+        field("published", ""),
+        field("protocol", "tcp")
+    ))
 }

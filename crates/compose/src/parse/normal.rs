@@ -103,7 +103,13 @@ fn valued(node: &mut Node, env: &BTreeMap<String, String>, keep: bool) {
 /// Links, shared namespaces and shared volumes are dependencies.
 fn depend(service: &mut Map) {
     let texts = |name: &str| -> Vec<String> {
-        service.get(name).and_then(Node::list).unwrap_or_default().iter().filter_map(|n| n.str().map(str::to_owned)).collect()
+        service
+            .get(name)
+            .and_then(Node::list)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|n| n.str().map(str::to_owned))
+            .collect()
     };
     let mut wanted: Vec<(String, bool)> = Vec::new();
     for link in texts("links") {

@@ -23,7 +23,9 @@ pub struct Base<'a> {
 pub fn resolve(node: &mut Node, path: &Path, base: &Base<'_>) -> Result<(), Error> {
     match path.parts() {
         [s, _, b, c] if s == "services" && b == "build" && c == "context" => context(node, base),
-        [s, _, b, c, _] if s == "services" && b == "build" && c == "additional_contexts" => context(node, base),
+        [s, _, b, c, _] if s == "services" && b == "build" && c == "additional_contexts" => {
+            context(node, base)
+        }
         [s, _, b, c, _] if s == "services" && b == "build" && c == "ssh" => maybe(node, base),
         [s, _, e, _, p] if s == "services" && e == "env_file" && p == "path" => absolute(node, base),
         [s, _, l, _] if s == "services" && l == "label_file" => absolute(node, base),
@@ -42,7 +44,9 @@ pub fn resolve(node: &mut Node, path: &Path, base: &Base<'_>) -> Result<(), Erro
 
 fn inside(node: &mut Node, path: &Path, base: &Base<'_>) -> Result<(), Error> {
     match &mut node.value {
-        Value::Map(map) => map.iter_mut().try_for_each(|(name, value)| resolve(value, &path.next(name), base)),
+        Value::Map(map) => {
+            map.iter_mut().try_for_each(|(name, value)| resolve(value, &path.next(name), base))
+        }
         Value::List(list) => {
             let entry = path.entry();
             list.iter_mut().try_for_each(|value| resolve(value, &entry, base))
@@ -106,7 +110,9 @@ fn mount(node: &mut Node, base: &Base<'_>) -> Result<(), Error> {
             maybe(source, base);
             Ok(())
         }
-        None => Err(Error::rule(at, "invalid mount config for type \"bind\": field Source must not be empty")),
+        None => {
+            Err(Error::rule(at, "invalid mount config for type \"bind\": field Source must not be empty"))
+        }
     }
 }
 
@@ -131,7 +137,10 @@ fn is_bind(options: &Map) -> bool {
 fn is_windows(path: &str) -> bool {
     let bytes = path.as_bytes();
     path.starts_with("\\\\")
-        || (bytes.len() > 2 && bytes[0].is_ascii_alphabetic() && bytes[1] == b':' && matches!(bytes[2], b'\\' | b'/'))
+        || (bytes.len() > 2
+            && bytes[0].is_ascii_alphabetic()
+            && bytes[1] == b':'
+            && matches!(bytes[2], b'\\' | b'/'))
 }
 
 /// Go's `filepath.Join`: joined, then cleaned.
@@ -200,9 +209,14 @@ mod tests {
 
     #[test]
     fn cleaning_is_go_s() {
-        for (path, wanted) in
-            [("", "."), ("a//b/./c/", "a/b/c"), ("/../a", "/a"), ("../a/..", ".."), ("a/../..", ".."), ("/", "/")]
-        {
+        for (path, wanted) in [
+            ("", "."),
+            ("a//b/./c/", "a/b/c"),
+            ("/../a", "/a"),
+            ("../a/..", ".."),
+            ("a/../..", ".."),
+            ("/", "/"),
+        ] {
             assert_eq!(clean(path), wanted, "{path}");
         }
         assert_eq!(dir("/a/b.yml"), "/a");

@@ -107,7 +107,9 @@ fn is_timestamp(text: &str) -> bool {
         None => (rest, None),
     };
     let within = |s: &str, max: u32| {
-        s.len() <= 2 && s.bytes().all(|b| b.is_ascii_digit()) && s.parse::<u32>().is_ok_and(|n| (1..=max).contains(&n))
+        s.len() <= 2
+            && s.bytes().all(|b| b.is_ascii_digit())
+            && s.parse::<u32>().is_ok_and(|n| (1..=max).contains(&n))
     };
     within(month, 12)
         && within(day, 31)

@@ -30,7 +30,9 @@ pub fn validate(root: &Node, file: &str) -> Result<(), Error> {
     let mut checker = Checker { root: schema, patterns, path: Vec::new(), failures: Vec::new() };
     checker.check(schema, root);
     let deepest = checker.failures.iter().map(|f| f.depth).max();
-    let Some(failure) = checker.failures.into_iter().find(|f| Some(f.depth) == deepest) else { return Ok(()) };
+    let Some(failure) = checker.failures.into_iter().find(|f| Some(f.depth) == deepest) else {
+        return Ok(());
+    };
     Err(Error::at(failure.at, Kind::Schema { file: file.to_owned(), text: failure.text, near: failure.near }))
 }
 
@@ -148,7 +150,8 @@ impl Checker<'_> {
         unknown.sort_by_key(|(_, at)| *at);
         if let Some((first, at)) = unknown.first() {
             let names: Vec<String> = unknown.iter().map(|(n, _)| format!("'{n}'")).collect();
-            let near = rules.get("properties").and_then(Json::as_object).and_then(|p| nearest(first, p.keys()));
+            let near =
+                rules.get("properties").and_then(Json::as_object).and_then(|p| nearest(first, p.keys()));
             self.fail(*at, format!("additional properties {} not allowed", names.join(", ")));
             if let Some(failure) = self.failures.last_mut() {
                 failure.near = near;
@@ -363,10 +366,16 @@ mod tests {
     #[test]
     fn unknown_names_have_near_ones() {
         let e = error("services:\n  web:\n    image: x\n    prots: ['80']\n");
-        assert_eq!(e.kind().to_string(), "validating f: services.web additional properties 'prots' not allowed");
+        assert_eq!(
+            e.kind().to_string(),
+            "validating f: services.web additional properties 'prots' not allowed"
+        );
         assert!(matches!(e.kind(), Kind::Schema { near: Some(near), .. } if near == "ports"));
         assert_eq!((e.pos().unwrap().line, e.pos().unwrap().column), (4, 5));
-        assert_eq!(nearest("enviroment", ["environment".to_owned(), "env_file".to_owned()].iter()).unwrap(), "environment");
+        assert_eq!(
+            nearest("enviroment", ["environment".to_owned(), "env_file".to_owned()].iter()).unwrap(),
+            "environment"
+        );
         assert_eq!(nearest("zzz", ["image".to_owned()].iter()), None);
     }
 
@@ -377,7 +386,10 @@ mod tests {
             ("validating f: services.web.image must be a string".into(), 3, 12)
         );
         assert_eq!(told("services: []\n").0, "validating f: services must be a mapping");
-        assert_eq!(told("services:\n  a:\n    cap_add: x\n").0, "validating f: services.a.cap_add must be a array");
+        assert_eq!(
+            told("services:\n  a:\n    cap_add: x\n").0,
+            "validating f: services.a.cap_add must be a array"
+        );
     }
 
     #[test]

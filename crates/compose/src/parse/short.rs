@@ -66,7 +66,8 @@ fn inside(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
     let (at, key) = (node.at, node.key);
     let value = match node.value {
         Value::Map(map) => {
-            let long = map.into_iter().map(|(name, v)| Ok((name.clone(), lengthen(v, &path.next(&name), form)?)));
+            let long =
+                map.into_iter().map(|(name, v)| Ok((name.clone(), lengthen(v, &path.next(&name), form)?)));
             Value::Map(long.collect::<Result<_, Error>>()?)
         }
         Value::List(list) => {
@@ -119,7 +120,10 @@ fn key_values(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
             None if form.lenient => return Ok(node),
             None => {
                 let value = entry.text().unwrap_or_default();
-                return Err(Error::rule(entry.at, format!("{path}: invalid value {value}, expected key=value")));
+                return Err(Error::rule(
+                    entry.at,
+                    format!("{path}: invalid value {value}, expected key=value"),
+                ));
             }
         }
     }
@@ -225,7 +229,11 @@ fn ssh(node: Node, path: &Path, _: &Form) -> Result<Node, Error> {
 
 fn device(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
     let Value::Str(text) = &node.value else {
-        return if node.map().is_some() { Ok(node) } else { Err(invalid(&node, path, "service volume mount")) };
+        return if node.map().is_some() {
+            Ok(node)
+        } else {
+            Err(invalid(&node, path, "service volume mount"))
+        };
     };
     let parts: Vec<&str> = text.split(':').collect();
     if parts.len() > 3 && !form.lenient {
@@ -271,7 +279,10 @@ fn maybe_external(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
     if let Some(name) = external.get("name") {
         match map.get("name") {
             Some(own) if own != name => {
-                return Err(Error::rule(at, format!("{path}: name and external.name conflict; only use name")));
+                return Err(Error::rule(
+                    at,
+                    format!("{path}: name and external.name conflict; only use name"),
+                ));
             }
             Some(_) => {}
             None => {
@@ -365,15 +376,17 @@ fn is_file(source: &str) -> bool {
     match chars.next() {
         None => false,
         Some('.' | '/' | '~') => true,
-        Some(first) => {
-            source.starts_with("\\\\") || (first.is_alphabetic() && chars.next() == Some(':'))
-        }
+        Some(first) => source.starts_with("\\\\") || (first.is_alphabetic() && chars.next() == Some(':')),
     }
 }
 
 fn volume(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
     let Value::Str(spec) = &node.value else {
-        return if node.map().is_some() { Ok(node) } else { Err(invalid(&node, path, "service volume mount")) };
+        return if node.map().is_some() {
+            Ok(node)
+        } else {
+            Err(invalid(&node, path, "service volume mount"))
+        };
     };
     let parsed = match parse_volume(spec) {
         Ok(parsed) => parsed,
@@ -465,7 +478,9 @@ mod tests {
 
     #[test]
     fn mounts() {
-        let volume = |spec: &str| service(&format!("volumes: ['{spec}']")).get("volumes").unwrap().list().unwrap()[0].clone();
+        let volume = |spec: &str| {
+            service(&format!("volumes: ['{spec}']")).get("volumes").unwrap().list().unwrap()[0].clone()
+        };
         let bind = volume("./a:/b/../c:ro,z");
         assert_eq!(bind.get("type").unwrap().str(), Some("bind"));
         assert_eq!(bind.get("target").unwrap().str(), Some("/c"));

@@ -130,7 +130,11 @@ fn braced(whole: &str, template: &str, lookup: &dyn Lookup) -> Result<String, Er
     let name = name_of(inside);
     let tail = &inside[name.len()..];
     let Some(operator) = operator(tail) else {
-        return if tail.is_empty() { Ok(plain(name, lookup)) } else { Err(Error::Invalid(template.to_owned())) };
+        return if tail.is_empty() {
+            Ok(plain(name, lookup))
+        } else {
+            Err(Error::Invalid(template.to_owned()))
+        };
     };
     let word = substitute(&tail[operator.len()..], lookup)?;
     let value = lookup.get(name);
@@ -285,7 +289,10 @@ mod tests {
         }
         let error = substitute("${NONE:?set $FOO}", &values()).unwrap_err();
         assert_eq!(error.to_string(), "required variable NONE is missing a value: set foo");
-        assert_eq!(substitute("${NONE?}", &values()).unwrap_err().to_string(), "required variable NONE is missing a value");
+        assert_eq!(
+            substitute("${NONE?}", &values()).unwrap_err().to_string(),
+            "required variable NONE is missing a value"
+        );
     }
 
     #[test]

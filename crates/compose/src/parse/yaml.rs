@@ -32,13 +32,8 @@ pub struct Document {
 /// It is no YAML, an alias has no anchor or blows up, a name stands twice.
 pub fn parse(text: &str, source: u32) -> Result<Vec<Document>, Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = Reader {
-        events: Parser::new_from_str(text),
-        source,
-        anchors: HashMap::new(),
-        aliased: 0,
-        depth: 0,
-    };
+    let mut reader =
+        Reader { events: Parser::new_from_str(text), source, anchors: HashMap::new(), aliased: 0, depth: 0 };
     let mut documents = Vec::new();
     while let Some((event, span)) = reader.next()? {
         if matches!(event, Event::DocumentStart(_)) {
@@ -107,12 +102,9 @@ impl<'a> Reader<'a> {
         self.anchors.clear();
         self.aliased = 0;
         let raw = match self.next()? {
-            Some((Event::DocumentEnd, _)) | None => Raw {
-                kind: RawKind::Scalar(Value::Null),
-                at: self.pos(&span),
-                mark: Mark::None,
-                size: 1,
-            },
+            Some((Event::DocumentEnd, _)) | None => {
+                Raw { kind: RawKind::Scalar(Value::Null), at: self.pos(&span), mark: Mark::None, size: 1 }
+            }
             Some((event, span)) => self.value(event, &span)?,
         };
         let mut cleared = Vec::new();
@@ -185,7 +177,12 @@ impl<'a> Reader<'a> {
             }
         }
         self.depth -= 1;
-        Ok(Raw { kind: RawKind::List(entries), at, mark: tag.map_or(Mark::None, |t| mark_of(&name_of(t))), size })
+        Ok(Raw {
+            kind: RawKind::List(entries),
+            at,
+            mark: tag.map_or(Mark::None, |t| mark_of(&name_of(t))),
+            size,
+        })
     }
 
     fn map(&mut self, tag: Option<&Tag>, at: Pos) -> Result<Raw, Error> {
@@ -203,13 +200,22 @@ impl<'a> Reader<'a> {
             entries.push((key, value));
         }
         self.depth -= 1;
-        Ok(Raw { kind: RawKind::Map(entries), at, mark: tag.map_or(Mark::None, |t| mark_of(&name_of(t))), size })
+        Ok(Raw {
+            kind: RawKind::Map(entries),
+            at,
+            mark: tag.map_or(Mark::None, |t| mark_of(&name_of(t))),
+            size,
+        })
     }
 }
 
 /// `!reset`, `!!str`, …
 fn name_of(tag: &Tag) -> String {
-    if tag.is_yaml_core_schema() { format!("!!{}", tag.suffix) } else { format!("{}{}", tag.handle, tag.suffix) }
+    if tag.is_yaml_core_schema() {
+        format!("!!{}", tag.suffix)
+    } else {
+        format!("{}{}", tag.handle, tag.suffix)
+    }
 }
 
 fn mark_of(tag: &str) -> Mark {
@@ -290,7 +296,10 @@ fn merge(
         RawKind::List(entries) => {
             for entry in entries {
                 if !matches!(entry.kind, RawKind::Map(_)) {
-                    return Err(Error::at(entry.at, Kind::Yaml("map merge requires map or sequence of maps as the value".into())));
+                    return Err(Error::at(
+                        entry.at,
+                        Kind::Yaml("map merge requires map or sequence of maps as the value".into()),
+                    ));
                 }
                 merge(entry, path, map, own, cleared)?;
             }
@@ -305,7 +314,8 @@ fn key_name(key: &Raw, path: &Path) -> Result<String, Error> {
         RawKind::Scalar(Value::Str(text)) => Ok(text.clone()),
         RawKind::Scalar(other) => {
             let name = Node::from(other.clone()).text().unwrap_or_default();
-            let place = if path.parts().is_empty() { "at top level".to_owned() } else { format!("in {path}") };
+            let place =
+                if path.parts().is_empty() { "at top level".to_owned() } else { format!("in {path}") };
             Err(Error::at(key.at, Kind::NonStringKey { place, key: name }))
         }
         _ => Err(Error::at(key.at, Kind::Yaml("invalid map key".into()))),

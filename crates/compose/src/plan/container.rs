@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use dray_api::container::{
-    BindOptions, ContainerConfig, ContainerCreateRequest, DeviceMapping, DeviceRequest, HealthConfig, HostConfig,
-    ImageOptions, LogConfig, Mount as ApiMount, MountType, NetworkingConfig, PortBinding, PortMap, Resources,
-    RestartPolicy, ThrottleDevice, TmpfsOptions, Ulimit, VolumeOptions, WeightDevice,
+    BindOptions, ContainerConfig, ContainerCreateRequest, DeviceMapping, DeviceRequest, HealthConfig,
+    HostConfig, ImageOptions, LogConfig, Mount as ApiMount, MountType, NetworkingConfig, PortBinding,
+    PortMap, Resources, RestartPolicy, ThrottleDevice, TmpfsOptions, Ulimit, VolumeOptions, WeightDevice,
 };
 use dray_api::network::{EndpointIpamConfig, EndpointSettings};
 use dray_api::{Empty, Labels};
@@ -258,8 +258,11 @@ impl Wanted<'_> {
             aliases.push(self.name.to_owned());
             aliases.extend(own.iter().flat_map(|n| n.aliases.clone()));
         }
-        let mut settings =
-            EndpointSettings { aliases: Some(aliases), links: some(self.links.clone()), ..EndpointSettings::default() };
+        let mut settings = EndpointSettings {
+            aliases: Some(aliases),
+            links: some(self.links.clone()),
+            ..EndpointSettings::default()
+        };
         let Some(own) = own else { return settings };
         settings.ipam_config = Some(EndpointIpamConfig {
             ipv4_address: own.ipv4_address.clone(),
@@ -297,7 +300,8 @@ impl Wanted<'_> {
     }
 
     fn seccomp(&self, path: &str) -> Result<String, Error> {
-        let file = crate::parse::paths::join(if path.starts_with('/') { "" } else { &self.project.directory }, path);
+        let file =
+            crate::parse::paths::join(if path.starts_with('/') { "" } else { &self.project.directory }, path);
         let fail = |text: String| Error::Seccomp { path: path.to_owned(), text };
         let text = std::fs::read_to_string(&file).map_err(|e| fail(e.to_string()))?;
         let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| fail(e.to_string()))?;
@@ -329,21 +333,22 @@ impl Wanted<'_> {
     /// A mount in its short form, if that says all. Only the short form makes missing folders on old daemons.
     fn short(&self, mount: &ApiMount) -> Option<String> {
         let volume = self.service.volumes.iter().find(|v| v.target == mount.target)?;
-        let plain_bind = volume.bind.as_ref().is_none_or(|b| {
-            b.create_host_path && b.propagation.is_empty() && b.recursive.is_empty()
-        });
-        let plain_volume = volume
-            .volume
+        let plain_bind = volume
+            .bind
             .as_ref()
-            .is_none_or(|v| v.labels.is_empty() && v.subpath.is_empty() && !v.nocopy);
+            .is_none_or(|b| b.create_host_path && b.propagation.is_empty() && b.recursive.is_empty());
+        let plain_volume =
+            volume.volume.as_ref().is_none_or(|v| v.labels.is_empty() && v.subpath.is_empty() && !v.nocopy);
         match mount.kind {
             MountType::Bind if plain_bind => {}
-            MountType::Volume if plain_volume && self.project.volumes.values().any(|v| v.name == mount.source) => {}
+            MountType::Volume
+                if plain_volume && self.project.volumes.values().any(|v| v.name == mount.source) => {}
             _ => return None,
         }
         let mut options = vec![if volume.read_only { "ro" } else { "rw" }];
         let bind = volume.bind.clone().unwrap_or_default();
-        options.extend([bind.selinux.as_str(), bind.propagation.as_str()].into_iter().filter(|o| !o.is_empty()));
+        options
+            .extend([bind.selinux.as_str(), bind.propagation.as_str()].into_iter().filter(|o| !o.is_empty()));
         Some(format!("{}:{}:{}", mount.source, mount.target, options.join(",")))
     }
 
@@ -371,10 +376,11 @@ impl Wanted<'_> {
                 });
             }
             MountType::Tmpfs => {
-                mount.tmpfs_options = volume
-                    .tmpfs
-                    .as_ref()
-                    .map(|t| TmpfsOptions { size_bytes: t.size.0, mode: t.mode, ..TmpfsOptions::default() });
+                mount.tmpfs_options = volume.tmpfs.as_ref().map(|t| TmpfsOptions {
+                    size_bytes: t.size.0,
+                    mode: t.mode,
+                    ..TmpfsOptions::default()
+                });
             }
             MountType::Image => {
                 mount.image_options =
@@ -579,8 +585,9 @@ fn resources(s: &Service) -> Resources {
         }
         requests.extend(reserved.devices.iter().map(|d| device_request(d, None)));
     }
-    let (cdi, devices): (Vec<_>, Vec<_>) =
-        s.devices.iter().partition(|d| d.source == d.target && d.source.contains('=') && d.source.contains('/') && !d.source.starts_with('/'));
+    let (cdi, devices): (Vec<_>, Vec<_>) = s.devices.iter().partition(|d| {
+        d.source == d.target && d.source.contains('=') && d.source.contains('/') && !d.source.starts_with('/')
+    });
     if !cdi.is_empty() {
         requests.push(DeviceRequest {
             driver: "cdi".into(),
@@ -619,7 +626,8 @@ fn set_limits(r: &mut Resources, limits: &deploy::Resource) {
 
 fn set_blkio(r: &mut Resources, blkio: &service::Blkio) {
     let throttles = |list: &[kind::ThrottleDevice]| {
-        let one = |d: &kind::ThrottleDevice| ThrottleDevice { path: d.path.clone(), rate: d.rate.0.unsigned_abs() };
+        let one =
+            |d: &kind::ThrottleDevice| ThrottleDevice { path: d.path.clone(), rate: d.rate.0.unsigned_abs() };
         some(list.iter().map(one).collect())
     };
     r.blkio_weight = blkio.weight;

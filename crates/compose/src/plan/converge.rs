@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use dray_api::container::{ContainerSummary, MountType};
 
 use super::label;
+use crate::model::hash;
 use crate::model::project::Project;
 use crate::model::service::Service;
-use crate::model::hash;
 
 /// A container that is there.
 #[derive(Clone, Debug, Default)]
@@ -129,7 +129,8 @@ pub fn plan(project: &Project, seen: &[Seen], options: &Options) -> Plan {
     let orphans = seen.iter().filter(|c| !c.is_one_off() && !known.contains(&c.service().to_owned()));
     let mut planner = Planner { project, seen, options, ids: BTreeMap::new() };
     let order = project.in_order();
-    let services = order.iter().filter(|n| project.services[*n].provider.is_none()).map(|n| planner.service(n));
+    let services =
+        order.iter().filter(|n| project.services[*n].provider.is_none()).map(|n| planner.service(n));
     Plan { services: services.collect(), orphans: orphans.cloned().collect() }
 }
 
@@ -210,9 +211,11 @@ impl Planner<'_> {
 
     fn lacks_network(&self, service: &Service, seen: &Seen) -> bool {
         let connected = seen.summary.network_settings.networks.clone().unwrap_or_default();
-        service.networks.keys().filter_map(|key| self.options.networks.get(key)).any(|id| {
-            !connected.values().any(|endpoint| endpoint.network_id == *id)
-        })
+        service
+            .networks
+            .keys()
+            .filter_map(|key| self.options.networks.get(key))
+            .any(|id| !connected.values().any(|endpoint| endpoint.network_id == *id))
     }
 
     fn lacks_volume(&self, service: &Service, seen: &Seen) -> bool {
@@ -226,7 +229,8 @@ impl Planner<'_> {
         let restarts = |service: &Service| service.depends_on.get(name).is_some_and(|d| d.restart);
         let dependents: BTreeSet<&String> =
             self.project.services.iter().filter(|(_, s)| restarts(s)).map(|(n, _)| n).collect();
-        let of_them = |c: &&Seen| c.is_running() && !c.is_one_off() && dependents.contains(&c.service().to_owned());
+        let of_them =
+            |c: &&Seen| c.is_running() && !c.is_one_off() && dependents.contains(&c.service().to_owned());
         self.seen.iter().filter(of_them).cloned().collect()
     }
 }
@@ -274,8 +278,11 @@ mod tests {
             depends_on: on
                 .iter()
                 .map(|d| {
-                    let dependency =
-                        crate::model::service::Dependency { restart: true, required: true, ..Default::default() };
+                    let dependency = crate::model::service::Dependency {
+                        restart: true,
+                        required: true,
+                        ..Default::default()
+                    };
                     ((*d).to_owned(), dependency)
                 })
                 .collect(),
@@ -349,7 +356,10 @@ mod tests {
         let mut changed = seen(&p, "a", 1);
         changed.summary.labels.insert(label::CONFIG_HASH.into(), "other".into());
         let there = [changed, seen(&p, "a", 2), seen(&p, "a", 3)];
-        assert_eq!(shown(&plan(&p, &there, &Options::default())), "a: keep p-a-2, remove p-a-3, remove p-a-1");
+        assert_eq!(
+            shown(&plan(&p, &there, &Options::default())),
+            "a: keep p-a-2, remove p-a-3, remove p-a-1"
+        );
     }
 
     #[test]

@@ -202,7 +202,8 @@ impl Facts {
         for (i, &c) in chars.iter().enumerate() {
             let before_blank = chars.get(i + 1).is_none_or(|n| *n == ' ' || *n == '\t');
             indicators |= match c {
-                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`'
+                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@'
+                | '`'
                     if i == 0 =>
                 {
                     true
@@ -238,7 +239,8 @@ fn is_break(c: char) -> bool {
 
 /// What the emitter writes as it is.
 fn is_printable(c: char) -> bool {
-    matches!(c, '\n' | '\u{20}'..='\u{7e}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && c != '\u{feff}'
+    matches!(c, '\n' | '\u{20}'..='\u{7e}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}')
+        && c != '\u{feff}'
 }
 
 fn is_base_60(text: &str) -> bool {

@@ -54,7 +54,8 @@ impl Display {
             "" => env("COMPOSE_PROGRESS"),
             given => given.to_owned(),
         };
-        let ansi = if app.group.given("ansi") { app.group.get("ansi").to_owned() } else { env("COMPOSE_ANSI") };
+        let ansi =
+            if app.group.given("ansi") { app.group.get("ansi").to_owned() } else { env("COMPOSE_ANSI") };
         let refused = |text: &str| Err(Error::Refused(text.to_owned()));
         let kind = match (asked.as_str(), ansi.as_str()) {
             ("tty", "never") => return refused("can't use --progress tty while ANSI support is disabled"),
@@ -85,7 +86,9 @@ impl Display {
 
     fn plain(&self, event: &Event) {
         let prefix = if self.dry { "DRY-RUN MODE - " } else { "" };
-        let named = ["Container ", "Network ", "Volume ", "Image ", "Service "].iter().any(|p| event.id.starts_with(p));
+        let named = ["Container ", "Network ", "Volume ", "Image ", "Service "]
+            .iter()
+            .any(|p| event.id.starts_with(p));
         let gap = if named { "  " } else { " " };
         let tail = if named { "" } else { " " };
         eprintln!("{prefix} {}{gap}{}{tail}", event.id, event.text);
@@ -111,7 +114,8 @@ impl Display {
             }
             None => {
                 let child = event.parent.is_some();
-                let line = Line { id: event.id, child, status: event.status, text: event.text, begun: now, ended };
+                let line =
+                    Line { id: event.id, child, status: event.status, text: event.text, begun: now, ended };
                 state.lines.push(line);
             }
         }

@@ -73,8 +73,11 @@ async fn ids(app: &App, project: &Project) -> Result<BTreeMap<String, String>, E
 pub async fn ensure(app: &App, project: &Project, policy: Policy) -> Result<BTreeMap<String, String>, Error> {
     let have = ids(app, project).await?;
     let buildable = |s: &Service| s.build.is_some() && !policy.no_build;
-    let pulls: Vec<(&String, &Service)> =
-        project.services.iter().filter(|(name, s)| must_pull(s, have.contains_key(*name), buildable(s))).collect();
+    let pulls: Vec<(&String, &Service)> = project
+        .services
+        .iter()
+        .filter(|(name, s)| must_pull(s, have.contains_key(*name), buildable(s)))
+        .collect();
     let builds: Vec<(&String, &Service)> = project
         .services
         .iter()
@@ -97,7 +100,10 @@ pub async fn ensure(app: &App, project: &Project, policy: Policy) -> Result<BTre
 }
 
 /// Services in the order in which they depend on each other, for builds that use other builds.
-fn in_order<'a>(project: &Project, mut services: Vec<(&'a String, &'a Service)>) -> Vec<(&'a String, &'a Service)> {
+fn in_order<'a>(
+    project: &Project,
+    mut services: Vec<(&'a String, &'a Service)>,
+) -> Vec<(&'a String, &'a Service)> {
     let order = project.in_order();
     services.sort_by_key(|(name, _)| order.iter().position(|n| n == *name));
     services
@@ -114,7 +120,13 @@ fn must_pull(service: &Service, here: bool, buildable: bool) -> bool {
     }
 }
 
-async fn pull_one(app: &App, display: &Display, name: &str, service: &Service, quiet: bool) -> Result<(), Error> {
+async fn pull_one(
+    app: &App,
+    display: &Display,
+    name: &str,
+    service: &Service,
+    quiet: bool,
+) -> Result<(), Error> {
     display.event(told(name, Status::Working, "Pulling"));
     let reference = parse(&service.image)?.tagged();
     let (repository, tag) = name_and_tag(&reference);
@@ -160,7 +172,8 @@ fn show_layer(display: &Display, name: &str, message: &ProgressMessage) {
 /// The words of `build` for a service.
 fn build_words(project: &Project, name: &str, image: &str, build: &Build) -> Result<Vec<String>, Error> {
     let unsupported = |what: &str| {
-        let text = format!("service {name:?}: build.{what} needs BuildKit, which this command does not speak yet");
+        let text =
+            format!("service {name:?}: build.{what} needs BuildKit, which this command does not speak yet");
         Err(Error::Refused(text))
     };
     if !build.additional_contexts.is_empty() {
@@ -205,7 +218,12 @@ fn build_words(project: &Project, name: &str, image: &str, build: &Build) -> Res
     if let Some(platform) = build.platforms.first() {
         pair("--platform", platform.clone());
     }
-    words.extend([("--no-cache", build.no_cache), ("--pull", build.pull)].into_iter().filter(|(_, on)| *on).map(|(f, _)| f.to_owned()));
+    words.extend(
+        [("--no-cache", build.no_cache), ("--pull", build.pull)]
+            .into_iter()
+            .filter(|(_, on)| *on)
+            .map(|(f, _)| f.to_owned()),
+    );
     Ok(words)
 }
 
@@ -223,7 +241,8 @@ async fn build_one(
     let inline = if build.dockerfile_inline.is_empty() {
         None
     } else {
-        let file = std::env::temp_dir().join(format!("dray-compose-{}-{name}.dockerfile", std::process::id()));
+        let file =
+            std::env::temp_dir().join(format!("dray-compose-{}-{name}.dockerfile", std::process::id()));
         std::fs::write(&file, &build.dockerfile_inline).map_err(Error::file("write", &file))?;
         words.extend(["--file".to_owned(), file.display().to_string()]);
         Some(file)
@@ -265,14 +284,11 @@ const BUILD_FLAGS: &[Flag] = &[
 ];
 
 /// `compose build`
-pub static BUILD: Command = Command::new(
-    "build",
-    &["[OPTIONS] [SERVICE...]"],
-    Args::Any,
-    "Build or rebuild services",
-    |a, p| Box::pin(build(a, p)),
-)
-.flags(&[BUILD_FLAGS]);
+pub static BUILD: Command =
+    Command::new("build", &["[OPTIONS] [SERVICE...]"], Args::Any, "Build or rebuild services", |a, p| {
+        Box::pin(build(a, p))
+    })
+    .flags(&[BUILD_FLAGS]);
 
 async fn build(app: &App, p: Parsed) -> Done {
     let project = project::load(app, &p.args, How::default())?;
@@ -281,7 +297,8 @@ async fn build(app: &App, p: Parsed) -> Done {
     if builds.is_empty() {
         say::warn("No services to build");
     }
-    let mut more: Vec<String> = p.all("build-arg").into_iter().flat_map(|a| ["--build-arg".into(), a]).collect();
+    let mut more: Vec<String> =
+        p.all("build-arg").into_iter().flat_map(|a| ["--build-arg".into(), a]).collect();
     for flag in ["no-cache", "pull"] {
         if p.is(flag) {
             more.push(format!("--{flag}"));
@@ -369,7 +386,9 @@ async fn push(app: &App, p: Parsed) -> Done {
     let project = project::load(app, &p.args, How::default())?;
     let chosen = |name: &String| p.args.is_empty() || p.is("include-deps") || p.args.contains(name);
     let mut failed = Vec::new();
-    for (_, s) in project.services.iter().filter(|(n, s)| s.build.is_some() && !s.image.is_empty() && chosen(n)) {
+    for (_, s) in
+        project.services.iter().filter(|(n, s)| s.build.is_some() && !s.image.is_empty() && chosen(n))
+    {
         let mut words = vec![s.image.clone()];
         if p.is("quiet") {
             words.insert(0, "--quiet".into());
@@ -384,8 +403,10 @@ async fn push(app: &App, p: Parsed) -> Done {
     Ok(0)
 }
 
-const IMAGES_FLAGS: &[Flag] =
-    &[text("format", NONE, "Format of the output (table, json)").default("table"), switch("quiet", 'q', "Show ids only")];
+const IMAGES_FLAGS: &[Flag] = &[
+    text("format", NONE, "Format of the output (table, json)").default("table"),
+    switch("quiet", 'q', "Show ids only"),
+];
 
 /// `compose images`
 pub static IMAGES: Command = Command::new(
@@ -397,10 +418,13 @@ pub static IMAGES: Command = Command::new(
 )
 .flags(&[IMAGES_FLAGS]);
 
+/// Container, repository, tag, platform, id, size, when made, when tagged.
+type ImageRow = (String, String, String, String, String, i64, String, String);
+
 async fn images(app: &App, p: Parsed) -> Done {
     let (_, name) = project::maybe(app, &p.args)?;
     let seen = engine(app, &Silent)?.containers(&name, Include::Services, true, &p.args).await?;
-    let mut rows = Vec::new();
+    let mut rows: Vec<ImageRow> = Vec::new();
     for container in &seen {
         let raw = app.client()?.image_inspect_raw(&container.summary.image_id, "").await?;
         let image: Value = serde_json::from_slice(&raw)
@@ -408,10 +432,24 @@ async fn images(app: &App, p: Parsed) -> Done {
         let tagged = image["RepoTags"][0].as_str().unwrap_or("<none>:<none>");
         let (repository, tag) = tagged.rsplit_once(':').unwrap_or((tagged, "<none>"));
         let id = image["Id"].as_str().unwrap_or_default().to_owned();
-        let platform = format!("{}/{}", image["Os"].as_str().unwrap_or_default(), image["Architecture"].as_str().unwrap_or_default());
+        let platform = format!(
+            "{}/{}",
+            image["Os"].as_str().unwrap_or_default(),
+            image["Architecture"].as_str().unwrap_or_default()
+        );
         let size = image["Size"].as_i64().unwrap_or(0);
         let created = image["Created"].as_str().unwrap_or_default().to_owned();
-        rows.push((container.name().to_owned(), repository.to_owned(), tag.to_owned(), platform, id, size, created));
+        let tagged_at = image["Metadata"]["LastTagTime"].as_str().unwrap_or_default().to_owned();
+        rows.push((
+            container.name().to_owned(),
+            repository.to_owned(),
+            tag.to_owned(),
+            platform,
+            id,
+            size,
+            created,
+            tagged_at,
+        ));
     }
     rows.sort();
     if p.is("quiet") {
@@ -422,16 +460,24 @@ async fn images(app: &App, p: Parsed) -> Done {
         return Ok(0);
     }
     if p.get("format") == "json" {
-        let all: Vec<Value> = rows
-            .iter()
-            .map(|r| serde_json::json!({"ID": r.4, "ContainerName": r.0, "Repository": r.1, "Tag": r.2, "Platform": r.3, "Size": r.5, "Created": r.6}))
-            .collect();
-        app.print(format!("{}\n", Value::Array(all)))?;
+        let one = |r: &ImageRow| {
+            let texts = [
+                ("ID", &r.4),
+                ("ContainerName", &r.0),
+                ("Repository", &r.1),
+                ("Tag", &r.2),
+                ("Platform", &r.3),
+                ("LastTagTime", &r.7),
+            ];
+            super::list::record(&texts, Some(("Size", r.5)))
+        };
+        app.print(format!("[{}]\n", rows.iter().map(one).collect::<Vec<_>>().join(",")))?;
         return Ok(0);
     }
     let mut text = String::from("CONTAINER\tREPOSITORY\tTAG\tPLATFORM\tIMAGE ID\tSIZE\tCREATED\n");
-    for (container, repository, tag, platform, id, size, created) in &rows {
-        let ago = crate::format::time::parse_rfc3339(created).map(|t| crate::format::time::ago(t.as_second()));
+    for (container, repository, tag, platform, id, size, created, _) in &rows {
+        let ago =
+            crate::format::time::parse_rfc3339(created).map(|t| crate::format::time::ago(t.as_second()));
         let _ = writeln!(
             text,
             "{container}\t{repository}\t{tag}\t{platform}\t{}\t{}\t{}",

@@ -352,7 +352,8 @@ fn one_off(
     s.cap_add.retain(|c| !drop.contains(c));
     s.cap_add.extend(add);
     s.cap_drop.extend(drop);
-    let set = crate::opts::env::environment(&p.all("env-from-file"), &p.all("env")).map_err(Error::Refused)?;
+    let set =
+        crate::opts::env::environment(&p.all("env-from-file"), &p.all("env")).map_err(Error::Refused)?;
     for text in set {
         match text.split_once('=') {
             Some((name, value)) => s.environment.insert(name.to_owned(), Some(value.to_owned())),
@@ -372,7 +373,8 @@ fn one_off(
     }
     for spec in p.all("volume") {
         let node = Node::from(spec.as_str());
-        let mut long = short::lengthen(node, &Path::of("services.x.volumes.[]"), &short::Form { lenient: false })?;
+        let mut long =
+            short::lengthen(node, &Path::of("services.x.volumes.[]"), &short::Form { lenient: false })?;
         if let Some(source) = long.map_mut().and_then(|m| m.get_mut("source"))
             && let Some(path) = source.str().filter(|t| t.starts_with('.'))
         {

@@ -47,8 +47,10 @@ async fn start(app: &App, p: Parsed) -> Done {
 
 /// `compose stop`
 pub static STOP: Command =
-    Command::new("stop", &["[OPTIONS] [SERVICE...]"], Args::Any, "Stop services", |a, p| Box::pin(stop(a, p)))
-        .flags(&[&[TIMEOUT]]);
+    Command::new("stop", &["[OPTIONS] [SERVICE...]"], Args::Any, "Stop services", |a, p| {
+        Box::pin(stop(a, p))
+    })
+    .flags(&[&[TIMEOUT]]);
 
 async fn stop(app: &App, p: Parsed) -> Done {
     let display = Display::new(app, "Running")?;
@@ -59,14 +61,11 @@ async fn stop(app: &App, p: Parsed) -> Done {
 }
 
 /// `compose restart`
-pub static RESTART: Command = Command::new(
-    "restart",
-    &["[OPTIONS] [SERVICE...]"],
-    Args::Any,
-    "Restart service containers",
-    |a, p| Box::pin(restart(a, p)),
-)
-.flags(&[&[switch("no-deps", NONE, "Do not restart what depends on the services"), TIMEOUT]]);
+pub static RESTART: Command =
+    Command::new("restart", &["[OPTIONS] [SERVICE...]"], Args::Any, "Restart service containers", |a, p| {
+        Box::pin(restart(a, p))
+    })
+    .flags(&[&[switch("no-deps", NONE, "Do not restart what depends on the services"), TIMEOUT]]);
 
 async fn restart(app: &App, p: Parsed) -> Done {
     let display = Display::new(app, "Restarting")?;
@@ -74,9 +73,10 @@ async fn restart(app: &App, p: Parsed) -> Done {
     let project = there(app, &engine, &[]).await?;
     let mut chosen = p.args.clone();
     if !chosen.is_empty() && !p.is("no-deps") {
-        let follows = project.services.iter().filter(|(_, s)| {
-            s.depends_on.iter().any(|(on, d)| d.restart && p.args.contains(on))
-        });
+        let follows = project
+            .services
+            .iter()
+            .filter(|(_, s)| s.depends_on.iter().any(|(on, d)| d.restart && p.args.contains(on)));
         chosen.extend(follows.map(|(n, _)| n.clone()));
     }
     for name in &p.args {
@@ -102,7 +102,12 @@ async fn each(
     act: impl AsyncFn(&Client, &Seen) -> dray_client::Result<()>,
 ) -> Result<(), Error> {
     let tell = |c: &Seen, status, text: &str| {
-        display.event(Event { id: format!("Container {}", c.name()), parent: None, status, text: text.to_owned() });
+        display.event(Event {
+            id: format!("Container {}", c.name()),
+            parent: None,
+            status,
+            text: text.to_owned(),
+        });
     };
     let all = containers.iter().map(async |c| {
         tell(c, Status::Working, doing);
@@ -121,17 +126,14 @@ async fn each(
 }
 
 /// `compose kill`
-pub static KILL: Command = Command::new(
-    "kill",
-    &["[OPTIONS] [SERVICE...]"],
-    Args::Any,
-    "Force stop service containers",
-    |a, p| Box::pin(kill(a, p)),
-)
-.flags(&[&[
-    switch("remove-orphans", NONE, "Kill containers of services that the files do not have"),
-    text("signal", 's', "Signal to send").default("SIGKILL"),
-]]);
+pub static KILL: Command =
+    Command::new("kill", &["[OPTIONS] [SERVICE...]"], Args::Any, "Force stop service containers", |a, p| {
+        Box::pin(kill(a, p))
+    })
+    .flags(&[&[
+        switch("remove-orphans", NONE, "Kill containers of services that the files do not have"),
+        text("signal", 's', "Signal to send").default("SIGKILL"),
+    ]]);
 
 async fn kill(app: &App, p: Parsed) -> Done {
     let display = Display::new(app, "Killing")?;
@@ -263,7 +265,8 @@ async fn down(app: &App, p: Parsed) -> Done {
     }
     let orphans = p.is("remove-orphans")
         || matches!(std::env::var("COMPOSE_REMOVE_ORPHANS").unwrap_or_default().as_str(), "1" | "true");
-    let how = Down { services: p.args.clone(), orphans, timeout: timeout(&p), volumes: p.is("volumes"), images };
+    let how =
+        Down { services: p.args.clone(), orphans, timeout: timeout(&p), volumes: p.is("volumes"), images };
     let any = engine.down(&project, &how).await?;
     display.finish();
     if !any && p.args.is_empty() {
@@ -273,14 +276,11 @@ async fn down(app: &App, p: Parsed) -> Done {
 }
 
 /// `compose scale`
-pub static SCALE: Command = Command::new(
-    "scale",
-    &["[SERVICE=REPLICAS...]"],
-    Args::AtLeast(1),
-    "Scale services",
-    |a, p| Box::pin(scale(a, p)),
-)
-.flags(&[&[switch("no-deps", NONE, "Do not start what the services depend on")]]);
+pub static SCALE: Command =
+    Command::new("scale", &["[SERVICE=REPLICAS...]"], Args::AtLeast(1), "Scale services", |a, p| {
+        Box::pin(scale(a, p))
+    })
+    .flags(&[&[switch("no-deps", NONE, "Do not start what the services depend on")]]);
 
 async fn scale(app: &App, p: Parsed) -> Done {
     let names: Vec<String> = p.args.iter().map(|a| a.split('=').next().unwrap_or(a).to_owned()).collect();

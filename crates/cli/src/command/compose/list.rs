@@ -28,7 +28,8 @@ use crate::value::{Row, Value};
 const PS_FLAGS: &[Flag] = &[
     switch("all", 'a', "Also show containers that do not run, and those of run"),
     text("filter", NONE, "Show services that match (status=…)"),
-    text("format", NONE, "Format of the output: table, 'table TEMPLATE', json, or a Go template").default("table"),
+    text("format", NONE, "Format of the output: table, 'table TEMPLATE', json, or a Go template")
+        .default("table"),
     switch("no-trunc", NONE, "Do not cut long texts"),
     switch("orphans", NONE, "Also show services that the files do not have").default("true"),
     switch("quiet", 'q', "Show ids only"),
@@ -103,7 +104,8 @@ async fn ps(app: &App, p: Parsed) -> Done {
         other => other,
     };
     let client = app.client()?;
-    let needs_details = !format.starts_with("table") || format.contains("ExitCode") || format.contains("Health");
+    let needs_details =
+        !format.starts_with("table") || format.contains("ExitCode") || format.contains("Health");
     let mut rows = Vec::new();
     for container in &seen {
         let details = if needs_details { details(client, container).await? } else { (0, String::new()) };
@@ -170,7 +172,9 @@ async fn ls(app: &App, p: Parsed) -> Done {
         let seen = Seen { summary };
         projects.entry(seen.label(label::PROJECT).to_owned()).or_default().push(seen);
     }
-    projects.retain(|name, _| wanted.get("name").next().is_none() || wanted.get("name").any(|n| name.contains(n)));
+    projects.retain(|name, _| {
+        wanted.get("name").next().is_none() || wanted.get("name").any(|n| name.contains(n))
+    });
     if p.is("quiet") {
         app.print(projects.keys().map(|n| format!("{n}\n")).collect::<String>())?;
         return Ok(0);
@@ -178,9 +182,10 @@ async fn ls(app: &App, p: Parsed) -> Done {
     let rows: Vec<(String, String, String)> =
         projects.iter().map(|(name, all)| (name.clone(), states(all), files(all))).collect();
     if p.get("format") == "json" {
-        let all: Vec<_> =
-            rows.iter().map(|(n, s, f)| json!({"Name": n, "Status": s, "ConfigFiles": f})).collect();
-        app.print(format!("{}\n", serde_json::Value::Array(all)))?;
+        let one = |(name, status, files): &(String, String, String)| {
+            record(&[("Name", name), ("Status", status), ("ConfigFiles", files)], None)
+        };
+        app.print(format!("[{}]\n", rows.iter().map(one).collect::<Vec<_>>().join(",")))?;
         return Ok(0);
     }
     let mut table = String::from("NAME\tSTATUS\tCONFIG FILES\n");
@@ -189,6 +194,16 @@ async fn ls(app: &App, p: Parsed) -> Done {
     }
     app.print(table::align(&table, TABLE))?;
     Ok(0)
+}
+
+/// A JSON object with its fields in order; a number may stand before the last one.
+pub fn record(fields: &[(&str, &String)], number: Option<(&str, i64)>) -> String {
+    let mut parts: Vec<String> =
+        fields.iter().map(|(name, value)| format!("{}:{}", json!(name), json!(value))).collect();
+    if let Some((name, value)) = number {
+        parts.insert(parts.len() - 1, format!("{}:{value}", json!(name)));
+    }
+    format!("{{{}}}", parts.join(","))
 }
 
 fn states(all: &[Seen]) -> String {
@@ -208,17 +223,15 @@ fn files(all: &[Seen]) -> String {
 }
 
 /// `compose volumes`
-pub static VOLUMES: Command = Command::new(
-    "volumes",
-    &["[OPTIONS] [SERVICE...]"],
-    Args::Any,
-    "List volumes",
-    |a, p| Box::pin(volumes(a, p)),
-)
-.flags(&[&[
-    text("format", NONE, "Format of the output: table, 'table TEMPLATE', json, or a Go template").default("table"),
-    switch("quiet", 'q', "Show names only"),
-]]);
+pub static VOLUMES: Command =
+    Command::new("volumes", &["[OPTIONS] [SERVICE...]"], Args::Any, "List volumes", |a, p| {
+        Box::pin(volumes(a, p))
+    })
+    .flags(&[&[
+        text("format", NONE, "Format of the output: table, 'table TEMPLATE', json, or a Go template")
+            .default("table"),
+        switch("quiet", 'q', "Show names only"),
+    ]]);
 
 async fn volumes(app: &App, p: Parsed) -> Done {
     let (project, name) = project::maybe(app, &[])?;
@@ -233,7 +246,8 @@ async fn volumes(app: &App, p: Parsed) -> Done {
     let mut found = app.client()?.volume_list(&filters).await?.volumes;
     if !p.args.is_empty() {
         let seen = engine(app, &Silent)?.containers(&name, Include::Services, true, &p.args).await?;
-        let used: BTreeSet<String> = seen.iter().flat_map(|c| &c.summary.mounts).map(|m| m.name.clone()).collect();
+        let used: BTreeSet<String> =
+            seen.iter().flat_map(|c| &c.summary.mounts).map(|m| m.name.clone()).collect();
         found.retain(|v| used.contains(&v.name));
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -298,7 +312,8 @@ async fn top(app: &App, p: Parsed) -> Done {
             }
         }
         for process in &found.processes {
-            let mut row: BTreeMap<String, String> = found.titles.iter().cloned().zip(process.iter().cloned()).collect();
+            let mut row: BTreeMap<String, String> =
+                found.titles.iter().cloned().zip(process.iter().cloned()).collect();
             row.insert("SERVICE".into(), container.service().to_owned());
             row.insert("#".into(), container.label(label::NUMBER).to_owned());
             rows.push(row);
@@ -340,7 +355,8 @@ async fn events(app: &App, p: Parsed) -> Done {
     filters.add("label", format!("{}={name}", label::PROJECT));
     filters.add("type", "container");
     let client = app.client()?;
-    let mut stream = client.events(&parse_since(p.get("since")), &parse_since(p.get("until")), &filters).await?;
+    let mut stream =
+        client.events(&parse_since(p.get("since")), &parse_since(p.get("until")), &filters).await?;
     while let Some(event) = stream.next().await? {
         let attributes = &event.actor.attributes;
         let Some(service) = attributes.get(label::SERVICE) else { continue };
@@ -410,14 +426,11 @@ const LOGS_FLAGS: &[Flag] = &[
 ];
 
 /// `compose logs`
-pub static LOGS: Command = Command::new(
-    "logs",
-    &["[OPTIONS] [SERVICE...]"],
-    Args::Any,
-    "View output from containers",
-    |a, p| Box::pin(logs(a, p)),
-)
-.flags(&[LOGS_FLAGS]);
+pub static LOGS: Command =
+    Command::new("logs", &["[OPTIONS] [SERVICE...]"], Args::Any, "View output from containers", |a, p| {
+        Box::pin(logs(a, p))
+    })
+    .flags(&[LOGS_FLAGS]);
 
 async fn logs(app: &App, p: Parsed) -> Done {
     let (project, name) = project::maybe(app, &p.args)?;
@@ -456,7 +469,7 @@ async fn logs(app: &App, p: Parsed) -> Done {
     let each = seen.iter().map(async |container| {
         let id = &container.summary.id;
         let tty = client.container_inspect(id).await?.config.tty;
-        output.show(&short_name(container), output::log(client, id, &options).await?, tty).await?;
+        output.show(&short_name(container), output::log(client, id, &options).await?, tty, false).await?;
         if options.follow {
             follow(client, &output, container, None, Some("0".into())).await?;
         }

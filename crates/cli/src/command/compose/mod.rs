@@ -106,6 +106,7 @@ async fn there(app: &App, engine: &Engine<'_>, services: &[String]) -> Result<Pr
 /// Runs another command, with these words after its name.
 async fn delegate(app: &App, command: &'static Command, words: Vec<String>) -> Done {
     let words = words.into_iter().map(OsString::from);
-    let parsed = flag::parse(command.flags, command.interspersed, words).map_err(|e| Error::Refused(e.to_string()))?;
+    let parsed =
+        flag::parse(command.flags, command.interspersed, words).map_err(|e| Error::Refused(e.to_string()))?;
     (command.run)(app, parsed).await
 }

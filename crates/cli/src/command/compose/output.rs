@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::Write as _;
 
 use dray_client::container::{AttachOptions, LogOptions};
-use dray_client::{Body, Client, Frames, Hijacked};
+use dray_client::{Body, Channel, Client, Frames, Hijacked};
 use dray_compose::apply::HookOutput;
 use dray_compose::plan::Seen;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -14,8 +14,7 @@ use crate::command_error::Error;
 use crate::terminal;
 
 /// The colours of names, one after another.
-const COLOURS: &[&str] =
-    &["36", "33", "32", "35", "34", "36;1", "33;1", "32;1", "35;1", "34;1"];
+const COLOURS: &[&str] = &["36", "33", "32", "35", "34", "36;1", "33;1", "32;1", "35;1", "34;1"];
 
 /// Where the lines go.
 pub struct Output {
@@ -56,6 +55,10 @@ impl Output {
 
     /// Shows a line.
     pub fn line(&self, name: &str, line: &str) {
+        self.write(name, line, false);
+    }
+
+    fn write(&self, name: &str, line: &str, error: bool) {
         let mut text = String::new();
         if self.prefix {
             self.register(name);
@@ -67,7 +70,11 @@ impl Output {
             text.push_str(&format!("{now} "));
         }
         // A reader that went away is seen where the command itself prints.
-        let _ = writeln!(std::io::stdout().lock(), "{text}{line}");
+        if error {
+            let _ = writeln!(std::io::stderr().lock(), "{text}{line}");
+        } else {
+            let _ = writeln!(std::io::stdout().lock(), "{text}{line}");
+        }
     }
 
     /// Says something about a container.
@@ -76,13 +83,21 @@ impl Output {
         let _ = writeln!(std::io::stdout().lock(), "{line}");
     }
 
-    /// Shows a container's stream line by line until it ends.
+    /// Shows a container's stream line by line until it ends; what the program writes to standard error goes to
+    /// standard error if `apart`.
     ///
     /// # Errors
     /// The stream breaks off.
-    pub async fn show(&self, name: &str, from: impl AsyncRead + Unpin, tty: bool) -> Result<(), Error> {
+    pub async fn show(
+        &self,
+        name: &str,
+        from: impl AsyncRead + Unpin,
+        tty: bool,
+        apart: bool,
+    ) -> Result<(), Error> {
         let failed = Error::io("read the container's output");
-        let mut lines = Lines { output: self, name, rest: Vec::new() };
+        let mut lines = Lines { output: self, name, error: false, rest: Vec::new() };
+        let mut errors = Lines { output: self, name, error: apart, rest: Vec::new() };
         if tty {
             let mut from = from;
             let mut buffer = vec![0; 16 << 10];
@@ -98,13 +113,15 @@ impl Output {
             let mut frames = Frames::new(from);
             loop {
                 match frames.next().await {
-                    Ok(Some((_, bytes))) => lines.push(&bytes),
+                    Ok(Some((Channel::Stderr, bytes))) => errors.push(&bytes),
+                    Ok(Some((Channel::Stdout, bytes))) => lines.push(&bytes),
                     Ok(None) => break,
                     Err(e) => return Err(failed(e)),
                 }
             }
         }
         lines.finish();
+        errors.finish();
         Ok(())
     }
 }
@@ -118,6 +135,7 @@ fn nanos() -> i128 {
 struct Lines<'a> {
     output: &'a Output,
     name: &'a str,
+    error: bool,
     rest: Vec<u8>,
 }
 
@@ -126,14 +144,15 @@ impl Lines<'_> {
         self.rest.extend_from_slice(bytes);
         while let Some(end) = self.rest.iter().position(|b| *b == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
-            self.output.line(self.name, String::from_utf8_lossy(&line[..end]).trim_end_matches('\r'));
+            let text = String::from_utf8_lossy(&line[..end]);
+            self.output.write(self.name, text.trim_end_matches('\r'), self.error);
         }
     }
 
     fn finish(&mut self) {
         if !self.rest.is_empty() {
             let line = std::mem::take(&mut self.rest);
-            self.output.line(self.name, &String::from_utf8_lossy(&line));
+            self.output.write(self.name, &String::from_utf8_lossy(&line), self.error);
         }
     }
 }

@@ -66,7 +66,8 @@ pub fn request(app: &App, skip: Skip) -> Result<Request, Error> {
         }
         given => given,
     };
-    let directory = [flags.get("project-directory"), flags.get("workdir")].into_iter().find(|d| !d.is_empty());
+    let directory =
+        [flags.get("project-directory"), flags.get("workdir")].into_iter().find(|d| !d.is_empty());
     let current = std::env::current_dir().map_err(Error::io("find the current folder"))?;
     Ok(Request {
         files,
@@ -114,7 +115,6 @@ pub fn load(app: &App, services: &[String], how: How) -> Result<Project, Error> 
     Ok(project)
 }
 
-
 /// The project if there are files for it, and its name in any case.
 ///
 /// # Errors
@@ -139,5 +139,9 @@ pub fn maybe(app: &App, services: &[String]) -> Result<(Option<Project>, String)
 /// What stands between the parts of names: `-`, or `_` for compatibility.
 pub fn separator(app: &App) -> &'static str {
     let env = std::env::var("COMPOSE_COMPATIBILITY").unwrap_or_default();
-    if app.group.is("compatibility") || matches!(env.to_lowercase().as_str(), "1" | "t" | "true") { "_" } else { "-" }
+    if app.group.is("compatibility") || matches!(env.to_lowercase().as_str(), "1" | "t" | "true") {
+        "_"
+    } else {
+        "-"
+    }
 }

@@ -17,7 +17,8 @@ use crate::command_error::Error;
 pub fn run(app: &App, project: &Project, name: &str, service: &Service, command: &str) -> Result<(), Error> {
     let Some(provider) = &service.provider else { return Ok(()) };
     let path = crate::plugin::find(app, &provider.kind).map_or_else(|| provider.kind.clone().into(), |p| p);
-    let mut words = vec!["compose".to_owned(), format!("--project-name={}", project.name), command.to_owned()];
+    let mut words =
+        vec!["compose".to_owned(), format!("--project-name={}", project.name), command.to_owned()];
     for (option, values) in provider.options.iter() {
         words.extend(values.iter().map(|v| format!("--{option}={v}")));
     }
@@ -44,5 +45,9 @@ pub fn run(app: &App, project: &Project, name: &str, service: &Service, command:
         }
     }
     let status = child.wait().map_err(Error::io("wait for a provider"))?;
-    if status.success() { Ok(()) } else { Err(Error::Refused(format!("provider of service {name:?}: {status}"))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Error::Refused(format!("provider of service {name:?}: {status}")))
+    }
 }

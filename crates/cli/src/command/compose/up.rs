@@ -58,14 +58,11 @@ const UP_FLAGS: &[Flag] = &[
 ];
 
 /// `compose up`
-pub static UP: Command = Command::new(
-    "up",
-    &["[OPTIONS] [SERVICE...]"],
-    Args::Any,
-    "Create and start containers",
-    |a, p| Box::pin(up(a, p)),
-)
-.flags(&[CREATE_FLAGS, UP_FLAGS]);
+pub static UP: Command =
+    Command::new("up", &["[OPTIONS] [SERVICE...]"], Args::Any, "Create and start containers", |a, p| {
+        Box::pin(up(a, p))
+    })
+    .flags(&[CREATE_FLAGS, UP_FLAGS]);
 
 /// `compose create`
 pub static CREATE: Command = Command::new(
@@ -82,19 +79,26 @@ fn refused<T>(text: &str) -> Result<T, Error> {
 }
 
 fn check(p: &Parsed) -> Result<(), Error> {
-    let abort = p.is("abort-on-container-exit") || (!p.get("exit-code-from").is_empty() && !p.is("abort-on-container-failure"));
+    let abort = p.is("abort-on-container-exit")
+        || (!p.get("exit-code-from").is_empty() && !p.is("abort-on-container-failure"));
     let attaches = p.is("attach-dependencies") || !p.all("attach").is_empty();
     if p.is("abort-on-container-exit") && p.is("abort-on-container-failure") {
         return refused("--abort-on-container-failure cannot be combined with --abort-on-container-exit");
     }
     if p.is("wait") && (attaches || abort) {
-        return refused("--wait cannot be combined with --abort-on-container-exit, --attach or --attach-dependencies");
+        return refused(
+            "--wait cannot be combined with --abort-on-container-exit, --attach or --attach-dependencies",
+        );
     }
     if p.is("build") && p.is("no-build") {
         return refused("--build and --no-build are incompatible");
     }
-    if (p.is("detach") || p.is("wait")) && (attaches || abort || p.is("abort-on-container-failure") || p.is("watch")) {
-        return refused("--detach cannot be combined with --abort-on-container-exit, --abort-on-container-failure, --attach, --attach-dependencies or --watch");
+    if (p.is("detach") || p.is("wait"))
+        && (attaches || abort || p.is("abort-on-container-failure") || p.is("watch"))
+    {
+        return refused(
+            "--detach cannot be combined with --abort-on-container-exit, --abort-on-container-failure, --attach, --attach-dependencies or --watch",
+        );
     }
     for (a, b) in [
         ("no-recreate", "renew-anon-volumes"),
@@ -137,9 +141,9 @@ pub fn scale(project: &mut Project, scales: &[String]) -> Result<(), Error> {
         let Some((name, count)) = text.split_once('=') else {
             return refused(&format!("invalid --scale option {text:?}. Should be SERVICE=NUM"));
         };
-        let count: i64 = count.parse().map_err(|_| {
-            Error::Refused(format!("strconv.Atoi: parsing {count:?}: invalid syntax"))
-        })?;
+        let count: i64 = count
+            .parse()
+            .map_err(|_| Error::Refused(format!("strconv.Atoi: parsing {count:?}: invalid syntax")))?;
         project.service(name)?;
         if let Some(service) = project.services.get_mut(name) {
             service.set_replicas(count);
@@ -181,8 +185,13 @@ pub async fn converge(app: &App, project: &Project, p: &Parsed, engine: &Engine<
     } else {
         recreate
     };
-    let options =
-        plan::Options { named: p.args.clone(), recreate, recreate_dependencies, images: images.clone(), networks };
+    let options = plan::Options {
+        named: p.args.clone(),
+        recreate,
+        recreate_dependencies,
+        images: images.clone(),
+        networks,
+    };
     let plan = plan::plan(project, &seen, &options);
     if !plan.orphans.is_empty() {
         orphans(&plan.orphans, p, engine).await?;
@@ -279,12 +288,19 @@ impl Attached<'_> {
         shown.iter().for_each(|c| output.register(&output::short_name(c)));
         let names: Vec<&str> = shown.iter().map(|c| c.name()).collect();
         if !names.is_empty() {
-            println!("Attaching to {}", shown.iter().map(|c| output::short_name(c)).collect::<Vec<_>>().join(", "));
+            println!(
+                "Attaching to {}",
+                shown.iter().map(|c| output::short_name(c)).collect::<Vec<_>>().join(", ")
+            );
         }
         let client = self.app.client()?;
         let mut running = FuturesUnordered::new();
         for container in &shown {
-            let joined = if container.is_running() { None } else { Some(output::attach(client, &container.summary.id).await?) };
+            let joined = if container.is_running() {
+                None
+            } else {
+                Some(output::attach(client, &container.summary.id).await?)
+            };
             running.push(follow(client, &output, container, joined, Some("0".to_owned())));
         }
         let hooks = Start { hooks: Some(&output), ..Start::default() };
