@@ -263,7 +263,7 @@ impl Engine<'_> {
         let theirs = found.config.labels.unwrap_or_default();
         let alike = [label::PROJECT, label::SERVICE, label::CONFIG_HASH, label::NUMBER]
             .iter()
-            .all(|l| theirs.get(*l).is_some() && theirs.get(*l) == labels.and_then(|own| own.get(*l)));
+            .all(|l| theirs.contains_key(*l) && theirs.get(*l) == labels.and_then(|own| own.get(*l)));
         Ok(alike.then_some(found.id))
     }
 

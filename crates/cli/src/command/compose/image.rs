@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use dray_client::api::progress::ProgressMessage;
+use dray_client::image::PullOptions;
 use dray_compose::Project;
 use dray_compose::apply::{Event, Include, Progress as _, Silent, Status};
 use dray_compose::model::service::{Build, Service};
@@ -131,8 +132,9 @@ async fn pull_one(
     let reference = parse(&service.image)?.tagged();
     let (repository, tag) = name_and_tag(&reference);
     let pulled = async {
-        let auth = auth_for(app, &reference)?;
-        let mut messages = app.client()?.image_pull(&repository, &tag, &service.platform, &auth).await?;
+        let auth = auth_for(app, &reference);
+        let what = PullOptions { platform: service.platform.clone(), ..PullOptions::default() };
+        let mut messages = app.client()?.image_pull(&repository, &tag, &what, &auth).await?;
         while let Some(message) = messages.next().await? {
             if let Some(error) = failure(&message) {
                 return Err(error);
