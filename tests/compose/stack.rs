@@ -277,3 +277,70 @@ fn a_project_that_was_killed_half_made_is_mended() {
     project.ok(&by, &at, &["down", "-v", "-t", "1"]);
     nothing_left(&at);
 }
+
+#[test]
+fn changed_files_reach_the_containers() {
+    let daemon = Daemon::start();
+    let (at, by) = (daemon.dray(), ours());
+    let project = Project::new(
+        r#"
+name: watched
+services:
+  a:
+    image: busybox
+    command: sh -c "echo up; exec sleep 1000"
+    stop_grace_period: 1s
+    develop:
+      watch:
+        - {path: ./src, action: sync, target: /app, ignore: [skipped], initial_sync: true}
+        - {path: ./etc/conf, action: sync+restart, target: /conf}
+  b:
+    build: {context: ./img}
+    command: sleep 1000
+    stop_grace_period: 1s
+    develop: {watch: [{path: ./img, action: rebuild}]}
+"#,
+    );
+    let write = |name: &str, text: &str| {
+        let path = project.path().join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    };
+    write("src/one", "1");
+    write("etc/conf", "c");
+    write("img/Dockerfile", "FROM busybox\nCOPY x /x\n");
+    write("img/x", "first");
+    let log = fs::File::create(project.path().join("log")).expect("a log");
+    let mut watching = at
+        .command(["compose", "watch"])
+        .current_dir(project.path())
+        .stdout(log.try_clone().expect("a log"))
+        .stderr(log)
+        .spawn()
+        .expect("compose");
+    let inside =
+        |service: &str, path: &str| project.run(&by, &at, &["exec", "-T", service, "cat", path]).stdout;
+    let said = || fs::read_to_string(project.path().join("log")).unwrap_or_default();
+    eventually("it watches", || said().contains("Watch enabled"));
+    assert_eq!(inside("a", "/app/one"), "1", "{}", said());
+    write("src/skipped", "no");
+    write("src/deep/er/two", "2");
+    eventually("a new file in new folders is there", || inside("a", "/app/deep/er/two") == "2");
+    assert_eq!(inside("a", "/app/skipped"), "");
+    fs::remove_file(project.path().join("src/one")).expect("remove");
+    eventually("a file that is gone is gone there too", || inside("a", "/app/one").is_empty());
+    write("etc/conf", "changed");
+    eventually("the service is restarted", || {
+        project.ok(&by, &at, &["logs", "--no-log-prefix", "a"]) == "up\nup\n"
+            && inside("a", "/conf") == "changed"
+    });
+    write("img/x", "second");
+    eventually("the service is built anew", || inside("b", "/x") == "second");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(watching.id().cast_signed()).expect("a pid"),
+        rustix::process::Signal::INT,
+    )
+    .expect("interrupt");
+    watching.wait().expect("compose ends");
+    project.ok(&by, &at, &["down", "--rmi", "local"]);
+}

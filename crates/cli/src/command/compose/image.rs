@@ -1,6 +1,6 @@
 //! Images of services: pulled or built where they are missing or asked for; `build`, `pull`, `push`, `images`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use dray_client::api::progress::ProgressMessage;
@@ -59,12 +59,16 @@ pub async fn id_of(app: &App, image: &str) -> Result<Option<String>, Error> {
 
 async fn ids(app: &App, project: &Project) -> Result<BTreeMap<String, String>, Error> {
     let separator = project::separator(app);
-    let all = project.services.iter().filter(|(_, s)| s.provider.is_none()).map(async |(name, s)| {
-        let image = s.image_or_default(&project.name, name, separator);
-        Ok::<_, Error>((name.clone(), id_of(app, &image).await?))
-    });
-    let found = try_join_all(all).await?;
-    Ok(found.into_iter().filter_map(|(name, id)| Some((name, id?))).collect())
+    let of =
+        |(name, s): (&String, &Service)| (name.clone(), s.image_or_default(&project.name, name, separator));
+    let images: Vec<(String, String)> =
+        project.services.iter().filter(|(_, s)| s.provider.is_none()).map(of).collect();
+    let names: BTreeSet<&String> = images.iter().map(|(_, image)| image).collect();
+    let asked =
+        names.into_iter().map(async |image| Ok::<_, Error>((image.clone(), id_of(app, image).await?)));
+    let found: BTreeMap<String, Option<String>> = try_join_all(asked).await?.into_iter().collect();
+    let known = images.into_iter().filter_map(|(name, image)| Some((name, found.get(&image)?.clone()?)));
+    Ok(known.collect())
 }
 
 /// Sees that all images are here; their ids by service.

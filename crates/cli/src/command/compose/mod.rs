@@ -8,6 +8,7 @@
 //! lifecycle.rs start, stop, restart, kill, pause, unpause, rm, down, scale, wait
 //! list.rs      ps, ls, volumes, port, top, events, stats, logs   output.rs follow.rs   lines of many containers
 //! inside.rs    exec, run, attach, cp, commit, export             version.rs
+//! watch.rs notice.rs   watch
 //! ```
 //! What is about one container goes to the command for one container with its id.
 
@@ -18,12 +19,14 @@ mod image;
 mod inside;
 mod lifecycle;
 mod list;
+mod notice;
 mod output;
 mod project;
 mod provider;
 mod say;
 mod up;
 mod version;
+mod watch;
 
 use std::ffi::OsString;
 
@@ -78,6 +81,7 @@ pub static GROUP: Group = Group {
         &version::COMMAND,
         &list::VOLUMES,
         &lifecycle::WAIT,
+        &watch::COMMAND,
     ],
 };
 

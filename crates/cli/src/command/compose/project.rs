@@ -51,6 +51,9 @@ impl From<dray_compose::Error> for Error {
 /// The current folder or standard input cannot be read.
 pub fn request(app: &App, skip: Skip) -> Result<Request, Error> {
     let flags = &app.group;
+    if flags.is("dry-run") {
+        return Err(Error::Refused("--dry-run is not supported yet".into()));
+    }
     let files = flags.all("file");
     let stdin = if files.iter().any(|f| f == "-") {
         let mut text = String::new();

@@ -15,6 +15,7 @@ use super::follow::{Ended, follow};
 use super::image::{self, Policy};
 use super::output::{self, Output};
 use super::project::{self, How};
+use super::watch::Watch;
 use super::{engine, say};
 use crate::app::App;
 use crate::command_error::Error;
@@ -126,6 +127,9 @@ fn prepared(app: &App, p: &Parsed) -> Result<Project, Error> {
             project.services.values_mut().for_each(|s| s.pull_policy.clone_from(&pull));
         }
         other => return refused(&format!("invalid --pull option {other:?}")),
+    }
+    if let Some((name, _)) = project.services.iter().find(|(_, s)| !s.models.is_empty()) {
+        return refused(&format!("services.{name}.models: running models is not supported yet"));
     }
     scale(&mut project, &p.all("scale"))?;
     consistent::unique_container_names(&project)?;
@@ -306,6 +310,14 @@ impl Attached<'_> {
         let hooks = Start { hooks: Some(&output), ..Start::default() };
         let start = self.engine.start(self.project, hooks);
         tokio::pin!(start);
+        let watch = if p.is("watch") { Some(Watch::new(self.app, self.project, &p.args)?) } else { None };
+        let watching = async {
+            match watch {
+                Some(watch) => watch.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(watching);
         let mut started = false;
         let mut stopping = false;
         let mut code = 0;
@@ -340,6 +352,7 @@ impl Attached<'_> {
                         return Ok(code);
                     }
                 }
+                failed = &mut watching, if started && !stopping => failed?,
                 () = interrupts.next() => {
                     if stopping {
                         self.kill(&seen).await?;
