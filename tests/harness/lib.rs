@@ -5,6 +5,7 @@
 //! removes it, also when a test panics.
 
 pub mod client;
+pub mod compose;
 pub mod daemon;
 pub mod fixture;
 pub mod host;

@@ -124,7 +124,8 @@ fn in_group(app: &mut App, group: &'static spec::Group, words: &[OsString]) -> R
     }
     let left = app.group.raw_args.clone();
     let words = if flags.is_empty() { words } else { &left };
-    let Some(word) = words.first().map(|w| w.to_string_lossy().into_owned()) else {
+    let version = || app.group.is("version").then(|| "version".to_owned());
+    let Some(word) = words.first().map(|w| w.to_string_lossy().into_owned()).or_else(version) else {
         return help::group(&app.name, group);
     };
     if word == "--help" || word == "-h" || word == "help" {
@@ -146,7 +147,7 @@ fn in_group(app: &mut App, group: &'static spec::Group, words: &[OsString]) -> R
         });
     };
     app.called = format!("{parent} {word}");
-    run(app, found, words[1..].to_vec())
+    run(app, found, words.get(1..).unwrap_or_default().to_vec())
 }
 
 fn run(app: &App, command: &'static spec::Command, words: Vec<OsString>) -> Result<u8, Error> {
