@@ -7,6 +7,7 @@
 pub mod client;
 pub mod daemon;
 pub mod fixture;
+pub mod golang;
 pub mod host;
 pub mod http;
 pub mod peer;
