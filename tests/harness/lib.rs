@@ -8,6 +8,7 @@ pub mod client;
 pub mod compose;
 pub mod daemon;
 pub mod fixture;
+pub mod golang;
 pub mod host;
 pub mod http;
 pub mod peer;

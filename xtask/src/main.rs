@@ -54,7 +54,9 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Fmt => check::format(),
         Task::E2e { filter } => test::suite("e2e", filter.as_deref()),
-        Task::Conformance => test::suite("layers", None),
+        Task::Conformance => packages::ensure_go()
+            .and_then(|()| test::suite("layers", None))
+            .and_then(|()| test::suite("distribution", None)),
         Task::Parity => test::suite("parity", None),
         Task::Fuzz(options) => fuzz::fuzz(&options),
         Task::Bench(options) => bench::run(&options),
