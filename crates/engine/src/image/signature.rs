@@ -38,14 +38,14 @@ impl Service {
             STANDARD.decode(&signature.payload).map_err(|_| invalid("the payload is not base64"))?;
         STANDARD.decode(&signature.signature).map_err(|_| invalid("the signature is not base64"))?;
         let signature = Signature { payload, signature: signature.signature.clone() };
-        let repository = self.client.push_target(&reference, auth)?;
+        let repository = self.client().push_target(&reference, auth)?;
         attach_signature(&repository, &digest, &signature).await?;
         Ok(())
     }
 
     async fn at_registry(&self, name: &str, auth: &Auth) -> Result<(Repository, Digest), Error> {
         let reference = Reference::parse(name)?.tagged();
-        let repository = self.client.repository(&reference, auth)?;
+        let repository = self.client().repository(&reference, auth)?;
         let digest = match reference.digest() {
             Some(digest) => digest.clone(),
             None => repository.manifest(reference.tag().unwrap_or("latest")).await?.digest,

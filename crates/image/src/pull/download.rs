@@ -225,11 +225,7 @@ fn write_ingest(
 }
 
 /// A thread which writes what comes to its place, several chunks at once where they are there.
-fn write_part(
-    held: Arc<HeldParts>,
-    mut at: u64,
-    growth: Arc<Growth>,
-) -> (Chunks, Writer<()>) {
+fn write_part(held: Arc<HeldParts>, mut at: u64, growth: Arc<Growth>) -> (Chunks, Writer<()>) {
     let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_AHEAD);
     let writer = tokio::task::spawn_blocking(move || {
         let mut gathered = BytesMut::with_capacity(WRITE);

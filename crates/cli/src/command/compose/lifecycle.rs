@@ -13,7 +13,7 @@ use super::display::Display;
 use super::project::{self, How};
 use super::{engine, say, there, up};
 use crate::app::App;
-use crate::command::container::run::exit_code;
+use crate::command::container::session::exit_code;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, int, switch, text};
 use crate::spec::{Args, Command, Done};

@@ -349,14 +349,18 @@ pub static EVENTS: Command = Command::new(
     text("until", NONE, "Up to this time"),
 ]]);
 
+/// A flag's moment, as the API takes it.
+fn time(p: &Parsed, flag: &str) -> Result<String, Error> {
+    parse_since(p.get(flag)).map_err(Error::Refused)
+}
+
 async fn events(app: &App, p: Parsed) -> Done {
     let (_, name) = project::maybe(app, &[])?;
     let mut filters = Filters::default();
     filters.add("label", format!("{}={name}", label::PROJECT));
     filters.add("type", "container");
     let client = app.client()?;
-    let mut stream =
-        client.events(&parse_since(p.get("since")), &parse_since(p.get("until")), &filters).await?;
+    let mut stream = client.events(&time(&p, "since")?, &time(&p, "until")?, &filters).await?;
     while let Some(event) = stream.next().await? {
         let attributes = &event.actor.attributes;
         let Some(service) = attributes.get(label::SERVICE) else { continue };
@@ -461,8 +465,8 @@ async fn logs(app: &App, p: Parsed) -> Done {
         stderr: true,
         follow: p.is("follow"),
         timestamps: p.is("timestamps"),
-        since: parse_since(p.get("since")),
-        until: parse_since(p.get("until")),
+        since: time(&p, "since")?,
+        until: time(&p, "until")?,
         tail: p.get("tail").to_owned(),
         details: false,
     };
