@@ -7,7 +7,7 @@ const LAYERS: &[&[&str]] = &[
     &["dray-spec", "dray-sys"],
     &["dray-api", "dray-store", "dray-runtime", "dray-network", "dray-trust"],
     &["dray-client", "dray-registry"],
-    &["dray-image", "dray-compose"],
+    &["dray-image", "dray-compose", "dray-registry-server"],
     &["dray-build"],
     &["dray-engine"],
     &["dray-cli", "dray-daemon"],

@@ -5,8 +5,10 @@
 //! removes it, also when a test panics.
 
 pub mod client;
+pub mod compose;
 pub mod daemon;
 pub mod fixture;
+pub mod golang;
 pub mod host;
 pub mod http;
 pub mod peer;

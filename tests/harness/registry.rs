@@ -1,13 +1,15 @@
 //! Debian's own registry server on a free loopback port: the real peer of pull and push.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
 use crate::client::eventually;
-use crate::http;
+use crate::{dray_binary, http};
 
 /// A running registry; dropping it ends it and removes what it stored.
 pub struct Registry {
@@ -70,6 +72,73 @@ impl Drop for Registry {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Dray's own registry server, as a process of its own; dropping it ends it and removes what it stored.
+pub struct DrayRegistry {
+    process: Child,
+    port: u16,
+    root: TempDir,
+    arguments: Vec<String>,
+}
+
+impl DrayRegistry {
+    /// A registry with these flags of `dray registry serve`.
+    pub fn start(arguments: &[&str]) -> Self {
+        let root = tempfile::Builder::new().prefix("dray-registry-").tempdir().expect("registry folder");
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let (process, port) = Self::launch(root.path(), &arguments, 0);
+        Self { process, port, root, arguments }
+    }
+
+    fn launch(root: &Path, arguments: &[String], port: u16) -> (Child, u16) {
+        let mut process = Command::new(dray_binary())
+            .args(["registry", "serve", "--address", &format!("127.0.0.1:{port}"), "--data-root"])
+            .arg(root.join("data"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(root.join("log")).expect("log of the registry"))
+            .spawn()
+            .expect("dray");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("its first line");
+        let port = line.split("://127.0.0.1:").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok());
+        let log = || fs::read_to_string(root.join("log")).unwrap_or_default();
+        (process, port.unwrap_or_else(|| panic!("the registry did not start: {line}{}", log())))
+    }
+
+    /// Ends it at once, as a crash would.
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Starts it again at the same address, on what it left.
+    pub fn start_again(&mut self) {
+        (self.process, self.port) = Self::launch(self.root.path(), &self.arguments, self.port);
+    }
+
+    /// Its folder.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `localhost:PORT`, the prefix of its images' names.
+    pub fn host(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+}
+
+impl Drop for DrayRegistry {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 

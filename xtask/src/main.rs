@@ -4,6 +4,7 @@
 mod bench;
 mod check;
 mod command;
+mod fuzz;
 mod packages;
 mod quickstart;
 mod test;
@@ -39,11 +40,7 @@ enum Task {
     /// Only the tests that compare with Docker's own engine
     Parity,
     /// Run every fuzz target for a while
-    Fuzz {
-        /// Seconds for each target
-        #[arg(long, default_value_t = 30)]
-        seconds: u64,
-    },
+    Fuzz(fuzz::Options),
     /// Dray and its peers side by side, as ratios
     Bench(bench::Options),
     /// Build the documentation of every crate
@@ -57,9 +54,11 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Fmt => check::format(),
         Task::E2e { filter } => test::suite("e2e", filter.as_deref()),
-        Task::Conformance => test::suite("layers", None),
+        Task::Conformance => packages::ensure_go()
+            .and_then(|()| test::suite("layers", None))
+            .and_then(|()| test::suite("distribution", None)),
         Task::Parity => test::suite("parity", None),
-        Task::Fuzz { seconds } => check::fuzz(seconds),
+        Task::Fuzz(options) => fuzz::fuzz(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Docs => check::docs(),
     };

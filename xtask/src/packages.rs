@@ -38,7 +38,19 @@ pub const BENCH: &[&str] = &[
     "podman",                      // a peer without a daemon
 ];
 
+/// What `cargo xtask fuzz` needs beyond Rust: a compiler for libFuzzer.
+pub const FUZZ: &[&str] = &["g++"];
+
 const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Installs Go where there is none, for suites and peers that are written in it. An old one is enough: it fetches a
+/// newer toolchain as a module.
+pub fn ensure_go() -> Result<()> {
+    let there = ["/usr/local/go/bin/go", "go"].iter().any(|go| {
+        Command::new(go).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    });
+    if there { Ok(()) } else { ensure_installed(&["golang-go"]) }
+}
 
 /// Installs those of `packages` that are missing.
 pub fn ensure_installed(packages: &[&str]) -> Result<()> {

@@ -19,6 +19,7 @@ pub struct Options {
 /// Installs, builds, tests, and looks for what was left.
 pub fn run(options: &Options) -> Result<()> {
     packages::ensure_installed(packages::TEST)?;
+    packages::ensure_go()?;
     let dray = build_dray(false)?;
     println!("Making the test images (once; they are kept in the target folder)");
     fixture::busybox();

@@ -145,6 +145,26 @@ wire! {
         pub size: i64,
     }
 
+    /// Answer of `GET /images/{name}/signatures` (Dray's own): what the registry has for the name's digest. Nothing of
+    /// it has been verified.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ImageSignatures {
+        /// What the name stands for at its registry.
+        pub digest: String,
+        pub signatures: Vec<ImageSignature>,
+    }
+
+    /// A signature in cosign's form, and body of `POST /images/{name}/signatures` with the digest it is about.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ImageSignature {
+        #[serde(skip_serializing_if = "empty")]
+        pub digest: String,
+        /// What is signed, in base64.
+        pub payload: String,
+        /// The signature over it, in base64.
+        pub signature: String,
+    }
+
     /// Answer of `GET /distribution/{name}/json`.
     #[serde(rename_all = "PascalCase")]
     pub struct DistributionInspect {

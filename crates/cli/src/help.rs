@@ -52,6 +52,10 @@ fn section<'a>(out: &mut String, title: &str, rows: impl Iterator<Item = (&'a st
 pub fn group(name: &str, group: &Group) -> Result<u8, Error> {
     let mut out = format!("Usage:  {name} {} COMMAND\n\n{}\n", group.name, group.about);
     section(&mut out, "Commands", group.commands.iter().map(|c| (c.name, c.about)));
+    let flags = command::group_flags(group);
+    if !flags.is_empty() {
+        let _ = write!(out, "\nOptions:\n{}", flags_text(flags.iter(), columns()));
+    }
     let _ = write!(out, "\nRun '{name} {} COMMAND --help' for more information on a command.\n", group.name);
     show(&out)
 }

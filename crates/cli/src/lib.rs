@@ -124,7 +124,8 @@ fn in_group(app: &mut App, group: &'static spec::Group, words: &[OsString]) -> R
     }
     let left = app.group.raw_args.clone();
     let words = if flags.is_empty() { words } else { &left };
-    let Some(word) = words.first().map(|w| w.to_string_lossy().into_owned()) else {
+    let version = || app.group.is("version").then(|| "version".to_owned());
+    let Some(word) = words.first().map(|w| w.to_string_lossy().into_owned()).or_else(version) else {
         return help::group(&app.name, group);
     };
     if word == "--help" || word == "-h" || word == "help" {
@@ -146,7 +147,7 @@ fn in_group(app: &mut App, group: &'static spec::Group, words: &[OsString]) -> R
         });
     };
     app.called = format!("{parent} {word}");
-    run(app, found, words[1..].to_vec())
+    run(app, found, words.get(1..).unwrap_or_default().to_vec())
 }
 
 fn run(app: &App, command: &'static spec::Command, words: Vec<OsString>) -> Result<u8, Error> {
@@ -167,4 +168,23 @@ fn run(app: &App, command: &'static spec::Command, words: Vec<OsString>) -> Resu
     // A read of standard input that is still under way must not keep the program.
     runtime.shutdown_background();
     done
+}
+
+/// What the fuzz targets look into.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use crate::template::{Mode, Template};
+    use crate::value::Value;
+
+    /// Parses a template and runs it over a document.
+    pub fn template(source: &str) {
+        let Ok(template) = Template::parse(source) else { return };
+        let fields = vec![
+            ("Name".to_owned(), Value::Str("web".into())),
+            ("Size".to_owned(), Value::Int(42)),
+            ("List".to_owned(), Value::List(vec![Value::Bool(true), Value::Nil, Value::Float(1.5)])),
+        ];
+        // Whatever fails must do so with an error.
+        let _ = template.run(&Value::Struct(fields), Mode::Data, &mut String::new());
+    }
 }

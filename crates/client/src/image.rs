@@ -3,7 +3,8 @@
 use dray_api::Filters;
 use dray_api::auth::AUTH_HEADER;
 use dray_api::image::{
-    DeleteItem, DistributionInspect, HistoryItem, ImageSummary, ImagesPruneReport, SearchResult,
+    DeleteItem, DistributionInspect, HistoryItem, ImageSignature, ImageSignatures, ImageSummary,
+    ImagesPruneReport, SearchResult,
 };
 use dray_api::progress::ProgressMessage;
 use http::Method;
@@ -103,6 +104,24 @@ impl Client {
         let query = Query::new().with_some("platform", platform).with_some("tag", tag);
         self.json_stream(Call::new(Method::POST, &path(name, "/push")).query(query).header(AUTH_HEADER, auth))
             .await
+    }
+
+    /// What a name stands for at its registry, and the signatures there for it; Dray's daemon alone knows this.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn image_signatures(&self, name: &str, auth: &str) -> Result<ImageSignatures> {
+        self.json(Call::new(Method::GET, &path(name, "/signatures")).header(AUTH_HEADER, auth)).await
+    }
+
+    /// Stores a signature beside an image at its registry.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn image_sign(&self, name: &str, signature: &ImageSignature, auth: &str) -> Result<()> {
+        let path = path(name, "/signatures");
+        let call = Call::new(Method::POST, &path).header(AUTH_HEADER, auth);
+        self.done(call.upload(Upload::json(signature)?)).await
     }
 
     /// Makes an image of a tar of files.

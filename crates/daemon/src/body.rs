@@ -176,19 +176,48 @@ where
 /// token that is cancelled when the client hangs up.
 #[must_use]
 pub fn raw(content_type: &'static str) -> (RawWriter, Response, CancellationToken) {
-    let (sender, receiver, gone) = channel(QUEUED_PIECES);
-    (RawWriter { sender }, respond(content_type, None, receiver, None), gone)
+    let (sender, pieces) = mpsc::channel(QUEUED_PIECES);
+    let gone = CancellationToken::new();
+    let guard = gone.clone().drop_guard();
+    let all = futures_util::stream::unfold((pieces, guard), |(mut pieces, guard)| async move {
+        let Some(piece) = pieces.recv().await else {
+            guard.disarm();
+            return None;
+        };
+        Some((piece, (pieces, guard)))
+    });
+    let response = (StatusCode::OK, [(header::CONTENT_TYPE, content_type)], Body::from_stream(all));
+    (RawWriter { sender }, response.into_response(), gone)
 }
 
 /// See [`raw`]. Wrap it in a buffer: each write is a piece.
 #[derive(Debug)]
 pub struct RawWriter {
-    sender: mpsc::Sender<Bytes>,
+    sender: mpsc::Sender<std::io::Result<Bytes>>,
+}
+
+/// Breaks an answer off: the client sees that it is not whole.
+#[derive(Debug)]
+pub struct Breaker(mpsc::Sender<std::io::Result<Bytes>>);
+
+impl RawWriter {
+    /// What breaks this answer off if the work fails after its beginning was sent.
+    pub fn breaker(&self) -> Breaker {
+        Breaker(self.sender.clone())
+    }
+}
+
+impl Breaker {
+    /// Ends the answer without an end; nothing that is written later is sent.
+    pub fn break_off(self) {
+        // A client that is gone needs no telling.
+        let _ = self.0.blocking_send(Err(std::io::ErrorKind::BrokenPipe.into()));
+    }
 }
 
 impl std::io::Write for RawWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let sent = self.sender.blocking_send(Bytes::copy_from_slice(bytes));
+        let sent = self.sender.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
         sent.map(|()| bytes.len()).map_err(|_| std::io::ErrorKind::BrokenPipe.into())
     }
 
@@ -291,6 +320,18 @@ mod tests {
         tokio::task::spawn_blocking(move || out.write_all(b"tar").unwrap());
         assert_eq!(response.headers()["content-type"], "application/x-tar");
         assert_eq!(text(response).await, "tar");
+    }
+
+    #[tokio::test]
+    async fn what_is_broken_off_is_not_whole() {
+        use std::io::Write;
+        let (mut out, response, _) = raw("application/x-tar");
+        let work = move || {
+            out.write_all(b"half").unwrap();
+            out.breaker().break_off();
+        };
+        tokio::task::spawn_blocking(work);
+        assert!(response.into_body().collect().await.is_err());
     }
 
     #[test]

@@ -115,6 +115,18 @@ pub struct Config {
     #[arg(long = "certs-dir", value_name = "DIR",
           default_values = ["/etc/dray/certs.d", "/etc/docker/certs.d"])]
     pub certs_dirs: Vec<PathBuf>,
+    /// Layers downloaded at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_concurrent_downloads: u32,
+    /// Layers uploaded at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_concurrent_uploads: u32,
+    /// How often a download is tried without any progress
+    #[arg(long, value_name = "NUMBER", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_download_attempts: u32,
+    /// Policy that images are held against when they are pulled (containers-policy.json)
+    #[arg(long, value_name = "FILE", default_value = "/etc/dray/policy.json")]
+    pub trust_policy: PathBuf,
     /// Make the host's CA certificates available to containers and build steps
     #[arg(long)]
     pub trust_host_ca: bool,
@@ -138,15 +150,6 @@ pub struct Config {
     /// Seconds that containers have to stop with the daemon; -1 for no limit
     #[arg(long, value_name = "SECONDS", default_value_t = 15, allow_negative_numbers = true)]
     pub shutdown_timeout: i64,
-    /// Layers of an image that are downloaded at once
-    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_concurrent_downloads: u32,
-    /// Layers of an image that are uploaded at once
-    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_concurrent_uploads: u32,
-    /// How often a download is tried
-    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    pub max_download_attempts: u32,
 
     /// Run an init in containers that do not say
     #[arg(long)]
@@ -438,11 +441,13 @@ mod tests {
         let config = with_file(
             r#"{"hosts":["unix:///a","tcp://127.0.0.1:1"],"debug":true,"log-opts":{"max-size":"1m"},
                 "default-address-pools":[{"base":"10.0.0.0/8","size":24}],"insecure-registries":["r:5000"],
-                "storage-driver":"overlay2","live-restore":true,"bip":"10.1.0.1/24","tlsverify":false}"#,
+                "storage-driver":"overlay2","live-restore":true,"max-concurrent-downloads":7,"certs-dirs":["/c"],"bip":"10.1.0.1/24","tlsverify":false}"#,
             &["--label=a=b"],
         )
         .unwrap();
         assert_eq!(config.hosts.len(), 2);
+        assert_eq!((config.max_concurrent_downloads, config.max_concurrent_uploads), (7, 5));
+        assert_eq!(config.certs_dirs, [PathBuf::from("/c")]);
         assert!(config.debug && !config.tlsverify);
         assert_eq!(config.log_opts, [("max-size".to_owned(), "1m".to_owned())]);
         assert_eq!(config.default_address_pools[0].size, 24);

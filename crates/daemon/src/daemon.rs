@@ -226,6 +226,7 @@ pub(crate) fn engine_config(config: &Config, program: &Program) -> Result<Engine
         },
         network,
         registry,
+        trust_policy: config.trust_policy.clone(),
         trust_host_ca: config.trust_host_ca,
         log_driver: config.log_driver.clone(),
         log_options: config.log_opts.iter().cloned().collect(),

@@ -172,6 +172,15 @@ enum Head {
     Takeover { request: Box<Request<()>>, head_len: usize, body_len: usize },
 }
 
+/// The length of the head of a takeover, if these bytes begin with one.
+#[cfg(fuzzing)]
+pub(crate) fn head_length(bytes: &[u8]) -> Option<usize> {
+    match parse(bytes) {
+        Head::Takeover { head_len, .. } => Some(head_len),
+        Head::Incomplete | Head::NotOurs => None,
+    }
+}
+
 fn parse(bytes: &[u8]) -> Head {
     let start = &bytes[..bytes.len().min(5)];
     if !b"POST ".starts_with(start) {

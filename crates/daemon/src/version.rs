@@ -110,7 +110,7 @@ fn split(path: &str) -> Result<(ApiVersion, &str), VersionError> {
 const SLASHED: [(&str, &[&str], &[&str]); 2] = [
     (
         "/images/",
-        &["/json", "/history", "/push", "/tag", "/get"],
+        &["/json", "/history", "/push", "/tag", "/get", "/signatures"],
         &["json", "create", "load", "get", "prune", "search"],
     ),
     ("/distribution/", &["/json"], &[]),

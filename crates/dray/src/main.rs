@@ -7,6 +7,7 @@
 //! dray-runtime …, dray runtime …   OCI runtime; dray-runtime shim: one per container
 //! docker-init -- program …         PID 1 of containers run with --init
 //! dray daemon …                    the daemon
+//! dray registry …                  the registry server
 //! dray …, docker …, anything else  the client
 //! ```
 
@@ -31,6 +32,10 @@ fn main() -> ExitCode {
     }
     if args.get(1).is_some_and(|word| word == "daemon") {
         return dray_daemon::main(args, COMMIT);
+    }
+    // Docker has no such command: by its name the client says so.
+    if args.get(1).is_some_and(|word| word == "registry") && !called_as(&args, "docker") {
+        return dray_registry_server::main(args);
     }
     dray_cli::main(args, COMMIT)
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use dray_api::Labels;
 use dray_image::pull::{PullLimits, Puller};
 use dray_image::push::{PushLimits, Pusher};
-use dray_image::{ContainerUse, Images};
+use dray_image::{ContainerUse, Images, TrustGate};
 use dray_network::Network;
 use dray_registry::{Client, ClientConfig, InsecureRegistry};
 use dray_spec::Digest;
@@ -32,6 +32,8 @@ pub struct EngineConfig {
     pub dns: network::DnsDefaults,
     /// How registries are reached.
     pub registry: ClientConfig,
+    /// The policy that images are held against when they are pulled; without the file all are accepted.
+    pub trust_policy: PathBuf,
     /// Make the host's CA certificates available to containers and build steps.
     pub trust_host_ca: bool,
     /// Log driver of containers that name none.
@@ -289,8 +291,9 @@ fn open_remote(config: &EngineConfig, store: &Store) -> Result<image::Remote, Op
     registry.retry.attempts = attempts;
     let client = Client::new(registry)?;
     let limits = PullLimits { downloads, ..PullLimits::default() };
+    let gate = TrustGate::at(&config.trust_policy);
     Ok(image::Remote {
-        puller: Puller::new(store.clone(), client.clone(), limits),
+        puller: Puller::new(store.clone(), client.clone(), limits).guarded(gate),
         pusher: Pusher::new(store.clone(), client.clone(), PushLimits { uploads }),
         client,
     })

@@ -79,6 +79,8 @@ struct Plan {
     names: Vec<Reference>,
     parent: Option<Digest>,
     manifest: Option<PlannedManifest>,
+    /// The manifest is what names the image, rather than Docker's `manifest.json`.
+    by_manifest: bool,
 }
 
 /// The manifest an image came with.

@@ -45,6 +45,14 @@ pub enum Error {
         /// Given.
         actual: usize,
     },
+    /// No container could be made of it.
+    #[error("max depth exceeded: the image has {count} layers, a container can have {most}")]
+    TooManyLayers {
+        /// Layers of the image.
+        count: usize,
+        /// As many as there may be.
+        most: usize,
+    },
     /// The history names more layers than there are.
     #[error("too many non-empty layers in History section")]
     History,
@@ -196,6 +204,7 @@ impl Error {
             | Self::TagWithDigest
             | Self::Config { .. }
             | Self::LayerCount { .. }
+            | Self::TooManyLayers { .. }
             | Self::History
             | Self::NotUpon { .. }
             | Self::System { .. }

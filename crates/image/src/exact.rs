@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use dray_spec::Digest;
-use dray_store::{Ingest, LayerId, Store};
+use dray_store::{Ingest, LayerDraft, LayerId, Store};
 
 use crate::layer::{self, DiffId, LayerError, Options, join, unpack_with_split};
 use crate::{Error, Result, origin};
@@ -23,16 +23,40 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// How the tar of this layer can be made, and how long it is; none if only a blob can give it.
+    /// How the tar of this layer can be made, and how long it is; none if only a blob can give it. What has been
+    /// made before is believed to be the same again: who writes it checks the digest.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, or the store fails.
     pub(crate) fn find(store: &Store, id: LayerId, diff_id: &Digest) -> Result<Option<(Self, u64)>> {
+        let known = origin::tar_length(store, diff_id)?;
+        let split = origin::split_of(store, diff_id)?;
+        match (known, split) {
+            (Some(bytes), Some(split)) => Ok(Some((Self::Split(split), bytes))),
+            (Some(bytes), None) => Ok(Some((Self::Folder, bytes))),
+            (None, _) => Self::try_out(store, id, diff_id),
+        }
+    }
+
+    /// As [`Source::find`], but makes the tar to see that it can be made.
+    pub(crate) fn try_out(store: &Store, id: LayerId, diff_id: &Digest) -> Result<Option<(Self, u64)>> {
         let folder = store.layers().path(id);
         let failed = || Error::layer(diff_id);
-        if let Some(split) = origin::split_of(store, diff_id)? {
-            let made = join(store.blobs().open(&split)?, &folder, std::io::sink()).map_err(failed())?;
-            return Ok((made.0 == *diff_id).then_some((Self::Split(split), made.1)));
+        let (source, actual, bytes) = match origin::split_of(store, diff_id)? {
+            Some(split) => {
+                let made = join(store.blobs().open(&split)?, &folder, std::io::sink()).map_err(failed())?;
+                (Self::Split(split), made.0, made.1)
+            }
+            None => {
+                let packed = DiffId::of(&folder).map_err(failed())?;
+                (Self::Folder, packed.diff_id, packed.bytes)
+            }
+        };
+        if actual != *diff_id {
+            return Ok(None);
         }
-        let packed = DiffId::of(&folder).map_err(failed())?;
-        Ok((packed.diff_id == *diff_id).then_some((Self::Folder, packed.bytes)))
+        origin::remember_tar_length(store, diff_id, bytes);
+        Ok(Some((source, bytes)))
     }
 
     /// Writes the tar; gives its digest.
@@ -73,6 +97,59 @@ pub(crate) struct Foreign {
     pub(crate) reproducible: bool,
 }
 
+/// A tar from elsewhere, unpacked but not kept yet.
+#[derive(Debug)]
+pub(crate) struct Drafted {
+    draft: LayerDraft,
+    unpacked: layer::Unpacked,
+    /// What its folder lacks; none if the tar cannot be made again.
+    split: Option<Ingest>,
+}
+
+/// Unpacks a tar from elsewhere into a draft. Without `split` the caller keeps what it came in.
+pub(crate) fn draft(
+    store: &Store,
+    reader: impl Read + Send,
+    below: Vec<PathBuf>,
+    name: &str,
+    split: bool,
+) -> Result<Drafted> {
+    let draft = store.layers().begin()?;
+    let options = Options { below, ..Options::default() };
+    let mut file = if split { Some(store.blobs().spool()?) } else { None };
+    let unpacking = match &mut file {
+        Some(file) => unpack_with_split(reader, draft.path(), &options, file),
+        None => layer::unpack(reader, draft.path(), &options).map(|unpacked| (unpacked, false)),
+    };
+    let (unpacked, reproducible) = unpacking.map_err(Error::layer(name))?;
+    Ok(Drafted { draft, unpacked, split: file.filter(|_| reproducible) })
+}
+
+impl Drafted {
+    /// The digest of the plain tar.
+    pub(crate) fn diff_id(&self) -> &Digest {
+        &self.unpacked.diff_id
+    }
+
+    /// True if the same tar can be made of it again.
+    pub(crate) fn is_reproducible(&self) -> bool {
+        self.split.is_some()
+    }
+
+    /// Makes it a layer.
+    pub(crate) fn commit(self, store: &Store) -> Result<Foreign> {
+        let Self { draft, unpacked, split } = self;
+        let layer::Unpacked { diff_id, size, tar_bytes, .. } = unpacked;
+        let id = draft.commit(&diff_id, size)?;
+        let reproducible = split.is_some();
+        if let Some(split) = split {
+            keep(store, split, &diff_id)?;
+            origin::remember_tar_length(store, &diff_id, tar_bytes);
+        }
+        Ok(Foreign { id, diff_id, reproducible })
+    }
+}
+
 /// Unpacks a tar from elsewhere into a new layer, which is kept only if `accept` takes its diff ID. Without
 /// `split` the caller keeps what it came in.
 pub(crate) fn unpack(
@@ -83,20 +160,9 @@ pub(crate) fn unpack(
     split: bool,
     accept: impl FnOnce(&Digest) -> Result<()>,
 ) -> Result<Foreign> {
-    let draft = store.layers().begin()?;
-    let options = Options { below, ..Options::default() };
-    let mut file = if split { Some(store.blobs().spool()?) } else { None };
-    let unpacking = match &mut file {
-        Some(file) => unpack_with_split(reader, draft.path(), &options, file),
-        None => layer::unpack(reader, draft.path(), &options).map(|unpacked| (unpacked, false)),
-    };
-    let (unpacked, reproducible) = unpacking.map_err(Error::layer(name))?;
-    accept(&unpacked.diff_id)?;
-    let id = draft.commit(&unpacked.diff_id, unpacked.size)?;
-    if let Some(file) = file.filter(|_| reproducible) {
-        keep(store, file, &unpacked.diff_id)?;
-    }
-    Ok(Foreign { id, diff_id: unpacked.diff_id, reproducible })
+    let drafted = draft(store, reader, below, name, split)?;
+    accept(drafted.diff_id())?;
+    drafted.commit(store)
 }
 
 fn keep(store: &Store, split: Ingest, diff_id: &Digest) -> Result<()> {
@@ -137,7 +203,7 @@ mod tests {
         let found = Source::find(store, id, &packed.diff_id).unwrap();
         assert_eq!(found, Some((Source::Folder, packed.bytes)));
         std::fs::write(store.layers().path(id).join("f"), "y").unwrap();
-        assert_eq!(Source::find(store, id, &packed.diff_id).unwrap(), None);
+        assert_eq!(Source::try_out(store, id, &packed.diff_id).unwrap(), None);
     }
 
     #[test]

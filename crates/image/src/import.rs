@@ -141,6 +141,7 @@ impl Images {
             return Ok(None);
         }
         let id = draft.commit(&unpacked.diff_id, unpacked.size)?;
+        self.remember_tar(&unpacked.diff_id, unpacked.tar_bytes);
         Ok(Some((id, unpacked.diff_id)))
     }
 

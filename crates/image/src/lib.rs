@@ -28,6 +28,8 @@ pub mod push;
 mod remove;
 mod signature;
 
+mod whole;
+
 pub use archive::{LoadOptions, Loaded};
 pub use claim::Claim;
 pub use error::{Error, ErrorKind, Result};
@@ -38,3 +40,26 @@ pub use import::{Commit, Import};
 pub use progress::{Progress, ProgressEvent, Silent};
 pub use remove::{ContainerUse, Pruned, Removed};
 pub use signature::{TrustGate, attach_signature, signatures_of};
+
+/// What the fuzz targets look into.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use crate::layer::entry::Entries;
+
+    /// Reads all entries of a plain tar and their data; gives how many of both.
+    pub fn tar_entries(bytes: &[u8]) -> (usize, usize) {
+        let mut entries = Entries::new(bytes, ());
+        let (mut count, mut data) = (0, 0);
+        while let Ok(Some(_)) = entries.next() {
+            count += 1;
+            let read = entries.for_each_piece(|piece| {
+                data += piece.len();
+                Ok(())
+            });
+            if read.is_err() {
+                break;
+            }
+        }
+        (count, data)
+    }
+}

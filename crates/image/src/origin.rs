@@ -1,8 +1,9 @@
 //! Where layers came from and how they are compressed: what a push needs to send nothing it doesn't have to.
 //!
-//! Four kinds of records: `layer-blob` (a diff ID's compressed blob), `layer-split` (what its folder lacks to
-//! make its tar again), `image-index` (the indexes an image was pulled by) and `blob-origin` (the repositories a
-//! blob is known to be in). The last is a hint: a push checks it, and losing it costs time only.
+//! Five kinds of records: `layer-blob` (a diff ID's compressed blob), `layer-split` (what its folder lacks to
+//! make its tar again), `layer-tar` (how long that tar is, once it has been made), `image-index` (the indexes an
+//! image was pulled by) and `blob-origin` (the repositories a blob is known to be in). The last is a hint: a push
+//! checks it, and losing it costs time only.
 
 use dray_spec::{Descriptor, Digest};
 use dray_store::Store;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 const LAYER_BLOB: &str = "layer-blob";
 const LAYER_SPLIT: &str = "layer-split";
+const LAYER_TAR: &str = "layer-tar";
 const BLOB_ORIGIN: &str = "blob-origin";
 const IMAGE_INDEX: &str = "image-index";
 /// Indexes remembered for one image.
@@ -21,6 +23,11 @@ const MAX_ORIGINS: usize = 20;
 struct Origins {
     /// `domain/path`, the newest first.
     repositories: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct TarLength {
+    bytes: u64,
 }
 
 /// The compressed blob of a layer, if it is still here.
@@ -39,6 +46,17 @@ pub(crate) fn split_of(store: &Store, diff_id: &Digest) -> Result<Option<Digest>
 pub(crate) fn blobs_of(store: &Store, diff_id: &Digest) -> Vec<Digest> {
     let of = |kind| hint(store.records().get::<Descriptor>(kind, diff_id.as_str()));
     [LAYER_BLOB, LAYER_SPLIT].into_iter().filter_map(of).map(|known| known.digest).collect()
+}
+
+/// How long a layer's tar is, if it is known that it can be made of its folder and its split.
+pub(crate) fn tar_length(store: &Store, diff_id: &Digest) -> Result<Option<u64>, dray_store::Error> {
+    let known: Option<TarLength> = store.records().get(LAYER_TAR, diff_id.as_str())?;
+    Ok(known.map(|known| known.bytes))
+}
+
+/// Remembers how long a layer's tar is.
+pub(crate) fn remember_tar_length(store: &Store, diff_id: &Digest, bytes: u64) {
+    hint(store.records().put_relaxed(LAYER_TAR, diff_id.as_str(), None, &TarLength { bytes }).map(Some));
 }
 
 /// Remembers the split of a layer.

@@ -36,3 +36,21 @@ pub use error::{Error, ErrorKind, Result};
 pub use mac::parse as parse_mac;
 pub use network::Network;
 pub use sandbox::Sandbox;
+
+/// What the fuzz targets look into.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    use crate::netlink::{route, wire};
+
+    /// Reads an answer of the kernel's: its messages, their attributes, links and routes in them.
+    pub fn netlink(bytes: &[u8]) -> usize {
+        let mut count = 0;
+        for message in wire::messages(bytes) {
+            count += usize::from(message.errno().is_some());
+            count += message.attrs(16).map(|(_, payload)| wire::Attrs::of(payload).count()).sum::<usize>();
+            count += usize::from(route::parse_link(&message).is_some());
+            count += usize::from(route::parse_route(&message).is_some());
+        }
+        count
+    }
+}

@@ -46,3 +46,12 @@ pub use payload::SentFn;
 pub use proxy::{Proxy, ProxyConfig};
 pub use repository::{RawManifest, Repository};
 pub use upload::{Mount, UploadSession};
+
+/// What the fuzz targets look into.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// Reads a `WWW-Authenticate` header; gives how many challenges it holds.
+    pub fn challenges(header: &str) -> usize {
+        crate::challenge::parse(header).len()
+    }
+}

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::digest::common::hazmat::SerializableState;
 use sha2::{Digest as _, Sha256, Sha512};
 
 /// The name of some bytes: algorithm and hexadecimal hash.
@@ -176,6 +177,36 @@ impl Hasher {
         }
     }
 
+    /// The algorithm, `sha256` or `sha512`.
+    #[must_use]
+    pub fn algorithm(&self) -> &'static str {
+        match &self.0 {
+            State::Sha256(_) => "sha256",
+            State::Sha512(_) => "sha512",
+        }
+    }
+
+    /// What it has taken in so far, to go on from in another process ([`Hasher::restore`]).
+    #[must_use]
+    pub fn save(&self) -> Vec<u8> {
+        let state: &[u8] = match &self.0 {
+            State::Sha256(hash) => &hash.serialize(),
+            State::Sha512(hash) => &hash.serialize(),
+        };
+        [&[if self.algorithm() == "sha256" { 1 } else { 2 }], state].concat()
+    }
+
+    /// The hasher that was saved, or none if the bytes are no such state.
+    #[must_use]
+    pub fn restore(saved: &[u8]) -> Option<Self> {
+        let (algorithm, state) = saved.split_first()?;
+        match algorithm {
+            1 => Sha256::deserialize(state.try_into().ok()?).ok().map(|hash| Self(State::Sha256(hash))),
+            2 => Sha512::deserialize(state.try_into().ok()?).ok().map(|hash| Self(State::Sha512(hash))),
+            _ => None,
+        }
+    }
+
     /// Takes in the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.0 {
@@ -233,6 +264,20 @@ mod tests {
         hasher.update(b"hello ");
         hasher.update(b"world");
         assert_eq!(hasher.finish(), Digest::sha256_of(b"hello world"));
+    }
+
+    #[test]
+    fn a_saved_hasher_goes_on() {
+        for mut hasher in [Hasher::new(), Hasher(State::Sha512(Sha512::new()))] {
+            let mut whole = hasher.clone();
+            hasher.update(&[7; 100]);
+            let mut restored = Hasher::restore(&hasher.save()).unwrap();
+            restored.update(b"rest");
+            whole.update(&[7; 100]);
+            whole.update(b"rest");
+            assert_eq!(restored.finish(), whole.finish());
+        }
+        assert!(Hasher::restore(b"").is_none() && Hasher::restore(&[1, 2, 3]).is_none());
     }
 
     #[test]

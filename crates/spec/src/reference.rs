@@ -244,7 +244,9 @@ fn is_host_label(label: &str) -> bool {
     }
 }
 
-fn is_path(path: &str) -> bool {
+/// True for the path of a repository within its registry, `library/nginx`.
+#[must_use]
+pub fn is_path(path: &str) -> bool {
     path.split('/').all(is_component)
 }
 
@@ -267,7 +269,9 @@ fn is_component(component: &str) -> bool {
     true
 }
 
-fn is_tag(tag: &str) -> bool {
+/// True for what may stand after the colon of a reference.
+#[must_use]
+pub fn is_tag(tag: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let bytes = tag.as_bytes();
     bytes.len() <= 128

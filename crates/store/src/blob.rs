@@ -197,6 +197,7 @@ impl Blobs {
             },
             path,
             hasher: expected.as_ref().map_or_else(Hasher::new, Hasher::like),
+            hashing: true,
             expected,
             offset: 0,
             key: Some(key.into()),
@@ -212,6 +213,17 @@ impl Blobs {
     /// If the disk fails.
     pub fn spool(&self) -> Result<Ingest> {
         self.begin(None)
+    }
+
+    /// As [`Blobs::spool`], for bytes that most likely are put aside for nothing: they are hashed only if they
+    /// become a blob after all.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn spool_aside(&self) -> Result<Ingest> {
+        let mut ingest = self.begin(None)?;
+        ingest.hashing = false;
+        Ok(ingest)
     }
 
     /// Removes a blob; true if it was there. Images that name it must be gone before.
@@ -319,6 +331,7 @@ impl Blobs {
             file,
             path,
             hasher: expected.map_or_else(Hasher::new, Hasher::like),
+            hashing: true,
             expected: expected.cloned(),
             offset: 0,
             key: None,
@@ -356,6 +369,8 @@ pub struct Ingest {
     file: File,
     path: PathBuf,
     hasher: Hasher,
+    /// False if the bytes are hashed only when their digest is asked for.
+    hashing: bool,
     expected: Option<Digest>,
     offset: u64,
     key: Option<String>,
@@ -369,9 +384,16 @@ impl Ingest {
     }
 
     /// The digest of what is there so far.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        self.hasher.clone().finish()
+    ///
+    /// # Errors
+    /// If what was put aside unhashed cannot be read again.
+    pub fn digest(&mut self) -> Result<Digest> {
+        if !self.hashing {
+            self.hashing = true;
+            self.offset = 0;
+            self.take_in_what_is_there()?;
+        }
+        Ok(self.hasher.clone().finish())
     }
 
     /// Adds the next bytes.
@@ -380,7 +402,9 @@ impl Ingest {
     /// If the disk is full or fails.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(|source| Error::io("write", &self.path, source))?;
-        self.hasher.update(bytes);
+        if self.hashing {
+            self.hasher.update(bytes);
+        }
         self.offset += bytes.len() as u64;
         Ok(())
     }
@@ -427,7 +451,7 @@ impl Ingest {
         if self.expected.as_ref() != Some(expected) && expected.algorithm() != "sha256" {
             self.hash_as(expected)?;
         }
-        let actual = self.hasher.clone().finish();
+        let actual = self.digest()?;
         if let Some(size) = size.filter(|size| *size != self.offset) {
             let error = Error::SizeMismatch { digest: expected.clone(), expected: size, actual: self.offset };
             self.abort()?;
@@ -444,8 +468,8 @@ impl Ingest {
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn commit_as_is(self) -> Result<(Digest, u64)> {
-        let (digest, size) = (self.hasher.clone().finish(), self.offset);
+    pub fn commit_as_is(mut self) -> Result<(Digest, u64)> {
+        let (digest, size) = (self.digest()?, self.offset);
         self.settle(&digest, Durability::Full)?;
         Ok((digest, size))
     }
@@ -455,8 +479,8 @@ impl Ingest {
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn commit_as_is_relaxed(self) -> Result<(Digest, u64)> {
-        let (digest, size) = (self.hasher.clone().finish(), self.offset);
+    pub fn commit_as_is_relaxed(mut self) -> Result<(Digest, u64)> {
+        let (digest, size) = (self.digest()?, self.offset);
         self.settle(&digest, Durability::Relaxed)?;
         Ok((digest, size))
     }
@@ -496,6 +520,7 @@ impl Ingest {
 
     fn hash_as(&mut self, expected: &Digest) -> Result<()> {
         self.hasher = Hasher::like(expected);
+        self.hashing = true;
         self.offset = 0;
         self.take_in_what_is_there()
     }
@@ -673,6 +698,22 @@ mod tests {
         spool.reader().unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "aside");
         drop(spool);
+        assert_eq!(leftovers(&dir), 0);
+    }
+
+    #[test]
+    fn what_was_put_aside_is_hashed_when_it_is_wanted() {
+        let (dir, blobs) = blobs();
+        let mut aside = blobs.spool_aside().unwrap();
+        aside.append(b"some ").unwrap();
+        aside.append(b"bytes").unwrap();
+        let digest = Digest::sha256_of(b"some bytes");
+        assert_eq!(aside.digest().unwrap(), digest);
+        assert_eq!(aside.commit_as_is().unwrap(), (digest.clone(), 10));
+        let mut wrong = blobs.spool_aside().unwrap();
+        wrong.append(b"others").unwrap();
+        assert!(matches!(wrong.commit(&digest, None), Err(Error::DigestMismatch { .. })));
+        drop(blobs.spool_aside().unwrap());
         assert_eq!(leftovers(&dir), 0);
     }
 

@@ -39,7 +39,7 @@ const NAMED_BLOBS: &str = "
     UNION SELECT json_extract(record.document, '$.digest') FROM record
         JOIN layer ON layer.diff_id = record.id WHERE record.kind IN ('layer-blob', 'layer-split')";
 
-const FORGET_LAYER_BLOBS: &str = "DELETE FROM record WHERE kind IN ('layer-blob', 'layer-split')
+const FORGET_LAYER_BLOBS: &str = "DELETE FROM record WHERE kind IN ('layer-blob', 'layer-split', 'layer-tar')
     AND id NOT IN (SELECT diff_id FROM layer WHERE diff_id IS NOT NULL)";
 
 #[derive(Clone, Debug)]

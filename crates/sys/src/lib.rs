@@ -7,6 +7,7 @@
 pub mod bpf;
 pub mod caps;
 pub mod clone;
+pub mod flush;
 pub mod heap;
 pub mod listen;
 pub mod mount;

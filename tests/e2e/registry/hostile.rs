@@ -25,12 +25,12 @@ impl Hostile {
     }
 
     /// `127.0.0.1:PORT/<name>:v1`.
-    fn name(&self, name: &str) -> String {
+    pub(super) fn name(&self, name: &str) -> String {
         format!("{}/{name}:v1", self.fixture.host())
     }
 
     /// Pushes busybox there and removes it here; gives its only layer's digest and size.
-    fn take_busybox(&self, daemon: &Daemon, name: &str) -> (String, u64) {
+    pub(super) fn take_busybox(&self, daemon: &Daemon, name: &str) -> (String, u64) {
         let client = daemon.dray();
         let full = self.name(name);
         client.ok(&format!("tag busybox {full}"));

@@ -2,6 +2,8 @@
 
 mod hostile;
 mod login;
+mod platforms;
+mod trust;
 
 use dray_harness::Daemon;
 use dray_harness::registry::Registry;

@@ -56,7 +56,7 @@ pub fn pull(sides: &[Side], table: &Table) -> Result<()> {
 }
 
 /// One layer of big files that hardly compress, three of many small ones; `seed` makes its layers its own.
-fn write_context(folder: &Path, seed: &str) -> Result<()> {
+pub fn write_context(folder: &Path, seed: &str) -> Result<()> {
     let mut random = fs::File::open("/dev/urandom")?;
     for layer in 0..4 {
         let root = folder.join(format!("layer{layer}"));

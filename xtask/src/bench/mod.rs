@@ -7,9 +7,10 @@
 //! ```text
 //! side     who is measured: Dray, Debian's dockerd, Debian's Podman
 //! table    rounds, medians, printed lines
-//! container, build, image, memory, port    the figures, by noun
+//! container, build, image, archive, memory, port    the figures, by noun
 //! ```
 
+mod archive;
 mod build;
 mod container;
 mod image;
@@ -64,6 +65,9 @@ const FIGURES: &[(&str, Figure)] = &[
     ("build-cached", build::cached),
     ("push", image::push),
     ("pull", image::pull),
+    ("save", archive::save),
+    ("load", archive::load),
+    ("images-1000", archive::list),
     ("port", port::throughput),
     ("steps", container::steps),
 ];

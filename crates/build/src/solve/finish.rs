@@ -61,7 +61,9 @@ impl Digests {
         let digest = || -> Result<(LayerId, Digest), BuildError> {
             build.check_cancelled()?;
             let packed = DiffId::of(&layers.path(layer))?;
-            Ok((layers.name(layer, &packed.diff_id)?, packed.diff_id))
+            let layer = layers.name(layer, &packed.diff_id)?;
+            build.builder.images.remember_tar(&packed.diff_id, packed.bytes);
+            Ok((layer, packed.diff_id))
         };
         let progress = match digest() {
             Ok((layer, digest)) => Progress::Known(layer, digest),

@@ -1,7 +1,7 @@
 //! `login` and `logout`.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, Read as _};
+use std::io::Read as _;
 
 use dray_client::api::auth::{AuthConfig, AuthResponse};
 
@@ -11,7 +11,7 @@ use crate::config_file::HUB;
 use crate::credential::{VARIABLE, hostname};
 use crate::flag::{Flag, NONE, Parsed, switch, text};
 use crate::spec::{Args, Command, Done};
-use crate::terminal;
+use crate::terminal::{self, ask, ask_secret};
 
 const FLAGS: &[Flag] = &[
     text("password", 'p', "Password or access token"),
@@ -162,7 +162,7 @@ async fn ask_user(app: &App, server: &str, known: &str) -> Result<String, Error>
         }
     }
     let question = if known.is_empty() { "Username: ".to_owned() } else { format!("Username ({known}): ") };
-    let user = prompt(app, &question).await?;
+    let user = ask(app, &question).await?;
     match (user.is_empty(), known.is_empty()) {
         (true, true) => Err(Error::Refused("Error: Non-null Username Required".into())),
         (true, false) => Ok(known.to_owned()),
@@ -171,14 +171,11 @@ async fn ask_user(app: &App, server: &str, known: &str) -> Result<String, Error>
 }
 
 async fn ask_password(app: &App, server: &str) -> Result<String, Error> {
-    let silent = terminal::Silence::enter().map_err(Error::io("hide what is typed"))?;
     if server == HUB {
         let text = "A Personal Access Token (PAT) can be used instead.\nTo create a PAT, visit https://app.docker.com/settings\n\n";
         note(app, " Info -> ", text);
     }
-    let password = prompt(app, "Password: ").await?;
-    drop(silent);
-    app.print("\n")?;
+    let password = ask_secret(app, "Password: ").await?;
     if password.is_empty() {
         return Err(Error::Refused("Error: Password Required".into()));
     }
@@ -228,24 +225,6 @@ fn read_all() -> Result<String, Error> {
     std::io::stdin().read_to_string(&mut text).map_err(Error::io("read standard input"))?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
-}
-
-/// Asks and reads a line. Interrupted, the program ends with the terminal as it was before.
-async fn prompt(app: &App, question: &str) -> Result<String, Error> {
-    app.print(question)?;
-    let read = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line).map(|_| line)
-    });
-    let line = tokio::select! {
-        line = read => line.unwrap_or_else(|panic| Err(panic.into())),
-        _ = tokio::signal::ctrl_c() => {
-            app.print("\n")?;
-            terminal::restore_now();
-            std::process::exit(130);
-        }
-    };
-    Ok(line.map_err(Error::io("read standard input"))?.trim().to_owned())
 }
 
 async fn logout(app: &App, p: Parsed) -> Done {

@@ -1,10 +1,12 @@
 //! The terminal: raw mode that is always undone, its size, keys that detach, signals.
 
+mod ask;
 mod detach;
 mod raw;
 
 use std::os::fd::{AsFd, BorrowedFd};
 
+pub use ask::{ask, ask_secret};
 pub use detach::DetachKeys;
 pub use raw::{RawMode, Silence, restore_now};
 

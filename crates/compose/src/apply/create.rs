@@ -93,7 +93,21 @@ impl Engine<'_> {
         }
         let actions = plan.actions.iter().map(|a| self.act(making, &plan.name, &service, a));
         let made: Vec<Option<(String, String)>> = try_join_all(actions).await?;
+        self.mend_names(making, &service, plan).await?;
         making.made.borrow_mut().insert(plan.name.clone(), made.into_iter().flatten().collect());
+        Ok(())
+    }
+
+    /// Gives containers their names that an interrupted recreation has left with interim ones.
+    async fn mend_names(&self, making: &Making<'_>, service: &Service, plan: &ServicePlan) -> Result<()> {
+        for action in &plan.actions {
+            let Action::Keep(seen) = action else { continue };
+            let title = self.name_of(making.project, &plan.name, service, seen.number().max(1));
+            let interim = seen.name().strip_suffix(&format!("_{title}")).is_some_and(|id| id.len() == 12);
+            if interim && !seen.label(label::REPLACE).is_empty() {
+                self.client.container_rename(&seen.summary.id, &title).await?;
+            }
+        }
         Ok(())
     }
 
@@ -219,7 +233,16 @@ impl Engine<'_> {
             "" => environment.get("DOCKER_DEFAULT_PLATFORM").map(String::as_str).unwrap_or_default(),
             own => own,
         };
-        let made = self.client.container_create(as_name, platform, &wanted.request()?).await?;
+        let request = wanted.request()?;
+        let made = match self.client.container_create(as_name, platform, &request).await {
+            Err(dray_client::Error::Api { status: 409, message }) => {
+                return match self.same(as_name, request.config.labels.as_ref()).await? {
+                    Some(id) => Ok(id),
+                    None => Err(dray_client::Error::Api { status: 409, message }.into()),
+                };
+            }
+            other => other?,
+        };
         for warning in &made.warnings {
             self.tell(wanted.name, Status::Warning, warning);
         }
@@ -227,6 +250,21 @@ impl Engine<'_> {
             self.connect(&network, &made.id, settings).await?;
         }
         Ok(made.id)
+    }
+
+    /// The container of this name if it is what was to be made: another run, or the end of one that was killed, has
+    /// been quicker.
+    async fn same(&self, name: &str, labels: Option<&Labels>) -> Result<Option<String>> {
+        let found = match self.client.container_inspect(name).await {
+            Ok(found) => found,
+            Err(e) if e.is_not_found() => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        let theirs = found.config.labels.unwrap_or_default();
+        let alike = [label::PROJECT, label::SERVICE, label::CONFIG_HASH, label::NUMBER]
+            .iter()
+            .all(|l| theirs.contains_key(*l) && theirs.get(*l) == labels.and_then(|own| own.get(*l)));
+        Ok(alike.then_some(found.id))
     }
 
     async fn connect(&self, network: &str, container: &str, settings: EndpointSettings) -> Result<()> {

@@ -94,6 +94,19 @@ impl Engine<'_> {
         self.tell(&id, Status::Working, "Creating");
         let made = match self.client.network_create(&request(project, key, network)).await {
             Ok(made) => made,
+            Err(dray_client::Error::Api { status: 409, message }) => {
+                // Another run, or the end of one that was killed, has been quicker.
+                let listed = self.client.network_list(&Filters::default()).await?;
+                let ours = |n: &&NetworkInspect| {
+                    n.name == network.name && n.labels.get(label::PROJECT) == Some(&project.name)
+                };
+                let Some(found) = listed.iter().find(ours) else {
+                    let source = dray_client::Error::Api { status: 409, message };
+                    return Err(Error::NetworkCreate { name: network.name.clone(), source });
+                };
+                self.tell(&id, Status::Done, "Created");
+                return Ok(found.id.clone());
+            }
             Err(source) => {
                 self.tell(&id, Status::Error, "Error");
                 return Err(Error::NetworkCreate { name: network.name.clone(), source });

@@ -8,7 +8,7 @@ use dray_client::container::ListOptions;
 use super::{Engine, Error, Result};
 use crate::model::project::Project;
 use crate::model::resource::{Network, Volume};
-use crate::model::service::{Dependency, Service};
+use crate::model::service::Dependency;
 use crate::plan::{Seen, label};
 
 /// Which containers count.
@@ -73,8 +73,7 @@ impl Engine<'_> {
         let mut counts: BTreeMap<String, i64> = BTreeMap::new();
         for container in &seen {
             *counts.entry(container.service().to_owned()).or_default() += 1;
-            let service =
-                project.services.entry(container.service().to_owned()).or_insert_with(Service::default);
+            let service = project.services.entry(container.service().to_owned()).or_default();
             service.image.clone_from(&container.summary.image);
             service.depends_on.extend(dependencies(container.label(label::DEPENDS_ON)));
         }

@@ -244,9 +244,9 @@ pub fn project_name(loader: &Loader<'_>, request: &Request, found: &Found) -> Re
 /// A file's own `name`; a file that is broken is told of later.
 fn written_name(text: &str) -> Option<String> {
     let documents = yaml::parse(text, 0).ok()?;
-    let names = documents.iter().filter_map(|d| match d.root.get("name").map(|n: &Node| &n.value) {
+    let mut names = documents.iter().filter_map(|d| match d.root.get("name").map(|n: &Node| &n.value) {
         Some(Value::Str(name)) if !name.is_empty() => Some(name.clone()),
         _ => None,
     });
-    names.last()
+    names.next_back()
 }

@@ -180,6 +180,10 @@ impl<'a> Loader<'a> {
     fn load_tree(&self, request: &Request) -> Result<Loaded, Error> {
         let mut found = find::find(self, request)?;
         let name = find::project_name(self, request, &found)?;
+        if request.skip.interpolation {
+            // Docker Compose's raw model knows nothing of the environment.
+            found.environment.clear();
+        }
         found.environment.insert("COMPOSE_PROJECT_NAME".into(), name.clone());
         let scope = file::Scope {
             folder: found.directory.clone(),

@@ -151,7 +151,7 @@ impl Checker<'_> {
             let text = format!("service {name} declares mutually exclusive `network_mode` and `networks`");
             return Err(self.invalid(&["services", name, "network_mode"], text));
         }
-        for network in s.networks.keys().filter(|n| !self.project.networks.contains_key(*n)) {
+        if let Some(network) = s.networks.keys().find(|n| !self.project.networks.contains_key(*n)) {
             let text = format!("service {name:?} refers to undefined network {network}");
             return Err(self.invalid(&["services", name, "networks", network], text));
         }
@@ -187,7 +187,7 @@ impl Checker<'_> {
                 return undefined("configs", i, "config", &config.source);
             }
         }
-        for model in s.models.keys().filter(|m| !self.project.models.contains_key(*m)) {
+        if let Some(model) = s.models.keys().find(|m| !self.project.models.contains_key(*m)) {
             return undefined("models", 0, "model", model);
         }
         for (i, secret) in s.secrets.iter().enumerate() {

@@ -47,7 +47,7 @@ pub enum Error {
 pub fn parse(text: &str, vars: &mut BTreeMap<String, String>, outer: &dyn Lookup) -> Result<(), Error> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader { rest: text, line: 1 };
-    while reader.to_statement() {
+    while reader.go_to_statement() {
         let (key, inherited) = reader.key()?;
         if key.contains(' ') {
             return Err(Error::Space { line: reader.line });
@@ -76,7 +76,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// Goes to the next statement, past empty lines and comments.
-    fn to_statement(&mut self) -> bool {
+    fn go_to_statement(&mut self) -> bool {
         loop {
             let trimmed = self.rest.trim_start();
             self.line += self.rest[..self.rest.len() - trimmed.len()].matches('\n').count();
@@ -119,9 +119,9 @@ impl<'a> Reader<'a> {
             return Err(Error::Empty);
         }
         let Some((i, separator)) = end else {
-            // A name at the end of the text has no value, and Compose takes none for it.
+            // The text ends in a name: Docker Compose takes it for the value of a variable without a name.
             self.rest = src.trim_start_matches(is_space);
-            return self.last();
+            return Ok((String::new(), false));
         };
         let inherited = separator == '\n';
         let key = src[..i].trim_end().to_owned();
@@ -130,12 +130,6 @@ impl<'a> Reader<'a> {
         }
         self.rest = src[i + 1..].trim_start_matches(is_space);
         Ok((key, inherited))
-    }
-
-    /// A name that ends the text.
-    fn last(&mut self) -> Result<(String, bool), Error> {
-        let key = String::new();
-        Ok((key, false))
     }
 
     fn value(&mut self, vars: &BTreeMap<String, String>, outer: &dyn Lookup) -> Result<String, Error> {

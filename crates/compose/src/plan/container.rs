@@ -194,7 +194,7 @@ impl Wanted<'_> {
     fn exposed_ports(&self) -> BTreeMap<String, Empty> {
         let exposed = self.service.expose.iter().flat_map(|e| expose(e));
         let published = self.service.ports.iter().map(|p| format!("{}/{}", p.target, protocol(p)));
-        exposed.chain(published).map(|port| (port, Empty::default())).collect()
+        exposed.chain(published).map(|port| (port, Empty)).collect()
     }
 
     fn port_bindings(&self) -> PortMap {

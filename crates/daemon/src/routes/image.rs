@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use axum::routing::{delete, get, post};
-use dray_api::image::{ImageInspect, ImageSummary};
+use dray_api::image::{ImageInspect, ImageSignature, ImageSummary};
 use dray_api::progress::{ProgressDetail, ProgressMessage};
 use dray_engine::image::{CreateSource, ImportOptions, ListOptions, PullWhat, Service, auth};
 use dray_image::{Loaded, Progress, Silent};
@@ -18,7 +18,7 @@ use crate::blocking::call;
 use crate::body::{self, Failure, JsonLines, messages};
 use crate::credentials;
 use crate::error::{ApiError, ApiResult, json};
-use crate::extract::Params;
+use crate::extract::{Json, Params};
 use crate::state::App;
 use crate::version::ApiVersion;
 
@@ -37,6 +37,7 @@ pub(super) fn router() -> Router<App> {
         .route("/images/{name}/get", get(save_one))
         .route("/images/{name}/tag", post(tag))
         .route("/images/{name}/push", post(push))
+        .route("/images/{name}/signatures", get(signatures).post(sign))
         .route("/images/{name}", delete(remove))
         .route("/distribution/{name}/json", get(distribution))
 }
@@ -105,6 +106,21 @@ async fn search() -> ApiError {
 async fn distribution(State(images): Images, Path(name): Path<String>, headers: HeaderMap) -> ApiResult {
     let found = images.distribution(&name, &auth(&credentials::of_registry(&headers))).await?;
     Ok(json(StatusCode::OK, &found))
+}
+
+async fn signatures(State(images): Images, Path(name): Path<String>, headers: HeaderMap) -> ApiResult {
+    let found = images.signatures(&name, &auth(&credentials::of_registry(&headers))).await?;
+    Ok(json(StatusCode::OK, &found))
+}
+
+async fn sign(
+    State(images): Images,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    Json(signature): Json<ImageSignature>,
+) -> ApiResult {
+    images.sign(&name, &signature, &auth(&credentials::of_registry(&headers))).await?;
+    Ok(StatusCode::CREATED.into_response())
 }
 
 async fn create(images: Images, params: Params, headers: HeaderMap, body: Body) -> ApiResult {
@@ -219,10 +235,12 @@ async fn save(State(images): Images, names: Vec<String>) -> ApiResult {
     call(move || checked.check_save(&wanted)).await?;
     let (out, response, _) = body::raw("application/x-tar");
     tokio::task::spawn_blocking(move || {
+        let breaker = out.breaker();
         let mut out = BufWriter::with_capacity(256 << 10, out);
-        // The stream has begun: an archive that ends early is all that can be told of an error.
+        // The answer has begun: that it ends without an end is all that can be told of an error.
         if let Err(error) = images.save(&names, &mut out) {
             tracing::warn!(%error, ?names, "save");
+            breaker.break_off();
         }
     });
     Ok(response)

@@ -23,6 +23,9 @@ pub enum Error {
     /// A registry.
     #[error(transparent)]
     Registry(Box<dray_registry::Error>),
+    /// A signature that is sent can't be one.
+    #[error("invalid signature: {0}")]
+    Signature(&'static str),
     /// A name that is none.
     #[error(transparent)]
     Reference(Box<dray_spec::ReferenceError>),
@@ -128,6 +131,7 @@ impl Error {
                 PullErrorKind::NotFound => ErrorKind::NotFound,
                 PullErrorKind::InvalidParameter => ErrorKind::InvalidParameter,
                 PullErrorKind::Unauthorized => ErrorKind::Unauthorized,
+                PullErrorKind::Forbidden => ErrorKind::Forbidden,
                 _ => ErrorKind::System,
             },
             Self::Push(error) => match error.kind() {
@@ -142,6 +146,7 @@ impl Error {
                 _ => ErrorKind::System,
             },
             Self::Reference(_)
+            | Self::Signature(_)
             | Self::Tag
             | Self::Platform(_)
             | Self::Filter(_)

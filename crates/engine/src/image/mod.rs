@@ -5,6 +5,7 @@ mod container;
 mod error;
 mod files;
 mod mount;
+mod signature;
 mod transfer;
 mod usage;
 mod view;
@@ -132,7 +133,7 @@ impl Service {
             "until",
         ])?;
         let filter = self.filter(&options.filters)?;
-        let all = self.images.list()?;
+        let all = self.images.list_brief()?;
         let parents: std::collections::HashSet<&Digest> =
             all.iter().filter_map(|image| image.parent.as_ref()).collect();
         let mut listed: Vec<&Image> = all.iter().filter(|image| filter.matches(image)).collect();

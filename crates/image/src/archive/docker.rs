@@ -1,9 +1,11 @@
 //! Docker's `manifest.json`: pure reading, no image is touched.
 
+use std::collections::HashMap;
+
 use dray_spec::{Digest, ImageConfig, Reference};
 
 use super::spool::{Spool, missing};
-use super::{ManifestItem, Plan, oci};
+use super::{ManifestItem, Plan, PlannedManifest, oci};
 use crate::{Error, Result};
 
 const MANIFEST: &str = "manifest.json";
@@ -16,10 +18,11 @@ pub(super) fn plan(spool: &Spool) -> Result<Option<Vec<Plan>>> {
     let Some(items) = items else {
         return Err(Error::Archive("manifest cannot be null (but can be [])".into()));
     };
-    items.into_iter().map(|item| image(spool, item)).collect::<Result<Vec<_>>>().map(Some)
+    let manifests = oci::manifests(spool)?;
+    items.into_iter().map(|item| image(spool, item, &manifests)).collect::<Result<Vec<_>>>().map(Some)
 }
 
-fn image(spool: &Spool, item: ManifestItem) -> Result<Plan> {
+fn image(spool: &Spool, item: ManifestItem, manifests: &HashMap<Digest, PlannedManifest>) -> Result<Plan> {
     let config = spool.document(&item.config)?.ok_or_else(|| missing(&item.config))?;
     let layers = item.layers.unwrap_or_default();
     if let Some(absent) = layers.iter().find(|layer| !spool.has(layer)) {
@@ -34,11 +37,12 @@ fn image(spool: &Spool, item: ManifestItem) -> Result<Plan> {
     }
     let names = item.repo_tags.unwrap_or_default();
     Ok(Plan {
-        manifest: oci::manifest_of(spool, &Digest::sha256_of(&config))?,
+        manifest: manifests.get(&Digest::sha256_of(&config)).cloned(),
         names: names.iter().map(|name| tagged(name)).collect::<Result<_>>()?,
         parent: item.parent.and_then(|parent| parent.parse().ok()),
         layers,
         config,
+        by_manifest: false,
     })
 }
 

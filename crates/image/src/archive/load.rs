@@ -17,6 +17,8 @@ use crate::{Error, Images, NewImage, Result, origin};
 
 /// Layers of one image unpacked at once.
 const MOST_THREADS: usize = 4;
+/// The kernel puts 500 folders upon each other in an overlay; a container has two more than its image has layers.
+const MOST_LAYERS: usize = 490;
 /// Bytes between two movements of a bar.
 const BAR_EVERY: u64 = 512 * 1024;
 
@@ -54,7 +56,7 @@ impl Images {
         options: &LoadOptions,
         progress: &dyn Progress,
     ) -> Result<Vec<Loaded>> {
-        let mut spool = Spool::read(self.store(), reader)?;
+        let mut spool = Spool::read(self.store(), reader, progress)?;
         let plans = match docker::plan(&spool)? {
             Some(plans) => plans,
             None => oci::plan(&spool, options)?
@@ -80,7 +82,7 @@ impl Images {
     fn prepare(
         &self,
         spool: &mut Spool,
-        plan: Plan,
+        mut plan: Plan,
         config: &ImageConfig,
         progress: &dyn Progress,
     ) -> Result<NewImage> {
@@ -88,6 +90,14 @@ impl Images {
         if plan.layers.len() != diff_ids.len() {
             let (expected, actual) = (diff_ids.len(), plan.layers.len());
             return Err(Error::LayerCount { id: Digest::sha256_of(&plan.config), expected, actual });
+        }
+        if diff_ids.len() > MOST_LAYERS {
+            return Err(Error::TooManyLayers { count: diff_ids.len(), most: MOST_LAYERS });
+        }
+        match check_media_types(self.store(), spool, &plan) {
+            // Docker's part says all that is needed; what does not fit to it is not kept.
+            Err(Error::Archive(_)) if !plan.by_manifest => plan.manifest = None,
+            checked => checked?,
         }
         let kept = kept_blobs(&plan);
         let job = Job { store: self.store(), spool, plan: &plan, diff_ids, kept: &kept, progress };
@@ -145,6 +155,28 @@ impl Images {
         self.create(new)?;
         Ok(Loaded { id, names, replaced })
     }
+}
+
+/// A layer that the image's manifest describes is compressed as its media type says.
+fn check_media_types(store: &Store, spool: &Spool, plan: &Plan) -> Result<()> {
+    let described = plan.manifest.iter().flat_map(|manifest| &manifest.layers).zip(&plan.layers);
+    for (layer, file) in described.filter(|(layer, file)| file.ends_with(layer.digest.hex())) {
+        let says = match layer.media_type.as_str() {
+            media_type::OCI_LAYER | media_type::DOCKER_LAYER => Compression::None,
+            media_type::OCI_LAYER_GZIP | media_type::DOCKER_LAYER_GZIP => Compression::Gzip,
+            media_type::OCI_LAYER_ZSTD => Compression::Zstd,
+            // Others are told by their content alone.
+            _ => continue,
+        };
+        let mut beginning = Vec::new();
+        let (reader, _) = spool.open(store, file)?;
+        reader.take(6).read_to_end(&mut beginning).map_err(Error::stream("read archive"))?;
+        if Compression::detect(&beginning).map_err(Error::layer(&layer.digest))? != says {
+            let (digest, kind) = (&layer.digest, &layer.media_type);
+            return Err(Error::Archive(format!("{digest} is not what its media type says: {kind}")));
+        }
+    }
+    Ok(())
 }
 
 /// Which layers the image's own manifest has in compressed form: those are kept as they are.
@@ -235,17 +267,34 @@ impl Job<'_> {
 
     fn layer(&self, index: usize, below: Vec<std::path::PathBuf>) -> Result<Foreign> {
         let (file, expected) = (&self.plan.layers[index], &self.diff_ids[index]);
+        let drafted = self.spool.drafted(file);
+        // Without its split it is kept in the form it came in only if that is the manifest's.
+        if let Some(drafted) = drafted.filter(|d| d.is_reproducible() || self.kept[index].is_some()) {
+            self.accept(index, drafted.diff_id())?;
+            let total = self.spool.length(file).unwrap_or(0);
+            let bar = ProgressEvent::bar(expected.short(), "Loading layer", total, Some(total));
+            self.progress.event(bar);
+            return self.settled(index, drafted.commit(self.store)?);
+        }
         let (reader, total) = self.spool.open(self.store, file)?;
         let reader =
             Watched { reader, progress: self.progress, row: expected.short(), read: 0, shown: 0, total };
-        let accept = |actual: &Digest| match actual == expected {
+        let accept = |actual: &Digest| self.accept(index, actual);
+        let split = self.kept[index].is_none();
+        self.settled(index, exact::unpack(self.store, reader, below, file, split, accept)?)
+    }
+
+    fn accept(&self, index: usize, actual: &Digest) -> Result<()> {
+        let expected = &self.diff_ids[index];
+        match actual == expected {
             true => Ok(()),
             false => Err(Error::DiffId { index, expected: expected.clone(), actual: actual.clone() }),
-        };
-        let split = self.kept[index].is_none();
-        let layer = exact::unpack(self.store, reader, below, file, split, accept)?;
+        }
+    }
+
+    fn settled(&self, index: usize, layer: Foreign) -> Result<Foreign> {
         if let Some(blob) = &self.kept[index] {
-            origin::remember_blob(self.store, expected, blob);
+            origin::remember_blob(self.store, &self.diff_ids[index], blob);
             return Ok(Foreign { reproducible: true, ..layer });
         }
         Ok(layer)

@@ -1,6 +1,8 @@
 //! The OCI image layout: `index.json` and the manifests below it. Pure reading, no image is touched.
 
-use dray_spec::{Descriptor, Digest, Index, Manifest, ManifestOrIndex, Platform, Reference};
+use std::collections::HashMap;
+
+use dray_spec::{Descriptor, Digest, Index, Manifest, ManifestOrIndex, Platform, Reference, media_type};
 
 use super::spool::{Spool, missing};
 use super::{IMAGE_NAME, LoadOptions, Plan, PlannedManifest, REF_NAME};
@@ -27,18 +29,18 @@ pub(super) fn plan(spool: &Spool, options: &LoadOptions) -> Result<Option<Vec<Pl
     Ok(Some(plans.into_iter().map(|(_, plan)| plan).collect()))
 }
 
-/// The manifest in the layout whose configuration this is, so that an image that Docker's part names keeps
-/// the manifest it came with.
-pub(super) fn manifest_of(spool: &Spool, config: &Digest) -> Result<Option<PlannedManifest>> {
-    let Some(index) = index(spool)? else { return Ok(None) };
+/// The manifests in the layout by their configuration, so that an image that Docker's part names keeps the
+/// manifest it came with.
+pub(super) fn manifests(spool: &Spool) -> Result<HashMap<Digest, PlannedManifest>> {
+    let mut manifests = HashMap::new();
+    let Some(index) = index(spool)? else { return Ok(manifests) };
     for descriptor in &index.manifests {
         for (_, manifest, bytes) in images(spool, descriptor, &LoadOptions::default(), 0)? {
-            if manifest.config.digest == *config {
-                return Ok(Some(PlannedManifest { bytes, layers: manifest.layers }));
-            }
+            let planned = PlannedManifest { bytes, layers: manifest.layers };
+            manifests.entry(manifest.config.digest).or_insert(planned);
         }
     }
-    Ok(None)
+    Ok(manifests)
 }
 
 fn index(spool: &Spool) -> Result<Option<Index>> {
@@ -57,13 +59,24 @@ type Found = (Digest, Manifest, Vec<u8>);
 
 /// The images a descriptor leads to that are in the archive: itself, or of an index the one for the platform.
 fn images(spool: &Spool, descriptor: &Descriptor, options: &LoadOptions, depth: usize) -> Result<Vec<Found>> {
-    if descriptor.is_attestation() || depth > DEEPEST {
+    if descriptor.is_attestation() {
         return Ok(Vec::new());
+    }
+    if depth > DEEPEST {
+        let digest = &descriptor.digest;
+        return Err(Error::Archive(format!("{digest}: indexes lie deeper in each other than {DEEPEST}")));
     }
     let path = path(&descriptor.digest);
     // An index may name manifests for platforms that were not put into the archive.
     let Some(bytes) = spool.document(&path)? else { return Ok(Vec::new()) };
-    match parse(&path, Some(&descriptor.media_type), &bytes)? {
+    check_size(descriptor, bytes.len() as u64)?;
+    let parsed = parse(&path, Some(&descriptor.media_type), &bytes)?;
+    let is_index = matches!(parsed, ManifestOrIndex::Index(_));
+    let says = &descriptor.media_type;
+    if (is_index && media_type::is_manifest(says)) || (!is_index && media_type::is_index(says)) {
+        return Err(Error::Archive(format!("{} is not what its media type says: {says}", descriptor.digest)));
+    }
+    match parsed {
         ManifestOrIndex::Manifest(manifest) => {
             let unwanted = options.platform.as_ref().zip(descriptor.platform.as_ref());
             let wanted = unwanted.is_none_or(|(wanted, platform)| wanted.accepts(platform));
@@ -91,12 +104,22 @@ fn present(spool: &Spool, index: &Index) -> Vec<Descriptor> {
 fn image(spool: &Spool, manifest: Manifest, bytes: Vec<u8>, names: Vec<Reference>) -> Result<Plan> {
     let config = path(&manifest.config.digest);
     let config = spool.document(&config)?.ok_or_else(|| missing(&config))?;
+    check_size(&manifest.config, config.len() as u64)?;
     let layers: Vec<String> = manifest.layers.iter().map(|layer| path(&layer.digest)).collect();
-    if let Some(absent) = layers.iter().find(|layer| !spool.has(layer)) {
-        return Err(missing(absent));
+    for (layer, name) in manifest.layers.iter().zip(&layers) {
+        check_size(layer, spool.length(name).ok_or_else(|| missing(name))?)?;
     }
     let manifest = Some(PlannedManifest { bytes, layers: manifest.layers });
-    Ok(Plan { config, layers, names, parent: None, manifest })
+    Ok(Plan { config, layers, names, parent: None, manifest, by_manifest: true })
+}
+
+/// A descriptor says how long its content is, or it is not believed.
+pub(super) fn check_size(descriptor: &Descriptor, actual: u64) -> Result<()> {
+    let Descriptor { digest, size, .. } = descriptor;
+    match *size == actual {
+        true => Ok(()),
+        false => Err(Error::Archive(format!("{digest} has {actual} bytes, its descriptor says {size}"))),
+    }
 }
 
 /// The name an annotation gives; a bare tag is none.

@@ -1,7 +1,8 @@
 //! Saving: images become one archive.
 //!
-//! First everything is planned, every layer's length is known and every digest verified; only then the first
-//! byte is written. So an archive is whole, or nothing of it was written.
+//! First everything is planned and every layer's length is known; only then the first byte is written. A layer's
+//! bytes are checked against its digest while they are written: they are read once. If they are others, because
+//! somebody has changed the folder, the archive ends there with an error.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -13,6 +14,7 @@ use super::{IMAGE_NAME, ManifestItem, REF_NAME, oci};
 use crate::exact::Source;
 use crate::layer::LayerError;
 use crate::layer::write::{BUFFER, Meta, TarWriter};
+use crate::whole::Whole;
 use crate::{Error, Image, Images, Result, origin};
 
 impl Images {
@@ -133,8 +135,26 @@ impl<'a> Plan<'a> {
             layer_sources: diff_ids.iter().map(ToString::to_string).zip(layers).collect(),
         });
         self.ids.push((image.id.clone(), image.parent.clone()));
-        self.name(chosen, &manifest);
+        let named = self.index(image)?.unwrap_or(manifest);
+        self.name(chosen, &named);
         Ok(())
+    }
+
+    /// The index an image was pulled by, if all that it names is here: then it is saved as it came.
+    fn index(&mut self, image: &Image) -> Result<Option<Descriptor>> {
+        for index in origin::indexes_of(self.store, &image.id) {
+            let Some(whole) = Whole::read(self.store, &index, media_type::OCI_INDEX)? else { continue };
+            let Some(root) = whole.root.filter(|_| whole.lacking.is_empty()) else { continue };
+            let named = Descriptor::new(&root.media_type, root.digest.clone(), root.bytes.len() as u64);
+            for document in whole.documents.into_iter().chain([root]) {
+                self.put(&document.digest, Blob::Bytes(document.bytes.into()));
+            }
+            for blob in whole.blobs {
+                self.put(&blob.digest, Blob::Stored(blob.size));
+            }
+            return Ok(Some(named));
+        }
+        Ok(None)
     }
 
     /// The manifest an image came by, if everything it names can be given.
@@ -238,7 +258,7 @@ impl<'a> Plan<'a> {
 
     fn write(mut self, out: impl Write) -> Result<()> {
         self.link_parents();
-        let mut archive = Archive { tar: TarWriter::new(out), buffer: vec![0; BUFFER] };
+        let mut archive = Archive { tar: TarWriter::unhashed(out), buffer: vec![0; BUFFER] };
         let mut folder = String::new();
         archive.folder("blobs/")?;
         for (path, (digest, blob)) in &self.blobs {

@@ -1,18 +1,23 @@
 //! An archive set aside: its files by name, small ones in memory, big ones as ingests of the store.
 //!
 //! What an archive's files mean is known only at its end (`manifest.json` is the last entry but one), and a
-//! stream cannot be read twice. A big file that becomes a blob is not written again: its ingest is committed.
+//! stream cannot be read twice. But a big file is a layer nearly always: it is unpacked into a draft while it
+//! arrives, beside being set aside as it came. If that fails, or nobody wants it as a layer, only the draft is
+//! lost. A big file that becomes a blob is not written again: its ingest is committed.
 
 use std::collections::HashMap;
-use std::io::{BufReader, Cursor, Read};
+use std::io::{self, BufReader, Cursor, Read};
+use std::sync::{Mutex, PoisonError};
 
 use dray_spec::Digest;
 use dray_store::{Ingest, Store};
 
 use super::MOST_ENTRIES;
-use crate::layer::decompress;
+use crate::exact::{self, Drafted};
 use crate::layer::entry::{Entries, Entry, Kind};
 use crate::layer::name::Name;
+use crate::layer::{Compression, decompress, is_tar};
+use crate::progress::{Progress, ProgressEvent};
 use crate::{Error, Result};
 
 /// Files up to this size stay in memory.
@@ -21,6 +26,10 @@ const SMALL: u64 = 256 * 1024;
 const MOST_IN_MEMORY: usize = 32 << 20;
 /// Manifests and configurations are not longer.
 const LONGEST_DOCUMENT: u64 = 8 << 20;
+/// So much of a file tells whether it is a tar.
+const BEGINNING: usize = 512;
+/// Bytes between two movements of a bar.
+const BAR_EVERY: u64 = 512 * 1024;
 /// More links in a row than any archive has.
 const MOST_LINKS: usize = 8;
 
@@ -36,13 +45,15 @@ pub(super) struct Spool {
 enum Spooled {
     Memory(Vec<u8>),
     Ingest(Box<Ingest>),
-    /// An ingest that has become a blob.
-    Blob(Digest),
+    /// Unpacked, and as it came.
+    Layer(Mutex<Option<Drafted>>, Box<Ingest>),
+    /// An ingest that has become a blob, and its length.
+    Blob(Digest, u64),
 }
 
 impl Spool {
     /// Reads a whole archive, compressed or not.
-    pub(super) fn read(store: &Store, reader: impl Read + Send) -> Result<Self> {
+    pub(super) fn read(store: &Store, reader: impl Read + Send, progress: &dyn Progress) -> Result<Self> {
         let plain = decompress(reader).map_err(Error::Tar)?;
         let mut entries = Entries::new(BufReader::with_capacity(SMALL as usize, plain), ());
         let mut spool = Self::default();
@@ -52,23 +63,30 @@ impl Spool {
             if count > MOST_ENTRIES {
                 return Err(Error::Archive(format!("it has more than {MOST_ENTRIES} entries")));
             }
-            spool.take(store, &entry, &mut entries)?;
+            spool.take(store, &entry, &mut entries, progress)?;
         }
         Ok(spool)
     }
 
-    fn take<R: std::io::BufRead>(
+    fn take<R: io::BufRead + Send>(
         &mut self,
         store: &Store,
         entry: &Entry,
         entries: &mut Entries<R, ()>,
+        progress: &dyn Progress,
     ) -> Result<()> {
         let name = clean(&entry.name)?;
         match &entry.kind {
             Kind::File { size, map: None } => {
                 let small = *size <= SMALL && self.in_memory < MOST_IN_MEMORY;
-                let file = if small { self.memory(entries)? } else { ingest(store, entries)? };
-                check_blob(&name, &file)?;
+                if !small {
+                    check_room(store, &name, *size)?;
+                }
+                let mut file = match small {
+                    true => self.memory(entries)?,
+                    false => big(store, &name, *size, entries, progress)?,
+                };
+                check_blob(&name, &mut file)?;
                 self.files.insert(name, file);
             }
             Kind::HardLink(target) => {
@@ -105,12 +123,23 @@ impl Spool {
         self.find(name).is_some()
     }
 
+    /// How long a file is; none if the archive has none of that name.
+    pub(super) fn length(&self, name: &str) -> Option<u64> {
+        Some(match self.find(name)?.1 {
+            Spooled::Memory(bytes) => bytes.len() as u64,
+            Spooled::Ingest(ingest) | Spooled::Layer(_, ingest) => ingest.offset(),
+            Spooled::Blob(_, size) => *size,
+        })
+    }
+
     /// A document, by the name by which another one mentions it.
     pub(super) fn document(&self, name: &str) -> Result<Option<Vec<u8>>> {
         match self.find(name) {
             None => Ok(None),
             Some((_, Spooled::Memory(bytes))) => Ok(Some(bytes.clone())),
-            Some((_, Spooled::Ingest(ingest))) if ingest.offset() <= LONGEST_DOCUMENT => {
+            Some((_, Spooled::Ingest(ingest) | Spooled::Layer(_, ingest)))
+                if ingest.offset() <= LONGEST_DOCUMENT =>
+            {
                 let mut bytes = Vec::new();
                 ingest.reader()?.read_to_end(&mut bytes).map_err(Error::stream("read archive"))?;
                 Ok(Some(bytes))
@@ -124,11 +153,21 @@ impl Spool {
         Ok(match self.find(name) {
             None => return Err(missing(name)),
             Some((_, Spooled::Memory(bytes))) => (Box::new(Cursor::new(bytes.clone())), bytes.len() as u64),
-            Some((_, Spooled::Ingest(ingest))) => (Box::new(ingest.reader()?), ingest.offset()),
-            Some((_, Spooled::Blob(digest))) => {
-                (Box::new(store.blobs().open(digest)?), store.blobs().size(digest).unwrap_or(0))
+            Some((_, Spooled::Ingest(ingest) | Spooled::Layer(_, ingest))) => {
+                (Box::new(ingest.reader()?), ingest.offset())
             }
+            Some((_, Spooled::Blob(digest, size))) => (Box::new(store.blobs().open(digest)?), *size),
         })
+    }
+
+    /// A layer that was unpacked while it arrived; only the first who asks gets it.
+    pub(super) fn drafted(&self, name: &str) -> Option<Drafted> {
+        match self.find(name) {
+            Some((_, Spooled::Layer(draft, _))) => {
+                draft.lock().unwrap_or_else(PoisonError::into_inner).take()
+            }
+            _ => None,
+        }
     }
 
     /// Makes a file a blob of the store; gives its digest and length.
@@ -137,13 +176,10 @@ impl Spool {
         let file = self.files.remove(&name).ok_or_else(|| missing(&name))?;
         let (digest, size) = match file {
             Spooled::Memory(bytes) => (store.blobs().put_relaxed(&bytes)?, bytes.len() as u64),
-            Spooled::Ingest(ingest) => ingest.commit_as_is_relaxed()?,
-            Spooled::Blob(digest) => {
-                let size = store.blobs().size(&digest).unwrap_or(0);
-                (digest, size)
-            }
+            Spooled::Ingest(ingest) | Spooled::Layer(_, ingest) => ingest.commit_as_is_relaxed()?,
+            Spooled::Blob(digest, size) => (digest, size),
         };
-        self.files.insert(name, Spooled::Blob(digest.clone()));
+        self.files.insert(name, Spooled::Blob(digest.clone(), size));
         Ok((digest, size))
     }
 
@@ -172,27 +208,122 @@ fn clean(name: &[u8]) -> Result<String> {
     Ok(String::from_utf8_lossy(clean.bytes()).into_owned())
 }
 
-fn ingest<R: std::io::BufRead>(store: &Store, entries: &mut Entries<R, ()>) -> Result<Spooled> {
-    let mut ingest = store.blobs().spool()?;
-    let mut buffer = vec![0; SMALL as usize];
-    loop {
-        match entries.read(&mut buffer).map_err(Error::Tar)? {
-            0 => return Ok(Spooled::Ingest(Box::new(ingest))),
-            count => ingest.append(&buffer[..count])?,
-        }
+/// What cannot fit is refused before the disk is full of it.
+fn check_room(store: &Store, name: &str, size: u64) -> Result<()> {
+    let disk = rustix::fs::statvfs(store.root())
+        .map_err(|errno| Error::stream("look for free space")(errno.into()))?;
+    let room = disk.f_bavail.saturating_mul(disk.f_frsize);
+    match size <= room {
+        true => Ok(()),
+        false => Err(Error::Archive(format!("{name:?} has {size} bytes, there is room for {room}"))),
     }
 }
 
+/// Sets a big file aside, and unpacks it meanwhile if it looks like a layer.
+fn big<R: io::BufRead + Send>(
+    store: &Store,
+    name: &str,
+    size: u64,
+    entries: &mut Entries<R, ()>,
+    progress: &dyn Progress,
+) -> Result<Spooled> {
+    let mut beginning = Vec::with_capacity(BEGINNING);
+    let mut piece = [0; BEGINNING];
+    while beginning.len() < BEGINNING {
+        match entries.read(&mut piece[beginning.len()..]).map_err(Error::Tar)? {
+            0 => break,
+            count => beginning.extend_from_slice(&piece[beginning.len()..beginning.len() + count]),
+        }
+    }
+    let kind = Compression::detect(&beginning).ok();
+    let plain = kind == Some(Compression::None);
+    let looks_like_a_layer = kind.is_some_and(|_| !plain || is_tar(&beginning));
+    // Of a plain tar the unpacking gives the digest.
+    let mut ingest =
+        if plain && looks_like_a_layer { store.blobs().spool_aside()? } else { store.blobs().spool()? };
+    ingest.append(&beginning)?;
+    let mut aside = Aside { entries, ingest, failed: None, progress, row: row(name, plain), shown: 0, size };
+    let draft = match looks_like_a_layer {
+        // Whatever is wrong with it is told when somebody wants it as a layer.
+        true => exact::draft(store, Cursor::new(beginning).chain(&mut aside), Vec::new(), name, true).ok(),
+        false => None,
+    };
+    let ingest = aside.rest()?;
+    Ok(match draft {
+        Some(draft) => Spooled::Layer(Mutex::new(Some(draft)), Box::new(ingest)),
+        None => Spooled::Ingest(Box::new(ingest)),
+    })
+}
+
+/// Reads an entry's data and sets it aside.
+struct Aside<'a, R> {
+    entries: &'a mut Entries<R, ()>,
+    ingest: Ingest,
+    /// What the reader's caller only sees as a broken stream.
+    failed: Option<Error>,
+    progress: &'a dyn Progress,
+    /// How it is called in the progress, if its name says it.
+    row: Option<String>,
+    shown: u64,
+    size: u64,
+}
+
+impl<R: io::BufRead> Aside<'_, R> {
+    fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let count = self.entries.read(buffer).map_err(Error::Tar)?;
+        self.ingest.append(&buffer[..count])?;
+        let read = self.ingest.offset();
+        if let Some(row) = self.row.as_ref().filter(|_| read - self.shown >= BAR_EVERY) {
+            self.shown = read;
+            self.progress.event(ProgressEvent::bar(row, "Loading layer", read, Some(self.size)));
+        }
+        Ok(count)
+    }
+
+    /// What nobody has read yet is set aside too.
+    fn rest(mut self) -> Result<Ingest> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let mut buffer = vec![0; SMALL as usize];
+        while self.next(&mut buffer)? > 0 {}
+        Ok(self.ingest)
+    }
+}
+
+impl<R: io::BufRead> Read for Aside<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.next(buffer).map_err(|error| {
+            self.failed = Some(error);
+            io::ErrorKind::BrokenPipe.into()
+        })
+    }
+}
+
+/// How a layer is called in the progress: by its diff ID, which a plain tar below `blobs/` is named by.
+fn row(name: &str, plain: bool) -> Option<String> {
+    let hex = name.strip_prefix("blobs/sha256/").filter(|_| plain)?;
+    Some(hex.chars().take(12).collect())
+}
+
 /// A file below `blobs/` is named by its digest, or it is not believed.
-fn check_blob(name: &str, file: &Spooled) -> Result<()> {
+fn check_blob(name: &str, file: &mut Spooled) -> Result<()> {
     let Some((algorithm, hex)) = name.strip_prefix("blobs/").and_then(|rest| rest.split_once('/')) else {
         return Ok(());
     };
     let Ok(expected) = format!("{algorithm}:{hex}").parse::<Digest>() else { return Ok(()) };
+    let other = expected.algorithm() != "sha256";
     let right = match file {
         Spooled::Memory(bytes) => expected.verifies(bytes),
-        Spooled::Ingest(ingest) => expected.algorithm() != "sha256" || ingest.digest() == expected,
-        Spooled::Blob(digest) => *digest == expected,
+        Spooled::Layer(draft, _) if is_plain(draft, &expected) => true,
+        Spooled::Ingest(ingest) | Spooled::Layer(_, ingest) => other || ingest.digest()? == expected,
+        Spooled::Blob(digest, _) => *digest == expected,
     };
     if right { Ok(()) } else { Err(Error::Archive(format!("the content of {name:?} has another digest"))) }
+}
+
+/// True if what was unpacked is a plain tar of this digest.
+fn is_plain(draft: &Mutex<Option<Drafted>>, digest: &Digest) -> bool {
+    let draft = draft.lock().unwrap_or_else(PoisonError::into_inner);
+    draft.as_ref().is_some_and(|draft| draft.diff_id() == digest)
 }

@@ -89,6 +89,7 @@ impl Images {
         copier.all(&merged).map_err(failed())?;
         let packed = DiffId::of(draft.path()).map_err(failed())?;
         let id = draft.commit(&packed.diff_id, packed.size)?;
+        self.remember_tar(&packed.diff_id, packed.bytes);
         Ok(Some((id, packed.diff_id)))
     }
 }

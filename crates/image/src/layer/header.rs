@@ -19,6 +19,14 @@ pub(super) struct Header {
     pub(super) minor: u32,
 }
 
+/// Whether a file that begins like this is a plain tar: its first header's sum is right.
+pub(crate) fn is_tar(beginning: &[u8]) -> bool {
+    beginning
+        .get(..BLOCK)
+        .and_then(|block| <&[u8; BLOCK]>::try_from(block).ok())
+        .is_some_and(|b| check(b).is_ok())
+}
+
 impl Header {
     /// The name alone, for messages about headers that are wrong otherwise.
     pub(super) fn raw_name(block: &[u8; BLOCK]) -> &[u8] {

@@ -63,13 +63,13 @@ impl Read for Chunks {
     }
 }
 
-/// Runs `work` on the plain form of `reader`, reads on to its end, and gives the digest of the plain form.
+/// Runs `work` on the plain form of `reader`, reads on to its end, and gives digest and length of the plain form.
 /// At most `limit` bytes are read.
 pub(super) fn through<T>(
     reader: impl Read + Send,
     limit: u64,
     work: impl FnOnce(&mut Chunks) -> Result<T, LayerError>,
-) -> Result<(T, Digest), LayerError> {
+) -> Result<(T, Digest, u64), LayerError> {
     let (filled_in, filled) = sync_channel::<Chunk>(BUFFERS);
     let (used, used_out) = channel::<Vec<u8>>();
     std::thread::scope(|scope| {
@@ -86,7 +86,7 @@ pub(super) fn through<T>(
             // The reader's own failure explains what the caller saw of it.
             (Err(LayerError::Stream(_)) | Ok(_), Err(error)) => Err(error),
             (Err(error), _) => Err(error),
-            (Ok(value), Ok(digest)) => Ok((value, digest)),
+            (Ok(value), Ok((digest, bytes))) => Ok((value, digest, bytes)),
         }
     })
 }
@@ -107,7 +107,7 @@ fn read_all(
     limit: u64,
     filled: &SyncSender<Chunk>,
     used: &Receiver<Vec<u8>>,
-) -> Result<Digest, LayerError> {
+) -> Result<(Digest, u64), LayerError> {
     let mut plain = match decompress(reader) {
         Ok(plain) => plain,
         Err(error) => {
@@ -123,7 +123,7 @@ fn read_all(
         buffer.clear();
         buffer.reserve_exact(BUFFER);
         match (&mut plain).take(BUFFER as u64).read_to_end(&mut buffer) {
-            Ok(0) => return Ok(hasher.finish()),
+            Ok(0) => return Ok((hasher.finish(), total)),
             Ok(_) => {}
             Err(error) => {
                 tell(filled, io::Error::from(error.kind()));
@@ -138,7 +138,7 @@ fn read_all(
         hasher.update(&buffer);
         if filled.send(Ok(buffer)).is_err() {
             // The caller has failed and says why.
-            return Ok(hasher.finish());
+            return Ok((hasher.finish(), total));
         }
     }
 }

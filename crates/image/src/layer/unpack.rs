@@ -50,6 +50,8 @@ pub struct Unpacked {
     pub size: u64,
     /// How many entries there were.
     pub entries: u64,
+    /// The length of the plain tar.
+    pub tar_bytes: u64,
 }
 
 /// Unpacks a layer (plain, gzip or zstd) into an empty folder, in overlay form.
@@ -78,7 +80,7 @@ pub(super) fn unpack_keeping<K: Keep>(
     let limits = within_free_space(folder, options.limits)?;
     // The tar is longer than its files by headers and padding.
     let stream_limit = limits.bytes.saturating_add(limits.entries.saturating_mul(2048));
-    let ((size, entries, keep, complete), diff_id) = through(reader, stream_limit, |chunks| {
+    let ((size, entries, keep, complete), diff_id, tar_bytes) = through(reader, stream_limit, |chunks| {
         let mut unpacker = Unpacker {
             tree: Tree::open(folder, &options.below)?,
             limits,
@@ -89,7 +91,7 @@ pub(super) fn unpack_keeping<K: Keep>(
         let keep = unpacker.all(chunks, keep)?;
         Ok((unpacker.size, unpacker.entries, keep, !unpacker.tree.has_replaced()))
     })?;
-    Ok((Unpacked { diff_id, size, entries }, keep, complete))
+    Ok((Unpacked { diff_id, size, entries, tar_bytes }, keep, complete))
 }
 
 fn within_free_space(folder: &Path, limits: Limits) -> Result<Limits, LayerError> {

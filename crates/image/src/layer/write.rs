@@ -12,17 +12,22 @@ use super::{Attribute, LayerError};
 /// The size of reads and writes.
 pub(crate) const BUFFER: usize = 256 * 1024;
 
-/// A tar being written: hashed and counted, in big writes.
+/// A tar being written: counted and, unless nobody asks for its digest, hashed; in big writes.
 pub(crate) struct TarWriter<W> {
     out: W,
-    hasher: Hasher,
+    hasher: Option<Hasher>,
     buffer: Vec<u8>,
     bytes: u64,
 }
 
 impl<W: Write> TarWriter<W> {
     pub(crate) fn new(out: W) -> Self {
-        Self { out, hasher: Hasher::new(), buffer: Vec::with_capacity(BUFFER), bytes: 0 }
+        Self { out, hasher: Some(Hasher::new()), buffer: Vec::with_capacity(BUFFER), bytes: 0 }
+    }
+
+    /// A tar of which nobody wants the digest.
+    pub(crate) fn unhashed(out: W) -> Self {
+        Self { hasher: None, ..Self::new(out) }
     }
 
     /// Adds bytes as they are.
@@ -48,7 +53,9 @@ impl<W: Write> TarWriter<W> {
     }
 
     fn emit(&mut self, bytes: &[u8]) -> Result<(), LayerError> {
-        self.hasher.update(bytes);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
         self.bytes += bytes.len() as u64;
         self.out.write_all(bytes).map_err(LayerError::Write)
     }
@@ -98,12 +105,12 @@ impl<W: Write> TarWriter<W> {
         self.pad(size)
     }
 
-    /// Ends the tar; gives its digest and length.
+    /// Ends the tar; gives its digest (that of nothing if it was not hashed) and length.
     pub(crate) fn end(mut self) -> Result<(Digest, u64), LayerError> {
         self.write(&[0; 2 * BLOCK])?;
         self.flush()?;
         self.out.flush().map_err(LayerError::Write)?;
-        Ok((self.hasher.finish(), self.bytes))
+        Ok((self.hasher.unwrap_or_default().finish(), self.bytes))
     }
 }
 

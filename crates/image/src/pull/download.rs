@@ -60,7 +60,7 @@ impl Download {
         }
     }
 
-    async fn one(&self, held: HeldIngest) -> Result<HeldIngest, PullError> {
+    async fn one(&self, held: Box<HeldIngest>) -> Result<Box<HeldIngest>, PullError> {
         let from = held.ingest.offset();
         let (chunks, writer) = write_ingest(held, self.blob.size, self.growth.clone());
         self.fetch(from, self.blob.size, &chunks, &None).await?;
@@ -198,13 +198,14 @@ impl Drop for Claimed {
 }
 
 type Chunks = mpsc::Sender<Bytes>;
+type Writer<T> = JoinHandle<Result<T, dray_store::Error>>;
 
 /// A thread which appends what comes, until no more does. An ingest that got nothing is not worth keeping.
 fn write_ingest(
-    mut held: HeldIngest,
+    mut held: Box<HeldIngest>,
     size: u64,
     growth: Arc<Growth>,
-) -> (Chunks, JoinHandle<Result<Option<HeldIngest>, dray_store::Error>>) {
+) -> (Chunks, Writer<Option<Box<HeldIngest>>>) {
     let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_AHEAD);
     let writer = tokio::task::spawn_blocking(move || {
         while let Some(chunk) = receiver.blocking_recv() {
@@ -224,11 +225,7 @@ fn write_ingest(
 }
 
 /// A thread which writes what comes to its place, several chunks at once where they are there.
-fn write_part(
-    held: Arc<HeldParts>,
-    mut at: u64,
-    growth: Arc<Growth>,
-) -> (Chunks, JoinHandle<Result<(), dray_store::Error>>) {
+fn write_part(held: Arc<HeldParts>, mut at: u64, growth: Arc<Growth>) -> (Chunks, Writer<()>) {
     let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_AHEAD);
     let writer = tokio::task::spawn_blocking(move || {
         let mut gathered = BytesMut::with_capacity(WRITE);

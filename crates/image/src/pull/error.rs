@@ -124,6 +124,16 @@ pub enum PullError {
     /// Manifest and configuration disagree about the layers.
     #[error("layers from manifest don't match image configuration")]
     LayerCount,
+    /// More layers than a container's root can have.
+    #[error("{reference} has {count} layers; {limit} can be mounted upon each other")]
+    TooManyLayers {
+        /// What was pulled.
+        reference: String,
+        /// Its layers.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// A layer's bytes aren't the ones the manifest names.
     #[error("filesystem layer verification failed for digest {expected}: received {actual}")]
     LayerDigest {
@@ -211,6 +221,7 @@ impl PullError {
             | PullError::IndexTooLarge { .. }
             | PullError::Config { .. }
             | PullError::LayerCount
+            | PullError::TooManyLayers { .. }
             | PullError::LayerDigest { .. }
             | PullError::DiffId { .. } => K::Registry,
             PullError::Unpack { .. } | PullError::Store(_) | PullError::Stopped => K::System,

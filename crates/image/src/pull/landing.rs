@@ -28,7 +28,7 @@ pub(crate) struct Cut {
 
 /// The file that a blob lands in.
 pub(crate) enum Landing {
-    One(HeldIngest),
+    One(Box<HeldIngest>),
     Many(Arc<HeldParts>),
 }
 
@@ -62,7 +62,7 @@ impl Landing {
             if ingest.offset() > size {
                 ingest.restart()?;
             }
-            Ok(Landing::One(HeldIngest { ingest, _held: held }))
+            Ok(Landing::One(Box::new(HeldIngest { ingest, _held: held })))
         });
         Ok(landing.await??)
     }

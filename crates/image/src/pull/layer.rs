@@ -38,8 +38,8 @@ pub(crate) struct LayerJob {
     pub(crate) sources: Sources,
     pub(crate) descriptor: Descriptor,
     pub(crate) diff_id: Digest,
-    /// The layers below, topmost first; only where it can't be unpacked without.
-    pub(crate) below: Vec<PathBuf>,
+    /// The layers below, topmost first; none while it is tried without.
+    pub(crate) below: Option<Vec<PathBuf>>,
     pub(crate) retry: dray_registry::RetryPolicy,
 }
 
@@ -170,7 +170,7 @@ impl LayerJob {
 
     /// A blob with good bytes but bad content is of no use to anybody.
     async fn forget_blob(&self, error: &PullError) {
-        let another_try = error.needs_layers_below() && self.below.is_empty();
+        let another_try = error.needs_layers_below() && self.below.is_none();
         if !another_try && matches!(error, PullError::DiffId { .. } | PullError::Unpack { .. }) {
             let (store, digest) = (self.store.clone(), self.descriptor.digest.clone());
             if let Ok(Err(error)) = blocking(move || store.blobs().remove(&digest)).await {
@@ -182,7 +182,8 @@ impl LayerJob {
     fn start_unpack(&self, file: std::fs::File, growth: Arc<Growth>, reporter: &Reporter) -> Unpacking {
         let (store, layer) = (self.store.clone(), self.descriptor.digest.clone());
         let (unpacks, reporter) = (self.transfers.unpacks.clone(), reporter.clone());
-        let options = layer::Options { below: self.below.clone(), ..layer::Options::default() };
+        let options =
+            layer::Options { below: self.below.clone().unwrap_or_default(), ..layer::Options::default() };
         tokio::spawn(async move {
             let _place = unpacks.acquire_owned().await.map_err(|_| PullError::Stopped)?;
             let mut reported = 0;

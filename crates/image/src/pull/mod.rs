@@ -246,7 +246,7 @@ impl Puller {
             sources: resolved.sources.clone(),
             descriptor: descriptor.clone(),
             diff_id: diff_id.clone(),
-            below: Vec::new(),
+            below: None,
             retry: self.client.config().retry,
         }
     }
@@ -303,7 +303,7 @@ impl Puller {
         progress: &dyn Progress,
     ) -> Result<LayerId, PullError> {
         let below = below.iter().rev().map(|layer| self.store.layers().path(*layer)).collect();
-        self.fetch_layer(&LayerJob { below, ..job.clone() }, progress).await
+        self.fetch_layer(&LayerJob { below: Some(below), ..job.clone() }, progress).await
     }
 
     async fn fetch_layer(&self, job: &LayerJob, progress: &dyn Progress) -> Result<LayerId, PullError> {

@@ -16,6 +16,8 @@ use super::source::Sources;
 const MAX_DEPTH: usize = 4;
 /// Entries of an index without a platform that are looked into.
 const MAX_UNNAMED: usize = 8;
+/// Layers that overlayfs mounts upon each other.
+const MAX_LAYERS: usize = 500;
 /// Largest image configuration accepted.
 const MAX_CONFIG: u64 = 8 * 1024 * 1024;
 
@@ -165,6 +167,10 @@ fn check_config(
 ) -> Result<(), PullError> {
     if !config.os.is_empty() && config.os != "linux" {
         return Err(PullError::OperatingSystem(clean(&config.os)));
+    }
+    let count = manifest.layers.len();
+    if count > MAX_LAYERS {
+        return Err(PullError::TooManyLayers { reference: reference.familiar(), count, limit: MAX_LAYERS });
     }
     if config.rootfs.diff_ids.len() != manifest.layers.len() {
         return Err(PullError::LayerCount);

@@ -13,6 +13,7 @@ use super::{PullError, PullErrorKind, PullLimits, PullOptions, Pulled, Puller};
 use crate::progress::ProgressEvent;
 
 mod content;
+mod hostile;
 mod ranges;
 
 /// A store in a folder of its own, and a puller into it.

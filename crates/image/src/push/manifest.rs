@@ -5,13 +5,7 @@ use bytes::Bytes;
 use dray_spec::{Descriptor, Digest, Manifest, ManifestOrIndex, media_type};
 use serde::Serialize;
 
-/// A manifest to put.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Document {
-    pub(crate) media_type: String,
-    pub(crate) bytes: Bytes,
-    pub(crate) digest: Digest,
-}
+use crate::whole::Document;
 
 /// The manifest an image came with.
 #[derive(Debug, Clone)]

@@ -6,12 +6,11 @@
 //!         └─ manifest under the tag: the original bytes if nothing changed               manifest.rs
 //! ```
 //!
-//! An image that was pulled with all that its index names goes out with the index: see index.rs. The registry shows
+//! An image that was pulled with all that its index names goes out with the index: see whole.rs. The registry shows
 //! nothing under the tag before all of it is there.
 
 mod error;
 mod gzip;
-mod index;
 mod layer;
 mod manifest;
 #[cfg(test)]
@@ -27,12 +26,12 @@ use tokio::sync::Semaphore;
 
 pub use error::{PushError, PushErrorKind};
 
-use self::index::Whole;
 use self::layer::{Carrier, LayerPush, blocking};
-use self::manifest::{Document, Original, document};
+use self::manifest::{Original, document};
 use crate::origin;
 use crate::progress::{Progress, ProgressEvent};
 use crate::pull::AsyncLease;
+use crate::whole::{self, Document, Whole};
 
 /// An image that was pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -295,7 +294,7 @@ fn candidates(
     for index in origin::indexes_of(store, &image.id) {
         let whole = match platform {
             None => Whole::read(store, &index, media_type::OCI_INDEX)?,
-            Some(wanted) => match index::entry_for(store, &index, wanted) {
+            Some(wanted) => match whole::entry_for(store, &index, wanted) {
                 // The image's own manifest goes the way of its layers.
                 Some(entry) if Some(&entry.digest) == image.manifest.as_ref() => None,
                 Some(entry) => Whole::read(store, &entry.digest, &entry.media_type)?,

@@ -116,7 +116,7 @@ fn link_header(family: u8, index: u32, up: bool) -> [u8; LINK_HEADER] {
     header
 }
 
-fn parse_link(message: &Message<'_>) -> Option<Link> {
+pub(crate) fn parse_link(message: &Message<'_>) -> Option<Link> {
     if message.kind != NEWLINK {
         return None;
     }
@@ -374,7 +374,7 @@ pub fn routes(socket: &Socket) -> io::Result<Vec<Route>> {
     Ok(found)
 }
 
-fn parse_route(message: &Message<'_>) -> Option<Route> {
+pub(crate) fn parse_route(message: &Message<'_>) -> Option<Route> {
     let (family, length) = (*message.body.first()?, *message.body.get(1)?);
     let (table, kind) = (*message.body.get(4)?, *message.body.get(7)?);
     if message.kind != NEWROUTE || table != 254 || kind != 1 {

@@ -50,12 +50,15 @@ pub(crate) struct HostSettings {
     pub(crate) connect_timeout: Option<Duration>,
 }
 
+/// The content of a PEM file.
+pub(crate) type Pem = Arc<[u8]>;
+
 /// Authorities and client certificates of a host, PEM each.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct TlsSettings {
-    pub(crate) authorities: Vec<Arc<[u8]>>,
+    pub(crate) authorities: Vec<Pem>,
     /// Certificate chain and key.
-    pub(crate) client: Vec<(Arc<[u8]>, Arc<[u8]>)>,
+    pub(crate) client: Vec<(Pem, Pem)>,
     pub(crate) skip_verify: bool,
 }
 
@@ -131,7 +134,7 @@ fn invalid(file: &Path, problem: impl fmt::Display) -> Error {
     Error::HostFile { path: file.to_owned(), problem: problem.to_string() }
 }
 
-fn pem(file: &Path) -> Result<Arc<[u8]>, Error> {
+fn pem(file: &Path) -> Result<Pem, Error> {
     std::fs::read(file).map(Arc::from).map_err(|error| invalid(file, error))
 }
 

@@ -17,13 +17,12 @@
 //! The hosts are asked in the order of the file. What stands beside `server` is about the registry itself.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 use url::Url;
 
-use super::{Capabilities, Entry, HostSettings, Known, TlsSettings, invalid, pem};
+use super::{Capabilities, Entry, HostSettings, Known, Pem, TlsSettings, invalid, pem};
 use crate::client::host_for;
 use crate::error::Error;
 
@@ -117,13 +116,13 @@ impl Reader<'_> {
         })
     }
 
-    fn authorities(&self, table: &dyn TableLike) -> Result<Vec<Arc<[u8]>>, Error> {
+    fn authorities(&self, table: &dyn TableLike) -> Result<Vec<Pem>, Error> {
         let files = self.texts(table, "ca")?.unwrap_or_default();
         files.iter().map(|file| pem(&self.beside(file))).collect()
     }
 
     /// `client`: one file with both, a list of such, or a list of pairs of certificate and key.
-    fn client(&self, table: &dyn TableLike) -> Result<Vec<(Arc<[u8]>, Arc<[u8]>)>, Error> {
+    fn client(&self, table: &dyn TableLike) -> Result<Vec<(Pem, Pem)>, Error> {
         let expected = || self.wrong("client", "a file, files, or pairs of certificate and key");
         let both = |file: &str| pem(&self.beside(file)).map(|pem| (pem.clone(), pem));
         let list = match table.get("client").and_then(Item::as_value) {

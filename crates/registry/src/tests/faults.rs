@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use dray_spec::{Descriptor, Digest, media_type};
 
-use super::{download, file, repository, silent};
+use super::{client, download, drain, file, reference, repository, silent};
 use crate::testing::{Fault, Fixture, What};
-use crate::{Error, ErrorKind};
+use crate::{Auth, Error, ErrorKind};
 
 const LAYER: &str = media_type::OCI_LAYER_GZIP;
 const MANIFEST: &str = media_type::OCI_MANIFEST;
@@ -258,4 +258,88 @@ async fn a_small_blob_with_a_changed_byte_is_refused() {
     fixture.fault(Fault::on("/blobs/", What::FlipByte));
     let error = repository(&fixture, "a").small_blob(&blob, 1000).await.unwrap_err();
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn ranges_that_lie() {
+    let fixture = Fixture::start().await;
+    let content = vec![7; 1000];
+    let blob = fixture.put_blob("a", media_type::OCI_LAYER_GZIP, &content);
+    let repository = repository(&fixture, "a");
+    let range = |value: &str, length: usize| What::Answer {
+        status: 206,
+        headers: vec![("content-range".into(), value.into())],
+        body: "x".repeat(length),
+    };
+    for (lie, words) in [
+        (range("bytes 0-99/1000", 100), "another range than the one asked for"),
+        (range("bytes 100-199/999", 100), "size mismatch for"),
+        (range("bytes 100-199/1000", 90), "size mismatch for"),
+        (range("bytes 100-199/1000", 110), "size mismatch for"),
+        (range("nonsense", 100), "another range than the one asked for"),
+    ] {
+        fixture.heal();
+        fixture.fault(Fault::on("/blobs/", lie));
+        let error = drain(repository.blob_range(&blob, 100, 200).await).await.unwrap_err().1.to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    fixture.heal();
+    assert_eq!(drain(repository.blob_range(&blob, 100, 200).await).await.unwrap().len(), 100);
+    fixture.fault(Fault::on("/blobs/", What::IgnoreRange));
+    let whole = repository.blob_range(&blob, 100, 200).await.unwrap();
+    assert!(!whole.is_partial());
+    assert_eq!(drain(Ok(whole)).await.unwrap().len(), 900);
+}
+
+#[tokio::test]
+async fn an_upload_that_is_sent_elsewhere_takes_no_credentials_along() {
+    let (fixture, elsewhere) = (Fixture::start().await, Fixture::start().await);
+    fixture.guard(crate::testing::Guard::Basic { user: "ann".into(), password: "secret".into() });
+    let target = format!("http://{}/v2/a/blobs/uploads/1", elsewhere.host());
+    let away = What::Answer { status: 202, headers: vec![("location".into(), target)], body: String::new() };
+    fixture.fault(Fault::on("/uploads/", away).method("POST"));
+    let auth = Auth::Basic { user: "ann".into(), password: "secret".into() };
+    let repository = client().repository(&reference(&fixture, "a"), &auth).unwrap();
+    let (_folder, path) = file(b"layer");
+    let blob = Descriptor::of(media_type::OCI_LAYER_GZIP, b"layer");
+    assert!(repository.upload(None, &path, &blob, silent()).await.is_err());
+    assert!(!elsewhere.seen().is_empty());
+    assert!(elsewhere.seen().iter().all(|seen| seen.authorization.is_none()));
+}
+
+#[tokio::test]
+async fn lists_of_referrers_that_are_none() {
+    let fixture = Fixture::start().await;
+    fixture.referrers(true);
+    let repository = repository(&fixture, "a");
+    let subject = dray_spec::Digest::sha256_of(b"x");
+    let answer = |headers: &[(&str, &str)], body: &str| What::Answer {
+        status: 200,
+        headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+        body: body.to_owned(),
+    };
+    let index = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+    for (lie, words) in [
+        (answer(&[], "<html>"), "list of referrers: invalid manifest"),
+        (
+            answer(&[("content-type", media_type::OCI_MANIFEST)], r#"{"schemaVersion":2}"#),
+            "list of referrers",
+        ),
+        (What::Endless, "longer than 4194304 bytes"),
+        (What::error(403, "DENIED", "no"), "denied: no"),
+    ] {
+        fixture.heal();
+        fixture.fault(Fault::on("/referrers/", lie));
+        let error = repository.referrers(&subject, "t").await.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    fixture.heal();
+    // A list that leads to itself is left after as many entries as anybody has.
+    let entry = format!(r#"{{"mediaType":"x","digest":"{subject}","size":1}}"#);
+    let entries = vec![entry; 200].join(",");
+    let page = index.replace("[]", &format!("[{entries}]"));
+    let path = format!("</v2/a/referrers/{subject}>; rel=\"next\"");
+    fixture.fault(Fault::on("/referrers/", answer(&[("link", &path)], &page)));
+    let error = repository.referrers(&subject, "t").await.unwrap_err().to_string();
+    assert!(error.contains("its list of referrers has no end"), "{error}");
 }

@@ -51,6 +51,9 @@ impl From<dray_compose::Error> for Error {
 /// The current folder or standard input cannot be read.
 pub fn request(app: &App, skip: Skip) -> Result<Request, Error> {
     let flags = &app.group;
+    if flags.is("dry-run") {
+        return Err(Error::Refused("--dry-run is not supported yet".into()));
+    }
     let files = flags.all("file");
     let stdin = if files.iter().any(|f| f == "-") {
         let mut text = String::new();
@@ -113,21 +116,6 @@ pub fn load(app: &App, services: &[String], how: How) -> Result<Project, Error> 
         resolved?;
     }
     Ok(project)
-}
-
-/// The project's name; its files are read only if nothing else says it.
-///
-/// # Errors
-/// No file says it either.
-pub fn name(app: &App) -> Result<String, Error> {
-    let given = app.group.get("project-name");
-    if !given.is_empty() {
-        return Ok(given.to_lowercase());
-    }
-    if let Some(name) = std::env::var("COMPOSE_PROJECT_NAME").ok().filter(|n| !n.is_empty()) {
-        return Ok(name);
-    }
-    Ok(load(app, &[], How::default())?.name)
 }
 
 /// The project if there are files for it, and its name in any case.

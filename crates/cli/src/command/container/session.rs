@@ -114,7 +114,7 @@ async fn outcome(
 }
 
 /// The exit code that a wait brings.
-async fn exit_code(waiting: &mut JsonStream<WaitResponse>) -> Done {
+pub async fn exit_code(waiting: &mut JsonStream<WaitResponse>) -> Done {
     match waiting.next().await? {
         None => Ok(REFUSED),
         Some(WaitResponse { error: Some(e), .. }) if !e.message.is_empty() => {

@@ -14,9 +14,11 @@ pub mod push;
 pub mod rm;
 pub mod save;
 pub mod search;
+pub mod sign;
 pub mod squash;
 pub mod tag;
 pub mod tree;
+pub mod verify;
 
 use crate::spec::Group;
 
@@ -28,6 +30,7 @@ pub static GROUP: Group = Group {
         &build::COMMAND,
         &diff::COMMAND,
         &history::COMMAND,
+        &sign::GENERATE,
         &import::COMMAND,
         &inspect::COMMAND,
         &load::COMMAND,
@@ -38,9 +41,11 @@ pub static GROUP: Group = Group {
         &push::COMMAND,
         &rm::RM,
         &save::COMMAND,
+        &sign::SIGN,
         &squash::COMMAND,
         &tag::COMMAND,
         &tree::COMMAND,
         &mount::UNMOUNT,
+        &verify::COMMAND,
     ],
 };

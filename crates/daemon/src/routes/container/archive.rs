@@ -58,7 +58,9 @@ async fn download(State(containers): Containers, Path(id): Path<String>, params:
     let stat = containers.stat_path(&id, &path).await?;
     let (out, response, _) = body::raw(TAR);
     tokio::task::spawn_blocking(move || {
-        log_failure("archive", &id, containers.get_archive(&id, &path, BufWriter::with_capacity(PIECE, out)));
+        let breaker = out.breaker();
+        let done = containers.get_archive(&id, &path, BufWriter::with_capacity(PIECE, out));
+        tell_failure("archive", &id, done, breaker);
     });
     Ok(with_stat(response, &stat))
 }
@@ -67,15 +69,17 @@ async fn export(State(containers): Containers, Path(id): Path<String>) -> ApiRes
     containers.registry().find(&id)?;
     let (out, response, _) = body::raw("application/octet-stream");
     tokio::task::spawn_blocking(move || {
-        log_failure("export", &id, containers.export(&id, BufWriter::with_capacity(PIECE, out)));
+        let breaker = out.breaker();
+        tell_failure("export", &id, containers.export(&id, BufWriter::with_capacity(PIECE, out)), breaker);
     });
     Ok(response)
 }
 
-/// What fails after the head is sent can only cut the body short.
-fn log_failure(what: &str, container: &str, result: Result<(), Error>) {
+/// What fails after the head is sent can only break the body off.
+fn tell_failure(what: &str, container: &str, result: Result<(), Error>, breaker: body::Breaker) {
     if let Err(error) = result {
         tracing::warn!(container, %error, "{what} ended early");
+        breaker.break_off();
     }
 }
 

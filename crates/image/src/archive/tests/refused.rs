@@ -4,7 +4,7 @@ use super::*;
 use crate::ErrorKind;
 
 /// The error of a load, after which the store must be as empty as before.
-fn refused(archive: &[u8]) -> String {
+pub(super) fn refused(archive: &[u8]) -> String {
     let fixture = Fixture::new();
     let error = fixture.images.load(archive, &Silent).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidParameter, "{error}");

@@ -114,6 +114,42 @@ async fn all_of_an_index_comes_and_goes_with_the_same_digests() {
 }
 
 #[tokio::test]
+async fn a_save_has_all_of_it() {
+    let (fixture, machine) = (Fixture::start().await, Machine::new());
+    let all = Everything::put(&fixture, "x");
+    let name = format!("{}/x", fixture.host());
+    let saved = |machine: &Machine| {
+        let mut archive = Vec::new();
+        crate::Images::new(machine.store.clone()).save(std::slice::from_ref(&name), &mut archive).unwrap();
+        let mut files = std::collections::HashMap::new();
+        for entry in tar::Archive::new(archive.as_slice()).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let (path, mut bytes) = (entry.path().unwrap().display().to_string(), Vec::new());
+            std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+            files.insert(path, bytes);
+        }
+        files
+    };
+    machine.pull(&name).await.unwrap();
+    let index: Index = serde_json::from_slice(&saved(&machine)["index.json"]).unwrap();
+    assert_eq!(index.manifests[0].digest, all.own.digest, "one platform is all that is here");
+    machine.pull_with(&name, &all_platforms()).await.unwrap();
+    let files = saved(&machine);
+    let index: Index = serde_json::from_slice(&files["index.json"]).unwrap();
+    assert_eq!(index.manifests[0].digest, all.index.digest);
+    for document in all.manifests().into_iter().chain([&all.index]) {
+        let bytes = &files[&format!("blobs/sha256/{}", document.digest.hex())];
+        assert_eq!(Digest::sha256_of(bytes), document.digest);
+    }
+    let again = Machine::new();
+    let images = crate::Images::new(again.store.clone());
+    let mut archive = Vec::new();
+    crate::Images::new(machine.store.clone()).save(std::slice::from_ref(&name), &mut archive).unwrap();
+    let loaded = images.load(archive.as_slice(), &Silent).unwrap();
+    assert_eq!(loaded[0].id, Digest::sha256_of(&small().config));
+}
+
+#[tokio::test]
 async fn a_real_registry_takes_all_of_it() {
     let (fixture, machine) = (Fixture::start().await, Machine::new());
     let all = Everything::put(&fixture, "x");

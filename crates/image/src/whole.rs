@@ -1,7 +1,7 @@
-//! Push of an image as it was pulled: with the index it came by, every platform and every statement in it.
+//! An image as it was pulled: with the index it came by, every platform and every statement in it.
 //!
-//! That works where all that the index names is here (`--all-platforms`) or at the registry already. Else the image's
-//! own manifest goes out alone, as Docker does it.
+//! So it is pushed and saved where all that the index names is here (`--all-platforms`); a push also counts what the
+//! registry has already. Else the image's own manifest goes out alone, as Docker does it.
 
 use std::collections::HashSet;
 
@@ -9,16 +9,23 @@ use bytes::Bytes;
 use dray_spec::{Descriptor, Digest, ManifestOrIndex, Platform, media_type};
 use dray_store::Store;
 
-use super::manifest::Document;
 use crate::pull::blobs_of;
 
 /// Indexes within indexes that are followed.
 const MAX_DEPTH: usize = 4;
 
+/// A manifest or index, byte by byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Document {
+    pub(crate) media_type: String,
+    pub(crate) bytes: Bytes,
+    pub(crate) digest: Digest,
+}
+
 /// A document with all that it names.
 #[derive(Debug, Default)]
 pub(crate) struct Whole {
-    /// What is pushed last, under the tag.
+    /// The document itself.
     pub(crate) root: Option<Document>,
     /// What it names, each before what names it.
     pub(crate) documents: Vec<Document>,

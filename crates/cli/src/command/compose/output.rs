@@ -1,0 +1,195 @@
+//! Lines of many containers, each with its name before it and a colour of its own.
+
+use std::cell::RefCell;
+use std::io::Write as _;
+
+use dray_client::container::{AttachOptions, LogOptions};
+use dray_client::{Body, Channel, Client, Frames, Hijacked};
+use dray_compose::apply::HookOutput;
+use dray_compose::plan::Seen;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use crate::app::App;
+use crate::command_error::Error;
+use crate::terminal;
+
+/// The colours of names, one after another.
+const COLOURS: &[&str] = &["36", "33", "32", "35", "34", "36;1", "33;1", "32;1", "35;1", "34;1"];
+
+/// Where the lines go.
+pub struct Output {
+    prefix: bool,
+    coloured: bool,
+    timestamps: bool,
+    names: RefCell<Vec<String>>,
+}
+
+impl Output {
+    /// An output with or without names and colours.
+    pub fn new(app: &App, no_color: bool, no_prefix: bool, timestamps: bool) -> Output {
+        let ansi = match app.group.get("ansi") {
+            "never" => false,
+            "always" => true,
+            _ => terminal::is_terminal(rustix::stdio::stdout()) && std::env::var_os("NO_COLOR").is_none(),
+        };
+        Output { prefix: !no_prefix, coloured: ansi && !no_color, timestamps, names: RefCell::default() }
+    }
+
+    /// Makes room for a name.
+    pub fn register(&self, name: &str) {
+        let mut names = self.names.borrow_mut();
+        if !names.iter().any(|n| n == name) {
+            names.push(name.to_owned());
+        }
+    }
+
+    fn colour(&self, name: &str, text: &str) -> String {
+        let root = name.split(' ').next().unwrap_or(name);
+        self.register(root);
+        if !self.coloured {
+            return text.to_owned();
+        }
+        let place = self.names.borrow().iter().position(|n| n == root).unwrap_or(0);
+        format!("\x1b[{}m{text}\x1b[0m", COLOURS[place % COLOURS.len()])
+    }
+
+    /// Shows a line.
+    pub fn line(&self, name: &str, line: &str) {
+        self.write(name, line, false);
+    }
+
+    fn write(&self, name: &str, line: &str, error: bool) {
+        let mut text = String::new();
+        if self.prefix {
+            self.register(name);
+            let width = self.names.borrow().iter().map(String::len).max().unwrap_or(0) + 1;
+            text.push_str(&self.colour(name, &format!("{name:width$} | ")));
+        }
+        if self.timestamps {
+            let now = crate::format::time::rfc3339_nano_local(nanos());
+            text.push_str(&format!("{now} "));
+        }
+        // A reader that went away is seen where the command itself prints.
+        if error {
+            let _ = writeln!(std::io::stderr().lock(), "{text}{line}");
+        } else {
+            let _ = writeln!(std::io::stdout().lock(), "{text}{line}");
+        }
+    }
+
+    /// Says something about a container.
+    pub fn status(&self, name: &str, text: &str) {
+        let line = self.colour(name, &format!("{name} {text}"));
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    }
+
+    /// Shows a container's stream line by line until it ends; what the program writes to standard error goes to
+    /// standard error if `apart`.
+    ///
+    /// # Errors
+    /// The stream breaks off.
+    pub async fn show(
+        &self,
+        name: &str,
+        from: impl AsyncRead + Unpin,
+        tty: bool,
+        apart: bool,
+    ) -> Result<(), Error> {
+        let failed = Error::io("read the container's output");
+        let mut lines = Lines { output: self, name, error: false, rest: Vec::new() };
+        let mut errors = Lines { output: self, name, error: apart, rest: Vec::new() };
+        if tty {
+            let mut from = from;
+            let mut buffer = vec![0; 16 << 10];
+            loop {
+                match from.read(&mut buffer).await {
+                    Ok(0) => break,
+                    Ok(n) => lines.push(&buffer[..n]),
+                    Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => break,
+                    Err(e) => return Err(failed(e)),
+                }
+            }
+        } else {
+            let mut frames = Frames::new(from);
+            loop {
+                match frames.next().await {
+                    Ok(Some((Channel::Stderr, bytes))) => errors.push(&bytes),
+                    Ok(Some((Channel::Stdout, bytes))) => lines.push(&bytes),
+                    Ok(None) => break,
+                    Err(e) => return Err(failed(e)),
+                }
+            }
+        }
+        lines.finish();
+        errors.finish();
+        Ok(())
+    }
+}
+
+fn nanos() -> i128 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |d| i128::try_from(d.as_nanos()).unwrap_or(0))
+}
+
+/// Bytes cut into lines.
+struct Lines<'a> {
+    output: &'a Output,
+    name: &'a str,
+    error: bool,
+    rest: Vec<u8>,
+}
+
+impl Lines<'_> {
+    fn push(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+        while let Some(end) = self.rest.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            let text = String::from_utf8_lossy(&line[..end]);
+            self.output.write(self.name, text.trim_end_matches('\r'), self.error);
+        }
+    }
+
+    fn finish(&mut self) {
+        if !self.rest.is_empty() {
+            let line = std::mem::take(&mut self.rest);
+            self.output.write(self.name, &String::from_utf8_lossy(&line), self.error);
+        }
+    }
+}
+
+impl HookOutput for Output {
+    fn write(&self, container: &Seen, bytes: &[u8]) {
+        let name = format!("{} ->", short_name(container));
+        for line in String::from_utf8_lossy(bytes).lines() {
+            self.line(&name, line);
+        }
+    }
+}
+
+/// A container's name without the project's.
+pub fn short_name(container: &Seen) -> String {
+    let project = container.label(dray_compose::plan::label::PROJECT);
+    let name = container.name();
+    let own = name.strip_prefix(project).and_then(|n| n.strip_prefix(['-', '_']));
+    match own {
+        Some(rest) if rest.starts_with(container.service()) => rest.to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+/// Joins a container's output before it starts.
+///
+/// # Errors
+/// The daemon refuses.
+pub async fn attach(client: &Client, id: &str) -> Result<Hijacked, Error> {
+    let options = AttachOptions { stream: true, stdout: true, stderr: true, ..AttachOptions::default() };
+    Ok(client.container_attach(id, &options).await?)
+}
+
+/// A container's log.
+///
+/// # Errors
+/// The daemon refuses.
+pub async fn log(client: &Client, id: &str, options: &LogOptions) -> Result<Body, Error> {
+    Ok(client.container_logs(id, options).await?)
+}

@@ -1,0 +1,416 @@
+//! `compose up` and `create`: images, networks, volumes, containers; then all started in order, and their output
+//! shown until they end or the user has enough.
+
+use std::time::Duration;
+
+use dray_compose::apply::{Engine, Include, Start};
+use dray_compose::model::Along;
+use dray_compose::plan::{self, Plan, Recreate, Seen};
+use dray_compose::{Project, model::consistent};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
+use super::display::Display;
+use super::follow::{Ended, follow};
+use super::image::{self, Policy};
+use super::output::{self, Output};
+use super::project::{self, How};
+use super::watch::Watch;
+use super::{engine, say};
+use crate::app::App;
+use crate::command_error::Error;
+use crate::flag::{Flag, NONE, Parsed, int, list, switch, text};
+use crate::spec::{Args, Command, Done};
+
+/// Flags of all commands that make containers.
+const CREATE_FLAGS: &[Flag] = &[
+    switch("build", NONE, "Build images before starting containers"),
+    switch("force-recreate", NONE, "Make containers anew even if nothing has changed"),
+    switch("no-build", NONE, "Build no image, even if it is missing"),
+    switch("no-recreate", NONE, "Leave containers that exist as they are"),
+    text("pull", NONE, "When to pull images (always, missing, never)").default("policy"),
+    switch("quiet-pull", NONE, "Pull without words"),
+    switch("remove-orphans", NONE, "Remove containers of services that the files do not have"),
+    list("scale", NONE, "How many containers a service has (SERVICE=NUM)").shown("scale"),
+    switch("yes", 'y', "Answer yes to all questions"),
+];
+
+const UP_FLAGS: &[Flag] = &[
+    switch("abort-on-container-exit", NONE, "Stop all if any container stops"),
+    switch("abort-on-container-failure", NONE, "Stop all if any container fails"),
+    switch("always-recreate-deps", NONE, "Make dependencies anew"),
+    list("attach", NONE, "Show the output of these services only").shown("stringArray"),
+    switch("attach-dependencies", NONE, "Show the output of dependencies too"),
+    switch("detach", 'd', "Leave the containers in the background"),
+    text("exit-code-from", NONE, "Exit with the code of this service's container"),
+    switch("menu", NONE, "Offer keys while attached"),
+    list("no-attach", NONE, "Do not show the output of these services").shown("stringArray"),
+    switch("no-color", NONE, "Show names without colours"),
+    switch("no-deps", NONE, "Do not start what the services depend on"),
+    switch("no-log-prefix", NONE, "Show output without names"),
+    switch("no-start", NONE, "Make the containers, but do not start them"),
+    switch("quiet-build", NONE, "Build without words"),
+    switch("renew-anon-volumes", 'V', "Make anonymous volumes anew"),
+    int("timeout", 't', "How many seconds containers have to stop").default("0"),
+    switch("timestamps", NONE, "Show when each line was written"),
+    switch("wait", NONE, "Wait until services run or are healthy; implies -d"),
+    int("wait-timeout", NONE, "For how many seconds at most").default("0"),
+    switch("watch", 'w', "Watch files while attached"),
+];
+
+/// `compose up`
+pub static UP: Command =
+    Command::new("up", &["[OPTIONS] [SERVICE...]"], Args::Any, "Create and start containers", |a, p| {
+        Box::pin(up(a, p))
+    })
+    .flags(&[CREATE_FLAGS, UP_FLAGS]);
+
+/// `compose create`
+pub static CREATE: Command = Command::new(
+    "create",
+    &["[OPTIONS] [SERVICE...]"],
+    Args::Any,
+    "Creates containers for a service",
+    |a, p| Box::pin(create(a, p)),
+)
+.flags(&[CREATE_FLAGS]);
+
+fn refused<T>(text: &str) -> Result<T, Error> {
+    Err(Error::Refused(text.to_owned()))
+}
+
+fn check(p: &Parsed) -> Result<(), Error> {
+    let abort = p.is("abort-on-container-exit")
+        || (!p.get("exit-code-from").is_empty() && !p.is("abort-on-container-failure"));
+    let attaches = p.is("attach-dependencies") || !p.all("attach").is_empty();
+    if p.is("abort-on-container-exit") && p.is("abort-on-container-failure") {
+        return refused("--abort-on-container-failure cannot be combined with --abort-on-container-exit");
+    }
+    if p.is("wait") && (attaches || abort) {
+        return refused(
+            "--wait cannot be combined with --abort-on-container-exit, --attach or --attach-dependencies",
+        );
+    }
+    if p.is("build") && p.is("no-build") {
+        return refused("--build and --no-build are incompatible");
+    }
+    if (p.is("detach") || p.is("wait"))
+        && (attaches || abort || p.is("abort-on-container-failure") || p.is("watch"))
+    {
+        return refused(
+            "--detach cannot be combined with --abort-on-container-exit, --abort-on-container-failure, --attach, --attach-dependencies or --watch",
+        );
+    }
+    for (a, b) in [
+        ("no-recreate", "renew-anon-volumes"),
+        ("force-recreate", "no-recreate"),
+        ("always-recreate-deps", "no-recreate"),
+        ("no-build", "watch"),
+    ] {
+        if p.is(a) && p.is(b) {
+            return refused(&format!("--{a} and --{b} are incompatible"));
+        }
+    }
+    Ok(())
+}
+
+/// The project with what flags change of it.
+fn prepared(app: &App, p: &Parsed) -> Result<Project, Error> {
+    let mut project = project::load(app, &p.args, How::default())?;
+    if p.given("no-deps") && p.is("no-deps") {
+        project.select(&p.args, Along::None)?;
+    }
+    match p.get("pull") {
+        "policy" => {}
+        "always" | "missing" | "never" | "build" => {
+            let pull = p.get("pull").to_owned();
+            project.services.values_mut().for_each(|s| s.pull_policy.clone_from(&pull));
+        }
+        other => return refused(&format!("invalid --pull option {other:?}")),
+    }
+    if let Some((name, _)) = project.services.iter().find(|(_, s)| !s.models.is_empty()) {
+        return refused(&format!("services.{name}.models: running models is not supported yet"));
+    }
+    scale(&mut project, &p.all("scale"))?;
+    consistent::unique_container_names(&project)?;
+    Ok(project)
+}
+
+/// Applies `SERVICE=NUM`.
+///
+/// # Errors
+/// It is none, or there is no such service.
+pub fn scale(project: &mut Project, scales: &[String]) -> Result<(), Error> {
+    for text in scales {
+        let Some((name, count)) = text.split_once('=') else {
+            return refused(&format!("invalid --scale option {text:?}. Should be SERVICE=NUM"));
+        };
+        let count: i64 = count
+            .parse()
+            .map_err(|_| Error::Refused(format!("strconv.Atoi: parsing {count:?}: invalid syntax")))?;
+        project.service(name)?;
+        if let Some(service) = project.services.get_mut(name) {
+            service.set_replicas(count);
+        }
+    }
+    Ok(())
+}
+
+fn timeout(p: &Parsed) -> Option<i64> {
+    if p.given("timeout") { p.get("timeout").parse().ok() } else { None }
+}
+
+/// Brings images, networks, volumes and containers to where they should be; nothing is started.
+///
+/// # Errors
+/// The daemon refuses.
+pub async fn converge(app: &App, project: &Project, p: &Parsed, engine: &Engine<'_>) -> Result<Plan, Error> {
+    let policy = Policy {
+        build: p.is("build"),
+        no_build: p.is("no-build"),
+        quiet_pull: p.is("quiet-pull"),
+        quiet_build: p.given("quiet-build") && p.is("quiet-build"),
+    };
+    let images = image::ensure(app, project, policy).await?;
+    let networks = engine.ensure_networks(project).await?;
+    engine.ensure_volumes(project).await?;
+    let seen = engine.containers(&project.name, Include::All, true, &[]).await?;
+    let recreate = if p.is("force-recreate") {
+        Recreate::Force
+    } else if p.is("no-recreate") {
+        Recreate::Never
+    } else {
+        Recreate::Diverged
+    };
+    let recreate_dependencies = if p.given("always-recreate-deps") {
+        Recreate::Force
+    } else if recreate == Recreate::Force {
+        Recreate::Diverged
+    } else {
+        recreate
+    };
+    let options = plan::Options {
+        named: p.args.clone(),
+        recreate,
+        recreate_dependencies,
+        images: images.clone(),
+        networks,
+    };
+    let plan = plan::plan(project, &seen, &options);
+    if !plan.orphans.is_empty() {
+        orphans(&plan.orphans, p, engine).await?;
+    }
+    let inherit = !(p.given("renew-anon-volumes") && p.is("renew-anon-volumes"));
+    engine.create(project, &plan, &images, inherit, timeout_of(p)).await?;
+    Ok(plan)
+}
+
+fn timeout_of(p: &Parsed) -> Option<i64> {
+    if p.given("timeout") { timeout(p) } else { None }
+}
+
+async fn orphans(found: &[Seen], p: &Parsed, engine: &Engine<'_>) -> Result<(), Error> {
+    let on = |name: &str| matches!(std::env::var(name).unwrap_or_default().as_str(), "1" | "true");
+    if p.is("remove-orphans") || on("COMPOSE_REMOVE_ORPHANS") {
+        engine.remove_orphans(found, None).await?;
+    } else if !on("COMPOSE_IGNORE_ORPHANS") {
+        let names: Vec<&str> = found.iter().map(Seen::name).collect();
+        say::warn(&format!(
+            "Found orphan containers ([{}]) for this project. If you removed or renamed this service in your compose file, you can run this command with the --remove-orphans flag to clean it up.",
+            names.join(" ")
+        ));
+    }
+    Ok(())
+}
+
+async fn create(app: &App, p: Parsed) -> Done {
+    if p.is("build") && p.is("no-build") {
+        return refused("--build and --no-build are incompatible");
+    }
+    let project = prepared(app, &p)?;
+    let display = Display::new(app, "Creating")?;
+    converge(app, &project, &p, &engine(app, &display)?).await?;
+    Ok(0)
+}
+
+async fn up(app: &App, p: Parsed) -> Done {
+    check(&p)?;
+    let project = prepared(app, &p)?;
+    let display = Display::new(app, "Running")?;
+    let engine = engine(app, &display)?;
+    for (name, service) in project.services.iter().filter(|(_, s)| s.provider.is_some()) {
+        super::provider::run(app, &project, name, service, "up")?;
+    }
+    converge(app, &project, &p, &engine).await?;
+    if p.is("no-start") {
+        return Ok(0);
+    }
+    if p.is("detach") || p.is("wait") {
+        let seconds: u64 = p.get("wait-timeout").parse().unwrap_or(0);
+        let limit = (seconds > 0).then(|| Duration::from_secs(seconds));
+        let how = Start { wait: p.is("wait"), timeout: limit, hooks: None };
+        engine.start(&project, how).await?;
+        return Ok(0);
+    }
+    display.finish();
+    Attached { app, p: &p, project: &project, engine: &engine }.run().await
+}
+
+struct Attached<'a> {
+    app: &'a App,
+    p: &'a Parsed,
+    project: &'a Project,
+    engine: &'a Engine<'a>,
+}
+
+impl Attached<'_> {
+    fn wanted(&self) -> Result<Vec<String>, Error> {
+        let (p, project) = (self.p, self.project);
+        let mut names: Vec<String> = p.all("attach");
+        let unknown: Vec<&String> = names.iter().filter(|n| !project.services.contains_key(*n)).collect();
+        if let Some(first) = unknown.first() {
+            return refused(&format!("cannot attach to services not included in up: {first}"));
+        }
+        if names.is_empty() {
+            let all = p.args.is_empty() || p.is("attach-dependencies");
+            let shown = project.services.iter().filter(|(n, s)| {
+                (all || p.args.contains(n)) && s.attach.unwrap_or(true) && s.provider.is_none()
+            });
+            names = shown.map(|(n, _)| n.clone()).collect();
+        }
+        let off = p.all("no-attach");
+        names.retain(|n| !off.contains(n));
+        Ok(names)
+    }
+
+    async fn run(&self) -> Done {
+        let p = self.p;
+        let wanted = self.wanted()?;
+        let output = Output::new(self.app, p.is("no-color"), p.is("no-log-prefix"), p.is("timestamps"));
+        let seen = self.engine.containers(&self.project.name, Include::Services, true, &[]).await?;
+        let shown: Vec<&Seen> = seen.iter().filter(|c| wanted.iter().any(|n| n == c.service())).collect();
+        shown.iter().for_each(|c| output.register(&output::short_name(c)));
+        let names: Vec<&str> = shown.iter().map(|c| c.name()).collect();
+        if !names.is_empty() {
+            println!(
+                "Attaching to {}",
+                shown.iter().map(|c| output::short_name(c)).collect::<Vec<_>>().join(", ")
+            );
+        }
+        let client = self.app.client()?;
+        let mut running = FuturesUnordered::new();
+        for container in &shown {
+            let joined = if container.is_running() {
+                None
+            } else {
+                Some(output::attach(client, &container.summary.id).await?)
+            };
+            running.push(follow(client, &output, container, joined, Some("0".to_owned())));
+        }
+        let hooks = Start { hooks: Some(&output), ..Start::default() };
+        let start = self.engine.start(self.project, hooks);
+        tokio::pin!(start);
+        let watch = if p.is("watch") { Some(Watch::new(self.app, self.project, &p.args)?) } else { None };
+        let watching = async {
+            match watch {
+                Some(watch) => watch.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(watching);
+        let mut started = false;
+        let mut stopping = false;
+        let mut code = 0;
+        let mut interrupts = Interrupts::new()?;
+        loop {
+            tokio::select! {
+                done = &mut start, if !started => {
+                    started = true;
+                    if let Err(e) = done && !stopping {
+                        return Err(e.into());
+                    }
+                    if running.is_empty() {
+                        return Ok(code);
+                    }
+                }
+                Some(ended) = running.next(), if !running.is_empty() => {
+                    let ended: Ended = ended?;
+                    if ended.service == p.get("exit-code-from") {
+                        code = ended.code;
+                    }
+                    let fails = p.is("abort-on-container-failure") && ended.code != 0;
+                    let exits = p.is("abort-on-container-exit") || !p.get("exit-code-from").is_empty();
+                    if (fails || exits) && !stopping {
+                        if p.get("exit-code-from").is_empty() {
+                            code = ended.code;
+                        }
+                        stopping = true;
+                        eprintln!("Aborting on container exit...");
+                        self.stop().await?;
+                    }
+                    if running.is_empty() && (started || stopping) {
+                        return Ok(code);
+                    }
+                }
+                failed = &mut watching, if started && !stopping => failed?,
+                () = interrupts.next() => {
+                    if stopping {
+                        self.kill(&seen).await?;
+                        return Ok(130);
+                    }
+                    stopping = true;
+                    println!("Gracefully Stopping... press Ctrl+C again to force");
+                    tokio::select! {
+                        done = self.stop() => done?,
+                        () = interrupts.next() => self.kill(&seen).await?,
+                    }
+                    if code == 0 {
+                        code = 130;
+                    }
+                    if running.is_empty() {
+                        return Ok(code);
+                    }
+                }
+                else => return Ok(code),
+            }
+        }
+    }
+
+    async fn stop(&self) -> Result<(), Error> {
+        let stopped = self.engine.stop(self.project, &self.p.args, timeout(self.p)).await;
+        Ok(stopped?)
+    }
+
+    async fn kill(&self, seen: &[Seen]) -> Result<(), Error> {
+        for container in seen {
+            match self.app.client()?.container_kill(&container.summary.id, "KILL").await {
+                Err(e) if !e.is_not_found() && !matches!(e, dray_client::Error::Api { status: 409, .. }) => {
+                    return Err(e.into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ctrl+C and termination.
+struct Interrupts {
+    int: tokio::signal::unix::Signal,
+    term: tokio::signal::unix::Signal,
+}
+
+impl Interrupts {
+    fn new() -> Result<Interrupts, Error> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let catch = |kind| signal(kind).map_err(Error::io("catch signals"));
+        Ok(Interrupts { int: catch(SignalKind::interrupt())?, term: catch(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.int.recv() => {}
+            _ = self.term.recv() => {}
+        }
+    }
+}

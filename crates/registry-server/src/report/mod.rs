@@ -1,0 +1,100 @@
+//! What is told to others of what happens: figures for Prometheus, the audit log, webhooks.
+//!
+//! Telling never delays a request: figures are atomics, everything else goes through a queue.
+
+mod audit;
+mod event;
+mod metrics;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+
+use crate::access::Principal;
+use crate::metadata::{Collected, Usage};
+
+pub use audit::{Audit, AuditError};
+pub use event::Event;
+use metrics::Metrics;
+
+/// Tells; a clone tells the same.
+#[derive(Clone, Default)]
+pub struct Report(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    metrics: Metrics,
+    audit: Option<Audit>,
+    stopping: AtomicBool,
+}
+
+impl Report {
+    /// Tells the audit log, if there is one.
+    #[must_use]
+    pub fn new(audit: Option<Audit>) -> Self {
+        Self(Arc::new(Inner { audit, ..Inner::default() }))
+    }
+
+    /// A request has been answered.
+    #[expect(clippy::too_many_arguments, reason = "one line of a log, told in one place")]
+    pub(crate) fn request(
+        &self,
+        method: &Method,
+        route: &'static str,
+        path: &str,
+        status: StatusCode,
+        took: Duration,
+        who: &Principal,
+        peer: SocketAddr,
+    ) {
+        self.0.metrics.request(route, method, status, took);
+        tracing::debug!(%method, path, status = status.as_u16(), ?took, user = who.name(), %peer, "request");
+        let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if refused && let Some(audit) = &self.0.audit {
+            audit.write(&Event::refused(method, path, who, peer, status));
+        }
+    }
+
+    /// Bytes of bodies went out.
+    pub(crate) fn sent(&self, bytes: u64) {
+        self.0.metrics.sent(bytes);
+    }
+
+    /// A blob of so many bytes came in.
+    pub(crate) fn received(&self, bytes: u64) {
+        self.0.metrics.received(bytes);
+    }
+
+    /// Something happened to a repository.
+    pub(crate) fn event(&self, event: &Event<'_>) {
+        if let Some(audit) = &self.0.audit {
+            audit.write(event);
+        }
+    }
+
+    /// Garbage was collected.
+    pub(crate) fn collected(&self, collected: &Collected) {
+        if !collected.is_empty() {
+            let Collected { blobs, bytes, manifests, uploads, .. } = *collected;
+            tracing::info!(blobs, bytes, manifests, uploads, "garbage collected");
+        }
+        self.0.metrics.collected(collected);
+    }
+
+    /// The figures, in Prometheus' text format.
+    pub(crate) fn metrics(&self, usage: &Usage) -> String {
+        self.0.metrics.text(usage)
+    }
+
+    /// From now on load balancers are told to send nothing more.
+    pub(crate) fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Relaxed)
+    }
+}
