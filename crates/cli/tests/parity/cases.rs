@@ -237,7 +237,6 @@ const ACTIONS: &[&str] = &[
     "context ls",
     "context show",
     "inspect -s nope",
-    "cp nosuch/nope web:/",
     "cp web:/x /nope/x/y",
     "wait web",
     "rm web",
