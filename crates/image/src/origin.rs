@@ -1,9 +1,9 @@
 //! Where layers came from and how they are compressed: what a push needs to send nothing it doesn't have to.
 //!
-//! Five kinds of records: `layer-blob` (a diff ID's compressed blob), `layer-split` (what its folder lacks to
+//! Six kinds of records: `layer-blob` (a diff ID's compressed blob), `layer-split` (what its folder lacks to
 //! make its tar again), `layer-tar` (how long that tar is, once it has been made), `image-index` (the indexes an
-//! image was pulled by) and `blob-origin` (the repositories a blob is known to be in). The last is a hint: a push
-//! checks it, and losing it costs time only.
+//! image was pulled by), `blob-upload` (an upload under way) and `blob-origin` (the repositories a blob is known to
+//! be in). The last two are hints: a push checks them, and losing them costs time only.
 
 use dray_spec::{Descriptor, Digest};
 use dray_store::Store;
@@ -14,6 +14,7 @@ const LAYER_SPLIT: &str = "layer-split";
 const LAYER_TAR: &str = "layer-tar";
 const BLOB_ORIGIN: &str = "blob-origin";
 const IMAGE_INDEX: &str = "image-index";
+const BLOB_UPLOAD: &str = "blob-upload";
 /// Indexes remembered for one image.
 const MAX_INDEXES: usize = 8;
 /// Repositories remembered for one blob.
@@ -129,6 +130,24 @@ pub(crate) fn remember_index(store: &Store, image: &Digest, index: &Digest) {
     indexes.insert(0, index.clone());
     indexes.truncate(MAX_INDEXES);
     hint(store.records().put_relaxed(IMAGE_INDEX, image.as_str(), None, &indexes).map(Some));
+}
+
+/// Where an upload of a blob to a repository goes on, if one was broken off.
+pub(crate) fn upload_of(store: &Store, repository: &str, blob: &Digest) -> Option<String> {
+    hint(store.records().get(BLOB_UPLOAD, &upload_key(repository, blob)))
+}
+
+/// Remembers an upload under way; none when it has ended.
+pub(crate) fn remember_upload(store: &Store, repository: &str, blob: &Digest, location: Option<&str>) {
+    let key = upload_key(repository, blob);
+    hint(match location {
+        Some(location) => store.records().put_relaxed(BLOB_UPLOAD, &key, None, &location).map(Some),
+        None => store.records().batch_relaxed(|tx| tx.delete(BLOB_UPLOAD, &key)).map(|_| None),
+    });
+}
+
+fn upload_key(repository: &str, blob: &Digest) -> String {
+    format!("{repository}@{blob}")
 }
 
 /// A hint that can't be read or written is none.

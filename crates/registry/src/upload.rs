@@ -37,6 +37,20 @@ pub enum Mount {
 #[derive(Debug, Clone)]
 pub struct UploadSession {
     location: Url,
+    /// Bytes that the registry has.
+    there: u64,
+}
+
+impl UploadSession {
+    /// Where it goes on: to be remembered, so that a later push can ([`Repository::resume_upload`]).
+    pub fn location(&self) -> &str {
+        self.location.as_str()
+    }
+
+    /// How many bytes the registry has.
+    pub fn there(&self) -> u64 {
+        self.there
+    }
 }
 
 impl Repository {
@@ -63,6 +77,18 @@ impl Repository {
         }
     }
 
+    /// Goes on with an upload of an earlier time, if the registry still knows it.
+    ///
+    /// # Errors
+    /// If it doesn't, or can't be reached.
+    pub async fn resume_upload(&self, location: &str) -> Result<UploadSession, Error> {
+        let location = Url::parse(location).map_err(|error| Error::InvalidEndpoint {
+            endpoint: crate::error::excerpt(location.as_bytes()),
+            problem: error.to_string(),
+        })?;
+        self.upload_status(&UploadSession { location, there: 0 }).await
+    }
+
     async fn open(&self, mount: Option<(&Digest, &str)>) -> Result<Mount, Error> {
         let mut request = self.request(Method::POST, "blobs/uploads/").await?;
         let others: Vec<&str> = mount.iter().map(|(_, from)| *from).collect();
@@ -73,7 +99,9 @@ impl Repository {
         let answer = self.call_with(Action::Push, &others, request, Repeat::Always).await?;
         match answer.status {
             StatusCode::CREATED if mount.is_some() => Ok(Mount::Mounted),
-            StatusCode::ACCEPTED => Ok(Mount::Upload(UploadSession { location: location(&answer)? })),
+            StatusCode::ACCEPTED => {
+                Ok(Mount::Upload(UploadSession { location: location(&answer)?, there: 0 }))
+            }
             _ => Err(refusal(answer).await),
         }
     }
@@ -93,16 +121,13 @@ impl Repository {
         let policy = self.client.config().retry;
         let file = Arc::new(file.to_path_buf());
         let mut session = session;
-        let mut offset = 0;
         let mut attempt = 1;
         loop {
             let open = match session.take() {
-                Some(open) => open,
-                None => {
-                    offset = 0;
-                    self.start_upload().await?
-                }
+                Some(open) if open.there <= descriptor.size => open,
+                _ => self.start_upload().await?,
             };
+            let offset = open.there;
             let part = FilePart {
                 path: file.clone(),
                 offset,
@@ -126,10 +151,10 @@ impl Repository {
                 return Ok(());
             }
             match self.upload_status(&open).await {
-                Ok((there, at)) if there > 0 && there <= descriptor.size => {
+                Ok(at) if at.there > 0 && at.there <= descriptor.size => {
                     // Progress earns new attempts.
-                    attempt = if there > offset { 1 } else { attempt + 1 };
-                    (session, offset) = (Some(at), there);
+                    attempt = if at.there > offset { 1 } else { attempt + 1 };
+                    session = Some(at);
                 }
                 _ => attempt += 1,
             }
@@ -187,7 +212,7 @@ impl Repository {
     }
 
     /// How many bytes of an upload the registry has, and where to go on.
-    async fn upload_status(&self, open: &UploadSession) -> Result<(u64, UploadSession), Error> {
+    async fn upload_status(&self, open: &UploadSession) -> Result<UploadSession, Error> {
         let request = Request::new(Method::GET, open.location.clone());
         let answer = self.call(Action::Push, request, Repeat::Always).await?;
         if answer.status != StatusCode::NO_CONTENT {
@@ -199,7 +224,7 @@ impl Repository {
         } else {
             open.location.clone()
         };
-        Ok((there, UploadSession { location }))
+        Ok(UploadSession { location, there })
     }
 }
 

@@ -1,7 +1,8 @@
 //! One layer's way from the store to the registry, by the cheapest means that works:
 //! it is there already, it can be mounted from another repository, its blob is here, or it must be packed.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dray_registry::{Mount, Repository, UploadSession};
@@ -25,7 +26,31 @@ pub(crate) struct Carrier<'a> {
     pub(crate) store: &'a Store,
     pub(crate) target: &'a Repository,
     pub(crate) uploads: Arc<Semaphore>,
+    pub(crate) under_way: UnderWay,
     pub(crate) row: String,
+}
+
+/// The uploads of a daemon by repository and blob: two pushes never write the same one.
+pub(crate) type UnderWay = Arc<Mutex<HashSet<String>>>;
+
+/// The right to go on with an upload, until dropped.
+struct Held {
+    under_way: UnderWay,
+    key: String,
+}
+
+impl Held {
+    /// None if somebody is at it.
+    fn take(under_way: &UnderWay, key: String) -> Option<Self> {
+        let mut all = under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(key.clone()).then(|| Held { under_way: under_way.clone(), key })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
 }
 
 /// What a registry did for a blob without being sent its bytes.
@@ -98,6 +123,37 @@ impl Carrier<'_> {
         Ok(Mounted::Not(session))
     }
 
+    /// The upload that a blob goes on with, also after the daemon was killed; remembered until it has ended.
+    async fn session(
+        &self,
+        blob: &Descriptor,
+        opened: Option<UploadSession>,
+    ) -> Result<UploadSession, PushError> {
+        let (store, name, digest) = (self.store.clone(), self.target.name(), blob.digest.clone());
+        if let Some(location) = blocking(move || origin::upload_of(&store, &name, &digest)).await? {
+            match self.target.resume_upload(&location).await {
+                Ok(session) if session.there() > 0 && session.there() <= blob.size => {
+                    return Ok(session);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, blob = %blob.digest, "upload of an earlier push is gone")
+                }
+            }
+        }
+        let session = match opened {
+            Some(session) => session,
+            None => self.target.start_upload().await?,
+        };
+        self.remember(blob, Some(session.location().to_owned())).await?;
+        Ok(session)
+    }
+
+    async fn remember(&self, blob: &Descriptor, location: Option<String>) -> Result<(), PushError> {
+        let (store, name, digest) = (self.store.clone(), self.target.name(), blob.digest.clone());
+        blocking(move || origin::remember_upload(&store, &name, &digest, location.as_deref())).await
+    }
+
     async fn send(
         &self,
         blob: &Descriptor,
@@ -109,10 +165,18 @@ impl Carrier<'_> {
             sent.send_replace(bytes);
         });
         let file = self.store.blobs().path(&blob.digest);
+        let held = Held::take(&self.under_way, format!("{}@{}", self.target.name(), blob.digest));
+        let session = match &held {
+            Some(_) => Some(self.session(blob, session).await?),
+            None => session,
+        };
         let mut upload = std::pin::pin!(self.target.upload(session, &file, blob, sent));
         loop {
             match tokio::time::timeout(BAR_EVERY, &mut upload).await {
-                Ok(done) => return Ok(done?),
+                Ok(done) => {
+                    done?;
+                    return if held.is_some() { self.remember(blob, None).await } else { Ok(()) };
+                }
                 Err(_) if news.has_changed().unwrap_or(false) => {
                     let bytes = *news.borrow_and_update();
                     progress.event(ProgressEvent::bar(&self.row, "Pushing", bytes, Some(blob.size)));

@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 
 pub use error::{PushError, PushErrorKind};
 
-use self::layer::{Carrier, LayerPush, blocking};
+use self::layer::{Carrier, LayerPush, UnderWay, blocking};
 use self::manifest::{Original, document};
 use crate::origin;
 use crate::progress::{Progress, ProgressEvent};
@@ -63,12 +63,18 @@ pub struct Pusher {
     store: Store,
     client: Client,
     uploads: Arc<Semaphore>,
+    under_way: UnderWay,
 }
 
 impl Pusher {
     /// One per daemon.
     pub fn new(store: Store, client: Client, limits: PushLimits) -> Self {
-        Pusher { store, client, uploads: Arc::new(Semaphore::new(limits.uploads.max(1))) }
+        Pusher {
+            store,
+            client,
+            uploads: Arc::new(Semaphore::new(limits.uploads.max(1))),
+            under_way: UnderWay::default(),
+        }
     }
 
     /// Pushes the image named `reference`, or without a tag all tags of the repository, and tells `progress`
@@ -220,7 +226,13 @@ impl Pusher {
 
     fn carrier<'a>(&'a self, target: &'a Repository, row: &Digest) -> Carrier<'a> {
         let uploads = self.uploads.clone();
-        Carrier { store: &self.store, target, uploads, row: row.short().to_owned() }
+        Carrier {
+            store: &self.store,
+            target,
+            uploads,
+            under_way: self.under_way.clone(),
+            row: row.short().to_owned(),
+        }
     }
 
     async fn original(&self, image: &ImageRecord) -> Result<Option<Original>, PushError> {

@@ -283,6 +283,36 @@ async fn a_dropped_upload_goes_on() {
 }
 
 #[tokio::test]
+async fn a_push_that_was_killed_goes_on_where_the_registry_s_copy_ends() {
+    let (fixture, machine) = (Fixture::start().await, Machine::new());
+    fixture.mounts(false);
+    let mut state = 7u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    })
+    .take(1_000_000)
+    .collect();
+    let name = format!("{}/x:v1", fixture.host());
+    machine.build(&[("a", &noise)], &[&name]);
+    // The first push comes to an end in the middle: each attempt is cut and nothing is left to retry.
+    fixture.fault(Fault::on("/blobs/uploads/", What::CutAfter(300_000)).method("PATCH").times(1));
+    fixture.fault(Fault::on("/blobs/uploads/", What::status(400)).method("GET"));
+    fixture.fault(Fault::on("/blobs/uploads/", What::error(403, "DENIED", "no")).method("PATCH"));
+    machine.push(&name).await.unwrap_err();
+    let sent =
+        || -> u64 { fixture.seen().iter().filter(|seen| seen.method == "PATCH").map(|seen| seen.body).sum() };
+    let (before, opened) = (sent(), fixture.count("POST", "/blobs/uploads/"));
+    fixture.heal();
+    machine.push(&name).await.unwrap();
+    assert_eq!(fixture.count("POST", "/blobs/uploads/") - opened, 1, "only the configuration's");
+    let (_, manifest) = fixture.manifest("x", "v1").unwrap();
+    let manifest: Manifest = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!(sent() - before, manifest.layers[0].size - 300_000);
+    assert!(machine.store.records().list::<String>("blob-upload").unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_layer_whose_blob_is_gone_and_cannot_be_made_again() {
     let (fixture, machine) = (Fixture::start().await, Machine::new());
     let name = format!("{}/x:v1", fixture.host());
