@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use dray_harness::Daemon;
 use dray_harness::client::Client;
-use dray_harness::registry::Registry;
+use dray_harness::registry::{DrayRegistry, Registry};
 
 /// A client with a configuration and helpers of its own.
 struct Desk {
@@ -149,6 +149,37 @@ fn helpers_keep_what_the_file_does_not() {
 }
 
 #[test]
+fn a_registry_with_tokens_is_logged_in_to_pushed_to_and_pulled_from() {
+    let daemon = Daemon::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let users = folder.path().join("users");
+    let made =
+        std::process::Command::new("htpasswd").args(["-Bbn", "ann", "secret"]).output().expect("htpasswd");
+    std::fs::write(&users, made.stdout).expect("users");
+    let config = folder.path().join("registry.json");
+    let text = format!(r#"{{"challenge":"token","htpasswd":"{}"}}"#, users.display());
+    std::fs::write(&config, text).expect("configuration");
+    let registry = DrayRegistry::start(&["--config", config.to_str().expect("a path")]);
+    let host = registry.host();
+    for client in daemon.clients() {
+        let name = format!("{host}/team/{}:v1", client.name());
+        client.ok(&format!("tag busybox {name}"));
+        client.sh(&format!("push {name}")).expect_code(1);
+        let login = |password: &[u8]| {
+            client.run_with_input(["login", "-u", "ann", "--password-stdin", &host], password)
+        };
+        login(b"wrong").expect_code(1).expect_error("unauthorized");
+        assert!(login(b"secret").expect_success().stdout.contains("Login Succeeded"));
+        client.ok(&format!("push {name}"));
+        client.ok(&format!("rmi {name}"));
+        client.ok(&format!("pull {name}"));
+        client.ok(&format!("logout {host}"));
+        client.sh(&format!("pull {name}")).expect_code(1);
+        client.ok(&format!("rmi {name}"));
+    }
+}
+
+#[test]
 fn the_variable_goes_before_the_file() {
     let daemon = Daemon::start();
     let registry = Registry::with_user("ann", "secret");
@@ -160,4 +191,38 @@ fn the_variable_goes_before_the_file() {
     let auths = format!(r#"{{"auths":{{"{host}":{{"auth":"YW5uOnNlY3JldA=="}}}}}}"#);
     desk.extra.push(("DOCKER_AUTH_CONFIG".into(), auths));
     assert_eq!(desk.run(&["push", &format!("{host}/x")], "").0, 0);
+}
+
+/// What a terminal shows of a line, with these answers typed in.
+fn in_terminal(desk: &Desk, line: &str, keys: &[u8]) -> (i32, String) {
+    let inner = desk.client.command(Vec::<&str>::new());
+    let program = inner.get_program().to_string_lossy().into_owned();
+    let mut command = std::process::Command::new("script");
+    command.args(["-qefc", &format!("{program} {line}"), "/dev/null"]);
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("DOCKER_CONFIG", desk.folder.path().join("config")).env("TERM", "dumb");
+    let done = dray_harness::client::finish(command, keys);
+    (done.code, done.stdout.replace(&desk.folder.path().display().to_string(), "FOLDER"))
+}
+
+#[test]
+fn user_and_password_are_asked_for_at_a_terminal() {
+    let daemon = Daemon::empty();
+    let registry = Registry::with_user("ann", "secret");
+    let host = registry.host();
+    for client in daemon.clients() {
+        let desk = Desk::new(client);
+        let (code, shown) = in_terminal(&desk, &format!("login {host}"), b"ann\nsecret\n");
+        assert_eq!(code, 0, "{shown}");
+        assert!(shown.contains("Username: "), "{shown}");
+        assert!(shown.contains("Password: "), "{shown}");
+        assert!(shown.contains("Login Succeeded"), "{shown}");
+        desk.write_config(&format!(r#"{{"auths":{{"{host}":{{"auth":"Ym9iOnVua25vd24="}}}}}}"#));
+        let (code, shown) = in_terminal(&desk, &format!("login {host}"), b"\nsecret\n");
+        assert_eq!(code, 1, "{shown}");
+        assert!(shown.contains("Username (bob): "), "{shown}");
+        let (code, shown) = in_terminal(&desk, &format!("login -u ann {host}"), b"\n");
+        assert_eq!(code, 1, "{shown}");
+        assert!(shown.contains("Error: Password Required"), "{shown}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use dray_harness::Daemon;
 use dray_harness::client::Client;
-use dray_harness::registry::Registry;
+use dray_harness::registry::{DrayRegistry, Registry};
 
 /// Runs Dray's client in a folder, with the key's password in the environment.
 fn run(client: &Client, folder: &std::path::Path, line: &str) -> (bool, String) {
@@ -18,13 +18,21 @@ fn run(client: &Client, folder: &std::path::Path, line: &str) -> (bool, String) 
 
 #[test]
 fn what_is_signed_is_verified_and_may_be_pulled() {
+    signed_verified_and_pulled(&Registry::start().host());
+}
+
+#[test]
+fn our_own_registry_keeps_signatures_as_referrers() {
+    signed_verified_and_pulled(&DrayRegistry::start(&[]).host());
+}
+
+fn signed_verified_and_pulled(registry: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let policy = folder.path().join("policy.json");
     let daemon = Daemon::with_flags(&["--trust-policy", policy.to_str().expect("a path")]);
     daemon.load(&dray_harness::fixture::busybox());
-    let registry = Registry::start();
     let client = daemon.dray();
-    let name = format!("{}/signed:v1", registry.host());
+    let name = format!("{registry}/signed:v1");
     client.ok(&format!("tag busybox {name}"));
     client.ok(&format!("push {name}"));
     let dray = |line: &str| run(&client, folder.path(), line);
@@ -49,7 +57,7 @@ fn what_is_signed_is_verified_and_may_be_pulled() {
         let path = folder.path().join(file);
         let text = format!(
             r#"{{"default":[{{"type":"reject"}}],"transports":{{"docker":{{"{}":[{{"type":"sigstoreSigned","keyPath":"{}"}}]}}}}}}"#,
-            registry.host(),
+            registry,
             path.display()
         );
         std::fs::write(&policy, text).expect("policy");
