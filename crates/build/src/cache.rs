@@ -131,8 +131,7 @@ struct Alias {
 pub(crate) struct Cache {
     store: Store,
     running: Arc<Running>,
-    /// Keys that builds in progress have used, with how many builds.
-    in_use: Arc<Mutex<HashMap<String, usize>>>,
+    in_use: usage::Counts,
 }
 
 #[derive(Default)]

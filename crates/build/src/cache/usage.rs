@@ -10,12 +10,15 @@ use dray_store::{LayerId, Tx};
 use super::{Cache, Entry, KIND, Key, holder};
 use crate::error::BuildError;
 
+/// Keys that builds in progress have used, with how many builds.
+pub(super) type Counts = Arc<Mutex<HashMap<String, usize>>>;
+
 /// What a build has used so far. Dropped, it uses it no longer.
 #[derive(Default)]
 pub(crate) struct Used {
     entries: Mutex<HashMap<String, Entry>>,
     /// Where they are counted.
-    counts: Mutex<Option<Arc<Mutex<HashMap<String, usize>>>>>,
+    counts: Mutex<Option<Counts>>,
 }
 
 impl Drop for Used {
@@ -112,7 +115,8 @@ impl Cache {
             Ok(())
         };
         let records = self.store.records();
-        Ok(if made { records.batch(work)? } else { records.batch_relaxed(work)? })
+        let written = if made { records.batch(work) } else { records.batch_relaxed(work) };
+        Ok(written?)
     }
 
     /// True if a build in progress uses the result.

@@ -20,7 +20,7 @@ impl Service {
         filters.validate(&["label", "label!", "until"])?;
         let until = until_time(&filters)?;
         self.blocking(move |service| {
-            let _alone = Pruning::begin(&service)?;
+            let _alone = Pruning::begin(service)?;
             let mut report =
                 ContainersPruneReport { containers_deleted: Some(Vec::new()), space_reclaimed: 0 };
             for container in service.registry.all() {

@@ -168,15 +168,26 @@ fn check_media_types(store: &Store, spool: &Spool, plan: &Plan) -> Result<()> {
             // Others are told by their content alone.
             _ => continue,
         };
+        if spool.present(file).is_some() {
+            // Its plain tar is here, so that is what it is.
+            match says {
+                Compression::None => continue,
+                _ => return Err(other_type(layer)),
+            }
+        }
         let mut beginning = Vec::new();
         let (reader, _) = spool.open(store, file)?;
         reader.take(6).read_to_end(&mut beginning).map_err(Error::stream("read archive"))?;
         if Compression::detect(&beginning).map_err(Error::layer(&layer.digest))? != says {
-            let (digest, kind) = (&layer.digest, &layer.media_type);
-            return Err(Error::Archive(format!("{digest} is not what its media type says: {kind}")));
+            return Err(other_type(layer));
         }
     }
     Ok(())
+}
+
+fn other_type(layer: &Descriptor) -> Error {
+    let (digest, kind) = (&layer.digest, &layer.media_type);
+    Error::Archive(format!("{digest} is not what its media type says: {kind}"))
 }
 
 /// Which layers the image's own manifest has in compressed form: those are kept as they are.
@@ -267,6 +278,10 @@ impl Job<'_> {
 
     fn layer(&self, index: usize, below: Vec<std::path::PathBuf>) -> Result<Foreign> {
         let (file, expected) = (&self.plan.layers[index], &self.diff_ids[index]);
+        if let Some(present) = self.spool.present(file) {
+            // It is a layer here, but not the one that the configuration wants.
+            self.accept(index, present)?;
+        }
         let drafted = self.spool.drafted(file);
         // Without its split it is kept in the form it came in only if that is the manifest's.
         if let Some(drafted) = drafted.filter(|d| d.is_reproducible() || self.kept[index].is_some()) {

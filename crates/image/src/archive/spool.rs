@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io::{self, BufReader, Cursor, Read};
 use std::sync::{Mutex, PoisonError};
 
-use dray_spec::Digest;
+use dray_spec::{Digest, Hasher};
 use dray_store::{Ingest, Store};
 
 use super::MOST_ENTRIES;
@@ -46,9 +46,11 @@ enum Spooled {
     Memory(Vec<u8>),
     Ingest(Box<Ingest>),
     /// Unpacked, and as it came.
-    Layer(Mutex<Option<Drafted>>, Box<Ingest>),
-    /// An ingest that has become a blob, and its length.
+    Layer(Box<Mutex<Option<Drafted>>>, Box<Ingest>),
+    /// An ingest that has become a blob, or content that is one already; and its length.
     Blob(Digest, u64),
+    /// The plain tar of a layer that is here already; only its digest was looked at.
+    Present(Digest, u64),
 }
 
 impl Spool {
@@ -128,7 +130,7 @@ impl Spool {
         Some(match self.find(name)?.1 {
             Spooled::Memory(bytes) => bytes.len() as u64,
             Spooled::Ingest(ingest) | Spooled::Layer(_, ingest) => ingest.offset(),
-            Spooled::Blob(_, size) => *size,
+            Spooled::Blob(_, size) | Spooled::Present(_, size) => *size,
         })
     }
 
@@ -157,7 +159,16 @@ impl Spool {
                 (Box::new(ingest.reader()?), ingest.offset())
             }
             Some((_, Spooled::Blob(digest, size))) => (Box::new(store.blobs().open(digest)?), *size),
+            Some((name, Spooled::Present(..))) => return Err(missing(name)),
         })
+    }
+
+    /// The digest of a plain tar whose layer is here already.
+    pub(super) fn present(&self, name: &str) -> Option<&Digest> {
+        match self.find(name) {
+            Some((_, Spooled::Present(digest, _))) => Some(digest),
+            _ => None,
+        }
     }
 
     /// A layer that was unpacked while it arrived; only the first who asks gets it.
@@ -178,6 +189,7 @@ impl Spool {
             Spooled::Memory(bytes) => (store.blobs().put_relaxed(&bytes)?, bytes.len() as u64),
             Spooled::Ingest(ingest) | Spooled::Layer(_, ingest) => ingest.commit_as_is_relaxed()?,
             Spooled::Blob(digest, size) => (digest, size),
+            Spooled::Present(..) => return Err(missing(&name)),
         };
         self.files.insert(name, Spooled::Blob(digest.clone(), size));
         Ok((digest, size))
@@ -238,6 +250,9 @@ fn big<R: io::BufRead + Send>(
     let kind = Compression::detect(&beginning).ok();
     let plain = kind == Some(Compression::None);
     let looks_like_a_layer = kind.is_some_and(|_| !plain || is_tar(&beginning));
+    if let Some(known) = known(store, name, plain)? {
+        return hashed(&known, plain, beginning, entries);
+    }
     // Of a plain tar the unpacking gives the digest.
     let mut ingest =
         if plain && looks_like_a_layer { store.blobs().spool_aside()? } else { store.blobs().spool()? };
@@ -250,9 +265,37 @@ fn big<R: io::BufRead + Send>(
     };
     let ingest = aside.rest()?;
     Ok(match draft {
-        Some(draft) => Spooled::Layer(Mutex::new(Some(draft)), Box::new(ingest)),
+        Some(draft) => Spooled::Layer(Box::new(Mutex::new(Some(draft))), Box::new(ingest)),
         None => Spooled::Ingest(Box::new(ingest)),
     })
+}
+
+/// The digest that a file is named by, if what it should be is here already: a layer with that diff ID, or a blob.
+fn known(store: &Store, name: &str, plain: bool) -> Result<Option<Digest>> {
+    let Some(hex) = name.strip_prefix("blobs/sha256/") else { return Ok(None) };
+    let Ok(digest) = Digest::from_sha256_hex(hex) else { return Ok(None) };
+    let here = if plain { store.layers().find(&digest)?.is_some() } else { store.blobs().has(&digest) };
+    Ok(here.then_some(digest))
+}
+
+/// Reads what is here already: it only has to be what it is called, which is looked at by the caller.
+fn hashed<R: io::BufRead>(
+    known: &Digest,
+    plain: bool,
+    beginning: Vec<u8>,
+    entries: &mut Entries<R, ()>,
+) -> Result<Spooled> {
+    let mut hasher = Hasher::like(known);
+    hasher.update(&beginning);
+    let mut size = beginning.len() as u64;
+    let rest = entries.for_each_piece(|piece| {
+        hasher.update(piece);
+        size += piece.len() as u64;
+        Ok(())
+    });
+    rest.map_err(Error::Tar)?;
+    let digest = hasher.finish();
+    Ok(if plain { Spooled::Present(digest, size) } else { Spooled::Blob(digest, size) })
 }
 
 /// Reads an entry's data and sets it aside.
@@ -317,7 +360,7 @@ fn check_blob(name: &str, file: &mut Spooled) -> Result<()> {
         Spooled::Memory(bytes) => expected.verifies(bytes),
         Spooled::Layer(draft, _) if is_plain(draft, &expected) => true,
         Spooled::Ingest(ingest) | Spooled::Layer(_, ingest) => other || ingest.digest()? == expected,
-        Spooled::Blob(digest, _) => *digest == expected,
+        Spooled::Blob(digest, _) | Spooled::Present(digest, _) => *digest == expected,
     };
     if right { Ok(()) } else { Err(Error::Archive(format!("the content of {name:?} has another digest"))) }
 }

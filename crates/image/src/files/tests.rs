@@ -201,7 +201,7 @@ fn squashed_onto_its_base_it_hides_what_it_hid() {
 fn a_folder_made_anew_hides_the_old_one() {
     let fixture = Fixture::new();
     let below = Tar::new().folder("d").file("d/old", b"1").end();
-    let onto = image(&fixture, "below", &[below.clone()]);
+    let onto = image(&fixture, "below", std::slice::from_ref(&below));
     let removed = Tar::new().file(".wh.d", b"").end();
     let anew = Tar::new().folder("d").file("d/new", b"2").end();
     let full = image(&fixture, "full", &[below, removed, anew]);
@@ -214,7 +214,7 @@ fn a_folder_made_anew_hides_the_old_one() {
 fn nothing_is_hidden_that_is_not_there() {
     let fixture = Fixture::new();
     let below = Tar::new().file("kept", b"1").end();
-    let onto = image(&fixture, "below", &[below.clone()]);
+    let onto = image(&fixture, "below", std::slice::from_ref(&below));
     let made = Tar::new().folder("d").file("d/a", b"1").file("d/b", b"2").end();
     let removed = Tar::new().file("d/.wh.a", b"").end();
     let full = image(&fixture, "full", &[below, made, removed]);

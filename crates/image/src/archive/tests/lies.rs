@@ -99,6 +99,34 @@ fn digests_of_big_layers() {
 }
 
 #[test]
+fn what_is_here_already_is_looked_at_all_the_same() {
+    let layer = big();
+    for squeeze in [false, true] {
+        let whole = lying(&layer, squeeze, |_, _| {});
+        let fixture = Fixture::new();
+        load(&fixture.images, &whole);
+        let layers = fixture.images.store().layers().list().unwrap();
+        assert_eq!(load(&fixture.images, &whole).len(), 1);
+        assert_eq!(fixture.images.store().layers().list().unwrap(), layers);
+        let blob = if squeeze { gzip(&layer) } else { layer.clone() };
+        let at = whole.windows(blob.len()).position(|window| window == blob).unwrap();
+        let mut changed = whole.clone();
+        changed[at + blob.len() / 2] ^= 1;
+        let error = fixture.images.load(&changed[..], &Silent).unwrap_err().to_string();
+        assert!(error.contains("has another digest"), "{error}");
+        // A layer that is here is not taken for another.
+        let other = Tar::new().file("other", &vec![5; 400_000]).end();
+        let config = config(&[&other]);
+        let manifest = format!(r#"[{{"Config":"c.json","Layers":["{}"]}}]"#, path(&layer));
+        let archive = Tar::new().file("c.json", &config).file(&path(&layer), &layer);
+        let archive = archive.file("manifest.json", manifest.as_bytes()).end();
+        let error = fixture.images.load(&archive[..], &Silent).unwrap_err().to_string();
+        assert!(error.starts_with("invalid diffID for layer 0: "), "{error}");
+        assert_eq!(fixture.images.store().layers().list().unwrap(), layers, "what was here stays");
+    }
+}
+
+#[test]
 fn a_size_that_no_disk_has() {
     let mut header = crate::layer::tests::tars::header(b'0', b"l.tar", b"", 0);
     // Base 256: as much as a number can be.
