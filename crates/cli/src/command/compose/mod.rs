@@ -6,7 +6,8 @@
 //! up.rs        up, create: images, networks, volumes, containers, start
 //! image.rs     build, pull, push, images                         provider.rs   services of programs
 //! lifecycle.rs start, stop, restart, kill, pause, unpause, rm, down, scale, wait
-//! list.rs      ps, ls, volumes, port, top, events, stats, logs   output.rs follow.rs   lines of many containers
+//! list.rs      ps, ls, volumes, port, top, events, stats
+//! logs.rs output.rs follow.rs   lines of many containers
 //! inside.rs    exec, run, attach, cp, commit, export             version.rs
 //! watch.rs notice.rs   watch
 //! ```
@@ -19,6 +20,7 @@ mod image;
 mod inside;
 mod lifecycle;
 mod list;
+mod logs;
 mod notice;
 mod output;
 mod project;
@@ -61,7 +63,7 @@ pub static GROUP: Group = Group {
         &inside::EXPORT,
         &image::IMAGES,
         &lifecycle::KILL,
-        &list::LOGS,
+        &logs::LOGS,
         &list::LS,
         &lifecycle::PAUSE,
         &list::PORT,
