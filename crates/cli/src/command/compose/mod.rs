@@ -9,7 +9,7 @@
 //! list.rs      ps, ls, volumes, port, top, events, stats
 //! logs.rs output.rs follow.rs   lines of many containers
 //! inside.rs    exec, run, attach, cp, commit, export             version.rs
-//! watch.rs notice.rs   watch
+//! watch.rs notice.rs   watch                                  publish.rs   publish, oci:// files
 //! ```
 //! What is about one container goes to the command for one container with its id.
 
@@ -25,6 +25,7 @@ mod notice;
 mod output;
 mod project;
 mod provider;
+mod publish;
 mod say;
 mod up;
 mod version;
@@ -68,6 +69,7 @@ pub static GROUP: Group = Group {
         &lifecycle::PAUSE,
         &list::PORT,
         &list::PS,
+        &publish::COMMAND,
         &image::PULL,
         &image::PUSH,
         &lifecycle::RESTART,
