@@ -3,6 +3,7 @@
 
 mod config;
 mod refused;
+mod shop;
 mod stack;
 
 use std::path::Path;

@@ -344,3 +344,43 @@ services:
     watching.wait().expect("compose ends");
     project.ok(&by, &at, &["down", "--rmi", "local"]);
 }
+
+#[test]
+fn a_project_goes_through_a_registry() {
+    let daemon = Daemon::start();
+    let registry = dray_harness::registry::Registry::start();
+    let (at, by) = (daemon.dray(), ours());
+    let project = Project::new(
+        "services:\n  a:\n    image: busybox\n    command: [sh, -c, \"echo $$A\"]\n    env_file: a.env\n",
+    );
+    fs::write(project.path().join("a.env"), "A=through\n").expect("a.env");
+    let name = format!("{}/app:v1", registry.host());
+    let refused = project.run(&by, &at, &["publish", &name]).expect_code(1);
+    assert!(refused.stderr.contains("--with-env"), "{}", refused.stderr);
+    let said = project.ok(&by, &at, &["publish", "--with-env", &name]);
+    assert!(said.contains("published, digest: sha256:"), "{said}");
+    let elsewhere = Project::new("");
+    let from = format!("oci://{name}");
+    let cache = elsewhere.path().join("cache");
+    let get = |by: &By, args: &[&str]| {
+        let mut command = Command::new(&by.program);
+        for (name, value) in at.command(Vec::<&str>::new()).get_envs() {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        command.args(by.first).args(["-p", "fetched", "-f", &from]).args(args).env("XDG_CACHE_HOME", &cache);
+        // Docker Compose speaks HTTP with a registry in its own tests only.
+        command.current_dir(elsewhere.path()).env("__TEST__INSECURE__REGISTRY__", "1");
+        finish(command, b"").expect_success().stdout
+    };
+    assert_eq!(get(&by, &["run", "--rm", "-T", "a"]), "through\n");
+    get(&by, &["down"]);
+    if let Some(theirs) = theirs() {
+        assert_eq!(
+            get(&theirs, &["config", "--images"]),
+            "busybox\n",
+            "Docker Compose takes what is published"
+        );
+    }
+}

@@ -7,6 +7,7 @@
 //! Everything that Docker Compose's users see follows Docker Compose: names, labels, hashes, words.
 
 pub mod apply;
+pub mod artifact;
 pub mod error;
 pub mod load;
 pub mod model;

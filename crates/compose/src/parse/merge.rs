@@ -1,8 +1,8 @@
 //! How a later file changes an earlier one: mappings are joined, sequences appended, scalars replaced; some places
 //! have rules of their own. Then what a sequence says twice (a port, a variable, a mount) stands once, as last said.
 
+use super::mount;
 use super::node::{Map, Node, Path, Value};
-use super::short::volume_target;
 use crate::error::Error;
 
 type Rule = fn(Node, Node, &Path) -> Result<Node, Error>;
@@ -286,7 +286,7 @@ fn target_of(node: &Node, path: &Path, what: &str) -> Result<String, Error> {
 fn volume_of(node: &Node, path: &Path) -> Result<String, Error> {
     match &node.value {
         Value::Map(_) => target_of(node, path, "volume"),
-        Value::Str(text) => volume_target(text).map_err(|e| Error::rule(node.at, e)),
+        Value::Str(text) => mount::target(text).map_err(|e| Error::rule(node.at, e)),
         _ => Ok(String::new()),
     }
 }

@@ -5,7 +5,7 @@
 //! template.rs            variables of one text          interpolate.rs   of all texts of a tree
 //! merge.rs               a later file over an earlier one
 //! schema.rs check.rs     what the specification allows
-//! short.rs port.rs       short forms → long forms, defaults
+//! short.rs port.rs mount.rs   short forms → long forms, defaults
 //! paths.rs normal.rs     absolute paths; what is left out
 //! dotenv.rs              env files
 //! ```
@@ -14,6 +14,7 @@ pub mod check;
 pub mod dotenv;
 pub mod interpolate;
 pub mod merge;
+pub mod mount;
 pub mod node;
 pub mod normal;
 pub mod paths;

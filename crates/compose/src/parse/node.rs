@@ -190,6 +190,11 @@ impl Path {
 
     /// Whether it fits a dotted pattern.
     pub fn matches(&self, pattern: &str) -> bool {
+        // Most patterns end otherwise, and a look at their end is enough.
+        let last = pattern.rsplit('.').next();
+        if last != Some("*") && last != self.0.last().map(String::as_str) {
+            return false;
+        }
         let mut wanted = pattern.split('.');
         for part in &self.0 {
             match wanted.next() {

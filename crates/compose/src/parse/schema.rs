@@ -20,7 +20,7 @@ const SCHEMA: &str = include_str!("../../schema/compose-spec.json");
 /// # Errors
 /// Something is not as the specification has it.
 pub fn validate(root: &Node, file: &str) -> Result<(), Error> {
-    static PARSED: OnceLock<(Json, HashMap<String, Regex>)> = OnceLock::new();
+    static PARSED: OnceLock<(Json, HashMap<String, Pattern>)> = OnceLock::new();
     let (schema, patterns) = PARSED.get_or_init(|| {
         let schema: Json = serde_json::from_str(SCHEMA).unwrap_or_default();
         let mut patterns = HashMap::new();
@@ -36,12 +36,12 @@ pub fn validate(root: &Node, file: &str) -> Result<(), Error> {
     Err(Error::at(failure.at, Kind::Schema { file: file.to_owned(), text: failure.text, near: failure.near }))
 }
 
-fn collect_patterns(schema: &Json, into: &mut HashMap<String, Regex>) {
+fn collect_patterns(schema: &Json, into: &mut HashMap<String, Pattern>) {
     let mut add = |pattern: &str| {
         if !into.contains_key(pattern)
-            && let Ok(regex) = Regex::new(pattern)
+            && let Some(read) = Pattern::of(pattern)
         {
-            into.insert(pattern.to_owned(), regex);
+            into.insert(pattern.to_owned(), read);
         }
     };
     match schema {
@@ -59,6 +59,36 @@ fn collect_patterns(schema: &Json, into: &mut HashMap<String, Regex>) {
     }
 }
 
+/// A regular expression; those that the schema uses all over are known by heart.
+enum Pattern {
+    Extension,
+    Name,
+    Anything,
+    Other(Regex),
+}
+
+impl Pattern {
+    fn of(text: &str) -> Option<Pattern> {
+        Some(match text {
+            "^x-" => Pattern::Extension,
+            "^[a-zA-Z0-9._-]+$" => Pattern::Name,
+            "^.+$" | ".+" => Pattern::Anything,
+            other => Pattern::Other(Regex::new(other).ok()?),
+        })
+    }
+
+    fn is_match(&self, text: &str) -> bool {
+        match self {
+            Pattern::Extension => text.starts_with("x-"),
+            Pattern::Name => {
+                !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            }
+            Pattern::Anything => text.chars().any(|c| c != '\n'),
+            Pattern::Other(regex) => regex.is_match(text),
+        }
+    }
+}
+
 struct Failure {
     depth: usize,
     at: Pos,
@@ -68,7 +98,7 @@ struct Failure {
 
 struct Checker<'a> {
     root: &'a Json,
-    patterns: &'a HashMap<String, Regex>,
+    patterns: &'a HashMap<String, Pattern>,
     path: Vec<String>,
     failures: Vec<Failure>,
 }

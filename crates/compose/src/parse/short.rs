@@ -2,7 +2,7 @@
 //! specification says where a file says nothing.
 
 use super::node::{Map, Node, Path, Value};
-use super::port;
+use super::{mount, port};
 use crate::error::Error;
 
 type Rule = fn(Node, &Path, &Form) -> Result<Node, Error>;
@@ -293,93 +293,6 @@ fn maybe_external(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
     Ok(node)
 }
 
-const PROPAGATIONS: &[&str] = &["rprivate", "private", "rshared", "shared", "rslave", "slave"];
-
-/// `[SOURCE:]TARGET[:OPTIONS]`
-#[derive(Default)]
-struct Volume {
-    source: String,
-    target: String,
-    read_only: bool,
-    propagation: String,
-    selinux: String,
-    no_copy: bool,
-}
-
-/// Where a short form mounts.
-///
-/// # Errors
-/// It is none.
-pub fn volume_target(spec: &str) -> Result<String, String> {
-    parse_volume(spec).map(|v| v.target)
-}
-
-fn parse_volume(spec: &str) -> Result<Volume, String> {
-    let mut volume = Volume::default();
-    if spec.is_empty() {
-        return Err("invalid empty volume spec".into());
-    }
-    if spec.len() <= 2 {
-        volume.target = spec.to_owned();
-        return Ok(volume);
-    }
-    let mut part = String::new();
-    let mut depth = 0;
-    let chars: Vec<char> = spec.chars().collect();
-    for (i, c) in chars.iter().copied().map(Some).chain([None]).enumerate() {
-        match c {
-            Some('$') if chars.get(i + 1) == Some(&'{') => depth += 1,
-            Some('}') if depth > 0 => depth -= 1,
-            Some(':') if part.len() == 1 && part.starts_with(char::is_alphabetic) => {}
-            Some(':') | None if depth == 0 => {
-                fill(&mut volume, &part, c.is_none()).map_err(|e| format!("invalid spec: {spec}: {e}"))?;
-                part.clear();
-                continue;
-            }
-            _ => {}
-        }
-        part.extend(c);
-    }
-    Ok(volume)
-}
-
-fn fill(volume: &mut Volume, part: &str, last: bool) -> Result<(), &'static str> {
-    if part.is_empty() {
-        return Err("empty section between colons");
-    }
-    if volume.source.is_empty() {
-        *(if last { &mut volume.target } else { &mut volume.source }) = part.to_owned();
-        return Ok(());
-    }
-    if volume.target.is_empty() {
-        part.clone_into(&mut volume.target);
-        return Ok(());
-    }
-    if !last {
-        return Err("too many colons");
-    }
-    for option in part.split(',') {
-        match option {
-            "ro" => volume.read_only = true,
-            "rw" => volume.read_only = false,
-            "nocopy" => volume.no_copy = true,
-            "z" | "Z" => option.clone_into(&mut volume.selinux),
-            _ if PROPAGATIONS.contains(&option) => option.clone_into(&mut volume.propagation),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn is_file(source: &str) -> bool {
-    let mut chars = source.chars();
-    match chars.next() {
-        None => false,
-        Some('.' | '/' | '~') => true,
-        Some(first) => source.starts_with("\\\\") || (first.is_alphabetic() && chars.next() == Some(':')),
-    }
-}
-
 fn volume(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
     let Value::Str(spec) = &node.value else {
         return if node.map().is_some() {
@@ -388,43 +301,11 @@ fn volume(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
             Err(invalid(&node, path, "service volume mount"))
         };
     };
-    let parsed = match parse_volume(spec) {
-        Ok(parsed) => parsed,
-        Err(_) if form.lenient => return Ok(node),
-        Err(text) => return Err(Error::rule(node.at, text)),
-    };
-    let bind = is_file(&parsed.source);
-    let mut map = Map::new();
-    let mut set = |name: &str, value: Node| map.insert(name.to_owned(), value);
-    set("type", if bind { "bind" } else { "volume" }.into());
-    if !parsed.source.is_empty() {
-        set("source", parsed.source.as_str().into());
+    match mount::parse(spec) {
+        Ok(mount) => Ok(mount.node(spec)),
+        Err(_) if form.lenient => Ok(node),
+        Err(text) => Err(Error::rule(node.at, text)),
     }
-    if !parsed.target.is_empty() {
-        set("target", super::paths::clean(&parsed.target).into());
-    }
-    if parsed.read_only {
-        set("read_only", true.into());
-    }
-    let mut options = Map::new();
-    if !parsed.selinux.is_empty() {
-        options.insert("selinux".into(), parsed.selinux.as_str().into());
-    }
-    if !parsed.propagation.is_empty() {
-        options.insert("propagation".into(), parsed.propagation.as_str().into());
-    }
-    if bind {
-        options.insert("create_host_path".into(), true.into());
-    }
-    if bind || !options.is_empty() {
-        set("bind", options.into());
-    }
-    if parsed.no_copy {
-        set("volume", mapping([("nocopy", true.into())]));
-    } else if !bind && spec.len() > 2 {
-        set("volume", Map::new().into());
-    }
-    Ok(map.into())
 }
 
 /// Sets what the specification says where the file says nothing.

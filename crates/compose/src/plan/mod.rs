@@ -4,12 +4,13 @@
 //! observed containers ─┐
 //! project ─────────────┼─> Plan: orphans to remove; for each service, in order of dependency: keep, recreate,
 //! options ─────────────┘   create, remove          (converge.rs)
-//! container.rs  the request that makes one container        label.rs  how resources are found again
+//! container.rs limits.rs   the request that makes one container        label.rs  how resources are found again
 //! ```
 
 pub mod container;
 mod converge;
 pub mod label;
+mod limits;
 
 pub use converge::{Action, Options, Plan, Recreate, Seen, ServicePlan, plan, with_ids};
 

@@ -261,7 +261,8 @@ impl Config<'_> {
     }
 }
 
-fn images_only(project: &Project) -> Project {
+/// Only the images of a project.
+pub fn images_only(project: &Project) -> Project {
     let services = project.services.iter().map(|(name, s)| {
         let only = dray_compose::model::service::Service { image: s.image.clone(), ..Default::default() };
         (name.clone(), only)
@@ -270,7 +271,10 @@ fn images_only(project: &Project) -> Project {
 }
 
 /// An image's name with its digest.
-async fn pinned(app: &App, image: &str) -> Result<String, Error> {
+///
+/// # Errors
+/// The registry does not know it.
+pub async fn pinned(app: &App, image: &str) -> Result<String, Error> {
     let reference = Reference::parse(image).map_err(|e| Error::Refused(e.to_string()))?.tagged();
     if reference.digest().is_some() {
         return Ok(reference.to_string());

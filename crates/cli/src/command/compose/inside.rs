@@ -185,7 +185,9 @@ async fn cp(app: &App, p: Parsed) -> Done {
             let (_, name) = project::maybe(app, &[])?;
             let index: u32 = p.get("index").parse().unwrap_or(0);
             let include = if p.is("all") { Include::All } else { Include::Services };
-            let mut seen = engine(app, &Silent)?.containers(&name, include, true, &[service.clone()]).await?;
+            let mut seen = engine(app, &Silent)?
+                .containers(&name, include, true, std::slice::from_ref(&service))
+                .await?;
             seen.retain(|c| index == 0 || c.number() == index);
             if seen.is_empty() {
                 return Err(Error::Refused(format!("no container found for service {service:?}")));

@@ -1,17 +1,14 @@
-//! What is there: `ps`, `ls`, `volumes`, `port`, `top`, `events`, `stats`, `logs`.
+//! What is there: `ps`, `ls`, `volumes`, `port`, `top`, `events`, `stats`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use dray_client::api::Filters;
-use dray_client::container::{ListOptions, LogOptions};
+use dray_client::container::ListOptions;
 use dray_compose::apply::{Include, Silent};
 use dray_compose::plan::{Seen, label};
-use futures_util::future::try_join_all;
 use serde_json::json;
 
-use super::follow::follow;
-use super::output::{self, Output, short_name};
 use super::project;
 use super::{TABLE, delegate, engine};
 use crate::app::App;
@@ -350,7 +347,10 @@ pub static EVENTS: Command = Command::new(
 ]]);
 
 /// A flag's moment, as the API takes it.
-fn time(p: &Parsed, flag: &str) -> Result<String, Error> {
+///
+/// # Errors
+/// It is none.
+pub fn time(p: &Parsed, flag: &str) -> Result<String, Error> {
     parse_since(p.get(flag)).map_err(Error::Refused)
 }
 
@@ -416,69 +416,4 @@ async fn stats(app: &App, p: Parsed) -> Done {
     }
     words.extend(seen.iter().map(|c| c.summary.id.clone()));
     delegate(app, &container_stats::COMMAND, words).await
-}
-
-const LOGS_FLAGS: &[Flag] = &[
-    switch("follow", 'f', "Go on as more is written"),
-    int("index", NONE, "Number of the container, if the service has several").default("0"),
-    switch("no-color", NONE, "Show names without colours"),
-    switch("no-log-prefix", NONE, "Show output without names"),
-    text("since", NONE, "From this time on, or this long ago"),
-    text("tail", 'n', "So many last lines of each container").default("all"),
-    switch("timestamps", 't', "Show when each line was written"),
-    text("until", NONE, "Up to this time, or this long ago"),
-];
-
-/// `compose logs`
-pub static LOGS: Command =
-    Command::new("logs", &["[OPTIONS] [SERVICE...]"], Args::Any, "View output from containers", |a, p| {
-        Box::pin(logs(a, p))
-    })
-    .flags(&[LOGS_FLAGS]);
-
-async fn logs(app: &App, p: Parsed) -> Done {
-    let (project, name) = project::maybe(app, &p.args)?;
-    let engine = engine(app, &Silent)?;
-    if let Some(project) = &project {
-        for service in &p.args {
-            project.service(service)?;
-        }
-    }
-    let index: u32 = p.get("index").parse().unwrap_or(0);
-    let mut seen = if index > 0 {
-        let Some(service) = p.args.first() else {
-            return Err(Error::Refused("--index requires one service to be selected".into()));
-        };
-        vec![engine.container(&name, service, index, true).await?]
-    } else {
-        engine.containers(&name, Include::Services, true, &p.args).await?
-    };
-    if let Some(project) = &project {
-        seen.retain(|c| project.services.contains_key(c.service()));
-    }
-    // The lines' own times come from the log.
-    let output = Output::new(app, p.is("no-color"), p.is("no-log-prefix"), false);
-    seen.iter().for_each(|c| output.register(&short_name(c)));
-    let client = app.client()?;
-    let options = LogOptions {
-        stdout: true,
-        stderr: true,
-        follow: p.is("follow"),
-        timestamps: p.is("timestamps"),
-        since: time(&p, "since")?,
-        until: time(&p, "until")?,
-        tail: p.get("tail").to_owned(),
-        details: false,
-    };
-    let each = seen.iter().map(async |container| {
-        let id = &container.summary.id;
-        let tty = client.container_inspect(id).await?.config.tty;
-        output.show(&short_name(container), output::log(client, id, &options).await?, tty, false).await?;
-        if options.follow {
-            follow(client, &output, container, None, Some("0".into())).await?;
-        }
-        Ok::<(), Error>(())
-    });
-    try_join_all(each).await?;
-    Ok(0)
 }

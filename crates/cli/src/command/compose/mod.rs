@@ -6,9 +6,10 @@
 //! up.rs        up, create: images, networks, volumes, containers, start
 //! image.rs     build, pull, push, images                         provider.rs   services of programs
 //! lifecycle.rs start, stop, restart, kill, pause, unpause, rm, down, scale, wait
-//! list.rs      ps, ls, volumes, port, top, events, stats, logs   output.rs follow.rs   lines of many containers
+//! list.rs      ps, ls, volumes, port, top, events, stats
+//! logs.rs output.rs follow.rs   lines of many containers
 //! inside.rs    exec, run, attach, cp, commit, export             version.rs
-//! watch.rs notice.rs   watch
+//! watch.rs notice.rs   watch                                  publish.rs   publish, oci:// files
 //! ```
 //! What is about one container goes to the command for one container with its id.
 
@@ -19,10 +20,12 @@ mod image;
 mod inside;
 mod lifecycle;
 mod list;
+mod logs;
 mod notice;
 mod output;
 mod project;
 mod provider;
+mod publish;
 mod say;
 mod up;
 mod version;
@@ -61,11 +64,12 @@ pub static GROUP: Group = Group {
         &inside::EXPORT,
         &image::IMAGES,
         &lifecycle::KILL,
-        &list::LOGS,
+        &logs::LOGS,
         &list::LS,
         &lifecycle::PAUSE,
         &list::PORT,
         &list::PS,
+        &publish::COMMAND,
         &image::PULL,
         &image::PUSH,
         &lifecycle::RESTART,

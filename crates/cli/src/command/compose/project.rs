@@ -7,7 +7,7 @@ use dray_compose::load::RealDisk;
 use dray_compose::model::{Along, environment};
 use dray_compose::{Loader, Project, Request, Skip};
 
-use super::say;
+use super::{publish, say};
 use crate::app::App;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, int, list, switch, text};
@@ -54,7 +54,12 @@ pub fn request(app: &App, skip: Skip) -> Result<Request, Error> {
     if flags.is("dry-run") {
         return Err(Error::Refused("--dry-run is not supported yet".into()));
     }
-    let files = flags.all("file");
+    let mut files = flags.all("file");
+    for file in &mut files {
+        if let Some(local) = publish::fetched(app, file)? {
+            *file = local;
+        }
+    }
     let stdin = if files.iter().any(|f| f == "-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(Error::io("read standard input"))?;

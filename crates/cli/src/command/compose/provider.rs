@@ -16,7 +16,7 @@ use crate::command_error::Error;
 /// The program does not exist, fails, or tells of an error.
 pub fn run(app: &App, project: &Project, name: &str, service: &Service, command: &str) -> Result<(), Error> {
     let Some(provider) = &service.provider else { return Ok(()) };
-    let path = crate::plugin::find(app, &provider.kind).map_or_else(|| provider.kind.clone().into(), |p| p);
+    let path = crate::plugin::find(app, &provider.kind).unwrap_or_else(|| provider.kind.clone().into());
     let mut words =
         vec!["compose".to_owned(), format!("--project-name={}", project.name), command.to_owned()];
     for (option, values) in provider.options.iter() {

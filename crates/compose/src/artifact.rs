@@ -1,0 +1,163 @@
+//! A project as an OCI artifact: Compose files and env files as layers of a manifest, as Docker Compose publishes them.
+//!
+//! ```text
+//! manifest   artifactType application/vnd.docker.compose.project, config {}
+//!   layer    application/vnd.docker.compose.file+yaml   com.docker.compose.file: compose.yaml
+//!   layer    application/vnd.docker.compose.envfile     com.docker.compose.envfile: app.env
+//! ```
+//! What comes from a registry is hostile: files have plain names, and sizes have limits.
+
+use std::collections::BTreeMap;
+
+use dray_registry::Repository;
+use dray_spec::{Descriptor, Digest, Manifest};
+
+use crate::plan::label::COMPOSE_VERSION;
+
+const PROJECT: &str = "application/vnd.docker.compose.project";
+const FILE: &str = "application/vnd.docker.compose.file+yaml";
+const ENV_FILE: &str = "application/vnd.docker.compose.envfile";
+/// The config of artifacts of registries that know no `artifactType`.
+const OLD_CONFIG: &str = "application/vnd.docker.compose.config.empty.v1+json";
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const FILE_NAME: &str = "com.docker.compose.file";
+const ENV_FILE_NAME: &str = "com.docker.compose.envfile";
+const EXTENDS: &str = "com.docker.compose.extends";
+
+/// No file of a project is larger.
+const MAX_FILE: u64 = 4 << 20;
+/// No project has more files.
+const MAX_FILES: usize = 100;
+
+/// One file of a published project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name, without folders.
+    pub name: String,
+    /// Whether it is an env file, not a Compose file.
+    pub is_env: bool,
+    /// Its content.
+    pub content: Vec<u8>,
+}
+
+/// Why an artifact cannot be pushed or fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] dray_registry::Error),
+    /// The manifest is none.
+    #[error("manifest of {name}: {source}")]
+    Manifest {
+        /// The repository.
+        name: String,
+        /// Where it goes wrong.
+        source: serde_json::Error,
+    },
+    /// It is an image, or something else.
+    #[error("{0} is not a compose project OCI artifact")]
+    Foreign(String),
+    /// A file's name would lead out of the project's folder.
+    #[error("{name}: unsafe file name {file:?} in the artifact")]
+    Name {
+        /// The repository.
+        name: String,
+        /// The file.
+        file: String,
+    },
+    /// There are too many files.
+    #[error("{name}: an artifact of {count} files")]
+    Many {
+        /// The repository.
+        name: String,
+        /// How many.
+        count: usize,
+    },
+}
+
+/// Pushes a project under a tag; the manifest's digest.
+///
+/// # Errors
+/// The registry refuses.
+pub async fn publish(to: &Repository, tag: &str, parts: &[Part], old: bool) -> Result<Digest, Error> {
+    let config = Descriptor::new(if old { OLD_CONFIG } else { EMPTY }, Digest::sha256_of(b"{}"), 2);
+    to.upload_bytes(&config, bytes(b"{}")).await?;
+    let mut layers = Vec::new();
+    for part in parts {
+        let (kind, name) = if part.is_env { (ENV_FILE, ENV_FILE_NAME) } else { (FILE, FILE_NAME) };
+        let mut layer = Descriptor::new(kind, Digest::sha256_of(&part.content), part.content.len() as u64);
+        layer.annotations.insert("com.docker.compose.version".into(), COMPOSE_VERSION.into());
+        layer.annotations.insert(name.into(), part.name.clone());
+        to.upload_bytes(&layer, bytes(&part.content)).await?;
+        layers.push(layer);
+    }
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: Some(MANIFEST.into()),
+        artifact_type: (!old).then(|| PROJECT.to_owned()),
+        config,
+        layers,
+        subject: None,
+        annotations: BTreeMap::new(),
+    };
+    let text = serde_json::to_vec(&manifest).map_err(|source| Error::Manifest { name: to.name(), source })?;
+    to.put_manifest(tag, MANIFEST, bytes(&text)).await?;
+    Ok(Digest::sha256_of(&text))
+}
+
+fn bytes(content: &[u8]) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(content)
+}
+
+/// Fetches a project: its manifest's digest and its files.
+///
+/// # Errors
+/// The registry refuses, or it is no project.
+pub async fn fetch(from: &Repository, tag: &str) -> Result<(Digest, Vec<Part>), Error> {
+    let raw = from.manifest(tag).await?;
+    let manifest: Manifest =
+        serde_json::from_slice(&raw.bytes).map_err(|source| Error::Manifest { name: from.name(), source })?;
+    let of_compose =
+        manifest.artifact_type.as_deref() == Some(PROJECT) || manifest.config.media_type == OLD_CONFIG;
+    if !of_compose {
+        return Err(Error::Foreign(from.name()));
+    }
+    if manifest.layers.len() > MAX_FILES {
+        return Err(Error::Many { name: from.name(), count: manifest.layers.len() });
+    }
+    let mut parts: Vec<Part> = Vec::new();
+    for layer in &manifest.layers {
+        let is_env = layer.media_type == ENV_FILE;
+        if !is_env && layer.media_type != FILE {
+            continue;
+        }
+        let content = from.small_blob(layer, MAX_FILE).await?;
+        let named = layer.annotations.get(if is_env { ENV_FILE_NAME } else { FILE_NAME });
+        let apart = is_env || layer.annotations.contains_key(EXTENDS);
+        match parts.iter_mut().find(|p| !apart && p.name == MAIN) {
+            // Files that are merged over one another become documents of one file.
+            Some(main) => {
+                main.content.extend_from_slice(b"\n---\n");
+                main.content.extend(content);
+            }
+            None => {
+                let name = if apart { safe(from, named)? } else { MAIN.to_owned() };
+                parts.push(Part { name, is_env, content });
+            }
+        }
+    }
+    Ok((raw.digest, parts))
+}
+
+/// The file that all Compose files of an artifact become.
+pub const MAIN: &str = "compose.yaml";
+
+fn safe(from: &Repository, name: Option<&String>) -> Result<String, Error> {
+    let file = name.cloned().unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if file.is_empty() || file.starts_with("..") || file == "." || !file.chars().all(plain) {
+        return Err(Error::Name { name: from.name(), file });
+    }
+    Ok(file)
+}
