@@ -11,6 +11,7 @@ pub mod fixture;
 pub mod golang;
 pub mod host;
 pub mod http;
+pub mod moto;
 pub mod peer;
 pub mod registry;
 

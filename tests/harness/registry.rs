@@ -81,22 +81,34 @@ pub struct DrayRegistry {
     port: u16,
     root: TempDir,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl DrayRegistry {
     /// A registry with these flags of `dray registry serve`.
     pub fn start(arguments: &[&str]) -> Self {
-        let root = tempfile::Builder::new().prefix("dray-registry-").tempdir().expect("registry folder");
-        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let (process, port) = Self::launch(root.path(), &arguments, 0);
-        Self { process, port, root, arguments }
+        Self::start_with(arguments, Vec::new())
     }
 
-    fn launch(root: &Path, arguments: &[String], port: u16) -> (Child, u16) {
+    /// A registry with these flags and this environment.
+    pub fn start_with(arguments: &[&str], environment: Vec<(String, String)>) -> Self {
+        let root = tempfile::Builder::new().prefix("dray-registry-").tempdir().expect("registry folder");
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let (process, port) = Self::launch(root.path(), &arguments, &environment, 0);
+        Self { process, port, root, arguments, environment }
+    }
+
+    fn launch(
+        root: &Path,
+        arguments: &[String],
+        environment: &[(String, String)],
+        port: u16,
+    ) -> (Child, u16) {
         let mut process = Command::new(dray_binary())
             .args(["registry", "serve", "--address", &format!("127.0.0.1:{port}"), "--data-root"])
             .arg(root.join("data"))
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(root.join("log")).expect("log of the registry"))
@@ -117,7 +129,8 @@ impl DrayRegistry {
 
     /// Starts it again at the same address, on what it left.
     pub fn start_again(&mut self) {
-        (self.process, self.port) = Self::launch(self.root.path(), &self.arguments, self.port);
+        (self.process, self.port) =
+            Self::launch(self.root.path(), &self.arguments, &self.environment, self.port);
     }
 
     /// Its folder.

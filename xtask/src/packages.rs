@@ -25,6 +25,7 @@ pub const TEST: &[&str] = &[
     "nftables",        // looking at rule sets with eyes that are not ours
     "openssl",         // certificates for registries with TLS
     "procps",
+    "python3-venv", // moto, an S3 server from PyPI
 ];
 
 /// What `cargo xtask quickstart` needs beyond Rust: a base image where no registry gives one.

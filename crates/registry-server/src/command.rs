@@ -11,9 +11,9 @@ use crate::api::now;
 use crate::config::{Config, ConfigError, Place, ServeFlags};
 use crate::duration::Span;
 use crate::garbage::{Ages, Collector};
-use crate::metadata::{Metadata, Sqlite};
+use crate::metadata::Metadata;
+use crate::retention::Expired;
 use crate::serve::{self, ServeError};
-use crate::storage::Disk;
 
 /// A registry for images and other artifacts (OCI distribution-spec 1.1).
 #[derive(Debug, Parser)]
@@ -40,6 +40,14 @@ enum Command {
         /// How long an upload may rest
         #[arg(long, value_name = "DURATION", default_value = "7d")]
         upload_expiry: Span,
+    },
+    /// Delete the tags that the configuration's retention rules let go
+    Retention {
+        #[command(flatten)]
+        place: Place,
+        /// Only show them
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Manage accounts of programs, whose secrets end by themselves
     #[command(subcommand)]
@@ -143,6 +151,7 @@ fn run(command: Command) -> Result<(), CommandError> {
             };
             runtime.block_on(collect(&place, &ages))?;
         }
+        Command::Retention { place, dry_run } => runtime.block_on(retain(place, dry_run))?,
         Command::Robot(command) => runtime.block_on(robot(command))?,
     }
     Ok(())
@@ -158,9 +167,8 @@ fn log_to_stderr(level: &str) {
 }
 
 async fn collect(place: &Place, ages: &Ages) -> Result<(), CommandError> {
-    let root = place.root()?;
-    let storage = Arc::new(Disk::open(&root.join("blobs"))?);
-    let metadata = Arc::new(Sqlite::open(&root.join("registry.db"))?);
+    let data = place.data()?;
+    let (storage, metadata) = (data.open_storage()?, data.open_metadata()?);
     let collected = Collector::new(storage, metadata).round(ages).await?;
     println!(
         "collected {} blobs ({} bytes), {} manifests, {} uploads",
@@ -169,10 +177,22 @@ async fn collect(place: &Place, ages: &Ages) -> Result<(), CommandError> {
     Ok(())
 }
 
+async fn retain(place: Place, dry_run: bool) -> Result<(), CommandError> {
+    let config = Config::load(ServeFlags { place, ..ServeFlags::default() })?;
+    let metadata = config.data.open_metadata()?;
+    let expired = crate::retention::apply(&*metadata, &config.retention, &config.rules, dry_run).await?;
+    for Expired { repository, tag } in &expired {
+        let set = jiff::Timestamp::from_millisecond(tag.updated).unwrap_or_default();
+        println!("{repository}:{}  {}  set {}", tag.name, tag.digest, set.strftime("%Y-%m-%dT%H:%M:%SZ"));
+    }
+    let what = if dry_run { "would be deleted" } else { "deleted" };
+    println!("{} tags {what}", expired.len());
+    Ok(())
+}
+
 async fn robot(command: Robot) -> Result<(), CommandError> {
-    let open = |place: &Place| -> Result<Sqlite, CommandError> {
-        Ok(Sqlite::open(&place.root()?.join("registry.db"))?)
-    };
+    let open =
+        |place: &Place| -> Result<Arc<dyn Metadata>, CommandError> { Ok(place.data()?.open_metadata()?) };
     match command {
         Robot::Add { place, name, scopes, expires } => {
             let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-+$".contains(letter);

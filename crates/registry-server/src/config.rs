@@ -4,13 +4,18 @@
 //! tags, quotas, warnings. A flag wins over the file.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Deserialize;
 
 use crate::access::{AccessRule, Challenge, Policy};
 use crate::duration::Span;
+use crate::metadata::{self, Metadata, Sqlite};
+use crate::report::WebhookRule;
+use crate::retention::RetentionRule;
 use crate::rules::{ImmutableTags, QuotaRule, Rules, WarningRule};
+use crate::storage::{self, Bucket, Disk, Storage};
 
 /// Where the configuration file is looked for when no flag names one; it need not be there.
 const DEFAULT_FILE: &str = "/etc/dray/registry.json";
@@ -26,6 +31,10 @@ pub(crate) struct Place {
     /// Where blobs and metadata are kept [default: /var/lib/dray-registry]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_root: Option<PathBuf>,
+    /// Where blobs are kept instead: s3://bucket/prefix, gs://bucket/prefix or az://container/prefix, with
+    /// credentials from the environment
+    #[arg(long, value_name = "URL")]
+    pub(crate) storage: Option<String>,
 }
 
 /// Flags of `dray registry serve`.
@@ -88,6 +97,7 @@ pub(crate) struct ServeFlags {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 struct File {
     data_root: Option<PathBuf>,
+    storage: Option<String>,
     address: Option<String>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
@@ -108,17 +118,21 @@ struct File {
     immutable_tags: Vec<ImmutableTags>,
     quotas: Vec<QuotaRule>,
     warnings: Vec<WarningRule>,
+    retention: Vec<RetentionRule>,
+    webhooks: Vec<WebhookRule>,
 }
 
 /// What the registry is to be.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    pub(crate) data_root: PathBuf,
+    pub(crate) data: Data,
     pub(crate) address: String,
     pub(crate) tls: Option<(PathBuf, PathBuf)>,
     pub(crate) htpasswd: Option<PathBuf>,
     pub(crate) policy: Policy,
     pub(crate) rules: Rules,
+    pub(crate) retention: Vec<RetentionRule>,
+    pub(crate) webhooks: Vec<WebhookRule>,
     pub(crate) audit_log: Option<PathBuf>,
     pub(crate) gc_interval: Span,
     pub(crate) gc_grace: Span,
@@ -151,6 +165,9 @@ pub(crate) enum ConfigError {
     /// One of two things that go together.
     #[error("tls-cert and tls-key go together")]
     HalfTls,
+    /// A rule that would delete every tag.
+    #[error("a retention rule needs keep-last, keep-within or keep-tags")]
+    KeepsNothing,
     /// Rules for users, and no users.
     #[error("access rules and anonymous-pull need a password file (htpasswd)")]
     NoUsers,
@@ -176,10 +193,13 @@ impl Config {
         if htpasswd.is_none() && (anonymous_pull || !file.access.is_empty()) {
             return Err(ConfigError::NoUsers);
         }
+        if !file.retention.iter().all(RetentionRule::keeps_something) {
+            return Err(ConfigError::KeepsNothing);
+        }
         let public_url = flags.public_url.or(file.public_url).map(checked_url).transpose()?;
         let seconds = |seconds| Span(std::time::Duration::from_secs(seconds));
         Ok(Self {
-            data_root: flags.place.data_root.or(file.data_root).unwrap_or_else(|| DEFAULT_ROOT.into()),
+            data: Data::of(flags.place.data_root.or(file.data_root), flags.place.storage.or(file.storage)),
             address: flags.address.or(file.address).unwrap_or_else(|| DEFAULT_ADDRESS.into()),
             tls,
             policy: Policy {
@@ -197,6 +217,8 @@ impl Config {
                 quotas: file.quotas,
                 warnings: file.warnings,
             },
+            retention: file.retention,
+            webhooks: file.webhooks,
             audit_log: flags.audit_log.or(file.audit_log),
             gc_interval: flags.gc_interval.or(file.gc_interval).unwrap_or(seconds(60 * 60)),
             gc_grace: flags.gc_grace.or(file.gc_grace).unwrap_or(seconds(24 * 60 * 60)),
@@ -210,13 +232,47 @@ impl Config {
 }
 
 impl Place {
-    /// The folder of the data, as flags and file say.
+    /// Where the data are, as flags and file say.
     ///
     /// # Errors
     /// The file cannot be used.
-    pub(crate) fn root(&self) -> Result<PathBuf, ConfigError> {
+    pub(crate) fn data(&self) -> Result<Data, ConfigError> {
         let file = read(self.config.as_deref())?;
-        Ok(self.data_root.clone().or(file.data_root).unwrap_or_else(|| DEFAULT_ROOT.into()))
+        Ok(Data::of(self.data_root.clone().or(file.data_root), self.storage.clone().or(file.storage)))
+    }
+}
+
+/// Where the data are.
+#[derive(Debug, Clone)]
+pub(crate) struct Data {
+    /// The folder of the metadata, and of the blobs if nothing else is said.
+    pub(crate) root: PathBuf,
+    /// The bucket of the blobs.
+    pub(crate) storage: Option<String>,
+}
+
+impl Data {
+    fn of(root: Option<PathBuf>, storage: Option<String>) -> Self {
+        Self { root: root.unwrap_or_else(|| DEFAULT_ROOT.into()), storage }
+    }
+
+    /// Opens the storage.
+    ///
+    /// # Errors
+    /// Its folders cannot be made, or the bucket's address is wrong.
+    pub(crate) fn open_storage(&self) -> storage::Result<Arc<dyn Storage>> {
+        Ok(match &self.storage {
+            Some(address) => Arc::new(Bucket::open(address)?),
+            None => Arc::new(Disk::open(&self.root.join("blobs"))?),
+        })
+    }
+
+    /// Opens the metadata.
+    ///
+    /// # Errors
+    /// The database cannot be opened.
+    pub(crate) fn open_metadata(&self) -> metadata::Result<Arc<dyn Metadata>> {
+        Ok(Arc::new(Sqlite::open(&self.root.join("registry.db"))?))
     }
 }
 
@@ -263,7 +319,7 @@ mod tests {
             "quotas":[{"prefix":"a","bytes":5}],"challenge":"basic"}"#;
         let config = with_file(text, flags).unwrap();
         assert_eq!(config.address, "0.0.0.0:1");
-        assert_eq!(config.data_root, Path::new("/x"));
+        assert_eq!(config.data.root, Path::new("/x"));
         assert_eq!(config.gc_grace.0.as_secs(), 7200);
         assert!(!config.policy.open && config.policy.challenge == Challenge::Basic);
         assert_eq!(config.rules.quotas[0].bytes, 5);
@@ -275,6 +331,7 @@ mod tests {
         assert!(bad(r#"{"adress":"x"}"#).starts_with("configuration file FILE: unknown field `adress`"));
         assert!(bad(r#"{"gc-grace":"5"}"#).contains("is no duration"));
         assert_eq!(bad(r#"{"tls-cert":"/c"}"#), "tls-cert and tls-key go together");
+        assert!(bad(r#"{"retention":[{"repositories":["**"]}]}"#).contains("keep-last"));
         assert!(bad(r#"{"anonymous-pull":true}"#).contains("need a password file"));
         assert!(bad(r#"{"public-url":"registry.test"}"#).contains("public-url"));
         let place = Place { config: Some("/nonexistent/x".into()), ..Place::default() };

@@ -22,6 +22,7 @@ pub mod metadata;
 pub mod name;
 pub mod pattern;
 pub mod report;
+mod retention;
 pub mod rules;
 mod serve;
 pub mod storage;

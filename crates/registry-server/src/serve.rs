@@ -20,9 +20,8 @@ use crate::api::{Limits, Link, Registry, RegistryParts};
 use crate::config::Config;
 use crate::connection::Socket;
 use crate::garbage::{Ages, Collector};
-use crate::metadata::{Metadata, Sqlite};
-use crate::report::{Audit, AuditError, Report};
-use crate::storage::{Disk, Storage};
+use crate::report::{Audit, AuditError, HookError, Hooks, Report};
+use crate::retention::{self, Expired};
 use crate::tls::{Certificate, TlsError};
 
 /// How long a client may take to send the head of a request, or rest between two.
@@ -60,6 +59,9 @@ pub(crate) enum ServeError {
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The webhooks.
+    #[error(transparent)]
+    Hooks(#[from] HookError),
     /// The certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -161,12 +163,14 @@ impl Server {
     /// # Errors
     /// [`ServeError`] naming what cannot be opened.
     pub(crate) async fn open(config: &Config) -> Result<Arc<Self>, ServeError> {
-        let root = std::path::absolute(&config.data_root).map_err(system("resolve the data root"))?;
+        let root = std::path::absolute(&config.data.root).map_err(system("resolve the data root"))?;
         std::fs::create_dir_all(&root).map_err(system(format!("create {}", root.display())))?;
         let lock = lock(&root)?;
-        let storage: Arc<dyn Storage> = Arc::new(Disk::open(&root.join("blobs"))?);
-        let metadata: Arc<dyn Metadata> = Arc::new(Sqlite::open(&root.join("registry.db"))?);
-        let report = Report::new(config.audit_log.as_deref().map(Audit::open).transpose()?);
+        let (storage, metadata) = (config.data.open_storage()?, config.data.open_metadata()?);
+        let report = Report::new(
+            config.audit_log.as_deref().map(Audit::open).transpose()?,
+            Hooks::start(&config.webhooks)?,
+        );
         let htpasswd = config.htpasswd.as_deref().map(Htpasswd::open).transpose()?;
         let access = Access::new(config.policy.clone(), htpasswd, metadata.clone()).await?;
         let certificate = config.tls.clone().map(|(cert, key)| Certificate::open(cert, key)).transpose()?;
@@ -188,6 +192,19 @@ impl Server {
             connections: TaskTracker::new(),
             _lock: lock,
         }))
+    }
+
+    /// Deletes the tags that the rules let go.
+    pub(crate) async fn retain(&self, config: &Config) {
+        let registry = &self.registry;
+        match retention::apply(&*registry.metadata, &config.retention, &registry.rules, false).await {
+            Ok(expired) => {
+                for Expired { repository, tag } in expired {
+                    tracing::info!(%repository, tag = tag.name, digest = %tag.digest, "tag expired");
+                }
+            }
+            Err(error) => tracing::error!(%error, "apply the retention rules"),
+        }
     }
 
     /// Accepts connections until it is stopped.
@@ -321,6 +338,7 @@ async fn collect_at_intervals(server: Arc<Server>, config: Config) {
             }
         }
         tokio::time::sleep(config.gc_interval.0).await;
+        server.retain(&config).await;
         match server.collector.round(&ages).await {
             Ok(collected) => server.registry.report.collected(&collected),
             Err(error) => tracing::error!(%error, "collect garbage"),

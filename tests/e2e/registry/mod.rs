@@ -3,6 +3,7 @@
 mod hostile;
 mod login;
 mod platforms;
+mod server;
 mod trust;
 
 use dray_harness::Daemon;

@@ -235,6 +235,10 @@ async fn conditions_hold_or_nothing_happens(m: &dyn Metadata) {
     assert_eq!(m.tagged(&here, "t").await.unwrap().unwrap().digest, digest("b"));
     let tags = m.tag_records(&here).await.unwrap();
     assert_eq!(tags, [TagRecord { name: "t".into(), digest: digest("b"), updated: NOW }]);
+    let moved = TagRecord { updated: NOW - 1, ..tags[0].clone() };
+    assert_eq!(m.expire_tag(&here, &moved).await.unwrap(), Deleted::Missing, "it has been set since");
+    assert_eq!(m.expire_tag(&here, &tags[0]).await.unwrap(), Deleted::Deleted);
+    assert_eq!(m.expire_tag(&here, &tags[0]).await.unwrap(), Deleted::Missing);
 }
 
 async fn what_is_needed_stays(m: &dyn Metadata) {

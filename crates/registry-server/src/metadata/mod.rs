@@ -20,7 +20,7 @@
 //!    the last record naming it. Keys are never used twice ([`crate::name::Key`]), so nothing can come to need a key
 //!    again: a blob that is pushed anew has a new key.
 //!
-//! So there is no phase in which pushes must wait for the collector. `crate::garbage` has the model that is checked.
+//! So there is no phase in which pushes must wait for the collector. `crate::garbage::model` is the model of it whose every state is checked.
 
 #[cfg(test)]
 pub(crate) mod contract;
@@ -133,6 +133,9 @@ pub trait Metadata: Send + Sync + 'static {
 
     /// Deletes a tag.
     async fn delete_tag(&self, repository: &Repository, tag: &str) -> Result<Deleted>;
+
+    /// Deletes a tag, if it still is what it was.
+    async fn expire_tag(&self, repository: &Repository, tag: &TagRecord) -> Result<Deleted>;
 
     /// Manifests whose subject is `subject`, in the order of their digests.
     async fn referrers(

@@ -4,6 +4,7 @@
 
 mod audit;
 mod event;
+mod hook;
 mod metrics;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use crate::metadata::{Collected, Usage};
 
 pub use audit::{Audit, AuditError};
 pub use event::Event;
+pub use hook::{HookError, Hooks, WebhookRule};
 use metrics::Metrics;
 
 /// Tells; a clone tells the same.
@@ -28,14 +30,15 @@ pub struct Report(Arc<Inner>);
 struct Inner {
     metrics: Metrics,
     audit: Option<Audit>,
+    hooks: Option<Hooks>,
     stopping: AtomicBool,
 }
 
 impl Report {
-    /// Tells the audit log, if there is one.
+    /// Tells the audit log, if there is one, and the webhooks.
     #[must_use]
-    pub fn new(audit: Option<Audit>) -> Self {
-        Self(Arc::new(Inner { audit, ..Inner::default() }))
+    pub fn new(audit: Option<Audit>, hooks: Hooks) -> Self {
+        Self(Arc::new(Inner { audit, hooks: Some(hooks), ..Inner::default() }))
     }
 
     /// A request has been answered.
@@ -72,6 +75,9 @@ impl Report {
     pub(crate) fn event(&self, event: &Event<'_>) {
         if let Some(audit) = &self.0.audit {
             audit.write(event);
+        }
+        if let Some(hooks) = &self.0.hooks {
+            hooks.tell(event);
         }
     }
 

@@ -17,6 +17,24 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// The bucket.
+    #[error("{operation} {path}: {source}")]
+    Object {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: String,
+        /// Why it failed.
+        source: Box<object_store::Error>,
+    },
+    /// An address that names no bucket.
+    #[error("storage {address}: {problem}")]
+    Address {
+        /// As given.
+        address: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// What is under the key is not what the upload's record says.
     #[error("object {key} has {found} bytes, its upload recorded {recorded}")]
     Lost {

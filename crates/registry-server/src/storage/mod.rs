@@ -17,6 +17,7 @@
 pub(crate) mod contract;
 mod disk;
 mod error;
+mod object;
 
 use std::fs::File;
 use std::ops::Range;
@@ -30,6 +31,7 @@ use crate::name::Key;
 
 pub use disk::Disk;
 pub use error::Error;
+pub use object::Bucket;
 
 /// Result of a storage operation.
 pub type Result<T> = std::result::Result<T, Error>;

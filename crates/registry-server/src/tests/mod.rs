@@ -7,4 +7,5 @@ mod garbage;
 mod hostile;
 mod manifest;
 mod pull;
+mod told;
 mod upload;

@@ -189,6 +189,13 @@ pub(super) fn delete_tag(c: &Connection, repository: &Repository, tag: &str) -> 
     Ok(if changed > 0 { Deleted::Deleted } else { Deleted::Missing })
 }
 
+pub(super) fn expire_tag(c: &Connection, repository: &Repository, tag: &TagRecord) -> Result<Deleted> {
+    let Some(id) = repository_id(c, repository.as_str())? else { return Ok(Deleted::Missing) };
+    let sql = "DELETE FROM tag WHERE repository = ?1 AND name = ?2 AND digest = ?3 AND updated = ?4";
+    let changed = execute(c, sql, params![id, tag.name, tag.digest.as_str(), tag.updated])?;
+    Ok(if changed > 0 { Deleted::Deleted } else { Deleted::Missing })
+}
+
 pub(super) fn referrers(
     c: &Connection,
     repository: &Repository,

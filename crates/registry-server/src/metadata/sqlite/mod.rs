@@ -187,6 +187,11 @@ impl Metadata for Sqlite {
         self.full(move |c| manifest::delete_tag(c, &repository, &tag)).await
     }
 
+    async fn expire_tag(&self, repository: &Repository, tag: &TagRecord) -> Result<Deleted> {
+        let (repository, tag) = (repository.clone(), tag.clone());
+        self.full(move |c| manifest::expire_tag(c, &repository, &tag)).await
+    }
+
     async fn referrers(
         &self,
         repository: &Repository,

@@ -111,3 +111,6 @@ impl Collector {
         Ok(removed)
     }
 }
+
+#[cfg(test)]
+mod model;
