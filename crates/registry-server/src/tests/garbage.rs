@@ -92,10 +92,12 @@ fn manifest_of(layers: &[&bytes::Bytes]) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_is_acknowledged_stays_whatever_goes_on() {
     const PUSHERS: usize = 6;
-    const ROUNDS: usize = 12;
+    const ROUNDS: usize = 8;
     let f = Arc::new(Fixture::start().await);
     let layers: Arc<Vec<bytes::Bytes>> =
         Arc::new((0..5).map(|seed| large(seed, 20_000 + usize::from(seed) * 1000)).collect());
+    // Something that nobody will need.
+    f.push_blob("r0", large(99, 30_000)).await;
     let done = Arc::new(AtomicBool::new(false));
     let collected = Arc::new(AtomicUsize::new(0));
     let collector = tokio::spawn({
@@ -119,9 +121,11 @@ async fn what_is_acknowledged_stays_whatever_goes_on() {
     for pusher in pushers {
         kept.extend(pusher.await.expect("a pusher"));
     }
+    while collected.load(Ordering::Relaxed) == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
     done.store(true, Ordering::Relaxed);
     collector.await.expect("the collector");
-    assert!(collected.load(Ordering::Relaxed) > 0, "the collector had something to do");
     assert!(!kept.is_empty());
     for ((repository, tag), blobs) in &kept {
         f.get(&format!("/v2/{repository}/manifests/{tag}")).await.expect(200);
