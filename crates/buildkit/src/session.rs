@@ -1,0 +1,144 @@
+//! Sessions: connections of build clients over which the daemon calls them.
+//!
+//! A session is there from its `POST /session` to the end of its connection. Who looks for one waits a while:
+//! clients open it at the same time as they ask for the build.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+
+use crate::grpc::{Channel, Code, Status};
+use crate::proto::session::{CredentialsRequest, CredentialsResponse, GetSecretRequest, GetSecretResponse};
+
+/// How long a build waits for its session.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";
+const GET_SECRET: &str = "/moby.buildkit.secrets.v1.Secrets/GetSecret";
+
+/// The sessions of a daemon.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    open: Mutex<HashMap<String, Session>>,
+    changed: Notify,
+}
+
+/// A client that can be called.
+#[derive(Clone, Debug)]
+pub struct Session {
+    channel: Channel,
+}
+
+/// Why a session cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// Its id is another's.
+    #[error("session {0} already exists")]
+    Exists(String),
+    /// The client does not speak the protocol.
+    #[error("session {id}: {source}")]
+    Connection {
+        /// Its id.
+        id: String,
+        /// What is wrong.
+        source: hyper::Error,
+    },
+}
+
+impl Sessions {
+    /// Whether a session has this id.
+    pub fn has(&self, id: &str) -> bool {
+        self.open().contains_key(id)
+    }
+
+    /// Serves a session until its connection ends.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub async fn serve<I>(&self, id: &str, io: I) -> Result<(), SessionError>
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let broken = |source| SessionError::Connection { id: id.to_owned(), source };
+        let (channel, connection) = Channel::open(io).await.map_err(broken)?;
+        let _open = self.enter(id, Session { channel })?;
+        connection.await.map_err(broken)
+    }
+
+    fn enter<'a>(&'a self, id: &'a str, session: Session) -> Result<impl Drop + 'a, SessionError> {
+        struct Open<'a>(&'a Sessions, &'a str);
+        impl Drop for Open<'_> {
+            fn drop(&mut self) {
+                self.0.open().remove(self.1);
+            }
+        }
+        let mut open = self.open();
+        if open.contains_key(id) {
+            return Err(SessionError::Exists(id.to_owned()));
+        }
+        open.insert(id.to_owned(), session);
+        drop(open);
+        self.changed.notify_waiters();
+        Ok(Open(self, id))
+    }
+
+    /// The session of this id, waited for.
+    ///
+    /// # Errors
+    /// If none comes.
+    pub async fn find(&self, id: &str) -> Result<Session, Status> {
+        let found = async {
+            loop {
+                let changed = self.changed.notified();
+                tokio::pin!(changed);
+                // Before the look, so that none that comes meanwhile is missed.
+                changed.as_mut().enable();
+                if let Some(session) = self.open().get(id) {
+                    return session.clone();
+                }
+                changed.await;
+            }
+        };
+        let missing = |_| Status::new(Code::Unavailable, format!("no active session for {id}: context deadline exceeded"));
+        tokio::time::timeout(PATIENCE, found).await.map_err(missing)
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<String, Session>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// The client's credentials for a registry; `None` if it has none or shares none.
+    ///
+    /// # Errors
+    /// If the client fails to say.
+    pub async fn credentials(&self, host: &str) -> Result<Option<CredentialsResponse>, Status> {
+        let request = CredentialsRequest { host: host.to_owned() };
+        match self.channel.unary::<CredentialsResponse>(CREDENTIALS, &request).await {
+            Ok(found) => Ok(Some(found).filter(|found| !found.secret.is_empty())),
+            Err(status) if status.code == Code::Unimplemented => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+
+    /// The secret of this id; `None` if the client has none.
+    ///
+    /// # Errors
+    /// If the client fails to say.
+    pub async fn secret(&self, id: &str) -> Result<Option<Vec<u8>>, Status> {
+        let request = GetSecretRequest { id: id.to_owned() };
+        match self.channel.unary::<GetSecretResponse>(GET_SECRET, &request).await {
+            Ok(found) => Ok(Some(found.data)),
+            Err(status) if matches!(status.code, Code::Unimplemented | Code::NotFound) => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+}
