@@ -146,10 +146,11 @@ fn sweep(contexts: &Path) {
     }
 }
 
-/// Finds and parses the Dockerfile, then takes out of the context what the ignore file names.
+/// Finds and parses the Dockerfile. One that is in the context has an ignore file beside it: what that names is
+/// taken out.
 fn read_dockerfile(request: &BuildRequest) -> Result<Dockerfile, BuildError> {
     let (name, text) = match &request.dockerfile {
-        DockerfileSource::Text { name, text } => (name.clone(), text.clone()),
+        DockerfileSource::Text { name, text } => return Ok(dockerfile::parse(text, name)?),
         DockerfileSource::InContext(path) => read_from_context(request, path)?,
     };
     let dockerfile = dockerfile::parse(&text, &name)?;

@@ -9,6 +9,7 @@ use crate::dockerignore::PatternError;
 use crate::expand::ExpandError;
 use crate::remote::RemoteError;
 use crate::run::RunError;
+use crate::secret::SecretError;
 
 /// Why a build failed. The text is what Docker says.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,9 @@ pub enum BuildError {
     /// The program of a `RUN` could not be started.
     #[error(transparent)]
     Run(RunError),
+    /// A secret that a step wants.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The client went away or asked to stop.
     #[error("Build cancelled")]
     Cancelled,
@@ -187,6 +191,9 @@ pub enum InstructionError {
         "the --mount=type={0} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images with BuildKit enabled"
     )]
     MountKind(&'static str),
+    /// A `RUN --mount=type=ssh` in a build that has secrets.
+    #[error("the --mount=type=ssh option is not supported by this builder")]
+    Ssh,
     /// A `RUN` that asks for more than its build was given.
     #[error("{0} is not allowed")]
     NotAllowed(&'static str),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::Cancel;
 use crate::context::ContextDir;
 use crate::run::Resources;
+use crate::secret::Secrets;
 
 /// A build, as `POST /build` describes it. Tagging the result is the caller's part.
 #[derive(Debug, Default)]
@@ -29,6 +30,8 @@ pub struct BuildRequest {
     pub platform: Option<String>,
     /// Limits of `RUN` steps.
     pub resources: Resources,
+    /// What `RUN --mount=type=secret` may ask for.
+    pub secrets: Secrets,
     /// Raised when the client goes away.
     pub cancel: Cancel,
 }
@@ -38,7 +41,8 @@ pub struct BuildRequest {
 pub enum DockerfileSource {
     /// Path inside the context.
     InContext(String),
-    /// The text itself, with the name that errors shall show.
+    /// The text itself, with the name that errors shall show. A context beside it comes without what is to be
+    /// ignored: its ignore file is not looked for.
     Text {
         /// Name for messages.
         name: String,

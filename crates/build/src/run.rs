@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::Cancel;
+use crate::secret::SecretContent;
 
 /// Starts the process of a `RUN` step and waits for its end.
 ///
@@ -78,6 +79,17 @@ pub enum StepMount {
         target: String,
         /// Size limit in bytes.
         size: Option<u64>,
+    },
+    /// A file in memory at `target`, which the step cannot write, and which is on no disk.
+    Secret {
+        /// What it holds.
+        content: SecretContent,
+        /// Absolute path in the container.
+        target: String,
+        /// Owner and group.
+        owner: (u32, u32),
+        /// Permissions.
+        mode: u32,
     },
 }
 

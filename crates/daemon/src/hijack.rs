@@ -108,6 +108,25 @@ impl Hijack {
     }
 }
 
+impl Hijack {
+    /// Switches to another protocol, and runs `session` on the connection.
+    ///
+    /// # Errors
+    /// If the client did not ask for an upgrade.
+    pub(crate) fn upgrade<F, Fut>(self, protocol: &'static str, session: F) -> Result<Response, ApiError>
+    where
+        F: FnOnce(HijackedStream) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let Way::Upgrade(_) = &self.way else { return Err(ApiError::bad_request("no upgrade proto in request")) };
+        let mut response = self.start(false, session);
+        let headers = response.headers_mut();
+        headers.insert(header::UPGRADE, HeaderValue::from_static(protocol));
+        headers.remove(header::CONTENT_TYPE);
+        Ok(response)
+    }
+}
+
 fn respond(status: StatusCode, content_type: &'static str) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;

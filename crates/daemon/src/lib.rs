@@ -10,6 +10,7 @@
 //! status of an error is decided in `error.rs` alone.
 
 mod blocking;
+mod buildkit;
 mod body;
 mod config;
 mod connection;

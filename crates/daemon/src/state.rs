@@ -5,17 +5,21 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use dray_engine::{Engine, EventBus, build, container, exec, image, network, system, volume};
 
+use crate::buildkit::BuildKit;
+
 /// The state of the routes.
 #[derive(Clone)]
 pub struct App {
     engine: Arc<Engine>,
+    buildkit: Arc<BuildKit>,
 }
 
 impl App {
     /// The routes' state over an engine.
     #[must_use]
     pub fn new(engine: Arc<Engine>) -> Self {
-        App { engine }
+        let buildkit = BuildKit::new(Arc::clone(&engine.builds));
+        App { engine, buildkit }
     }
 }
 
@@ -39,6 +43,12 @@ services! {
     Arc<network::Service> = networks,
     Arc<volume::Service> = volumes,
     EventBus = events,
+}
+
+impl FromRef<App> for Arc<BuildKit> {
+    fn from_ref(app: &App) -> Self {
+        Arc::clone(&app.buildkit)
+    }
 }
 
 impl FromRef<App> for Arc<Engine> {

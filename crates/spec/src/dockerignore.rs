@@ -48,9 +48,7 @@ impl Patterns {
     /// # Errors
     /// When a pattern cannot be read.
     pub fn parse(text: &str) -> Result<Patterns, PatternError> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::trim);
-        Self::new(lines.filter(|line| !line.is_empty()).map(normalised))
+        Self::new(lines(text))
     }
 
     /// Makes patterns of single lines, as `--exclude` gives them.
@@ -123,6 +121,13 @@ impl Patterns {
                         || (literal_end < pattern.text.len() && folder.starts_with(literal)))
             })
     }
+}
+
+/// The lines of an ignore file that are patterns, cleaned: what clients of BuildKit are told to leave out.
+pub fn lines(text: &str) -> impl Iterator<Item = String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::trim);
+    lines.filter(|line| !line.is_empty()).map(normalised)
 }
 
 /// A line without a leading `/`, cleaned, its `!` kept in front.

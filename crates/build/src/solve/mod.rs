@@ -39,6 +39,7 @@ use crate::event::{BuildEvent, BuildEvents};
 use crate::plan::Plan;
 use crate::request::{BuildRequest, Built};
 use crate::run::Resources;
+use crate::secret::Secrets;
 use crate::{Cancel, solve::finish::Digests};
 
 /// A build in progress.
@@ -50,6 +51,7 @@ pub(crate) struct Build<'a> {
     pull: bool,
     network_mode: String,
     resources: Resources,
+    secrets: Secrets,
     cancel: Cancel,
     events: &'a dyn BuildEvents,
     stages: Vec<Slot>,
@@ -97,6 +99,7 @@ pub(crate) fn build(
         pull: request.pull,
         network_mode: request.network_mode,
         resources: request.resources,
+        secrets: request.secrets,
         cancel,
         events,
         first_error: Mutex::new(None),

@@ -20,6 +20,7 @@ use crate::error::{BuildError, CopyError, InstructionError};
 use crate::event::{BuildEvent, BuildEvents};
 use crate::expand::Expander;
 use crate::mounts::CacheDir;
+use crate::secret::SecretError;
 use crate::run::{OutputStream, RunError, RunStep, StepMount, StepOutput};
 use crate::tree::{Owner, Tree};
 
@@ -37,6 +38,8 @@ struct Program {
 #[derive(Default)]
 struct Mounts {
     mounts: Vec<StepMount>,
+    /// Variables that secrets are given as.
+    env: Vec<String>,
     _caches: Vec<CacheDir>,
     _scratch: Vec<LayerDraft>,
 }
@@ -115,8 +118,20 @@ impl<'scope> Stage<'scope, '_, '_> {
         let mut mounts = Vec::new();
         for text in &run.mounts {
             let mut mount = Mount::parse(text, &expand)?;
-            if matches!(mount.kind, MountKind::Secret | MountKind::Ssh) {
-                return Err(InstructionError::MountKind(mount.kind.name()).into());
+            match (mount.kind, self.build.secrets.source()) {
+                (MountKind::Secret, Some(_)) => {
+                    name_secret(&mut mount);
+                    if mount.target.is_empty() {
+                        // A variable and no file.
+                        mounts.push(mount);
+                        continue;
+                    }
+                }
+                (MountKind::Ssh, Some(_)) => return Err(InstructionError::Ssh.into()),
+                (MountKind::Secret | MountKind::Ssh, None) => {
+                    return Err(InstructionError::MountKind(mount.kind.name()).into());
+                }
+                _ => {}
             }
             if mount.target.is_empty() || mount.target == "/" {
                 return Err(InstructionError::MountTarget(mount.target).into());
@@ -140,6 +155,10 @@ impl<'scope> Stage<'scope, '_, '_> {
             (MountKind::Bind, Some(from)) => {
                 key.add(self.from(from)?.files.bytes());
                 key.add(mount.source.as_bytes());
+            }
+            (MountKind::Secret, _) => {
+                key.add(mount.id.as_deref().unwrap_or_default().as_bytes());
+                key.add(mount.env.as_deref().unwrap_or_default().as_bytes());
             }
             (MountKind::Bind, None) => key.add(self.context_digest(&mount.source)?.bytes()),
             _ => {}
@@ -178,7 +197,7 @@ impl<'scope> Stage<'scope, '_, '_> {
         &mut self,
         program: &Program,
         mounts: &[Mount],
-        env: Vec<String>,
+        mut env: Vec<String>,
         network: String,
     ) -> Result<Option<LayerId>, BuildError> {
         let build = self.build;
@@ -186,6 +205,7 @@ impl<'scope> Stage<'scope, '_, '_> {
         let store = build.builder.images.store();
         let lower = self.state.lower(build);
         let mut resolved = self.resolve_mounts(mounts)?;
+        env.append(&mut resolved.env);
         if let Some((name, content)) = &program.script {
             let scratch = store.layers().begin()?;
             let dir = Tree::open(scratch.path()).and_then(|tree| tree.open_dir(Path::new(".")));
@@ -248,7 +268,8 @@ impl<'scope> Stage<'scope, '_, '_> {
     ) -> Result<Stubs, BuildError> {
         let store = self.build.builder.images.store();
         let view = layers::view(lower, store)?;
-        let targets: Vec<String> = mounts.iter().map(|mount| mount.target.clone()).collect();
+        let targets = mounts.iter().map(|mount| mount.target.clone());
+        let targets: Vec<String> = targets.filter(|target| !target.is_empty()).collect();
         let stubs = Stubs::find(&view, &targets).map_err(failed("look for mount points in", "/"))?;
         let dir = view.resolve(Path::new(working_dir)).map_err(failed("resolve", working_dir))?;
         if !view.is_dir(&dir).map_err(failed("stat", working_dir))? {
@@ -266,6 +287,10 @@ impl<'scope> Stage<'scope, '_, '_> {
         for mount in mounts {
             let target = mount.target.clone();
             let step_mount = match (mount.kind, &mount.from) {
+                (MountKind::Secret, _) => {
+                    self.resolve_secret(mount, &mut resolved)?;
+                    continue;
+                }
                 (MountKind::Tmpfs, _) => StepMount::Tmpfs { target, size: mount.size },
                 (MountKind::Cache, _) => {
                     let dir = build.builder.cache_dirs.take(mount, &build.cancel)?;
@@ -303,6 +328,31 @@ impl<'scope> Stage<'scope, '_, '_> {
             resolved.mounts.push(step_mount);
         }
         Ok(resolved)
+    }
+
+    /// A secret as a file, a variable, or both; nothing if there is none and it need not be.
+    fn resolve_secret(&self, mount: &Mount, resolved: &mut Mounts) -> Result<(), BuildError> {
+        let id = mount.id.clone().unwrap_or_default();
+        let source = self.build.secrets.source();
+        let found = source.map(|source| source.secret(&id)).transpose()?.flatten();
+        let Some(content) = found else {
+            return if mount.required { Err(SecretError::NotFound(id).into()) } else { Ok(()) };
+        };
+        if let Some(name) = &mount.env {
+            match std::str::from_utf8(&content.0) {
+                Ok(text) if !text.contains('\0') => resolved.env.push(format!("{name}={text}")),
+                _ => return Err(SecretError::NotText(id).into()),
+            }
+        }
+        if !mount.target.is_empty() {
+            resolved.mounts.push(StepMount::Secret {
+                content,
+                target: mount.target.clone(),
+                owner: (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0)),
+                mode: mount.mode.unwrap_or(0o400),
+            });
+        }
+        Ok(())
     }
 
     fn context_path(&self) -> Result<PathBuf, BuildError> {
@@ -355,6 +405,21 @@ impl<'scope> Stage<'scope, '_, '_> {
         drop(view);
         draft.commit()
     }
+}
+
+/// Fills in what a secret mount leaves out: the id is the target's last part, the target is the id in
+/// `/run/secrets`, unless the secret is a variable only.
+fn name_secret(mount: &mut Mount) {
+    let last = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
+    let id = match (mount.source.as_str(), mount.id.take()) {
+        ("", Some(id)) => id,
+        ("", None) => last(&mount.target),
+        (source, _) => source.to_owned(),
+    };
+    if mount.target.is_empty() && mount.env.is_none() {
+        mount.target = format!("/run/secrets/{}", last(&id));
+    }
+    mount.id = Some(id);
 }
 
 /// A path inside a tree as one without links, so that a mount of it cannot lead outside.

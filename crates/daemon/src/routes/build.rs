@@ -143,7 +143,6 @@ fn options(params: &Params) -> Result<Options, ApiError> {
     let dockerfile = params.non_empty("dockerfile").unwrap_or("Dockerfile");
     Ok(Options {
         dockerfile: dockerfile.to_owned(),
-        text: None,
         remote: params
             .non_empty("remote")
             .filter(|remote| *remote != "client-session")

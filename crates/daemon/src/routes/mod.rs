@@ -5,6 +5,7 @@
 //! it returns [`crate::error::ApiResult`]. Streams are made with [`crate::body`].
 
 mod build;
+mod buildkit;
 mod container;
 mod events;
 mod exec;
@@ -23,6 +24,7 @@ use crate::state::App;
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .merge(build::router())
+        .merge(buildkit::router())
         .merge(container::router())
         .merge(events::router())
         .merge(exec::router())

@@ -27,12 +27,10 @@ pub(super) fn router() -> Router<App> {
         .route("/system/df", get(disk_usage))
         .route("/auth", post(auth))
         .route("/plugins", get(|| async { json(StatusCode::OK, &serde_json::json!([])) }))
-        .route("/session", post(no_buildkit))
-        .route("/grpc", post(no_buildkit))
         .merge(swarm())
 }
 
-/// The builder's version tells clients to use the classic builder unless asked otherwise.
+/// The builder's version tells clients to build with BuildKit unless asked otherwise.
 async fn ping(method: Method) -> Response {
     let mut response = if method == Method::HEAD { ().into_response() } else { "OK".into_response() };
     let headers = response.headers_mut();
@@ -40,7 +38,7 @@ async fn ping(method: Method) -> Response {
     set(header::CACHE_CONTROL, "no-cache, no-store, must-revalidate");
     set(header::PRAGMA, "no-cache");
     set(header::CONTENT_TYPE, "text/plain; charset=utf-8");
-    set(http::HeaderName::from_static("builder-version"), "1");
+    set(http::HeaderName::from_static("builder-version"), "2");
     set(http::HeaderName::from_static("swarm"), "inactive");
     response
 }
@@ -80,12 +78,6 @@ async fn disk_usage(State(system): System, version: ApiVersion, params: Params) 
 
 async fn auth(State(images): State<Arc<image::Service>>, Json(config): Json<AuthConfig>) -> ApiResult {
     Ok(json(StatusCode::OK, &images.login(&config).await?))
-}
-
-async fn no_buildkit() -> ApiError {
-    ApiError::not_implemented(
-        "this daemon does not serve BuildKit: build with the classic builder (DOCKER_BUILDKIT=0) or with dray build",
-    )
 }
 
 /// Swarm is not there, and says so as a Docker that never joined one.

@@ -90,13 +90,29 @@ impl BaseImages for Bases {
     }
 }
 
-/// Credentials by registry, as `X-Registry-Config` has them.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Credentials(AuthConfigs);
+/// Who is asked for the credentials of a registry, when a base image is pulled.
+pub trait CredentialSource: Send + Sync {
+    /// The credentials for a registry (Docker Hub is `docker.io`); what cannot be had counts as none. Called on
+    /// the build's threads; may wait for the client.
+    fn credentials(&self, domain: &str) -> AuthConfig;
+}
+
+/// Credentials by registry, as `X-Registry-Config` has them, or asked for.
+#[derive(Clone)]
+pub(super) enum Credentials {
+    Given(AuthConfigs),
+    Asked(Arc<dyn CredentialSource>),
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Credentials::Given(AuthConfigs::default())
+    }
+}
 
 impl Credentials {
     pub fn new(configs: AuthConfigs) -> Self {
-        Credentials(configs)
+        Credentials::Given(configs)
     }
 
     /// Clients name a registry by host, by URL, or Docker Hub by its old index.
@@ -107,7 +123,11 @@ impl Credentials {
             host == domain
                 || (domain == "docker.io" && matches!(host, "index.docker.io" | "registry-1.docker.io"))
         };
-        let found = self.0.iter().find(|(name, _)| fits(name)).map(|(_, config)| config);
+        let given = match self {
+            Credentials::Given(configs) => configs,
+            Credentials::Asked(source) => return auth(&source.credentials(domain)),
+        };
+        let found = given.iter().find(|(name, _)| fits(name)).map(|(_, config)| config);
         found.map_or(Auth::Anonymous, |config: &AuthConfig| auth(config))
     }
 }

@@ -13,13 +13,14 @@ use std::sync::Arc;
 use dray_api::auth::AuthConfigs;
 use dray_api::build::{BuildPruneReport, CacheRecord};
 use dray_build::{
-    BuildEvent, BuildEvents, BuildRequest, Builder, Cancel, DockerfileSource, HttpSource, Limits, Resources,
-    context,
+    BuildEvent, BuildEvents, BuildRequest, Builder, Built, Cancel, ContextDir, DockerfileSource, HttpSource,
+    Limits, Resources, Secrets, context,
 };
 use dray_spec::{Digest, Reference};
 use tokio::runtime::Handle;
 
 use crate::{EventBus, ServiceError, image};
+pub use base::CredentialSource;
 use base::{Bases, Credentials};
 pub use error::Error;
 pub use prune::PruneOptions;
@@ -30,8 +31,6 @@ pub use step::{Runner, RunnerConfig};
 pub struct Options {
     /// The Dockerfile's path in the context.
     pub dockerfile: String,
-    /// The Dockerfile's text, where it came without a context.
-    pub text: Option<String>,
     /// The context's address, where it is not sent but fetched; empty otherwise.
     pub remote: String,
     /// `--cache-from`: images whose steps might be used.
@@ -56,6 +55,17 @@ pub struct Options {
     pub resources: Resources,
     /// Credentials for base images.
     pub auths: AuthConfigs,
+}
+
+/// What is built, where it does not come as one archive.
+#[derive(Debug, Default)]
+pub struct Input {
+    /// The Dockerfile.
+    pub dockerfile: DockerfileSource,
+    /// The context, without what is to be ignored where the Dockerfile is a text.
+    pub context: Option<ContextDir>,
+    /// What steps may ask for.
+    pub secrets: Secrets,
 }
 
 /// Builds of one engine.
@@ -109,28 +119,73 @@ impl Service {
     /// What the builder says, in Docker's words.
     pub fn build(
         &self,
-        options: Options,
+        mut options: Options,
         archive: impl Read + Send,
         events: &dyn BuildEvents,
         cancel: Cancel,
     ) -> Result<Digest, Error> {
         let names = self.check(&options)?;
-        let credentials = Credentials::new(options.auths);
-        let bases = Bases::new(Arc::clone(&self.images), self.handle.clone(), credentials);
-        let (dockerfile, context) = match options.text {
-            Some(text) => (DockerfileSource::Text { name: "Dockerfile".into(), text }, None),
-            None if !options.remote.is_empty() => {
-                self.builder.fetch_context(&options.remote, &options.dockerfile, &cancel)?
-            }
-            None => {
-                let parent = self.builder.context_parent();
-                let context = context::unpack(archive, &parent, &Limits::default())?;
-                (DockerfileSource::InContext(options.dockerfile), Some(context))
-            }
+        let credentials = Credentials::new(std::mem::take(&mut options.auths));
+        let dockerfile = std::mem::take(&mut options.dockerfile);
+        let (dockerfile, context) = match options.remote.as_str() {
+            "" => (DockerfileSource::InContext(dockerfile), Some(self.unpack(archive)?)),
+            remote => self.builder.fetch_context(remote, &dockerfile, &cancel)?,
         };
+        let input = Input { dockerfile, context, secrets: Secrets::default() };
+        let built = self.carry_out(options, input, credentials, events, cancel)?;
+        self.name(&built, &names, events)?;
+        Ok(built.image)
+    }
+
+    /// Unpacks an archive of files, to be a context or to be read from. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Context`].
+    pub fn unpack(&self, archive: impl Read + Send) -> Result<ContextDir, Error> {
+        Ok(context::unpack(archive, &self.builder.context_parent(), &Limits::default())?)
+    }
+
+    /// Builds what a client offers piece by piece; the result has no name yet (see [`Service::name`]). The
+    /// options' own Dockerfile, tags and credentials are not looked at. Blocks; `cancel` ends it early.
+    ///
+    /// # Errors
+    /// What the builder says, in Docker's words.
+    pub fn build_input(
+        &self,
+        options: Options,
+        input: Input,
+        credentials: Arc<dyn CredentialSource>,
+        events: &dyn BuildEvents,
+        cancel: Cancel,
+    ) -> Result<Built, Error> {
+        self.carry_out(options, input, Credentials::Asked(credentials), events, cancel)
+    }
+
+    /// Names the result of a build.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn name(&self, built: &Built, names: &[Reference], events: &dyn BuildEvents) -> Result<(), Error> {
+        for name in names {
+            self.images.tag(built.image.as_ref(), &name.familiar_name(), name.tag().unwrap_or_default())?;
+            events.event(BuildEvent::Tagged { reference: name.familiar() });
+        }
+        Ok(())
+    }
+
+    fn carry_out(
+        &self,
+        options: Options,
+        input: Input,
+        credentials: Credentials,
+        events: &dyn BuildEvents,
+        cancel: Cancel,
+    ) -> Result<Built, Error> {
+        let bases = Bases::new(Arc::clone(&self.images), self.handle.clone(), credentials);
         let request = BuildRequest {
-            context,
-            dockerfile,
+            context: input.context,
+            dockerfile: input.dockerfile,
+            secrets: input.secrets,
             build_args: options.build_args,
             labels: options.labels,
             target: options.target,
@@ -141,12 +196,7 @@ impl Service {
             resources: options.resources,
             cancel,
         };
-        let built = self.builder.with_bases(Arc::new(bases)).build(request, events)?;
-        for name in names {
-            self.images.tag(built.image.as_ref(), &name.familiar_name(), name.tag().unwrap_or_default())?;
-            events.event(BuildEvent::Tagged { reference: name.familiar() });
-        }
-        Ok(built.image)
+        Ok(self.builder.with_bases(Arc::new(bases)).build(request, events)?)
     }
 
     /// Removes what nobody uses of the build cache.

@@ -8,15 +8,16 @@
 //! A daemon that was killed leaves steps behind whose build nobody waits for: they are killed and
 //! cleared away when the next one starts.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dray_api::container::{Argv, ContainerConfig, HostConfig, MountType, TmpfsOptions, Ulimit};
-use dray_build::{ExitStatus, OutputStream, RunError, RunStep, StepMount, StepOutput, StepRunner};
+use dray_build::{ExitStatus, OutputStream, RunError, RunStep, SecretContent, StepMount, StepOutput, StepRunner};
 use dray_runtime::{FRAME_HEADER, Frame, Rootfs, SeccompPolicy, Shim, ShimRequest, StreamKind};
-use rustix::mount::UnmountFlags;
+use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::container::mount::MountPoint;
 use crate::container::record::Record;
@@ -291,12 +292,39 @@ impl Place<'_> {
                 }),
                 ..MountPoint::default()
             },
+            StepMount::Secret { content, target, owner, mode } => {
+                bind(&self.in_memory(n, content, *owner, *mode)?, target, false)
+            }
             StepMount::Layers { layers, subpath, target, writable } => {
                 let assembled = self.assemble(n, layers, writable.as_deref())?;
                 bind(&assembled.join(subpath.trim_start_matches('/')), target, writable.is_some())
             }
         });
         Ok(())
+    }
+
+    /// A file that is on no disk, whatever the run root is.
+    fn in_memory(
+        &self,
+        n: usize,
+        content: &SecretContent,
+        (uid, gid): (u32, u32),
+        mode: u32,
+    ) -> Result<PathBuf, Error> {
+        let folder = self.folder.join(format!("m{n}"));
+        std::fs::create_dir_all(&folder).map_err(io("create", &folder))?;
+        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        rustix::mount::mount("tmpfs", &folder, "tmpfs", flags, c"size=4m,mode=0700")
+            .map_err(|errno| io("mount tmpfs on", &folder)(errno.into()))?;
+        let path = folder.join("secret");
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let written = file.and_then(|mut file| {
+            file.write_all(&content.0)?;
+            std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
+            file.set_permissions(std::fs::Permissions::from_mode(mode))
+        });
+        written.map_err(io("write", &path))?;
+        Ok(path)
     }
 
     fn assemble(&self, n: usize, layers: &[PathBuf], writable: Option<&Path>) -> Result<PathBuf, Error> {

@@ -1,0 +1,250 @@
+//! What a client asks the Dockerfile frontend for (BuildKit's frontend/dockerui), as options of a build.
+//!
+//! Attributes that nobody knows are passed over, as BuildKit does; those that ask for something that this builder
+//! does not do are refused by name.
+
+use std::collections::HashMap;
+
+use dray_build::Resources;
+use dray_buildkit::grpc::{Code, Status};
+use dray_engine::build::Options;
+
+use super::failure::{invalid, unsupported};
+
+type Attrs = HashMap<String, String>;
+
+/// A build as the frontend is asked for it.
+#[derive(Debug)]
+pub(super) struct Frontend {
+    pub options: Options,
+    /// The Dockerfile's name in its folder.
+    pub filename: String,
+    /// Under which names, and over which sessions (if not the build's), the client offers its folders.
+    pub dockerfile: Folder,
+    pub context: Folder,
+}
+
+/// A folder of the client.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Folder {
+    pub name: String,
+    pub session: Option<String>,
+}
+
+impl Frontend {
+    pub fn read(frontend: &str, attrs: &Attrs, entitlements: &[String]) -> Result<Self, Status> {
+        check_frontend(frontend, attrs)?;
+        refuse(attrs)?;
+        let get = |name: &str| attrs.get(name).map(String::as_str).unwrap_or_default();
+        let folder = |key: &str, default: &str| {
+            let name = Some(get(key)).filter(|name| !name.is_empty()).unwrap_or(default).to_owned();
+            let session = attrs.get(&format!("local-sessionid:{name}")).cloned();
+            Folder { name, session }
+        };
+        Ok(Frontend {
+            options: options(attrs, entitlements)?,
+            filename: Some(get("filename")).filter(|name| !name.is_empty()).unwrap_or("Dockerfile").to_owned(),
+            dockerfile: folder("dockerfilekey", "dockerfile"),
+            context: folder("contextkey", "context"),
+        })
+    }
+}
+
+/// The Dockerfile frontend is built in; an image of it is taken as ours.
+fn check_frontend(frontend: &str, attrs: &Attrs) -> Result<(), Status> {
+    match frontend {
+        "dockerfile.v0" => Ok(()),
+        "gateway.v0" => check_syntax(attrs.get("source").map(String::as_str).unwrap_or_default()),
+        other => Err(Status::new(Code::Unknown, format!("frontend {other} not found"))),
+    }
+}
+
+/// The `# syntax=` of a Dockerfile: the official frontend in any version.
+pub(super) fn check_syntax(image: &str) -> Result<(), Status> {
+    let name = image.split_whitespace().next().unwrap_or_default();
+    let official = ["docker/dockerfile", "docker/dockerfile-upstream"];
+    let known = dray_spec::Reference::parse(name)
+        .is_ok_and(|name| name.domain() == "docker.io" && official.contains(&name.familiar_name().as_str()));
+    if known { Ok(()) } else { Err(unsupported(format!("frontend image {name:?} is"))) }
+}
+
+fn refuse(attrs: &Attrs) -> Result<(), Status> {
+    let given = |name: &str| attrs.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    if let Some(request) = given("requestid") {
+        return Err(unsupported(format!("subrequest {request:?} is")));
+    }
+    if let Some(context) = given(given("contextkey").unwrap_or("context")) {
+        return Err(unsupported(format!("remote context {context:?} is")));
+    }
+    if given("contextsubdir").is_some() {
+        return Err(unsupported("contextsubdir is"));
+    }
+    if given("hostname").is_some() || given("build-arg:BUILDKIT_SANDBOX_HOSTNAME").is_some() {
+        return Err(unsupported("a hostname for RUN steps is"));
+    }
+    if given("platform").is_some_and(|platform| platform.contains(',')) {
+        return Err(unsupported("several platforms at once are"));
+    }
+    let multi = given("build-arg:BUILDKIT_MULTI_PLATFORM").or(given("multi-platform"));
+    if multi.is_some_and(|value| boolean(value) == Some(true)) {
+        return Err(unsupported("multi-platform output is"));
+    }
+    for (name, value) in attrs {
+        if let Some(name) = name.strip_prefix("context:") {
+            return Err(unsupported(format!("named context {name:?} ({value}) is")));
+        }
+        if let Some(name) = name.strip_prefix("attest:")
+            && !value.split(',').any(|part| part == "disabled=true")
+        {
+            return Err(unsupported(format!("attestation {name:?} is")));
+        }
+    }
+    Ok(())
+}
+
+fn options(attrs: &Attrs, entitlements: &[String]) -> Result<Options, Status> {
+    let get = |name: &str| attrs.get(name).map(String::as_str).unwrap_or_default();
+    let with_prefix = |prefix: &'static str| {
+        attrs.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?.to_owned(), value)))
+    };
+    let pull = match get("image-resolve-mode") {
+        "" | "default" | "local" => false,
+        "pull" => true,
+        other => return Err(invalid(format!("invalid image-resolve-mode: {other}"))),
+    };
+    let network_mode = match get("force-network-mode") {
+        "" | "sandbox" => String::new(),
+        "none" => "none".to_owned(),
+        "host" if entitlements.iter().any(|given| given == "network.host") => "host".to_owned(),
+        "host" => return Err(Status::new(Code::PermissionDenied, "network.host is not allowed")),
+        other => return Err(invalid(format!("invalid netmode {other}"))),
+    };
+    Ok(Options {
+        // What steers BuildKit itself is no argument of the Dockerfile.
+        build_args: with_prefix("build-arg:")
+            .filter(|(name, _)| !name.starts_with("BUILDKIT_"))
+            .map(|(name, value)| (name, Some(value.clone())))
+            .collect(),
+        labels: with_prefix("label:").map(|(name, value)| (name, value.clone())).collect(),
+        target: get("target").to_owned(),
+        // The names of stages, or nothing for all; this builder knows all or none.
+        no_cache: attrs.contains_key("no-cache"),
+        pull,
+        network_mode,
+        platform: get("platform").to_owned(),
+        resources: Resources {
+            cgroup_parent: get("cgroup-parent").to_owned(),
+            shm_size: shm_size(get("shm-size"))?,
+            ulimits: ulimits(get("ulimit"))?.into_iter().collect(),
+            extra_hosts: extra_hosts(get("add-hosts"))?,
+            ..Resources::default()
+        },
+        ..Options::default()
+    })
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+fn shm_size(text: &str) -> Result<i64, Status> {
+    match text {
+        "" => Ok(0),
+        text => text.parse().map_err(|_| invalid(format!("failed to parse shm size: {text:?}"))),
+    }
+}
+
+fn fields(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(|field| field.trim_matches('"')).filter(|field| !field.is_empty())
+}
+
+/// `name=soft:hard,…`
+fn ulimits(text: &str) -> Result<Vec<(String, (i64, i64))>, Status> {
+    let one = |field: &str| {
+        let (name, limits) = field.split_once('=')?;
+        let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+        Some((name.to_owned(), (soft.parse().ok()?, hard.parse().ok()?)))
+    };
+    let wrong = |field: &str| invalid(format!("failed to parse ulimit: {field:?}"));
+    fields(text).map(|field| one(field).ok_or_else(|| wrong(field))).collect()
+}
+
+/// `name=address,…`
+fn extra_hosts(text: &str) -> Result<Vec<String>, Status> {
+    let wrong = |field: &str| invalid(format!("invalid key-value pair {field:?}"));
+    let one = |field: &str| match field.split_once('=') {
+        Some((name, address)) => Ok(format!("{}:{address}", name.to_lowercase())),
+        None => Err(wrong(field)),
+    };
+    fields(text).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attrs(pairs: &[(&str, &str)]) -> Attrs {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Frontend, String> {
+        Frontend::read("dockerfile.v0", &attrs(pairs), &[]).map_err(|status| status.message)
+    }
+
+    #[test]
+    fn attributes_become_options() {
+        let frontend = read(&[
+            ("filename", "Build"),
+            ("build-arg:A", "1"),
+            ("build-arg:BUILDKIT_INLINE_CACHE", "1"),
+            ("label:l", "m"),
+            ("target", "t"),
+            ("no-cache", ""),
+            ("image-resolve-mode", "pull"),
+            ("force-network-mode", "none"),
+            ("add-hosts", "Db=10.0.0.1,x=::1"),
+            ("ulimit", "nofile=1:2"),
+            ("shm-size", "1024"),
+            ("contextkey", "shared0"),
+            ("local-sessionid:shared0", "s"),
+            ("platform", "linux/amd64"),
+        ])
+        .expect("readable");
+        let options = &frontend.options;
+        assert_eq!(frontend.filename, "Build");
+        assert_eq!(options.build_args.keys().collect::<Vec<_>>(), ["A"]);
+        assert_eq!(options.labels["l"], "m");
+        assert!(options.no_cache && options.pull);
+        assert_eq!((options.target.as_str(), options.network_mode.as_str()), ("t", "none"));
+        assert_eq!(options.resources.extra_hosts, ["db:10.0.0.1", "x:::1"]);
+        assert_eq!((options.resources.ulimits["nofile"], options.resources.shm_size), ((1, 2), 1024));
+        assert_eq!(frontend.context, Folder { name: "shared0".into(), session: Some("s".into()) });
+        assert_eq!(frontend.dockerfile, Folder { name: "dockerfile".into(), session: None });
+    }
+
+    #[test]
+    fn what_is_not_done_is_refused_by_name() {
+        let refused = |name: &str, value: &str| read(&[(name, value)]).expect_err("refused");
+        assert!(refused("context", "https://example.org/x.git").contains("remote context"));
+        assert!(refused("context:base", "docker-image://x").contains("named context \"base\""));
+        assert!(refused("platform", "linux/amd64,linux/arm64").contains("several platforms"));
+        assert!(refused("attest:sbom", "").contains("attestation \"sbom\""));
+        assert!(refused("requestid", "frontend.lint").contains("\"frontend.lint\""));
+        assert_eq!(refused("force-network-mode", "host"), "network.host is not allowed");
+        assert!(read(&[("attest:provenance", "disabled=true")]).is_ok());
+    }
+
+    #[test]
+    fn the_official_frontend_is_ours() {
+        for image in ["docker/dockerfile:1", "docker.io/docker/dockerfile:1.7-labs", "docker/dockerfile"] {
+            assert!(check_syntax(image).is_ok(), "{image}");
+        }
+        for image in ["", "example.org/docker/dockerfile:1", "r2d4/mockerfile"] {
+            assert!(check_syntax(image).is_err(), "{image}");
+        }
+    }
+}

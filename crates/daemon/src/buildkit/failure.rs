@@ -1,0 +1,90 @@
+//! Failures as BuildKit's clients show them: its sentences, and the lines of the Dockerfile as a detail.
+//!
+//! Details are JSON of BuildKit's Go types under its own type URLs (util/grpcerrors).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dray_build::BuildError;
+use dray_build::dockerfile::ParseError;
+use dray_buildkit::grpc::{Code, Status};
+use dray_engine::build::Error;
+use serde_json::json;
+
+const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
+
+/// A Dockerfile as it was read.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub name: String,
+    pub text: String,
+}
+
+impl Source {
+    /// The failure with the lines that it is about.
+    pub fn at(&self, lines: (usize, usize), status: Status) -> Status {
+        let position = |line: usize| json!({ "line": line });
+        let detail = json!({
+            "info": {
+                "filename": self.name,
+                "data": STANDARD.encode(&self.text),
+                "language": "Dockerfile",
+            },
+            "ranges": [{ "start": position(lines.0), "end": position(lines.1) }],
+        });
+        status.with_detail(SOURCE, detail.to_string().into_bytes())
+    }
+
+    /// A Dockerfile that cannot be parsed.
+    pub fn parse_error(&self, error: &ParseError) -> Status {
+        let status = Status::new(Code::InvalidArgument, error.message());
+        let status = Status { code: Code::Unknown, ..status };
+        match error.line {
+            0 => status,
+            line => {
+                let first = if error.instruction_line == 0 { line } else { error.instruction_line.min(line) };
+                self.at((first, line), status)
+            }
+        }
+    }
+}
+
+/// A failed build, in BuildKit's words where it has its own.
+pub(super) fn engine(error: Error) -> Status {
+    let Error::Build(error) = &error else { return Status::new(Code::Unknown, error.to_string()) };
+    match error.as_ref() {
+        error if error.is_cancellation() => Status::new(Code::Cancelled, "context canceled"),
+        BuildError::Command { command, code, oom_killed } => {
+            let memory = if *oom_killed { ": cannot allocate memory" } else { "" };
+            let text = format!("process {command:?} did not complete successfully: exit code: {code}{memory}");
+            Status::new(Code::Unknown, text)
+        }
+        BuildError::Parse(error) => Status::new(Code::Unknown, error.message()),
+        error => Status::new(Code::Unknown, error.to_string()),
+    }
+}
+
+/// Our own failure.
+pub(super) fn internal(error: impl std::fmt::Display) -> Status {
+    Status::new(Code::Internal, error.to_string())
+}
+
+/// A file that is not there.
+pub(super) fn not_found(message: impl Into<String>) -> Status {
+    // As BuildKit: a plain failure of the build, whose text says all.
+    Status::new(Code::Unknown, message)
+}
+
+/// A request that cannot be met.
+pub(super) fn invalid(message: impl Into<String>) -> Status {
+    Status::new(Code::InvalidArgument, message)
+}
+
+/// A request that this builder has no answer to.
+pub(super) fn unsupported(what: impl std::fmt::Display) -> Status {
+    Status::unimplemented(format!("{what} not supported by this builder"))
+}
+
+/// A graph instead of a Dockerfile.
+pub(super) fn definitions() -> Status {
+    unsupported("LLB definitions are")
+}

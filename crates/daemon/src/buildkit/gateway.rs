@@ -1,0 +1,72 @@
+//! `moby.buildkit.v1.frontend.LLBBridge`: the calls with which a client drives its build.
+//!
+//! Results are whole images already, so that a client has nothing to read from them or to evaluate.
+
+use std::sync::Arc;
+
+use dray_buildkit::grpc::{Call, Reply, Status};
+use dray_buildkit::proto::control::Empty;
+use dray_buildkit::proto::gateway::{
+    ApiCap, PongResponse, Ref, Refs, ReturnRequest, SolveRequest, SolveResponse, Solved,
+};
+
+use super::control::worker;
+use super::job::Job;
+use super::{BuildKit, failure, unknown};
+
+/// The header that says which build a call belongs to.
+const BUILD_ID: &str = "buildkit-controlapi-buildid";
+/// What of the gateway there is.
+const GATEWAY_CAPS: [&str; 6] =
+    ["solve.base", "solve.inlinereturn", "return", "proto.refarray", "gateway.evaluate", "gateway.solve.evaluate"];
+/// What of the graph's operations a Dockerfile can use here, in BuildKit's names.
+const LLB_CAPS: [&str; 3] = ["source.image", "source.local", "file.base"];
+
+impl BuildKit {
+    pub(super) async fn gateway(self: Arc<Self>, method: &str, call: &mut Call) -> Result<Reply, Status> {
+        let job = self.job_of(call).await?;
+        match method {
+            "Ping" => Ok(Reply::one(&pong())),
+            "Solve" => {
+                let request: SolveRequest = call.messages.only().await?;
+                Ok(Reply::one(&self.gateway_solve(&job, request).await?))
+            }
+            "Evaluate" => Ok(Reply::one(&Empty {})),
+            "Return" => {
+                let request: ReturnRequest = call.messages.only().await?;
+                job.give_back(request);
+                Ok(Reply::one(&Empty {}))
+            }
+            _ => Err(unknown("moby.buildkit.v1.frontend.LLBBridge", method)),
+        }
+    }
+
+    async fn job_of(&self, call: &Call) -> Result<Arc<Job>, Status> {
+        let id = call.metadata.get(BUILD_ID).and_then(|value| value.to_str().ok());
+        let id = id.ok_or_else(|| failure::invalid("no buildid found in context"))?;
+        self.jobs.find(id).await
+    }
+
+    async fn gateway_solve(
+        self: &Arc<Self>,
+        job: &Arc<Job>,
+        request: SolveRequest,
+    ) -> Result<SolveResponse, Status> {
+        if request.frontend.is_empty() {
+            return Err(failure::definitions());
+        }
+        let inputs = !request.frontend_inputs.is_empty();
+        self.solve(job, &request.frontend, request.frontend_opt, inputs).await?;
+        let result = Solved { result: Some(Refs::One(Ref { id: job.reference.clone() })) };
+        Ok(SolveResponse { result: Some(result) })
+    }
+}
+
+fn pong() -> PongResponse {
+    let caps = |ids: &[&str]| ids.iter().map(|id| ApiCap { id: (*id).to_owned(), enabled: true }).collect();
+    PongResponse {
+        frontend_api_caps: caps(&GATEWAY_CAPS),
+        llb_caps: caps(&LLB_CAPS),
+        workers: vec![worker()],
+    }
+}

@@ -1,0 +1,89 @@
+//! BuildKit's API over this daemon's builder: what `docker build` with the buildx plugin speaks.
+//!
+//! ```text
+//! Control.Solve(ref)      ─► Job ─────────────────────────────┐  waits for Return, names the image, answers
+//! Control.Status(ref)     ◄─ vertexes, logs (Progress)        │
+//! LLBBridge.Solve (ref)   ─► solve: Dockerfile, ignore file, context from the session; build ─► Job
+//! LLBBridge.Return (ref)  ─────────────────────────────────────┘
+//! ```
+//! A client that names the frontend in `Control.Solve` itself is built for there. Whatever a client's going away
+//! drops raises the job's cancel flag: the build ends, and nothing of it stays but cached steps.
+
+mod attrs;
+mod cache;
+mod control;
+mod failure;
+mod gateway;
+mod job;
+mod progress;
+mod solve;
+mod steps;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use dray_buildkit::Sessions;
+use dray_buildkit::grpc::{self, Call, Reply, Status};
+use dray_engine::build::Service;
+
+use crate::hijack::HijackedStream;
+use job::Jobs;
+
+/// The builds and sessions of BuildKit's clients.
+pub(crate) struct BuildKit {
+    builds: Arc<Service>,
+    sessions: Sessions,
+    jobs: Jobs,
+}
+
+impl BuildKit {
+    pub(crate) fn new(builds: Arc<Service>) -> Arc<Self> {
+        Arc::new(BuildKit { builds, sessions: Sessions::default(), jobs: Jobs::default() })
+    }
+
+    /// The sessions that are open.
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Serves the calls of a connection.
+    pub(crate) async fn serve(self: Arc<Self>, connection: HijackedStream) {
+        if let Err(error) = grpc::serve(connection, self).await {
+            tracing::debug!(%error, "a build client's connection");
+        }
+    }
+
+    async fn answer(self: Arc<Self>, mut call: Call) -> Result<Reply, Status> {
+        let method = call.method.clone();
+        let Some((service, name)) = method.trim_start_matches('/').split_once('/') else {
+            return Err(Status::unimplemented(format!("malformed method name: {method:?}")));
+        };
+        match service {
+            "moby.buildkit.v1.Control" => self.control(name, &mut call).await,
+            "moby.buildkit.v1.frontend.LLBBridge" => self.gateway(name, &mut call).await,
+            "grpc.health.v1.Health" if name == "Check" => Ok(Reply::one(&Health { status: SERVING })),
+            _ => Err(unknown(service, name)),
+        }
+    }
+}
+
+impl grpc::Service for BuildKit {
+    fn call(self: Arc<Self>, call: Call) -> Pin<Box<dyn Future<Output = Result<Reply, Status>> + Send>> {
+        Box::pin(self.answer(call))
+    }
+}
+
+/// In the words of gRPC's own servers.
+fn unknown(service: &str, method: &str) -> Status {
+    Status::unimplemented(format!("unknown method {method} for service {service}"))
+}
+
+const SERVING: i32 = 1;
+
+/// `grpc.health.v1.HealthCheckResponse`.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct Health {
+    #[prost(int32, tag = "1")]
+    status: i32,
+}

@@ -1,0 +1,182 @@
+//! The builder's events as vertexes. BuildKit shows a vertex for what makes files (`FROM` of an image, `RUN`,
+//! `COPY`, `ADD`, `WORKDIR`), numbered within its stage.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use dray_build::dockerfile::{Command, Dockerfile, Instruction, Stage};
+use dray_build::{BuildEvent, BuildEvents, OutputStream, PlannedStage};
+
+use super::progress::{Progress, VertexProgress};
+
+/// Turns the events of one build into messages.
+pub(super) struct Steps<'a> {
+    progress: &'a Progress,
+    dockerfile: &'a Dockerfile,
+    /// The vertex that warnings belong to.
+    definition: VertexProgress,
+    by_number: OnceLock<BTreeMap<usize, Step>>,
+    failed: Mutex<Option<usize>>,
+}
+
+struct Step {
+    /// Lines in the Dockerfile, from 1; none for what is not in it.
+    lines: Option<(usize, usize)>,
+    vertex: Option<VertexProgress>,
+}
+
+impl<'a> Steps<'a> {
+    pub fn new(progress: &'a Progress, dockerfile: &'a Dockerfile, definition: VertexProgress) -> Self {
+        Steps { progress, dockerfile, definition, by_number: OnceLock::new(), failed: Mutex::new(None) }
+    }
+
+    /// Tells that the step that failed has ended; gives its lines.
+    pub fn failed(&self, error: &str) -> Option<(usize, usize)> {
+        let n = (*self.failed_step())?;
+        let step = self.by_number.get()?.get(&n)?;
+        if let Some(vertex) = &step.vertex {
+            vertex.end(Some(error.to_owned()));
+        }
+        step.lines
+    }
+
+    fn failed_step(&self) -> MutexGuard<'_, Option<usize>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn planned(&self, stages: &[PlannedStage]) -> BTreeMap<usize, Step> {
+        let mut steps = BTreeMap::new();
+        for planned in stages {
+            let Some(stage) = self.dockerfile.stages.get(planned.index) else { continue };
+            let shown = self.shown(planned.index, stage);
+            let total = shown.iter().filter(|shown| **shown).count();
+            let mut number = 0;
+            for (n, (i, shown)) in (planned.steps.0..planned.steps.1).zip(shown.into_iter().enumerate()) {
+                number += usize::from(shown);
+                let (text, lines) = match i.checked_sub(1).map(|i| &stage.instructions[i]) {
+                    None => (from_text(stage), Some((stage.line, stage.line))),
+                    Some(instruction) => (instruction.text.clone(), lines(instruction)),
+                };
+                let name = format!("[{}{number}/{total}] {text}", self.prefix(planned, stage));
+                let vertex = shown.then(|| self.progress.vertex(&name));
+                steps.insert(n, Step { lines, vertex });
+            }
+        }
+        steps
+    }
+
+    /// Which of a stage's steps are shown: `FROM` first.
+    fn shown(&self, index: usize, stage: &Stage) -> Vec<bool> {
+        let earlier = &self.dockerfile.stages[..index];
+        let of_stage = earlier.iter().any(|earlier| {
+            earlier.name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(&stage.base))
+        });
+        let mut shown = vec![!of_stage && stage.base != "scratch"];
+        shown.extend(stage.instructions.iter().map(|instruction| {
+            matches!(
+                instruction.command,
+                Command::Run(_) | Command::Copy(_) | Command::Add(_) | Command::Workdir(_)
+            )
+        }));
+        shown
+    }
+
+    fn prefix(&self, planned: &PlannedStage, stage: &Stage) -> String {
+        match (&stage.name, self.dockerfile.stages.len()) {
+            (Some(name), _) => format!("{name} "),
+            (None, 1) => String::new(),
+            (None, _) => format!("stage-{} ", planned.index),
+        }
+    }
+
+    fn vertex(&self, n: usize) -> Option<&VertexProgress> {
+        self.by_number.get()?.get(&n)?.vertex.as_ref()
+    }
+}
+
+fn from_text(stage: &Stage) -> String {
+    format!("FROM {}", stage.base)
+}
+
+fn lines(instruction: &Instruction) -> Option<(usize, usize)> {
+    (instruction.line > 0).then_some((instruction.line, instruction.last_line.max(instruction.line)))
+}
+
+impl BuildEvents for Steps<'_> {
+    fn event(&self, event: BuildEvent) {
+        match event {
+            BuildEvent::Plan { stages, .. } => {
+                let _ = self.by_number.set(self.planned(&stages));
+            }
+            BuildEvent::Step { n, .. } => {
+                if let Some(vertex) = self.vertex(n) {
+                    vertex.begin();
+                }
+            }
+            BuildEvent::Output { n, stream, text } => {
+                if let Some(vertex) = self.vertex(n) {
+                    vertex.log(if stream == OutputStream::Stderr { 2 } else { 1 }, text);
+                }
+            }
+            BuildEvent::Pull { n, id, status, current, total } => {
+                if let Some(vertex) = self.vertex(n) {
+                    let done = current.is_none() && status.to_lowercase().ends_with("complete");
+                    let what = if id.is_empty() { status } else { format!("{status} {id}") };
+                    vertex.counted(&what, current.unwrap_or(0), total.unwrap_or(0), done || current.is_none());
+                }
+            }
+            BuildEvent::StepDone { n, cached, .. } => {
+                if let Some(vertex) = self.vertex(n) {
+                    if cached { vertex.end_cached() } else { vertex.end(None) }
+                }
+            }
+            BuildEvent::StepFailed { n, .. } => {
+                self.failed_step().get_or_insert(n);
+            }
+            BuildEvent::Warning { message } => self.definition.warn(message),
+            BuildEvent::CacheHit { .. }
+            | BuildEvent::Running { .. }
+            | BuildEvent::Removed { .. }
+            | BuildEvent::Built { .. }
+            | BuildEvent::Tagged { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "FROM busybox AS one\nENV A=1\nRUN a\nFROM one\nWORKDIR /w\nCOPY \\\n  --from=one x y\n";
+
+    #[test]
+    fn steps_are_numbered_within_their_stages() {
+        let dockerfile = dray_build::dockerfile::parse(FILE, "Dockerfile").expect("parses");
+        let (progress, mut messages) = Progress::new("r");
+        let steps = Steps::new(&progress, &dockerfile, progress.vertex("definition"));
+        let stage = |index: usize, name: &str, steps| PlannedStage { index, name: name.into(), steps };
+        steps.event(BuildEvent::Plan { total: 6, stages: vec![stage(0, "one", (1, 4)), stage(1, "1", (4, 7))] });
+        for n in 1..7 {
+            let (total, text, stage) = (6, String::new(), String::new());
+            steps.event(BuildEvent::Step { n, total, text, stage });
+        }
+        steps.event(BuildEvent::StepFailed { n: 6, millis: 1, error: "x".into() });
+        assert_eq!(steps.failed("broken"), Some((6, 7)));
+        let mut names = Vec::new();
+        while let Ok(message) = messages.try_recv() {
+            names.extend(message.vertexes.into_iter().map(|vertex| (vertex.name, vertex.error)));
+        }
+        let copy = "[stage-1 2/2] COPY --from=one x y";
+        let names: Vec<_> = names.iter().map(|(name, error)| (name.as_str(), error.as_str())).collect();
+        assert_eq!(
+            names,
+            [
+                ("[one 1/2] FROM busybox", ""),
+                ("[one 2/2] RUN a", ""),
+                ("[stage-1 1/2] WORKDIR /w", ""),
+                (copy, ""),
+                (copy, "broken"),
+            ]
+        );
+    }
+}
