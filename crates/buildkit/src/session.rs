@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::grpc::{Channel, Code, Status};
 use crate::proto::session::{CredentialsRequest, CredentialsResponse, GetSecretRequest, GetSecretResponse};
@@ -30,6 +31,7 @@ pub struct Sessions {
 #[derive(Clone, Debug)]
 pub struct Session {
     channel: Channel,
+    ended: CancellationToken,
 }
 
 /// Why a session cannot be had.
@@ -64,8 +66,19 @@ impl Sessions {
     {
         let broken = |source| SessionError::Connection { id: id.to_owned(), source };
         let (channel, connection) = Channel::open(io).await.map_err(broken)?;
-        let _open = self.enter(id, Session { channel })?;
-        connection.await.map_err(broken)
+        let ended = CancellationToken::new();
+        let _open = self.enter(id, Session { channel, ended: ended.clone() })?;
+        tokio::select! {
+            done = connection => done.map_err(broken),
+            () = ended.cancelled() => Ok(()),
+        }
+    }
+
+    /// Ends a session from this side: its connection is closed.
+    pub fn end(&self, id: &str) {
+        if let Some(session) = self.open().get(id) {
+            session.ended.cancel();
+        }
     }
 
     fn enter<'a>(&'a self, id: &'a str, session: Session) -> Result<impl Drop + 'a, SessionError> {

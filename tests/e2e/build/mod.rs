@@ -1,5 +1,6 @@
 //! `build`: real Dockerfiles through both clients.
 
+mod buildkit;
 mod cache;
 mod context;
 mod errors;

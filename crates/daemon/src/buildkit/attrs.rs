@@ -32,6 +32,17 @@ pub(super) struct Folder {
 }
 
 impl Frontend {
+    /// A build as `POST /build` describes it.
+    pub fn of_options(options: Options) -> Self {
+        let folder = |name: &str| Folder { name: name.to_owned(), session: None };
+        Frontend {
+            filename: options.dockerfile.clone(),
+            options,
+            dockerfile: folder("dockerfile"),
+            context: folder("context"),
+        }
+    }
+
     pub fn read(frontend: &str, attrs: &Attrs, entitlements: &[String]) -> Result<Self, Status> {
         check_frontend(frontend, attrs)?;
         refuse(attrs)?;

@@ -64,7 +64,7 @@ impl BuildKit {
     }
 
     /// Gives the image its names, and tells about it.
-    async fn export(&self, job: &Arc<Job>, built: Built) -> Result<SolveResponse, Status> {
+    pub(super) async fn export(&self, job: &Arc<Job>, built: Built) -> Result<SolveResponse, Status> {
         let names = job.names(&self.builds)?;
         let id = built.image.to_string();
         let full: Vec<String> = names.iter().map(ToString::to_string).collect();

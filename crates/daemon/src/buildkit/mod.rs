@@ -18,6 +18,7 @@ mod job;
 mod progress;
 mod solve;
 mod steps;
+mod trace;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -97,12 +97,19 @@ impl VertexProgress {
         self.progress.send(StatusResponse { vertexes: vec![vertex], ..StatusResponse::default() });
     }
 
+    /// It begins; nothing more if it has begun.
     pub fn begin(&self) {
-        *self.started.lock().unwrap_or_else(PoisonError::into_inner) = Some(Timestamp::now());
-        self.tell(self.vertex());
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = started.is_none();
+        started.get_or_insert_with(Timestamp::now);
+        drop(started);
+        if first {
+            self.tell(self.vertex());
+        }
     }
 
     pub fn end(&self, error: Option<String>) {
+        self.begin();
         let completed = Some(Timestamp::now());
         self.tell(Vertex { completed, error: error.unwrap_or_default(), ..self.vertex() });
     }
@@ -119,6 +126,7 @@ impl VertexProgress {
 
     /// How far something within it is.
     pub fn counted(&self, what: &str, current: u64, total: u64, done: bool) {
+        self.begin();
         let bytes = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let now = Some(Timestamp::now());
         let status = VertexStatus {
@@ -147,6 +155,7 @@ impl VertexProgress {
     }
 
     pub fn log(&self, stream: i64, text: String) {
+        self.begin();
         let log = VertexLog {
             vertex: self.digest.clone(),
             timestamp: Some(Timestamp::now()),

@@ -35,25 +35,24 @@ impl BuildKit {
         attrs: HashMap<String, String>,
         has_inputs: bool,
     ) -> Result<(), Status> {
-        let _stops = Stops(job.cancel.clone());
-        let result = self.build(job, frontend, &attrs, has_inputs).await;
+        let wanted = Frontend::read(frontend, &attrs, &job.entitlements);
+        let wanted = match has_inputs {
+            true => Err(failure::unsupported("inputs of other builds are")),
+            false => wanted,
+        };
+        let result = match wanted {
+            Ok(wanted) => self.solve_frontend(job, wanted).await,
+            Err(status) => Err(status),
+        };
         if let Err(status) = &result {
             job.fail(status);
         }
         result
     }
 
-    async fn build(
-        &self,
-        job: &Arc<Job>,
-        frontend: &str,
-        attrs: &HashMap<String, String>,
-        has_inputs: bool,
-    ) -> Result<(), Status> {
-        let wanted = Frontend::read(frontend, attrs, &job.entitlements)?;
-        if has_inputs {
-            return Err(failure::unsupported("inputs of other builds are"));
-        }
+    /// The same, of what was read already.
+    pub(super) async fn solve_frontend(&self, job: &Arc<Job>, wanted: Frontend) -> Result<(), Status> {
+        let _stops = Stops(job.cancel.clone());
         job.export.check()?;
         job.names(&self.builds)?;
         let session = self.sessions.find(&job.session).await?;

@@ -108,7 +108,8 @@ impl BuildEvents for Steps<'_> {
             BuildEvent::Plan { stages, .. } => {
                 let _ = self.by_number.set(self.planned(&stages));
             }
-            BuildEvent::Step { n, .. } => {
+            // Not before it is known that the cache does not have it: clients show what began as run.
+            BuildEvent::Running { n, .. } => {
                 if let Some(vertex) = self.vertex(n) {
                     vertex.begin();
                 }
@@ -134,8 +135,8 @@ impl BuildEvents for Steps<'_> {
                 self.failed_step().get_or_insert(n);
             }
             BuildEvent::Warning { message } => self.definition.warn(message),
-            BuildEvent::CacheHit { .. }
-            | BuildEvent::Running { .. }
+            BuildEvent::Step { .. }
+            | BuildEvent::CacheHit { .. }
             | BuildEvent::Removed { .. }
             | BuildEvent::Built { .. }
             | BuildEvent::Tagged { .. } => {}
@@ -157,8 +158,7 @@ mod tests {
         let stage = |index: usize, name: &str, steps| PlannedStage { index, name: name.into(), steps };
         steps.event(BuildEvent::Plan { total: 6, stages: vec![stage(0, "one", (1, 4)), stage(1, "1", (4, 7))] });
         for n in 1..7 {
-            let (total, text, stage) = (6, String::new(), String::new());
-            steps.event(BuildEvent::Step { n, total, text, stage });
+            steps.event(BuildEvent::Running { n, container: String::new() });
         }
         steps.event(BuildEvent::StepFailed { n: 6, millis: 1, error: "x".into() });
         assert_eq!(steps.failed("broken"), Some((6, 7)));

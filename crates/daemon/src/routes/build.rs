@@ -19,6 +19,7 @@ use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
 use crate::body::{self, Failure, JsonLines, messages, progress_message};
+use crate::buildkit::BuildKit;
 use crate::credentials;
 use crate::error::{ApiError, ApiResult, json};
 use crate::extract::Params;
@@ -37,8 +38,17 @@ pub(super) fn router() -> Router<App> {
         .route("/build/cancel", post(cancel))
 }
 
-async fn build(State(builds): Builds, params: Params, headers: HeaderMap, body: Body) -> ApiResult {
+async fn build(
+    State(builds): Builds,
+    State(kit): State<Arc<BuildKit>>,
+    params: Params,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult {
     let mut options = options(&params)?;
+    if params.get("version") == "2" {
+        return build_traced(kit, &builds, &params, options).await;
+    }
     options.auths = credentials::of_registries(&headers);
     builds.check(&options)?;
     let telling = Telling {
@@ -58,6 +68,31 @@ async fn build(State(builds): Builds, params: Params, headers: HeaderMap, body: 
         let result = tokio::task::spawn_blocking(work).await;
         watch.abort();
         result.unwrap_or_else(|error| Err(ApiError::internal(error.to_string()).into()))
+    })
+    .await
+}
+
+/// BuildKit's way before buildx: everything comes over the client's session.
+async fn build_traced(kit: Arc<BuildKit>, builds: &Service, params: &Params, options: Options) -> ApiResult {
+    let session = params.get("session").to_owned();
+    let refused = match params.get("remote") {
+        "client-session" if !session.is_empty() => builds.check(&options).err().map(ApiError::from),
+        _ => Some(ApiError::bad_request(
+            "with BuildKit the context has to be a folder of the client: archives and remote contexts are for DOCKER_BUILDKIT=0",
+        )),
+    };
+    if let Some(error) = refused {
+        kit.sessions().end(&session);
+        return Err(error);
+    }
+    let reference = params.non_empty("buildid").map_or_else(|| session.clone(), str::to_owned);
+    messages(move |lines, gone| async move {
+        tokio::select! {
+            built = kit.build_traced(&session, &reference, options, &lines) => {
+                built.map_err(|status| ApiError::internal(status.message).into())
+            }
+            () = gone.cancelled() => Ok(()),
+        }
     })
     .await
 }
@@ -165,12 +200,7 @@ fn options(params: &Params) -> Result<Options, ApiError> {
 /// What this builder does not do, said before anything is read.
 fn refuse(params: &Params) -> Result<(), ApiError> {
     match params.get("version") {
-        "" | "1" => {}
-        "2" => {
-            return Err(ApiError::bad_request(
-                "this daemon does not serve BuildKit: build with the classic builder (DOCKER_BUILDKIT=0) or with dray build",
-            ));
-        }
+        "" | "1" | "2" => {}
         other => return Err(ApiError::bad_request(format!("invalid version {other:?}"))),
     }
     if params.bool("squash") {
@@ -262,7 +292,6 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused() {
         let message = |query: &str| options(&Params::parse(query)).unwrap_err().message;
-        assert!(message("version=2").contains("does not serve BuildKit"));
         assert_eq!(message("squash=1"), "squash is only supported with experimental mode");
         assert!(message("buildargs=%7B").starts_with("error reading build args: "));
         assert_eq!(message("version=9"), "invalid version \"9\"");
