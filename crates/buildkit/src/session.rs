@@ -115,7 +115,9 @@ impl Sessions {
                 changed.await;
             }
         };
-        let missing = |_| Status::new(Code::Unavailable, format!("no active session for {id}: context deadline exceeded"));
+        let missing = |_| {
+            Status::new(Code::Unavailable, format!("no active session for {id}: context deadline exceeded"))
+        };
         tokio::time::timeout(PATIENCE, found).await.map_err(missing)
     }
 

@@ -118,7 +118,9 @@ impl Hijack {
         F: FnOnce(HijackedStream) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        let Way::Upgrade(_) = &self.way else { return Err(ApiError::bad_request("no upgrade proto in request")) };
+        let Way::Upgrade(_) = &self.way else {
+            return Err(ApiError::bad_request("no upgrade proto in request"));
+        };
         let mut response = self.start(false, session);
         let headers = response.headers_mut();
         headers.insert(header::UPGRADE, HeaderValue::from_static(protocol));

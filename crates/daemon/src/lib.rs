@@ -10,8 +10,8 @@
 //! status of an error is decided in `error.rs` alone.
 
 mod blocking;
-mod buildkit;
 mod body;
+mod buildkit;
 mod config;
 mod connection;
 mod credentials;

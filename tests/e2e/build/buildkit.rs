@@ -71,7 +71,8 @@ fn flags_do_what_they_say() {
     let folder = folder.to_string_lossy();
     let quiet = buildx(&daemon).run(["build", "-q", "-f", &file, "--target", "one", folder.as_ref()]);
     assert!(quiet.expect_success().stdout.starts_with("sha256:"));
-    let piped = buildx(&daemon).run_with_input(["build", "-t", "piped", "-"], b"FROM busybox\nRUN echo piped > /how\n");
+    let piped = buildx(&daemon)
+        .run_with_input(["build", "-t", "piped", "-"], b"FROM busybox\nRUN echo piped > /how\n");
     piped.expect_success();
     assert_eq!(client.ok("run --rm piped cat /how"), "piped");
 }
@@ -81,9 +82,11 @@ fn failures_show_the_lines_of_the_dockerfile() {
     let daemon = Daemon::start();
     let folder = context(&daemon, "fails", "FROM busybox\nRUN echo before; \\\n  exit 3\n", &[]);
     let failed = build(&daemon, &folder, "").expect_code(1);
-    for text in
-        ["   2 | >>> RUN echo before; \\", "   3 | >>>   exit 3", "did not complete successfully: exit code: 3"]
-    {
+    for text in [
+        "   2 | >>> RUN echo before; \\",
+        "   3 | >>>   exit 3",
+        "did not complete successfully: exit code: 3",
+    ] {
         assert!(failed.stderr.contains(text), "{text}: {}", failed.stderr);
     }
     let folder = context(&daemon, "typo", "FROM busybox\nRUNN x\n", &[]);
@@ -153,11 +156,37 @@ fn docker_s_own_cli_builds_with_buildkit() {
     let programs = ["/usr/local/bin/docker", "/usr/bin/docker"];
     for (n, program) in programs.iter().filter(|program| Path::new(program).exists()).enumerate() {
         let tag = format!("cli{n}");
-        let mut command = Client::new(program, daemon.host(), &config)
-            .command(["build", "--progress=plain", "--build-arg", "WHO=cli", "-t", &tag]);
+        let mut command = Client::new(program, daemon.host(), &config).command([
+            "build",
+            "--progress=plain",
+            "--build-arg",
+            "WHO=cli",
+            "-t",
+            &tag,
+        ]);
         command.arg(&folder).env_remove("DOCKER_BUILDKIT");
         let built = client::finish(command, b"").expect_success();
-        assert!(format!("{}{}", built.stdout, built.stderr).contains("[two 2/4] COPY . ."), "{}", built.stderr);
+        assert!(
+            format!("{}{}", built.stdout, built.stderr).contains("[two 2/4] COPY . ."),
+            "{}",
+            built.stderr
+        );
         assert!(client.ok(&format!("run --rm {tag}")).starts_with("hello cli\n"));
     }
+}
+
+#[test]
+fn bake_shares_one_session_among_its_targets() {
+    let daemon = Daemon::start();
+    let folder = context(&daemon, "bake", STAGES, &[("file", "x")]);
+    let file = "group \"default\" {\n  targets = [\"a\", \"b\"]\n}\ntarget \"a\" {\n  context = \"CTX\"\n  tags = [\"baked-a\"]\n}\n\
+                target \"b\" {\n  context = \"CTX\"\n  target = \"one\"\n  tags = [\"baked-b\"]\n}\n";
+    let path = daemon.scratch("file").join("docker-bake.hcl");
+    fs::write(&path, file.replace("CTX", &folder.to_string_lossy())).expect("the bake file");
+    let allow = format!("--allow=fs.read={}", folder.display());
+    let path = path.to_string_lossy();
+    buildx(&daemon).run(["bake", "--progress=plain", &allow, "-f", path.as_ref()]).expect_success();
+    let client = daemon.docker();
+    assert!(client.ok("run --rm baked-a").starts_with("hello nobody\n/app/Dockerfile"));
+    assert_eq!(client.ok("run --rm baked-b cat /greeting"), "hello nobody");
 }

@@ -20,8 +20,8 @@ use crate::error::{BuildError, CopyError, InstructionError};
 use crate::event::{BuildEvent, BuildEvents};
 use crate::expand::Expander;
 use crate::mounts::CacheDir;
-use crate::secret::SecretError;
 use crate::run::{OutputStream, RunError, RunStep, StepMount, StepOutput};
+use crate::secret::SecretError;
 use crate::tree::{Owner, Tree};
 
 /// Where a script from a heredoc is seen by the step.

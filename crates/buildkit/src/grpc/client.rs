@@ -51,7 +51,9 @@ impl Channel {
     ///
     /// # Errors
     /// If the peer does not speak HTTP/2.
-    pub async fn open<I>(io: I) -> Result<(Channel, impl Future<Output = Result<(), hyper::Error>>), hyper::Error>
+    pub async fn open<I>(
+        io: I,
+    ) -> Result<(Channel, impl Future<Output = Result<(), hyper::Error>>), hyper::Error>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -64,11 +66,7 @@ impl Channel {
     ///
     /// # Errors
     /// If the connection is gone, or the peer refuses at once.
-    pub async fn stream(
-        &self,
-        method: &str,
-        metadata: HeaderMap,
-    ) -> Result<(Outgoing, Messages), Status> {
+    pub async fn stream(&self, method: &str, metadata: HeaderMap) -> Result<(Outgoing, Messages), Status> {
         let (outgoing, sent) = mpsc::unbounded_channel();
         let answer = self.request(method, metadata, sent).await?;
         Ok((Outgoing(outgoing), answer))
@@ -78,7 +76,11 @@ impl Channel {
     ///
     /// # Errors
     /// The peer's status.
-    pub async fn unary<M: Message + Default>(&self, method: &str, message: &impl Message) -> Result<M, Status> {
+    pub async fn unary<M: Message + Default>(
+        &self,
+        method: &str,
+        message: &impl Message,
+    ) -> Result<M, Status> {
         let (outgoing, sent) = mpsc::unbounded_channel();
         Outgoing(outgoing).send(message);
         let mut answer = self.request(method, HeaderMap::new(), sent).await?;
@@ -94,8 +96,7 @@ impl Channel {
         let gone = |error: hyper::Error| Status::new(Code::Unavailable, format!("{method}: {error}"));
         let wrong = |error: http::Error| Status::new(Code::Internal, format!("{method}: {error}"));
         let uri = format!("http://session{method}");
-        let mut request =
-            Request::builder().method(Method::POST).uri(uri).body(Sent(sent)).map_err(wrong)?;
+        let mut request = Request::builder().method(Method::POST).uri(uri).body(Sent(sent)).map_err(wrong)?;
         *request.headers_mut() = metadata;
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

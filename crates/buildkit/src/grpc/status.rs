@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn a_status_survives_its_trailers() {
-        let status = Status::new(Code::NotFound, "größer 100%\nzweite Zeile").with_detail("a/b", vec![0, 255]);
+        let status =
+            Status::new(Code::NotFound, "größer 100%\nzweite Zeile").with_detail("a/b", vec![0, 255]);
         let trailers = Status::trailers(Some(&status));
         assert_eq!(trailers["grpc-status"], "5");
         assert_eq!(Status::read(&trailers), Some(Err(status)));

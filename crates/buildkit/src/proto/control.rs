@@ -142,6 +142,13 @@ pub struct VertexWarning {
     pub short: Vec<u8>,
 }
 
+/// A piece of a connection inside a call.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct BytesMessage {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub data: bytes::Bytes,
+}
+
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct PruneRequest {
     #[prost(string, repeated, tag = "1")]

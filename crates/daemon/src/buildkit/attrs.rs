@@ -54,7 +54,10 @@ impl Frontend {
         };
         Ok(Frontend {
             options: options(attrs, entitlements)?,
-            filename: Some(get("filename")).filter(|name| !name.is_empty()).unwrap_or("Dockerfile").to_owned(),
+            filename: Some(get("filename"))
+                .filter(|name| !name.is_empty())
+                .unwrap_or("Dockerfile")
+                .to_owned(),
             dockerfile: folder("dockerfilekey", "dockerfile"),
             context: folder("contextkey", "context"),
         })

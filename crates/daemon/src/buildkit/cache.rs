@@ -40,7 +40,10 @@ impl BuildKit {
     async fn records(&self) -> Result<Vec<CacheRecord>, Status> {
         let builds = Arc::clone(&self.builds);
         let records = tokio::task::spawn_blocking(move || builds.cache());
-        records.await.map_err(failure::internal)?.map_err(|error| Status::new(Code::Unknown, error.to_string()))
+        records
+            .await
+            .map_err(failure::internal)?
+            .map_err(|error| Status::new(Code::Unknown, error.to_string()))
     }
 }
 

@@ -18,7 +18,7 @@ use super::{BuildKit, failure, unknown};
 const WORKER: &str = "dray";
 
 impl BuildKit {
-    pub(super) async fn control(self: Arc<Self>, method: &str, call: &mut Call) -> Result<Reply, Status> {
+    pub(super) async fn control(self: Arc<Self>, method: &str, mut call: Call) -> Result<Reply, Status> {
         match method {
             "Info" => Ok(Reply::one(&InfoResponse { buildkit_version: Some(version()) })),
             "ListWorkers" => Ok(Reply::one(&ListWorkersResponse { record: vec![worker()] })),
@@ -30,6 +30,7 @@ impl BuildKit {
                 let request: StatusRequest = call.messages.only().await?;
                 self.status(&request.reference).await
             }
+            "Session" => self.session_stream(call),
             "DiskUsage" => {
                 let request: DiskUsageRequest = call.messages.only().await?;
                 Ok(Reply::one(&self.disk_usage(&request).await?))

@@ -55,7 +55,8 @@ pub(super) fn engine(error: Error) -> Status {
         error if error.is_cancellation() => Status::new(Code::Cancelled, "context canceled"),
         BuildError::Command { command, code, oom_killed } => {
             let memory = if *oom_killed { ": cannot allocate memory" } else { "" };
-            let text = format!("process {command:?} did not complete successfully: exit code: {code}{memory}");
+            let text =
+                format!("process {command:?} did not complete successfully: exit code: {code}{memory}");
             Status::new(Code::Unknown, text)
         }
         BuildError::Parse(error) => Status::new(Code::Unknown, error.message()),

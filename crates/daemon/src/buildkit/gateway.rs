@@ -17,14 +17,20 @@ use super::{BuildKit, failure, unknown};
 /// The header that says which build a call belongs to.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
 /// What of the gateway there is.
-const GATEWAY_CAPS: [&str; 6] =
-    ["solve.base", "solve.inlinereturn", "return", "proto.refarray", "gateway.evaluate", "gateway.solve.evaluate"];
+const GATEWAY_CAPS: [&str; 6] = [
+    "solve.base",
+    "solve.inlinereturn",
+    "return",
+    "proto.refarray",
+    "gateway.evaluate",
+    "gateway.solve.evaluate",
+];
 /// What of the graph's operations a Dockerfile can use here, in BuildKit's names.
 const LLB_CAPS: [&str; 3] = ["source.image", "source.local", "file.base"];
 
 impl BuildKit {
-    pub(super) async fn gateway(self: Arc<Self>, method: &str, call: &mut Call) -> Result<Reply, Status> {
-        let job = self.job_of(call).await?;
+    pub(super) async fn gateway(self: Arc<Self>, method: &str, mut call: Call) -> Result<Reply, Status> {
+        let job = self.job_of(&call).await?;
         match method {
             "Ping" => Ok(Reply::one(&pong())),
             "Solve" => {

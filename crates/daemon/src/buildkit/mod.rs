@@ -18,6 +18,7 @@ mod job;
 mod progress;
 mod solve;
 mod steps;
+mod stream;
 mod trace;
 
 use std::future::Future;
@@ -30,6 +31,9 @@ use dray_engine::build::Service;
 
 use crate::hijack::HijackedStream;
 use job::Jobs;
+
+/// The header with a session's id.
+pub(crate) const SESSION_ID: &str = "x-docker-expose-session-uuid";
 
 /// The builds and sessions of BuildKit's clients.
 pub(crate) struct BuildKit {
@@ -55,14 +59,14 @@ impl BuildKit {
         }
     }
 
-    async fn answer(self: Arc<Self>, mut call: Call) -> Result<Reply, Status> {
+    async fn answer(self: Arc<Self>, call: Call) -> Result<Reply, Status> {
         let method = call.method.clone();
         let Some((service, name)) = method.trim_start_matches('/').split_once('/') else {
             return Err(Status::unimplemented(format!("malformed method name: {method:?}")));
         };
         match service {
-            "moby.buildkit.v1.Control" => self.control(name, &mut call).await,
-            "moby.buildkit.v1.frontend.LLBBridge" => self.gateway(name, &mut call).await,
+            "moby.buildkit.v1.Control" => self.control(name, call).await,
+            "moby.buildkit.v1.frontend.LLBBridge" => self.gateway(name, call).await,
             "grpc.health.v1.Health" if name == "Check" => Ok(Reply::one(&Health { status: SERVING })),
             _ => Err(unknown(service, name)),
         }

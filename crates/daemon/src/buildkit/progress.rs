@@ -166,8 +166,7 @@ impl VertexProgress {
     }
 
     pub fn warn(&self, text: String) {
-        let warning =
-            VertexWarning { vertex: self.digest.clone(), level: 1, short: text.into_bytes() };
+        let warning = VertexWarning { vertex: self.digest.clone(), level: 1, short: text.into_bytes() };
         self.progress.send(StatusResponse { warnings: vec![warning], ..StatusResponse::default() });
     }
 }

@@ -7,21 +7,19 @@ use std::sync::Arc;
 
 use dray_api::auth::AuthConfig;
 use dray_build::dockerfile::{self, Dockerfile};
-use dray_build::{
-    Cancel, ContextDir, DockerfileSource, SecretContent, SecretError, SecretSource, Secrets,
-};
+use dray_build::{Cancel, ContextDir, DockerfileSource, SecretContent, SecretError, SecretSource, Secrets};
 use dray_buildkit::grpc::Status;
 use dray_buildkit::{ArchiveReader, FileSyncError, Session, Wanted, copy_as_tar};
 use dray_engine::build::{CredentialSource, Input};
 use dray_spec::dockerignore::{self, Patterns};
 use tokio::runtime::Handle;
 
+use super::BuildKit;
 use super::attrs::{Folder, Frontend, check_syntax};
 use super::failure::{self, Source};
 use super::job::Job;
 use super::progress::VertexProgress;
 use super::steps::Steps;
-use super::BuildKit;
 
 /// The host that Docker's clients know Docker Hub's registry by.
 const DOCKER_HUB: &str = "registry-1.docker.io";
@@ -93,7 +91,8 @@ impl BuildKit {
         let ignore_name = format!("{name}.dockerignore");
         let lower = lower_case(name);
         let follow = [name.clone(), ignore_name.clone()].into_iter().chain(lower.clone()).collect();
-        let files = self.fetch(job, &wanted.dockerfile, follow, Vec::new(), &vertex, "transferring dockerfile:");
+        let files =
+            self.fetch(job, &wanted.dockerfile, follow, Vec::new(), &vertex, "transferring dockerfile:");
         let files = files.await?;
         let found = read(&files, name)?.map(|text| (name.clone(), text));
         let found = match (found, lower) {
@@ -122,8 +121,9 @@ impl BuildKit {
             None => {
                 let vertex = job.progress.vertex("[internal] load .dockerignore");
                 let follow = vec![".dockerignore".to_owned()];
-                let files =
-                    self.fetch(job, &wanted.context, follow, Vec::new(), &vertex, "transferring context:").await?;
+                let files = self
+                    .fetch(job, &wanted.context, follow, Vec::new(), &vertex, "transferring context:")
+                    .await?;
                 read(&files, ".dockerignore")?.unwrap_or_default()
             }
         };

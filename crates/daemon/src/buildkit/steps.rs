@@ -68,9 +68,9 @@ impl<'a> Steps<'a> {
     /// Which of a stage's steps are shown: `FROM` first.
     fn shown(&self, index: usize, stage: &Stage) -> Vec<bool> {
         let earlier = &self.dockerfile.stages[..index];
-        let of_stage = earlier.iter().any(|earlier| {
-            earlier.name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(&stage.base))
-        });
+        let of_stage = earlier
+            .iter()
+            .any(|earlier| earlier.name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(&stage.base)));
         let mut shown = vec![!of_stage && stage.base != "scratch"];
         shown.extend(stage.instructions.iter().map(|instruction| {
             matches!(
@@ -123,7 +123,12 @@ impl BuildEvents for Steps<'_> {
                 if let Some(vertex) = self.vertex(n) {
                     let done = current.is_none() && status.to_lowercase().ends_with("complete");
                     let what = if id.is_empty() { status } else { format!("{status} {id}") };
-                    vertex.counted(&what, current.unwrap_or(0), total.unwrap_or(0), done || current.is_none());
+                    vertex.counted(
+                        &what,
+                        current.unwrap_or(0),
+                        total.unwrap_or(0),
+                        done || current.is_none(),
+                    );
                 }
             }
             BuildEvent::StepDone { n, cached, .. } => {
@@ -148,7 +153,8 @@ impl BuildEvents for Steps<'_> {
 mod tests {
     use super::*;
 
-    const FILE: &str = "FROM busybox AS one\nENV A=1\nRUN a\nFROM one\nWORKDIR /w\nCOPY \\\n  --from=one x y\n";
+    const FILE: &str =
+        "FROM busybox AS one\nENV A=1\nRUN a\nFROM one\nWORKDIR /w\nCOPY \\\n  --from=one x y\n";
 
     #[test]
     fn steps_are_numbered_within_their_stages() {
@@ -156,7 +162,10 @@ mod tests {
         let (progress, mut messages) = Progress::new("r");
         let steps = Steps::new(&progress, &dockerfile, progress.vertex("definition"));
         let stage = |index: usize, name: &str, steps| PlannedStage { index, name: name.into(), steps };
-        steps.event(BuildEvent::Plan { total: 6, stages: vec![stage(0, "one", (1, 4)), stage(1, "1", (4, 7))] });
+        steps.event(BuildEvent::Plan {
+            total: 6,
+            stages: vec![stage(0, "one", (1, 4)), stage(1, "1", (4, 7))],
+        });
         for n in 1..7 {
             steps.event(BuildEvent::Running { n, container: String::new() });
         }

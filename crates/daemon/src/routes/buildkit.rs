@@ -7,15 +7,13 @@ use axum::extract::State;
 use axum::routing::post;
 use http::{HeaderMap, StatusCode, header};
 
-use crate::buildkit::BuildKit;
+use crate::buildkit::{BuildKit, SESSION_ID};
 use crate::error::{ApiError, ApiResult};
 use crate::hijack::Hijack;
 use crate::state::App;
 
 /// HTTP/2 without TLS.
 const H2C: &str = "h2c";
-/// The session's id.
-const SESSION_ID: &str = "x-docker-expose-session-uuid";
 
 type Kit = State<Arc<BuildKit>>;
 

@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dray_api::container::{Argv, ContainerConfig, HostConfig, MountType, TmpfsOptions, Ulimit};
-use dray_build::{ExitStatus, OutputStream, RunError, RunStep, SecretContent, StepMount, StepOutput, StepRunner};
+use dray_build::{
+    ExitStatus, OutputStream, RunError, RunStep, SecretContent, StepMount, StepOutput, StepRunner,
+};
 use dray_runtime::{FRAME_HEADER, Frame, Rootfs, SeccompPolicy, Shim, ShimRequest, StreamKind};
 use rustix::mount::{MountFlags, UnmountFlags};
 
