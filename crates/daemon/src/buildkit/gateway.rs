@@ -30,7 +30,7 @@ const LLB_CAPS: [&str; 3] = ["source.image", "source.local", "file.base"];
 
 impl BuildKit {
     pub(super) async fn gateway(self: Arc<Self>, method: &str, mut call: Call) -> Result<Reply, Status> {
-        let job = self.job_of(&call).await?;
+        let job = self.jobs.find(&build_id(&call)?).await?;
         match method {
             "Ping" => Ok(Reply::one(&pong())),
             "Solve" => {
@@ -47,12 +47,6 @@ impl BuildKit {
         }
     }
 
-    async fn job_of(&self, call: &Call) -> Result<Arc<Job>, Status> {
-        let id = call.metadata.get(BUILD_ID).and_then(|value| value.to_str().ok());
-        let id = id.ok_or_else(|| failure::invalid("no buildid found in context"))?;
-        self.jobs.find(id).await
-    }
-
     async fn gateway_solve(
         self: &Arc<Self>,
         job: &Arc<Job>,
@@ -66,6 +60,12 @@ impl BuildKit {
         let result = Solved { result: Some(Refs::One(Ref { id: job.reference.clone() })) };
         Ok(SolveResponse { result: Some(result) })
     }
+}
+
+/// Which build a call belongs to.
+fn build_id(call: &Call) -> Result<String, Status> {
+    let id = call.metadata.get(BUILD_ID).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    id.ok_or_else(|| failure::invalid("no buildid found in context"))
 }
 
 fn pong() -> PongResponse {
