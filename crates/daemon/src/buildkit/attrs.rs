@@ -3,7 +3,7 @@
 //! Attributes that nobody knows are passed over, as BuildKit does; those that ask for something that this builder
 //! does not do are refused by name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use dray_build::Resources;
 use dray_buildkit::grpc::{Code, Status};
@@ -149,7 +149,7 @@ fn options(attrs: &Attrs, entitlements: &[String]) -> Result<Options, Status> {
         resources: Resources {
             cgroup_parent: get("cgroup-parent").to_owned(),
             shm_size: shm_size(get("shm-size"))?,
-            ulimits: ulimits(get("ulimit"))?.into_iter().collect(),
+            ulimits: ulimits(get("ulimit"))?,
             extra_hosts: extra_hosts(get("add-hosts"))?,
             ..Resources::default()
         },
@@ -177,7 +177,7 @@ fn fields(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// `name=soft:hard,…`
-fn ulimits(text: &str) -> Result<Vec<(String, (i64, i64))>, Status> {
+fn ulimits(text: &str) -> Result<BTreeMap<String, (i64, i64)>, Status> {
     let one = |field: &str| {
         let (name, limits) = field.split_once('=')?;
         let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
