@@ -175,7 +175,7 @@ mod tests {
         while let Ok(message) = messages.try_recv() {
             names.extend(message.vertexes.into_iter().map(|vertex| (vertex.name, vertex.error)));
         }
-        let copy = "[stage-1 2/2] COPY --from=one x y";
+        let copy = "[stage-1 2/2] COPY   --from=one x y";
         let names: Vec<_> = names.iter().map(|(name, error)| (name.as_str(), error.as_str())).collect();
         assert_eq!(
             names,
