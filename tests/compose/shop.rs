@@ -109,20 +109,15 @@ fn the_shop_works_and_goes_on() {
     eventually("two replicas answer", || replicas().len() == 2);
 
     shop.ok(&["down"]);
-    if let Some(theirs) = compose::reference() {
-        let by_them = |args: &[&str]| shop.run(&theirs, args).expect_success().stdout;
-        by_them(&["up", "-d", "--wait", "--no-build"]);
-        let address = shop.address();
-        assert_eq!(state(&address, first).as_deref(), Some("done"), "the data outlives the project");
-        order(&address);
-        let before = shop.ids("api");
-        shop.ok(&["up", "-d"]);
-        assert_eq!(shop.ids("api"), before, "what Docker Compose made stays");
-        by_them(&["down", "-v"]);
-    } else {
-        shop.ok(&["up", "-d", "--wait"]);
-        assert_eq!(state(&shop.address(), first).as_deref(), Some("done"), "the data outlives the project");
-        shop.ok(&["down", "-v"]);
-    }
+    let theirs = compose::reference();
+    let by_them = |args: &[&str]| shop.run(&theirs, args).expect_success().stdout;
+    by_them(&["up", "-d", "--wait", "--no-build"]);
+    let address = shop.address();
+    assert_eq!(state(&address, first).as_deref(), Some("done"), "the data outlives the project");
+    order(&address);
+    let before = shop.ids("api");
+    shop.ok(&["up", "-d"]);
+    assert_eq!(shop.ids("api"), before, "what Docker Compose made stays");
+    by_them(&["down", "-v"]);
     assert_eq!(shop.daemon.dray().ok("volume ls -q"), "");
 }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::cache_dir;
+use crate::{cache_dir, golang};
 
 /// The archive of `busybox:latest`.
 pub fn busybox() -> PathBuf {
@@ -36,28 +36,7 @@ pub fn debian() -> PathBuf {
 /// Docker's buildx, of the version that the Go module proxy gives, built once; as a program and as a plugin of
 /// Docker's CLI.
 pub fn buildx() -> PathBuf {
-    make("docker-buildx", go_build_buildx)
-}
-
-const BUILDX: &str = "github.com/docker/buildx@v0.29.1";
-
-fn go_build_buildx(out: &Path) -> Result<()> {
-    let output = Command::new("go")
-        .args(["mod", "download", "-json", BUILDX])
-        .current_dir("/")
-        .output()
-        .context("Go is needed to build Docker's clients")?;
-    let downloaded: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    let source = downloaded["Dir"].as_str().with_context(|| format!("go mod download: {downloaded}"))?;
-    let status = Command::new("go")
-        .args(["build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o"])
-        .arg(out)
-        .arg("./cmd/buildx")
-        .env("CGO_ENABLED", "0")
-        .current_dir(source)
-        .status()?;
-    ensure!(status.success(), "go build ended with {status}");
-    Ok(())
+    golang::program_in_place("github.com/docker/buildx@v0.29.1", "./cmd/buildx", "docker-buildx")
 }
 
 /// Makes a file of the cache once, however many test processes ask for it at the same time.

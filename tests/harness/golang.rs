@@ -1,6 +1,6 @@
 //! Programs in Go that the tests measure Dray with, built through the Go module proxy and kept between runs.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,6 +30,32 @@ pub fn program(module: &str) -> PathBuf {
         run(&mut command);
         fs::rename(partial.join(name), &built).expect("a program by the module's last name");
         let _ = fs::remove_dir_all(partial);
+    }
+    built
+}
+
+/// Builds a package of a module (`module@version`) in the module's own folder, once, and gives the program's path
+/// in the cache. For modules whose `go.mod` replaces others: they cannot be installed by name.
+pub fn program_in_place(module: &str, package: &str, name: &str) -> PathBuf {
+    let built = cache_dir().join(name);
+    let lock = File::create(cache_dir().join(format!("{name}.lock"))).expect("a lock");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("a lock");
+    if !built.exists() {
+        let go = toolchain();
+        let found: serde_json::Value = serde_json::from_str(&run(Command::new(&go)
+            .args(["mod", "download", "-json", module])
+            .current_dir("/")))
+        .expect("JSON of go mod download");
+        let draft = built.with_extension("draft");
+        let mut command = Command::new(&go);
+        command
+            .args(["build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o"])
+            .arg(&draft)
+            .arg(package)
+            .env("CGO_ENABLED", "0")
+            .current_dir(found["Dir"].as_str().expect("the module's folder"));
+        run(&mut command);
+        fs::rename(draft, &built).expect("a program");
     }
     built
 }

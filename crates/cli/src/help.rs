@@ -28,7 +28,12 @@ pub fn program(name: &str) -> Result<u8, Error> {
     );
     section(&mut out, "Management Commands", command::GROUPS.iter().map(|g| (g.name, g.about)));
     let others = command::TOP.iter().filter(|(n, _)| !command::COMMON.contains(n));
-    section(&mut out, "Commands", others.map(|(n, c)| (*n, c.about)).chain([("daemon", "Run the daemon")]));
+    // Other faces of the binary; Docker's client lists none such.
+    let faces: &[(&str, &str)] = match name {
+        "docker" => &[],
+        _ => &[("daemon", "Run the daemon"), ("registry", "Serve and look after a registry")],
+    };
+    section(&mut out, "Commands", others.map(|(n, c)| (*n, c.about)).chain(faces.iter().copied()));
     let _ = write!(out, "\nGlobal Options:\n{}", flags_text(GLOBAL.iter(), columns()));
     let _ = write!(out, "\nRun '{name} COMMAND --help' for more information on a command.\n");
     show(&out)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dray_spec::Reference;
+use dray_spec::glob::Glob;
 use jiff::Timestamp;
 
 use crate::Image;
@@ -71,62 +72,12 @@ pub fn created(image: &Image) -> Timestamp {
     image.created.parse().unwrap_or(Timestamp::MIN)
 }
 
-/// True if the pattern fits the name as it is shown, with or without its tag.
+/// True if the pattern (Go's `path.Match`: `*` and `?` do not cross a `/`) fits the name as it is shown, with or
+/// without its tag. A broken pattern fits nothing.
 #[must_use]
 pub fn familiar_match(pattern: &str, name: &Reference) -> bool {
-    glob(pattern, &name.familiar()) || glob(pattern, &name.familiar_name())
-}
-
-/// Shell patterns as Go's `path.Match` has them: `*` and `?` do not cross a `/`. A broken pattern fits nothing.
-fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    glob_at(&pattern, &text)
-}
-
-fn glob_at(pattern: &[char], text: &[char]) -> bool {
-    match pattern {
-        [] => text.is_empty(),
-        ['*', rest @ ..] => {
-            let stop = text.iter().position(|c| *c == '/').unwrap_or(text.len());
-            (0..=stop).any(|skip| glob_at(rest, &text[skip..]))
-        }
-        ['?', rest @ ..] => text.split_first().is_some_and(|(c, text)| *c != '/' && glob_at(rest, text)),
-        ['[', rest @ ..] => {
-            let Some((first, text)) = text.split_first() else { return false };
-            match class(rest, *first) {
-                Some((true, rest)) => *first != '/' && glob_at(rest, text),
-                _ => false,
-            }
-        }
-        ['\\', literal, rest @ ..] | [literal, rest @ ..] => {
-            text.split_first().is_some_and(|(c, text)| c == literal && glob_at(rest, text))
-        }
-    }
-}
-
-/// Reads a class after its `[`: whether it has the character, and what follows its `]`.
-fn class(mut pattern: &[char], c: char) -> Option<(bool, &[char])> {
-    let negated = pattern.first() == Some(&'^');
-    if negated {
-        pattern = &pattern[1..];
-    }
-    let mut found = false;
-    let mut first = true;
-    loop {
-        match pattern {
-            [']', rest @ ..] if !first => return Some((found != negated, rest)),
-            [low, '-', high, rest @ ..] if *high != ']' => {
-                found |= (*low..=*high).contains(&c);
-                pattern = rest;
-            }
-            [one, rest @ ..] => {
-                found |= *one == c;
-                pattern = rest;
-            }
-            [] => return None,
-        }
-        first = false;
-    }
+    let Ok(glob) = Glob::path(pattern) else { return false };
+    glob.matches(&name.familiar()) || glob.matches(&name.familiar_name())
 }
 
 #[cfg(test)]

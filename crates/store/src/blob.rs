@@ -254,13 +254,15 @@ impl Blobs {
         Ok(digests)
     }
 
-    /// The blobs that nobody has brought to the disk yet.
+    /// The blobs that nobody has brought to the disk yet. One that has its lasting name keeps the other until the
+    /// next open, and does not count.
     pub(crate) fn relaxed(&self) -> Result<Vec<Digest>> {
         let mut digests = Vec::new();
         for algorithm in ["sha256", "sha512"] {
             for (name, _) in durable::entries(&self.0.blobs.join(algorithm))? {
                 if let Some((hex, _)) = name.split_once('.') {
-                    digests.extend(format!("{algorithm}:{hex}").parse::<Digest>());
+                    let digest = format!("{algorithm}:{hex}").parse::<Digest>().ok();
+                    digests.extend(digest.filter(|digest| !self.durable_path(digest).exists()));
                 }
             }
         }
