@@ -43,7 +43,11 @@ fn a_container_that_is_being_made_keeps_its_image_and_volumes() {
         &daemon.dray(),
         &["volume prune -af", "image prune -af", "container prune -f --filter label=x"],
         || {
-            for n in 0..30 {
+            // Prunes that never rest win most races: it is tried until some containers were made.
+            for n in 0..1000 {
+                if made == 5 {
+                    break;
+                }
                 daemon.load(&dray_harness::fixture::busybox());
                 let line =
                     format!("create --pull never --name c{n} -v v{n}:/named -v /anonymous busybox true");
@@ -58,7 +62,7 @@ fn a_container_that_is_being_made_keeps_its_image_and_volumes() {
             }
         },
     );
-    assert!(made > 0, "no container was made at all");
+    assert_eq!(made, 5, "containers that were made before their image was pruned");
     assert_eq!(client.ok("volume ls -q").lines().count(), 2 * made);
 }
 
