@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use dray_api::container::Ulimit;
-use dray_network::{Cidr, Pool};
+use dray_network::{Cidr, Pool, PublishMode};
 use dray_registry::InsecureRegistry;
 
 use crate::listener::{Host, HostError, TcpTrust};
@@ -92,6 +92,10 @@ pub struct Config {
     /// MTU of bridges
     #[arg(long, value_name = "BYTES")]
     pub mtu: Option<u32>,
+    /// How ports are published on networks that do not say: nat, as Docker's, before the host's INPUT rules; or
+    /// firewall-aware, if those let them
+    #[arg(long, value_name = "MODE", default_value = "nat", value_parser = publish_mode)]
+    pub publish_mode: PublishMode,
     /// DNS server of containers
     #[arg(long, value_name = "ADDRESS")]
     pub dns: Vec<IpAddr>,
@@ -304,6 +308,7 @@ impl Config {
             network.pools.clone_from(&self.default_address_pools);
         }
         network.mtu = self.mtu;
+        network.publish_mode = self.publish_mode;
         network
     }
 }
@@ -323,6 +328,10 @@ fn as_given(matches: &ArgMatches, id: &str) -> String {
 }
 
 fn host(text: &str) -> Result<Host, HostError> {
+    text.parse()
+}
+
+fn publish_mode(text: &str) -> Result<PublishMode, dray_network::ParsePublishModeError> {
     text.parse()
 }
 
@@ -441,7 +450,8 @@ mod tests {
         let config = with_file(
             r#"{"hosts":["unix:///a","tcp://127.0.0.1:1"],"debug":true,"log-opts":{"max-size":"1m"},
                 "default-address-pools":[{"base":"10.0.0.0/8","size":24}],"insecure-registries":["r:5000"],
-                "storage-driver":"overlay2","live-restore":true,"max-concurrent-downloads":7,"certs-dirs":["/c"],"bip":"10.1.0.1/24","tlsverify":false}"#,
+                "storage-driver":"overlay2","live-restore":true,"max-concurrent-downloads":7,"certs-dirs":["/c"],"bip":"10.1.0.1/24","tlsverify":false,
+                "publish-mode":"firewall-aware"}"#,
             &["--label=a=b"],
         )
         .unwrap();
@@ -452,6 +462,7 @@ mod tests {
         assert_eq!(config.log_opts, [("max-size".to_owned(), "1m".to_owned())]);
         assert_eq!(config.default_address_pools[0].size, 24);
         assert_eq!(config.bip.unwrap().to_string(), "10.1.0.1/24");
+        assert_eq!(config.network().publish_mode, PublishMode::FirewallAware);
         assert_eq!(config.labels, ["a=b"]);
     }
 
@@ -466,6 +477,8 @@ mod tests {
             "unable to configure the daemon with file FILE: the following directives are specified both as a flag and in the configuration file: bip: (from flag: 10.1.0.1/16, from file: 10.0.0.1/8)"
         );
         assert!(with_file("{", &[]).unwrap_err().contains("EOF while parsing"));
+        let wrong = with_file(r#"{"publish-mode":"open"}"#, &[]).unwrap_err();
+        assert!(wrong.contains("invalid publish mode \"open\": it is nat or firewall-aware"), "{wrong}");
         assert!(with_file(r#"{"bip":"x"}"#, &[]).unwrap_err().contains("invalid CIDR address: x"));
         assert!(with_file(r#"{"bip":["x"]}"#, &[]).unwrap_err().contains("bip: expected a string"));
     }

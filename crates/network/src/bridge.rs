@@ -3,6 +3,8 @@
 use crate::cidr::Cidr;
 use crate::config::{NetworkConfig, NetworkState};
 use crate::error::{Error, Result};
+use crate::firewall::Plan;
+use crate::gate;
 use crate::mac;
 use crate::netlink::route::{self, Link};
 use crate::network::{Inner, State};
@@ -43,6 +45,7 @@ pub fn create(inner: &Inner, config: &NetworkConfig) -> Result<NetworkState> {
         default_bridge: config.default_bridge,
         inhibit_ipv4: options.inhibit_ipv4,
         container_iface_prefix: options.container_iface_prefix,
+        publish_mode: options.publish_mode,
     };
     inner.ipam().reserve(&network.id, &network.subnets);
     state.networks.insert(network.id.clone(), network.clone());
@@ -135,13 +138,26 @@ pub fn apply(inner: &Inner, state: &State) -> Result<()> {
     if state.restoring {
         return Ok(());
     }
-    inner.firewall.apply(&state.all_networks(), &foreign_bridges(inner, state)?)?;
-    let open = state.networks.values().filter(|n| !n.internal).map(|n| n.bridge.clone());
+    write_rules(inner, state, false)?;
+    let open = state.bridges().filter(|n| !n.internal).map(|n| n.bridge.clone());
     if let Err(e) = inner.host_firewall.set_bridges(open.collect()) {
         // The network is there; the watch tries again with the next change of the host's firewall.
         tracing::warn!("{e}");
     }
     Ok(())
+}
+
+/// Writes our tables: those of the networks alone, or anew with all that is published.
+pub fn write_rules(inner: &Inner, state: &State, anew: bool) -> Result<()> {
+    let networks: Vec<NetworkState> = state.bridges().cloned().collect();
+    let (foreign, gate) = (foreign_bridges(inner, state)?, gate::open(inner, state)?);
+    let plan = Plan { networks: &networks, foreign: &foreign, gate: gate.as_ref() };
+    if anew {
+        inner.firewall.apply_all(plan, &state.listing())?;
+    } else {
+        inner.firewall.apply(plan)?;
+    }
+    if gate.is_none() { gate::remove(inner) } else { Ok(()) }
 }
 
 /// Bridges of containers that are not ours: Docker's. Where the host drops what nobody accepts, our own acceptance

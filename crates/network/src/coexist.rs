@@ -189,14 +189,16 @@ fn find<'a>(chains: &'a [Chain], family: Family, name: &str) -> Option<&'a Chain
 }
 
 /// Whether a notification of nftables means that somebody may have removed what is ours: rules or chains of the
-/// host's filter tables changed, or a table of this name went.
-pub fn concerns(message: &netlink::wire::Message<'_>, own_table: &str) -> bool {
+/// host's filter tables changed, or anything of our own tables by another than `own_port`.
+pub fn concerns(message: &netlink::wire::Message<'_>, own_table: &str, own_port: u32) -> bool {
     const TABLE_GONE: u16 = (10 << 8) | 2;
     // Chains and rules: made or removed.
     const CHANGES: std::ops::RangeInclusive<u16> = (10 << 8) | 3..=(10 << 8) | 8;
+    // Tables, chains, rules, sets and elements, all of which name their table first.
+    const OBJECTS: std::ops::RangeInclusive<u16> = 10 << 8..=(10 << 8) | 14;
     match message.attrs(4).str(1) {
         Some(TABLE) => CHANGES.contains(&message.kind) || message.kind == TABLE_GONE,
-        Some(table) => table == own_table && message.kind == TABLE_GONE,
+        Some(table) => table == own_table && OBJECTS.contains(&message.kind) && message.port != own_port,
         None => false,
     }
 }

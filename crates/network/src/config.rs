@@ -30,6 +30,44 @@ pub struct Config {
     pub ready_sandboxes: usize,
     /// The MTU of bridges that do not say one; the kernel's own default otherwise.
     pub mtu: Option<u32>,
+    /// How ports of networks that do not say are published.
+    pub publish_mode: PublishMode,
+}
+
+/// What a published port owes to the host's own firewall.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PublishMode {
+    /// Nothing: it is translated before INPUT, as Docker's ports are.
+    #[default]
+    Nat,
+    /// Connections begin only if the host's INPUT rules let them.
+    FirewallAware,
+}
+
+impl PublishMode {
+    /// `nat` or `firewall-aware`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::FirewallAware => "firewall-aware",
+        }
+    }
+}
+
+/// The text is no mode of publishing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid publish mode {0:?}: it is nat or firewall-aware")]
+pub struct ParsePublishModeError(pub String);
+
+impl std::str::FromStr for PublishMode {
+    type Err = ParsePublishModeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = [Self::Nat, Self::FirewallAware].into_iter().find(|mode| mode.as_str() == text);
+        known.ok_or_else(|| ParsePublishModeError(text.to_owned()))
+    }
 }
 
 impl Config {
@@ -45,6 +83,7 @@ impl Config {
             resolv_conf: "/etc/resolv.conf".into(),
             ready_sandboxes: 2,
             mtu: None,
+            publish_mode: PublishMode::Nat,
         }
     }
 }
@@ -146,6 +185,9 @@ pub struct NetworkState {
     /// The prefix of interface names in containers.
     #[serde(default)]
     pub container_iface_prefix: Option<String>,
+    /// How its ports are published; as the daemon says if absent.
+    #[serde(default)]
+    pub publish_mode: Option<PublishMode>,
 }
 
 impl NetworkState {

@@ -12,6 +12,7 @@ mod endpoint;
 mod error;
 mod firewall;
 mod forwarder;
+mod gate;
 mod host;
 mod ipam;
 mod lifecycle;
@@ -29,8 +30,8 @@ mod sysctl;
 
 pub use cidr::Cidr;
 pub use config::{
-    Bound, Config, DnsConfig, Endpoint, EndpointConfig, NetworkConfig, NetworkState, Pool, PortBinding,
-    Proto, SubnetConfig, SubnetState,
+    Bound, Config, DnsConfig, Endpoint, EndpointConfig, NetworkConfig, NetworkState, ParsePublishModeError,
+    Pool, PortBinding, Proto, PublishMode, SubnetConfig, SubnetState,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use mac::parse as parse_mac;

@@ -1,12 +1,13 @@
 //! The whole of a daemon's networking behind one handle.
 //!
-//! Locks are taken in this order and held only for a few system calls: `state`, `ipam`, `ports`, then a socket's.
+//! Locks are taken in this order and held only for a few system calls: `publishing`, `state`, `ipam`, `ports`, then a
+//! socket's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::bridge;
 use crate::coexist::{self, HostFirewall};
@@ -16,12 +17,13 @@ use crate::config::{
 };
 use crate::dns;
 use crate::error::{Error, Result};
-use crate::firewall::{Firewall, Mapping};
+use crate::firewall::{Firewall, Listing, Mapping};
 use crate::forwarder::Forwarder;
 use crate::host::Host;
 use crate::ipam::Ipam;
 use crate::netlink::{self, Socket};
 use crate::ports::{Held, Ports};
+use crate::publish;
 use crate::reaper::Reaper;
 use crate::sandbox::{Nursery, Sandbox};
 use crate::service::Service;
@@ -47,6 +49,9 @@ pub(crate) struct Inner {
     pub(crate) reaper: Reaper,
     pub(crate) service: Service,
     pub(crate) state: Mutex<State>,
+    /// Held for writing while the table is made anew from what is known, for reading while ports come or go: what is
+    /// in the table and not yet known, or the other way round, would be lost.
+    pub(crate) publishing: RwLock<()>,
     pub(crate) ipam: Mutex<Ipam>,
     pub(crate) ports: Mutex<Ports>,
 }
@@ -85,8 +90,17 @@ impl State {
         self.networks.values().cloned().collect()
     }
 
-    pub(crate) fn all_mappings(&self) -> Vec<Mapping> {
-        self.published.values().flat_map(|p| p.mappings.iter().copied()).collect()
+    /// The networks that have a bridge.
+    pub(crate) fn bridges(&self) -> impl Iterator<Item = &NetworkState> {
+        self.networks.values()
+    }
+
+    /// All that is published.
+    pub(crate) fn listing(&self) -> Listing {
+        Listing {
+            mappings: self.published.values().flat_map(|p| p.mappings.iter().copied()).collect(),
+            held: self.published.values().flat_map(|p| publish::held(&p.bound)).collect(),
+        }
     }
 }
 
@@ -97,6 +111,16 @@ impl Inner {
 
     pub(crate) fn ipam(&self) -> MutexGuard<'_, Ipam> {
         self.ipam.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For whoever adds or removes published ports.
+    pub(crate) fn publishing(&self) -> RwLockReadGuard<'_, ()> {
+        self.publishing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For whoever makes the table anew.
+    pub(crate) fn unpublishing(&self) -> RwLockWriteGuard<'_, ()> {
+        self.publishing.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn ports(&self) -> MutexGuard<'_, Ports> {
@@ -116,30 +140,20 @@ impl Inner {
         format!("dray:{}:", self.config.table)
     }
 
-    /// Looks after the firewall when somebody changed it: our table was flushed with all others, or the host's was
-    /// made anew without our rules.
-    fn heal(&self) {
+    /// Looks after the firewall when somebody changed it: our tables were flushed or altered, or the host's were made
+    /// anew without our rules. (Docker's networks change its rules and its bridges, which ours name.)
+    pub(crate) fn heal(&self) {
         let healed = {
+            let _alone = self.unpublishing();
             let state = self.state();
-            if state.networks.is_empty() || state.restoring { Ok(()) } else { self.heal_table(&state) }
+            let idle = state.networks.is_empty() || state.restoring;
+            if idle { Ok(()) } else { bridge::write_rules(self, &state, true) }
         };
         for result in [healed, self.host_firewall.ensure()] {
             if let Err(e) = result {
                 tracing::warn!("after a change of the host's firewall: {e}");
             }
         }
-    }
-}
-
-impl Inner {
-    fn heal_table(&self, state: &State) -> Result<()> {
-        let foreign = bridge::foreign_bridges(self, state)?;
-        if self.firewall.exists() {
-            // Docker's networks change its rules and its bridges.
-            return self.firewall.apply(&state.all_networks(), &foreign);
-        }
-        tracing::warn!("nftables table inet {} was removed: making it again", self.config.table);
-        self.firewall.apply_all(&state.all_networks(), &foreign, &state.all_mappings())
     }
 }
 
@@ -170,6 +184,7 @@ impl Network {
             dns: dns::Server::new(service.handle().clone(), config.resolv_conf.clone(), Arc::clone(&names)),
             reaper: Reaper::start()?,
             state: Mutex::default(),
+            publishing: RwLock::default(),
             ports: Mutex::new(Ports::new(ephemeral_ports(), ipv6)),
             host,
             names,
@@ -357,9 +372,9 @@ impl Network {
 
 fn watch(inner: &Arc<Inner>) -> Result<()> {
     let weak = Arc::downgrade(inner);
-    let table = inner.config.table.clone();
+    let (table, port) = (inner.config.table.clone(), inner.firewall.port());
     inner.service.watch(
-        move |message| coexist::concerns(message, &table),
+        move |message| coexist::concerns(message, &table, port),
         move || weak.upgrade().map(|inner| inner.heal()).is_some(),
     )
 }

@@ -1,9 +1,9 @@
 //! `RUN --device`: a device by its CDI name, and whether the step needs it.
 
 use crate::dockerfile::csv;
-use crate::dockerfile::golang::parse_bool;
 use crate::dockerfile::instruction::Device;
 use crate::dockerfile::suggest::{closest, did_you_mean};
+use dray_spec::golang::parse_bool;
 
 /// Why a `--device` cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -17,7 +17,6 @@ mod device;
 mod error;
 mod excerpt;
 mod flag;
-mod golang;
 mod healthcheck;
 mod heredoc;
 mod instruction;
@@ -28,9 +27,9 @@ mod suggest;
 mod syntax;
 
 pub use device::DeviceError;
+pub(crate) use dray_spec::golang::{duration_text, parse_bool, quoted};
 pub use error::{Fault, ParseError};
 pub use excerpt::excerpt;
-pub(crate) use golang::{duration_text, parse_bool, quoted};
 pub use healthcheck::Healthcheck;
 pub use heredoc::Heredoc;
 pub use instruction::{

@@ -1,9 +1,9 @@
 //! `RUN --mount`: a comma-separated list of settings, whose values may hold variables.
 
 use crate::dockerfile::csv;
-use crate::dockerfile::golang::{parse_bool, quoted};
 use crate::dockerfile::suggest::{closest, did_you_mean};
 use crate::expand::ExpandError;
+use dray_spec::golang::{parse_bool, quoted};
 
 /// A mount of `RUN --mount`, with its variables expanded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

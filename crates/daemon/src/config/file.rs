@@ -76,6 +76,7 @@ const OPTIONS: &[(&str, &str, &str, Kind)] = &[
     ("bip", "bip", "bip", Kind::Text),
     ("default-address-pools", "default-address-pool", "default_address_pools", Kind::Pools),
     ("mtu", "mtu", "mtu", Kind::Number),
+    ("publish-mode", "publish-mode", "publish_mode", Kind::Text),
     ("dns", "dns", "dns", Kind::List),
     ("dns-opts", "dns-opt", "dns_opts", Kind::List),
     ("dns-search", "dns-search", "dns_search", Kind::List),

@@ -44,6 +44,9 @@ const BRPORT_BCAST_FLOOD: u16 = 30;
 const BRPORT_ISOLATED: u16 = 33;
 
 const IFF_UP: u32 = 1;
+const IFF_NOARP: u32 = 0x80;
+/// The largest MTU of a pair.
+const LARGEST_MTU: u32 = 65_535;
 const AF_BRIDGE: u8 = 7;
 const LINK_HEADER: usize = 16;
 const ADDR_HEADER: usize = 8;
@@ -94,6 +97,19 @@ pub struct Veth<'a> {
     pub hairpin: bool,
     /// Where the far end goes.
     pub namespace: BorrowedFd<'a>,
+}
+
+/// A veth pair with both ends here: what goes out of one comes in by the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Loop<'a> {
+    /// The end that sends. It asks nobody for hardware addresses.
+    pub out: &'a str,
+    /// The end that receives.
+    pub back: &'a str,
+    /// The alias of both.
+    pub alias: &'a str,
+    /// The MAC address of both: an interface that asks nobody writes its own as the receiver's.
+    pub mac: Mac,
 }
 
 /// A route as the kernel shows it.
@@ -217,6 +233,39 @@ pub fn add_veth(socket: &Socket, veth: &Veth<'_>) -> Result<(), Failed> {
                 m.attr(BRPORT_ISOLATED, &[u8::from(veth.isolated)]);
             });
         });
+    }
+    socket.send(request)
+}
+
+/// Makes a pair that leads from here to here, both ends still down.
+pub fn add_loop(socket: &Socket, pair: &Loop<'_>) -> Result<(), Failed> {
+    let mut silent = link_header(0, 0, false);
+    silent[8..12].copy_from_slice(&IFF_NOARP.to_ne_bytes());
+    silent[12..16].copy_from_slice(&IFF_NOARP.to_ne_bytes());
+    let end = |m: &mut Messages, name: &str| {
+        m.attr_str(IFLA_IFNAME, name);
+        m.attr(IFLA_ADDRESS, &pair.mac);
+        // Whole datagrams: fragments were put together on the way here.
+        m.attr_u32(IFLA_MTU, LARGEST_MTU);
+        one_queue(m);
+    };
+    let mut request = Messages::new();
+    request.begin(NEWLINK, wire::CREATE | wire::EXCL | wire::ACK, &silent);
+    end(&mut request, pair.out);
+    request.nest(IFLA_LINKINFO, |m| {
+        m.attr(INFO_KIND, b"veth");
+        m.nest(INFO_DATA, |m| {
+            m.nest(VETH_INFO_PEER, |m| {
+                m.raw(&link_header(0, 0, false));
+                end(m, pair.back);
+            });
+        });
+    });
+    // The kernel takes an alias only of a link that exists.
+    for name in [pair.out, pair.back] {
+        request.begin(NEWLINK, wire::ACK, &link_header(0, 0, false));
+        request.attr_str(IFLA_IFNAME, name);
+        request.attr(IFLA_IFALIAS, pair.alias.as_bytes());
     }
     socket.send(request)
 }
@@ -399,7 +448,7 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_answers_are_read_or_skipped(bytes in prop::collection::vec(any::<u8>(), 0..400), kind in 16u16..28) {
-            let message = Message { kind, sequence: 0, body: &bytes };
+            let message = Message { kind, sequence: 0, port: 0, body: &bytes };
             let _ = parse_link(&message);
             if let Some(route) = parse_route(&message) {
                 prop_assert!(route.destination.prefix() <= 128);
