@@ -11,6 +11,7 @@ mod instructions;
 mod language;
 mod named_context;
 mod secret;
+mod vanish;
 
 use std::fs;
 use std::path::PathBuf;
