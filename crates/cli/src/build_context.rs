@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use dray_client::Upload;
 use dray_spec::dockerignore::Patterns;
+use futures_util::{StreamExt as _, stream};
 
 use crate::command_error::{Error, Sys};
 use crate::opts::clean;
@@ -79,8 +80,8 @@ fn from_stdin(file: &str) -> Result<Context, Error> {
     head.truncate(filled);
     if is_archive(&head) {
         let dockerfile = if file.is_empty() { "Dockerfile".to_owned() } else { file.to_owned() };
-        let reader = tokio::io::AsyncReadExt::chain(io::Cursor::new(head), pack::stdin());
-        return Ok(Context { upload: Upload::tar(reader), dockerfile, remote: String::new() });
+        let chunks = stream::iter([Ok(head.into())]).chain(pack::stdin());
+        return Ok(Context { upload: Upload::tar_chunks(chunks), dockerfile, remote: String::new() });
     }
     stdin.take(MAX_DOCKERFILE).read_to_end(&mut head).map_err(failed())?;
     let mut tar = Vec::new();
@@ -118,8 +119,8 @@ fn from_dir(context: &Path, file: &str) -> Result<Context, Error> {
         Patterns::parse(&kept).map_err(|e| Error::Refused(format!("error checking context: {e}")))?;
     check_readable(&root)?;
     let dockerfile = name.clone();
-    let reader = pack::stream(move |out| write_context(out, &root, &patterns, put_in, ignore_text));
-    Ok(Context { upload: Upload::tar(reader), dockerfile, remote: String::new() })
+    let chunks = pack::stream(move |out| write_context(out, &root, &patterns, put_in, ignore_text));
+    Ok(Context { upload: Upload::tar_chunks(chunks), dockerfile, remote: String::new() })
 }
 
 /// A context whose root cannot be listed is refused before anything is sent.
@@ -195,12 +196,11 @@ fn read_ignore(root: &Path, beside: Option<&Path>) -> Result<Option<String>, Err
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncReadExt as _;
+    use futures_util::TryStreamExt as _;
 
     async fn sent(context: Context) -> Vec<(String, String)> {
-        let Upload::Stream { mut reader, .. } = context.upload else { panic!("a stream") };
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).await.unwrap();
+        let Upload::Stream { chunks, .. } = context.upload else { panic!("a stream") };
+        let bytes = chunks.try_collect::<Vec<_>>().await.unwrap().concat();
         let mut tar = tar::Archive::new(bytes.as_slice());
         let read = |mut e: tar::Entry<&[u8]>| {
             let mut text = String::new();

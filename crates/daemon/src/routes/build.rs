@@ -18,11 +18,12 @@ use dray_image::ProgressEvent;
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
-use crate::body::{self, Failure, JsonLines, messages, progress_message};
+use crate::body::{Failure, JsonLines, messages, progress_message};
 use crate::buildkit::BuildKit;
 use crate::credentials;
 use crate::error::{ApiError, ApiResult, json};
 use crate::extract::Params;
+use crate::read_ahead;
 use crate::state::App;
 use crate::version::ApiVersion;
 
@@ -143,7 +144,7 @@ fn run(
         classic.event(event);
     };
     let cache_from = std::mem::take(&mut options.cache_from);
-    let built = builds.build(options, body::reader(body), &events, cancel.clone());
+    let built = builds.build(options, read_ahead::reader(body), &events, cancel.clone());
     if built.is_ok() && !cache_from.is_empty() && !telling.quiet {
         // Docker's builder would look into the history of these images; here a step is known by its content.
         send(ProgressMessage::stream(format!(
