@@ -186,7 +186,7 @@ pub enum Fault {
     IntervalTooShort(String),
     /// Something that is no duration.
     #[error("{0}")]
-    Duration(super::golang::DurationError),
+    Duration(dray_spec::golang::DurationError),
     /// Something that is no number.
     #[error("strconv.ParseInt: parsing {number}: {reason}", number = super::quoted(.0), reason = .1)]
     Number(String, &'static str),

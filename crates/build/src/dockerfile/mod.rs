@@ -14,7 +14,6 @@
 
 mod error;
 mod flag;
-mod golang;
 mod healthcheck;
 mod heredoc;
 mod instruction;
@@ -24,8 +23,8 @@ mod mount;
 mod suggest;
 mod syntax;
 
+pub(crate) use dray_spec::golang::{duration_text, quoted};
 pub use error::{Fault, ParseError};
-pub(crate) use golang::{duration_text, quoted};
 pub use healthcheck::Healthcheck;
 pub use heredoc::Heredoc;
 pub use instruction::{

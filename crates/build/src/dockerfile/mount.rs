@@ -1,8 +1,8 @@
 //! `RUN --mount`: a comma-separated list of settings, whose values may hold variables.
 
-use crate::dockerfile::golang::quoted;
 use crate::dockerfile::suggest::{closest, did_you_mean};
 use crate::expand::ExpandError;
+use dray_spec::golang::quoted;
 
 /// A mount of `RUN --mount`, with its variables expanded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
