@@ -1,6 +1,7 @@
 //! What Dray's API has beyond Docker's: `/dray/…`.
 
-use dray_api::extension::{ImageFileChange, ImageMount, ImageTree, SquashResponse};
+use dray_api::Filters;
+use dray_api::extension::{ImageFileChange, ImageMount, ImageTree, NetworkExposure, SquashResponse};
 use http::Method;
 
 use crate::Result;
@@ -67,5 +68,14 @@ impl Client {
     pub async fn image_unmount(&self, name: &str) -> Result<Vec<String>> {
         let query = Query::new().with("name", name);
         self.json(Call::new(Method::POST, "/dray/images/unmount").query(query)).await
+    }
+
+    /// What of containers is reachable from where, and why.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn network_exposure(&self, filters: &Filters) -> Result<Vec<NetworkExposure>> {
+        let query = Query::new().with_filters(filters);
+        self.json(Call::new(Method::GET, "/dray/networks/exposure").query(query)).await
     }
 }

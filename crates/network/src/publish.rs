@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::RwLockReadGuard;
 
-use crate::config::{Bound, Endpoint, PortBinding, Proto};
+use crate::config::{Bound, Driver, Endpoint, PortBinding, Proto};
 use crate::error::{Error, Result};
 use crate::firewall::{Listing, Mapping};
 use crate::forwarder;
@@ -20,8 +20,9 @@ pub fn publish(inner: &Inner, endpoint: &Endpoint, ports: &[PortBinding]) -> Res
     let (default_ip, gated) = {
         let state = inner.state();
         let network = state.network(&endpoint.network_id)?;
-        // As with Docker: nothing leads into an internal network, and asking for it is no error.
-        if network.internal {
+        // As with Docker: nothing leads into an internal network, what is on the parent's network is there already,
+        // and asking for it is no error.
+        if network.internal || network.driver != Driver::Bridge {
             return Ok(Vec::new());
         }
         (network.host_binding, gate::guards(inner, network))
