@@ -1,7 +1,7 @@
 //! The engine: its configuration, and the services wired to each other.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use dray_api::Labels;
 use dray_image::pull::{PullLimits, Puller};
@@ -160,6 +160,9 @@ impl Engine {
                 events: events.clone(),
             },
         )?;
+        let holder: Weak<dyn volume::Holder> =
+            Arc::downgrade(&(Arc::clone(&containers) as Arc<dyn volume::Holder>));
+        volumes.set_holder(holder);
         let execs = exec::Service::new(Arc::clone(&containers));
         let runner = open_runner(&config, &store, trust, &networks, registry)?;
         let builds = build::Service::open(Arc::clone(&images), runner, events.clone());

@@ -1,5 +1,11 @@
 //! Volumes, bind mounts, tmpfs.
 
+mod backup;
+mod clone;
+mod driver;
+mod owner;
+mod rename;
+
 use std::fs;
 
 use dray_harness::Daemon;

@@ -1,4 +1,7 @@
-//! `/dray`: what Dray has beyond Docker's API (docs/image.md).
+//! `/dray`: what Dray has beyond Docker's API (docs/image.md, docs/run.md, docs/volume.md).
+
+mod container;
+mod volume;
 
 use std::sync::Arc;
 
@@ -24,6 +27,8 @@ pub(super) fn router() -> Router<App> {
         .route("/dray/images/mount", post(mount))
         .route("/dray/images/mounts", get(mounts))
         .route("/dray/images/unmount", post(unmount))
+        .merge(container::router())
+        .merge(volume::router())
 }
 
 fn needed(params: &Params, name: &str) -> Result<String, ApiError> {

@@ -3,17 +3,26 @@
 //! ```text
 //! <data-root>/volumes/<name>/_data      the content; with `type` and `device` options a file system is
 //!                                       mounted there as long as containers use it
+//! <data-root>/volumes/.draft-<id>/_data a clone or a restored volume on its way; swept at the start
 //! ```
 //! The record is written after the folder is there and removed before it goes, so a record always has
-//! its folder.
+//! its folder. A rename writes the new record with the old name in it, moves the folder, and writes the record
+//! without: the next start finishes what was cut off in between.
 
+mod backup;
+mod clone;
+mod draft;
 mod error;
+mod hold;
 mod local;
+mod rename;
+mod space;
+mod update;
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use dray_api::volume::{Volume, VolumeCreateRequest, VolumeListResponse, VolumeUsage, VolumesPruneReport};
 use dray_api::{Filters, Labels};
@@ -23,11 +32,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::{ContainerVolumes, VolumeHandle, VolumeRequest, names};
 use crate::{EventBus, ServiceError, timestamp};
+pub use backup::{Backup, Told, read_base};
+pub use clone::CloneOptions;
 pub use error::Error;
+pub use hold::{Hold, Holder};
 
 const KIND: &str = "volume";
 /// Docker's label of volumes that were made without a name.
 const ANONYMOUS: &str = "com.docker.volume.anonymous";
+/// The label of a snapshot: the volume that it is of. Containers have it read-only.
+const SNAPSHOT: &str = "dev.dray.volume.snapshot";
 
 /// Who uses a volume: ids of the containers that have it, running or not.
 pub type Users = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
@@ -43,6 +57,8 @@ pub struct Service {
     claimed: Mutex<HashMap<String, BTreeSet<String>>>,
     /// Held while volumes are made and removed.
     changing: Mutex<()>,
+    /// Who can hold the users of a volume still.
+    holder: OnceLock<Weak<dyn Holder>>,
 }
 
 impl std::fmt::Debug for Service {
@@ -57,9 +73,16 @@ struct Record {
     created: String,
     options: Option<Labels>,
     labels: Option<Labels>,
+    /// Its folder has still this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    renamed_from: Option<String>,
 }
 
 impl Record {
+    fn is_snapshot(&self) -> bool {
+        self.labels.as_ref().is_some_and(|labels| labels.contains_key(SNAPSHOT))
+    }
+
     fn anonymous(&self) -> bool {
         self.labels.as_ref().is_some_and(|labels| labels.contains_key(ANONYMOUS))
     }
@@ -73,14 +96,23 @@ impl Service {
     /// The volumes of a store.
     #[must_use]
     pub fn open(store: Store, events: EventBus, users: Users) -> Arc<Self> {
-        Arc::new(Service {
+        let service = Service {
             store,
             events,
             users,
             mounted: Mutex::default(),
             claimed: Mutex::default(),
             changing: Mutex::default(),
-        })
+            holder: OnceLock::new(),
+        };
+        service.sweep_drafts();
+        service.finish_renames();
+        Arc::new(service)
+    }
+
+    /// Who can hold the users of a volume still while it is cloned or backed up. Said once.
+    pub fn set_holder(&self, holder: Weak<dyn Holder>) {
+        let _ = self.holder.set(holder);
     }
 
     /// The volumes that match.
@@ -144,7 +176,7 @@ impl Service {
         };
         let users = self.users_of(name);
         if !users.is_empty() {
-            return Err(Error::InUse { name: name.to_owned(), users });
+            return Err(Error::InUse { operation: "remove", name: name.to_owned(), users });
         }
         self.remove_record(&record)
     }
@@ -226,6 +258,7 @@ impl Service {
             created: seconds(Timestamp::now()),
             options: Some(request.options.clone()).filter(|options| !options.is_empty()),
             labels: Some(labels).filter(|labels| !labels.is_empty()),
+            renamed_from: None,
             name,
         };
         let data = self.data(&record.name);
@@ -254,6 +287,14 @@ impl Service {
         users.sort();
         users.dedup();
         users
+    }
+
+    /// Forgets all claims of a user.
+    fn unclaim(&self, user: &str) {
+        self.claimed().retain(|_, users| {
+            users.remove(user);
+            !users.is_empty()
+        });
     }
 
     fn claimed(&self) -> MutexGuard<'_, HashMap<String, BTreeSet<String>>> {
@@ -353,14 +394,12 @@ impl ContainerVolumes for Service {
     fn ensure(&self, request: &VolumeRequest) -> Result<VolumeHandle, ServiceError> {
         let (record, created) = self.find_or_make(request)?;
         let mountpoint = self.data(&record.name);
-        Ok(VolumeHandle { name: record.name, driver: "local".to_owned(), mountpoint, created })
+        let read_only = record.is_snapshot();
+        Ok(VolumeHandle { name: record.name, driver: "local".to_owned(), mountpoint, created, read_only })
     }
 
     fn settle(&self, container: &str) {
-        self.claimed().retain(|_, containers| {
-            containers.remove(container);
-            !containers.is_empty()
-        });
+        self.unclaim(container);
     }
 
     fn mount(&self, name: &str, container: &str) -> Result<PathBuf, ServiceError> {
