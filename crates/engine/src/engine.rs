@@ -46,6 +46,8 @@ pub struct EngineConfig {
     pub debug: bool,
     /// What containers get that do not say.
     pub defaults: container::Defaults,
+    /// Where volume plugins are looked for.
+    pub plugin_dirs: Vec<PathBuf>,
     /// How much of images moves at once.
     pub transfers: Transfers,
     /// Leave containers running when the daemon stops.
@@ -147,7 +149,7 @@ impl Engine {
         let registry = Arc::new(Registry::new());
         let network = Network::open(config.network.clone())?;
         let networks = network::Service::open(network, store.clone(), events.clone(), config.dns.clone())?;
-        let volumes = open_volumes(&store, &events, &registry);
+        let volumes = open_volumes(&config, &store, &events, &registry);
         let images = open_images(&config, &store, &events, &registry)?;
         let containers = container::Service::new(
             container_config(&config, trust.clone()),
@@ -265,10 +267,16 @@ impl Engine {
     }
 }
 
-fn open_volumes(store: &Store, events: &EventBus, registry: &Arc<Registry>) -> Arc<volume::Service> {
+fn open_volumes(
+    config: &EngineConfig,
+    store: &Store,
+    events: &EventBus,
+    registry: &Arc<Registry>,
+) -> Arc<volume::Service> {
     let registry = Arc::clone(registry);
     let users: volume::Users = Arc::new(move |volume| registry.volume_users(volume));
-    volume::Service::open(store.clone(), events.clone(), users)
+    let plugins = volume::Plugins::at(config.plugin_dirs.clone());
+    volume::Service::open(store.clone(), events.clone(), users, plugins)
 }
 
 fn open_images(

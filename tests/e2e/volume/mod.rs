@@ -4,6 +4,7 @@ mod backup;
 mod clone;
 mod driver;
 mod owner;
+mod plugin;
 mod rename;
 
 use std::fs;

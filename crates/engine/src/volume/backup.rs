@@ -76,7 +76,7 @@ impl Service {
         let record = self.find(name)?;
         let config = VolumeConfig {
             name: record.name,
-            driver: "local".to_owned(),
+            driver: record.driver,
             labels: record.labels.unwrap_or_default().into_iter().collect(),
             options: without_password(record.options.unwrap_or_default()),
             created: record.created,

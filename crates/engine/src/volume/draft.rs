@@ -76,13 +76,14 @@ impl Draft<'_> {
             created: seconds(Timestamp::now()),
             options: None,
             labels: Some(labels).filter(|labels| !labels.is_empty()),
+            driver: super::local_driver(),
             renamed_from: None,
         };
         if let Err(error) = service.store.records().put(KIND, name, Some(name), &record) {
             self.kept = false;
             return Err(error.into());
         }
-        service.announce("create", name);
+        service.announce("create", &record);
         Ok(service.to_wire(&record))
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use dray_api::filters::FilterError;
 
+use super::PluginError;
 use crate::{ErrorKind, ServiceError};
 
 /// A failed operation on a volume.
@@ -66,12 +67,32 @@ pub enum Error {
         "create {0}: \"{0}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
     )]
     InvalidName(String),
-    /// No such driver.
-    #[error("create {name}: error looking up volume plugin {driver}: plugin \"{driver}\" not found")]
-    UnknownDriver {
+    /// A plugin that is not there, or failed.
+    #[error("{operation} {name}: {source}")]
+    Plugin {
+        /// What was wanted: `create`, `get`, `mount`, `unmount`, `remove`.
+        operation: &'static str,
         /// The volume.
         name: String,
-        /// The driver.
+        /// Why.
+        source: PluginError,
+    },
+    /// Another driver has a volume of this name.
+    #[error("create {name}: driver '{driver}' already has volume '{name}': volume name must be unique")]
+    OtherDriver {
+        /// The volume.
+        name: String,
+        /// Its driver.
+        driver: String,
+    },
+    /// Something that only the local driver can.
+    #[error("{operation} {name}: volumes of the driver {driver} cannot be given another name")]
+    NotLocal {
+        /// What was wanted.
+        operation: &'static str,
+        /// The volume.
+        name: String,
+        /// Its driver.
         driver: String,
     },
     /// An option that the local driver does not have.
@@ -143,8 +164,13 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound(_) | Self::UnknownDriver { .. } => ErrorKind::NotFound,
-            Self::InUse { .. } | Self::Exists { .. } => ErrorKind::Conflict,
+            Self::NotFound(_)
+            | Self::Plugin { source: PluginError::NotFound(_) | PluginError::NotVolume(_), .. } => {
+                ErrorKind::NotFound
+            }
+            Self::InUse { .. } | Self::Exists { .. } | Self::OtherDriver { .. } | Self::NotLocal { .. } => {
+                ErrorKind::Conflict
+            }
             Self::Hold { source, .. } => source.kind(),
             Self::Backup { source, .. } if source.is_invalid() => ErrorKind::InvalidParameter,
             Self::Registry(source) => registry_kind(source),
@@ -161,6 +187,7 @@ impl Error {
             | Self::Io { .. }
             | Self::Store(_)
             | Self::Backup { .. }
+            | Self::Plugin { .. }
             | Self::Interrupted(_) => ErrorKind::System,
         }
     }

@@ -13,6 +13,9 @@ impl Service {
         check_name(new)?;
         let _changing = self.changing();
         let record = self.find(old)?;
+        if !record.is_local() {
+            return Err(Error::NotLocal { operation: "rename", name: old.to_owned(), driver: record.driver });
+        }
         self.must_be_new("rename", new)?;
         let users = self.users_of(old);
         if !users.is_empty() {

@@ -18,7 +18,7 @@ impl Service {
         let data = self.data(&record.name);
         let mut space = VolumeSpace {
             name: record.name.clone(),
-            driver: "local".to_owned(),
+            driver: record.driver.clone(),
             labels: record.labels.clone().unwrap_or_default(),
             created_at: record.created.clone(),
             ref_count: number(self.users_of(&record.name).len() as u64),
@@ -27,6 +27,9 @@ impl Service {
             limit: -1,
             available: -1,
         };
+        if !record.is_local() {
+            return space;
+        }
         let own = record.needs_mount();
         if own && !local::is_mounted(&data) {
             return space;

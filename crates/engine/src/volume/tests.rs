@@ -17,7 +17,7 @@ fn fixture() -> Fixture {
         let used = used.lock().unwrap();
         used.iter().filter(|volume| *volume == name).map(|_| "c1".to_owned()).collect()
     });
-    Fixture { service: Service::open(store, EventBus::new(), users), in_use, _dir: dir }
+    Fixture { service: Service::open(store, EventBus::new(), users, Plugins::default()), in_use, _dir: dir }
 }
 
 fn named(name: &str) -> VolumeCreateRequest {
@@ -102,7 +102,14 @@ fn dangling_volumes_are_listed() {
 fn a_rename_that_was_cut_off_is_finished() {
     let dir = tempfile::tempdir().unwrap();
     let users: Users = Arc::new(|_| Vec::new());
-    let open = || Service::open(Store::open(dir.path()).unwrap(), EventBus::new(), Arc::clone(&users));
+    let open = || {
+        Service::open(
+            Store::open(dir.path()).unwrap(),
+            EventBus::new(),
+            Arc::clone(&users),
+            Plugins::default(),
+        )
+    };
     let service = open();
     let volume = service.create(named("old")).unwrap();
     std::fs::write(std::path::Path::new(&volume.mountpoint).join("file"), "kept").unwrap();

@@ -23,7 +23,7 @@ impl Service {
         labels.extend(add);
         record.labels = Some(labels).filter(|labels| !labels.is_empty());
         self.store.records().put(KIND, name, Some(name), &record)?;
-        self.announce("update", name);
+        self.announce("update", &record);
         Ok(self.to_wire(&record))
     }
 }
