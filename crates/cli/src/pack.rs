@@ -68,12 +68,14 @@ pub struct Packer<W: Write> {
     tar: tar::Builder<W>,
     /// Whether owners are written as 0, as for build contexts.
     pub owned_by_root: bool,
+    /// The folder of the archive that everything goes into; empty for its top.
+    pub folder: PathBuf,
 }
 
 impl<W: Write> Packer<W> {
     /// A tar into a writer.
     pub fn new(out: W) -> Packer<W> {
-        Packer { tar: tar::Builder::new(out), owned_by_root: false }
+        Packer { tar: tar::Builder::new(out), owned_by_root: false, folder: PathBuf::new() }
     }
 
     /// Ends the tar.
@@ -94,7 +96,7 @@ impl<W: Write> Packer<W> {
         header.set_mode(mode);
         header.set_size(content.len() as u64);
         header.set_mtime(0);
-        self.tar.append_data(&mut header, name, content)
+        self.tar.append_data(&mut header, self.folder.join(name), content)
     }
 
     /// Adds one thing, without what is in it; sockets are passed over.
@@ -107,6 +109,7 @@ impl<W: Write> Packer<W> {
             return Ok(());
         }
         let mut header = self.header(meta);
+        let name = &self.folder.join(name);
         let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
         if kind.is_symlink() {
             let target = std::fs::read_link(path).map_err(named)?;

@@ -107,12 +107,28 @@ pub struct Call<'a> {
     query: Query,
     headers: Vec<(&'static str, String)>,
     upload: Upload,
+    /// What to switch to, if the connection is taken over.
+    protocol: &'static str,
 }
 
 impl<'a> Call<'a> {
     /// A request without query or body.
     pub fn new(method: Method, path: &'a str) -> Call<'a> {
-        Call { method, path, query: Query::new(), headers: Vec::new(), upload: Upload::Empty }
+        Call {
+            method,
+            path,
+            query: Query::new(),
+            headers: Vec::new(),
+            upload: Upload::Empty,
+            protocol: "tcp",
+        }
+    }
+
+    /// With another protocol to switch to.
+    #[must_use]
+    pub fn protocol(mut self, protocol: &'static str) -> Self {
+        self.protocol = protocol;
+        self
     }
 
     /// With a query.
@@ -191,7 +207,7 @@ impl Client {
             return Ok(());
         }
         let mut sender = self.connect().await?;
-        let request = self.request(&Method::HEAD, "/_ping".into(), &[], false, Upload::Empty)?;
+        let request = self.request(&Method::HEAD, "/_ping".into(), &[], None, Upload::Empty)?;
         let response = sender.send_request(request).await?;
         if let Some(theirs) = response.headers().get("api-version").and_then(|v| v.to_str().ok()) {
             self.settle(older(theirs, API_VERSION).to_owned());
@@ -205,7 +221,7 @@ impl Client {
         method: &Method,
         uri: String,
         headers: &[(&'static str, String)],
-        upgrade: bool,
+        upgrade: Option<&'static str>,
         upload: Upload,
     ) -> Result<Request<Wire>> {
         let host = match &self.endpoint.host {
@@ -221,8 +237,8 @@ impl Client {
         if let Some(content_type) = content_type {
             builder = builder.header(header::CONTENT_TYPE, content_type);
         }
-        if upgrade {
-            builder = builder.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "tcp");
+        if let Some(protocol) = upgrade {
+            builder = builder.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, protocol);
         }
         for (name, value) in headers {
             builder = builder.header(*name, value);
@@ -251,7 +267,8 @@ impl Client {
                 Some(sender) => sender,
                 None => self.connect().await?,
             };
-            let request = self.request(&call.method, uri, &call.headers, upgrade, upload)?;
+            let protocol = upgrade.then_some(call.protocol);
+            let request = self.request(&call.method, uri, &call.headers, protocol, upload)?;
             let response = match sender.send_request(request).await {
                 Ok(response) => response,
                 Err(e) if was_idle && (e.is_canceled() || e.is_incomplete_message()) => {
