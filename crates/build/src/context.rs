@@ -143,6 +143,15 @@ fn filter(
     Ok(any_left)
 }
 
+impl ContextDir {
+    /// Removes the context on a thread of its own: nobody waits for many files to go. What a daemon that ends in
+    /// between leaves goes with the next start.
+    pub(crate) fn remove_later(self) {
+        // Without a thread it is removed here: the closure is dropped with it.
+        let _ = std::thread::Builder::new().name("build-context".into()).spawn(move || drop(self));
+    }
+}
+
 impl Drop for Whole {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {

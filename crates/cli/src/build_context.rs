@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use dray_client::Upload;
 use dray_spec::dockerignore::Patterns;
+use futures_util::{StreamExt as _, stream};
 
 use crate::command_error::{Error, Sys};
 use crate::opts::clean;
@@ -60,7 +61,7 @@ pub fn prepare(context: &Path, file: &str, wanted: Wanted) -> Result<Context, Er
         let dockerfile = if file.is_empty() { "Dockerfile".to_owned() } else { file.to_owned() };
         let upload = match wanted.beside.is_empty() {
             true => Upload::Empty,
-            false => Upload::tar(pack::stream(move |out| {
+            false => Upload::tar_chunks(pack::stream(move |out| {
                 let mut packer = Packer::new(out);
                 pack_beside(&mut packer, &wanted.beside)?;
                 packer.finish()
@@ -103,8 +104,8 @@ fn from_stdin(file: &str, wanted: Wanted) -> Result<Context, Error> {
             return Err(unable("folders cannot go along with an archive from standard input"));
         }
         let dockerfile = if file.is_empty() { "Dockerfile".to_owned() } else { file.to_owned() };
-        let reader = tokio::io::AsyncReadExt::chain(io::Cursor::new(head), pack::stdin());
-        return Ok(Context { upload: Upload::tar(reader), dockerfile, remote: String::new() });
+        let chunks = stream::iter([Ok(head.into())]).chain(pack::stdin());
+        return Ok(Context { upload: Upload::tar_chunks(chunks), dockerfile, remote: String::new() });
     }
     stdin.take(MAX_DOCKERFILE).read_to_end(&mut head).map_err(failed())?;
     let mut tar = Vec::new();
@@ -152,14 +153,14 @@ fn from_dir(context: &Path, file: &str, wanted: Wanted) -> Result<Context, Error
     let dockerfile = name.clone();
     let beside = wanted.beside.clone();
     let main = main_folder(&wanted);
-    let reader = pack::stream(move |out| {
+    let chunks = pack::stream(move |out| {
         let mut packer = Packer::new(out);
         packer.folder = main;
         write_context(&mut packer, &root, &patterns, put_in, ignore_text)?;
         pack_beside(&mut packer, &beside)?;
         packer.finish()
     });
-    Ok(Context { upload: Upload::tar(reader), dockerfile, remote: String::new() })
+    Ok(Context { upload: Upload::tar_chunks(chunks), dockerfile, remote: String::new() })
 }
 
 /// A context whose root cannot be listed is refused before anything is sent.
@@ -256,12 +257,11 @@ fn read_ignore(root: &Path, beside: Option<&Path>) -> Result<Option<String>, Err
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncReadExt as _;
+    use futures_util::TryStreamExt as _;
 
     async fn sent(context: Context) -> Vec<(String, String)> {
-        let Upload::Stream { mut reader, .. } = context.upload else { panic!("a stream") };
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).await.unwrap();
+        let Upload::Stream { chunks, .. } = context.upload else { panic!("a stream") };
+        let bytes = chunks.try_collect::<Vec<_>>().await.unwrap().concat();
         let mut tar = tar::Archive::new(bytes.as_slice());
         let read = |mut e: tar::Entry<&[u8]>| {
             let mut text = String::new();

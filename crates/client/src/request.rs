@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use dray_api::{API_VERSION, error::ErrorResponse};
-use futures_util::TryStreamExt;
+use futures_util::stream::{BoxStream, Stream as Chunks};
+use futures_util::{StreamExt, TryStreamExt};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
@@ -52,7 +53,7 @@ pub enum Upload {
         /// Its media type.
         content_type: &'static str,
         /// The bytes.
-        reader: Box<dyn AsyncRead + Send + Unpin>,
+        chunks: BoxStream<'static, std::io::Result<Bytes>>,
     },
 }
 
@@ -67,9 +68,14 @@ impl Upload {
         Ok(Upload::Bytes { content_type: "application/json", bytes: bytes.into() })
     }
 
-    /// A tar stream.
-    pub fn tar(reader: impl AsyncRead + Send + Unpin + 'static) -> Upload {
-        Upload::Stream { content_type: "application/x-tar", reader: Box::new(reader) }
+    /// A tar that is read from somewhere.
+    pub fn tar(reader: impl AsyncRead + Send + 'static) -> Upload {
+        Upload::tar_chunks(tokio_util::io::ReaderStream::with_capacity(reader, 256 << 10))
+    }
+
+    /// A tar that comes in pieces, which are sent as they are.
+    pub fn tar_chunks(chunks: impl Chunks<Item = std::io::Result<Bytes>> + Send + 'static) -> Upload {
+        Upload::Stream { content_type: "application/x-tar", chunks: chunks.boxed() }
     }
 
     fn into_wire(self) -> (Option<&'static str>, Wire) {
@@ -77,10 +83,8 @@ impl Upload {
         match self {
             Upload::Empty => (None, whole(Bytes::new())),
             Upload::Bytes { content_type, bytes } => (Some(content_type), whole(bytes)),
-            Upload::Stream { content_type, reader } => {
-                let frames =
-                    tokio_util::io::ReaderStream::with_capacity(reader, 256 << 10).map_ok(Frame::data);
-                (Some(content_type), StreamBody::new(frames).boxed_unsync())
+            Upload::Stream { content_type, chunks } => {
+                (Some(content_type), StreamBody::new(chunks.map_ok(Frame::data)).boxed_unsync())
             }
         }
     }

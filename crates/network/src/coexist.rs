@@ -153,15 +153,31 @@ impl HostFirewall {
         self.set_bridges(Vec::new())
     }
 
+    /// Who decides about what comes in to this host: `inet filter input (policy drop)`. Works on the calling thread's
+    /// network namespace.
+    pub fn input_chains(&self) -> Vec<String> {
+        let chains = nft::chains(&self.socket()).unwrap_or_default();
+        let inputs = chains.iter().filter(|c| c.receives() && c.table != self.own_table);
+        let mut found: Vec<String> = inputs
+            .map(|c| {
+                let family = Family::name(c.family);
+                let policy = if c.drops { "drop" } else { "accept" };
+                format!("{family} {} {} (policy {policy})", c.table, c.name)
+            })
+            .collect();
+        for (names, tool) in LEGACY {
+            if legacy_filters(names) {
+                found.push(format!("{tool} INPUT"));
+            }
+        }
+        found
+    }
+
     /// What may keep packets from containers and is not ours to change.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        for (names, tool) in
-            [("ip_tables_names", "iptables-legacy"), ("ip6_tables_names", "ip6tables-legacy")]
-        {
-            // The thread's own: /proc/net is that of the process's first thread.
-            let tables = fs::read_to_string(format!("/proc/thread-self/net/{names}")).unwrap_or_default();
-            if tables.lines().any(|t| t == TABLE) {
+        for (names, tool) in LEGACY {
+            if legacy_filters(names) {
                 warnings.push(format!(
                     "the host uses {tool}, which Dray does not change: if its FORWARD policy is DROP, containers \
                      reach nothing until it accepts their bridges ({tool} -I FORWARD -i <bridge> -j ACCEPT)"
@@ -182,6 +198,16 @@ impl HostFirewall {
         }));
         warnings
     }
+}
+
+/// Where the kernel names the tables of the old tools.
+const LEGACY: [(&str, &str); 2] =
+    [("ip_tables_names", "iptables-legacy"), ("ip6_tables_names", "ip6tables-legacy")];
+
+fn legacy_filters(names: &str) -> bool {
+    // The thread's own: /proc/net is that of the process's first thread.
+    let tables = fs::read_to_string(format!("/proc/thread-self/net/{names}")).unwrap_or_default();
+    tables.lines().any(|t| t == TABLE)
 }
 
 fn find<'a>(chains: &'a [Chain], family: Family, name: &str) -> Option<&'a Chain> {

@@ -92,7 +92,10 @@ fn stop(inner: &Inner, everything: bool) -> Result<()> {
         errors.extend(inner.host_firewall.remove().err());
         errors.extend(inner.firewall.delete().err());
         errors.extend(gate::remove(inner).err());
-        errors.extend(networks.iter().filter_map(|n| bridge::remove_bridge(inner, n).err()));
+        for network in &networks {
+            inner.state().networks.remove(&network.id);
+            errors.extend(bridge::remove_link(inner, &inner.state(), network).err());
+        }
         errors.extend(inner.settings.restore(&inner.host).err());
         inner.state().networks.clear();
     }

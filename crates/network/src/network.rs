@@ -10,13 +10,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::bridge;
+use crate::cidr::Cidr;
 use crate::coexist::{self, HostFirewall};
 use crate::config::{
-    Bound, Config, DnsConfig, Endpoint, EndpointConfig, NetworkConfig, NetworkState, PortBinding,
+    Bound, Config, DnsConfig, Driver, Endpoint, EndpointConfig, NetworkConfig, NetworkState, PortBinding,
     SubnetConfig,
 };
 use crate::dns;
 use crate::error::{Error, Result};
+use crate::exposure::Exposure;
 use crate::firewall::{Firewall, Listing, Mapping};
 use crate::forwarder::Forwarder;
 use crate::host::Host;
@@ -74,7 +76,7 @@ pub(crate) struct Published {
     pub(crate) mappings: Vec<Mapping>,
     /// Sockets that hold IPv4 ports.
     pub(crate) held: Vec<Held>,
-    pub(crate) forwarders: Vec<Forwarder>,
+    pub(crate) forwarders: Vec<(Bound, Forwarder)>,
 }
 
 impl State {
@@ -92,7 +94,7 @@ impl State {
 
     /// The networks that have a bridge.
     pub(crate) fn bridges(&self) -> impl Iterator<Item = &NetworkState> {
-        self.networks.values()
+        self.networks.values().filter(|n| n.driver == Driver::Bridge)
     }
 
     /// All that is published.
@@ -201,21 +203,27 @@ impl Network {
     #[must_use]
     pub fn default_bridge(&self, id: &str) -> NetworkConfig {
         let config = &self.inner.config;
-        let subnets = config.bip.map(|bip| SubnetConfig {
-            subnet: Some(bip.network()),
-            // A bip without host bits names the subnet alone.
-            gateway: (bip.addr() != bip.network().addr()).then(|| bip.addr()),
-            ..SubnetConfig::default()
-        });
+        let bridge = &config.default_bridge;
+        let subnets = [
+            subnet_of(config.bip, bridge.fixed_cidr),
+            subnet_of(bridge.bip6, bridge.fixed_cidr_v6).filter(|_| bridge.ipv6),
+        ];
         let name = ("com.docker.network.bridge.name".to_owned(), config.bridge_name.clone());
         NetworkConfig {
             id: id.to_owned(),
             name: "bridge".to_owned(),
-            subnets: subnets.into_iter().collect(),
-            options: BTreeMap::from([name]),
+            subnets: subnets.into_iter().flatten().collect(),
+            ipv6: bridge.ipv6,
+            options: bridge.options.clone().into_iter().chain([name]).collect(),
             default_bridge: true,
             ..NetworkConfig::default()
         }
+    }
+
+    /// What networks of a driver get for options that they do not set.
+    #[must_use]
+    pub fn default_options(&self, driver: &str) -> BTreeMap<String, String> {
+        self.inner.config.default_options.get(driver).cloned().unwrap_or_default()
     }
 
     /// Makes a bridge network.
@@ -337,6 +345,14 @@ impl Network {
         crate::publish::withdraw(&self.inner, container_id)
     }
 
+    /// Withdraws some published ports of a container.
+    ///
+    /// # Errors
+    /// The kernel refuses; the ports are free nonetheless.
+    pub fn withdraw(&self, container_id: &str, ports: &[Bound]) -> Result<()> {
+        crate::publish::withdraw_some(&self.inner, container_id, ports)
+    }
+
     /// After all that lives was restored: makes the packet path right and removes veths, namespaces, bridges and
     /// published ports of what is gone. Called once after start, also if there was nothing to restore.
     ///
@@ -344,6 +360,22 @@ impl Network {
     /// Something stayed; everything else was done.
     pub fn restore_done(&self) -> Result<()> {
         crate::lifecycle::restore_done(&self.inner)
+    }
+
+    /// What of containers is reachable from where, and why.
+    ///
+    /// # Errors
+    /// The host's interfaces cannot be listed.
+    pub fn exposure(&self) -> Result<Vec<Exposure>> {
+        crate::exposure::list(&self.inner)
+    }
+
+    /// The same of whatever listens in the host's own network: at which addresses, and who decides.
+    ///
+    /// # Errors
+    /// The host's interfaces cannot be listed.
+    pub fn host_exposure(&self) -> Result<(Vec<IpAddr>, String)> {
+        crate::exposure::of_host(&self.inner)
     }
 
     /// What the operator should know: a host firewall that would block containers and cannot be taught.
@@ -368,6 +400,16 @@ impl Network {
     pub fn purge(&self) -> Result<()> {
         crate::lifecycle::purge(&self.inner)
     }
+}
+
+/// The default bridge's subnet by its address (`--bip`) and the range for containers (`--fixed-cidr`), either of which
+/// may say it.
+fn subnet_of(bip: Option<Cidr>, range: Option<Cidr>) -> Option<SubnetConfig> {
+    let subnet = bip.or(range)?.network();
+    // A bip without host bits names the subnet alone.
+    let gateway = bip.map(|bip| bip.addr()).filter(|addr| *addr != subnet.addr());
+    let ip_range = range.map(|range| range.network()).filter(|range| *range != subnet);
+    Some(SubnetConfig { subnet: Some(subnet), gateway, ip_range, ..SubnetConfig::default() })
 }
 
 fn watch(inner: &Arc<Inner>) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::RwLockReadGuard;
 
-use crate::config::{Bound, Endpoint, PortBinding, Proto};
+use crate::config::{Bound, Driver, Endpoint, PortBinding, Proto};
 use crate::error::{Error, Result};
 use crate::firewall::{Listing, Mapping};
 use crate::forwarder;
@@ -20,8 +20,9 @@ pub fn publish(inner: &Inner, endpoint: &Endpoint, ports: &[PortBinding]) -> Res
     let (default_ip, gated) = {
         let state = inner.state();
         let network = state.network(&endpoint.network_id)?;
-        // As with Docker: nothing leads into an internal network, and asking for it is no error.
-        if network.internal {
+        // As with Docker: nothing leads into an internal network, what is on the parent's network is there already,
+        // and asking for it is no error.
+        if network.internal || network.driver != Driver::Bridge {
             return Ok(Vec::new());
         }
         (network.host_binding, gate::guards(inner, network))
@@ -112,7 +113,8 @@ fn record(inner: &Inner, endpoint: &Endpoint, held: Vec<Held>, mappings: Vec<Map
             (Some(socket), Some(to)) => {
                 let to = SocketAddr::new(to, one.bound.container_port);
                 let runtime = inner.service.handle();
-                published.forwarders.extend(forwarder::serve(runtime, one.bound.proto, socket, to));
+                let forwarder = forwarder::serve(runtime, one.bound.proto, socket, to);
+                published.forwarders.extend(forwarder.map(|forwarder| (one.bound, forwarder)));
             }
             _ => published.held.push(one),
         }
@@ -124,6 +126,28 @@ pub fn withdraw(inner: &Inner, container_id: &str) -> Result<()> {
     let _shared = inner.publishing();
     let Some(published) = inner.state().published.remove(container_id) else { return Ok(()) };
     close(inner, container_id, published)
+}
+
+/// Withdraws some published ports of a container; the others stay as they are.
+pub fn withdraw_some(inner: &Inner, container_id: &str, ports: &[Bound]) -> Result<()> {
+    let taken = {
+        let mut state = inner.state();
+        let Some(all) = state.published.get_mut(container_id) else { return Ok(()) };
+        let of = |m: &Mapping| {
+            let leads_from = |b: &Bound| {
+                (b.proto, b.host_ip, b.host_port, b.container_port)
+                    == (m.proto, m.host_ip, m.host_port, m.to_port)
+            };
+            ports.iter().any(leads_from)
+        };
+        Published {
+            bound: all.bound.extract_if(.., |bound| ports.contains(bound)).collect(),
+            mappings: all.mappings.extract_if(.., |mapping| of(mapping)).collect(),
+            held: all.held.extract_if(.., |held| ports.contains(&held.bound)).collect(),
+            forwarders: all.forwarders.extract_if(.., |(bound, _)| ports.contains(bound)).collect(),
+        }
+    };
+    close(inner, container_id, taken)
 }
 
 /// Withdraws the published ports of a container that lead to one endpoint of it.
@@ -146,7 +170,7 @@ fn close(inner: &Inner, container_id: &str, published: Published) -> Result<()> 
     let removed = inner.firewall.delete_ports(&Listing { mappings: published.mappings.clone(), held });
     // Sockets close before others may take their ports.
     drop(published.held);
-    forwarder::close(published.forwarders);
+    forwarder::close(published.forwarders.into_iter().map(|(_, forwarder)| forwarder).collect());
     inner.ports().release(&published.bound, container_id);
     let forgotten = forget_connections(inner, &published.mappings);
     if let Err(e) = &forgotten {

@@ -3,7 +3,7 @@
 mod lab;
 
 use dray_network::Proto::{Tcp, Udp};
-use dray_network::{Config, NetworkConfig, PublishMode, SubnetConfig};
+use dray_network::{Config, Exposure, NetworkConfig, PublishMode, SubnetConfig};
 use lab::*;
 
 /// A network with both families whose ports obey.
@@ -210,6 +210,61 @@ fn one_daemon_has_ports_of_both_kinds() {
         assert_eq!(gates(), 0);
         assert_eq!(sh("nft list tables | grep -c dray_lab").trim(), "1");
         assert_eq!(ask_tcp(&lab.outside, "192.0.2.1:9090"), format!("api {OUTSIDE}"));
+        net.purge().expect("purge");
+    });
+}
+
+#[test]
+fn what_is_exposed_is_told_with_its_reason() {
+    lab(|lab| {
+        let net = lab.open();
+        let old = with_option(network("old", "10.20.0.0/24"), "bridge.enable_icc", "false");
+        for config in [&aware(), &old] {
+            net.create(config).expect("create");
+        }
+        let (web, api) = (run(&net, "web", &[&aware()]), run(&net, "api", &[&old]));
+        net.publish(&web.endpoints[0], &[port(Tcp, None, 8080, 80)]).expect("publish");
+        let bound = [port(Tcp, None, 9090, 80), port(Udp, Some("127.0.0.1"), 5353, 53)];
+        net.publish(&api.endpoints[0], &bound).expect("publish");
+        let told = || {
+            let line = |e: &Exposure| {
+                let at = e.host_port.map_or(e.address.to_string(), |p| format!("{} {p}", e.address));
+                format!("{} {at} {:?}: {}", e.container, e.from, e.reason)
+            };
+            let mut lines: Vec<String> = net.exposure().expect("exposure").iter().map(line).collect();
+            lines.sort();
+            lines
+        };
+        let bridges = ["br-66726f6e7400", "br-6f6c64000000"];
+        let own = |name: &str, bridge| {
+            format!("Network(\"{name}\"): on one bridge ({bridge}); other bridges and machines are kept out")
+        };
+        let nat = "nat: translated before the host's INPUT rules are asked";
+        let daemon = "a socket of the daemon's, since the container has no IPv6";
+        let expected = |input: &str| {
+            vec![
+                format!("api 0.0.0.0 9090 Anyone: {nat}"),
+                format!(
+                    "api 10.20.0.2 Host: enable_icc is off: containers of its own bridge ({}) are kept out too",
+                    bridges[1]
+                ),
+                "api 127.0.0.1 5353 Host: published on loopback".to_owned(),
+                format!("api :: 9090 InputRules: {daemon}: {input}"),
+                format!("web 0.0.0.0 8080 InputRules: firewall-aware: {input}"),
+                format!("web 10.10.0.2 {}", own("front", bridges[0])),
+                format!("web :: 8080 InputRules: firewall-aware: {input}"),
+                format!("web fd00:10::2 {}", own("front", bridges[0])),
+            ]
+        };
+        assert_eq!(told(), expected("the host has no INPUT rules, everybody is let in"));
+        sh(&plain(""));
+        assert_eq!(told(), expected("inet filter input (policy drop) decide"));
+        let all = net.exposure().expect("exposure");
+        let of = |v4: bool| {
+            let found = all.iter().find(|e| e.host_port == Some(9090) && e.address.is_ipv4() == v4);
+            found.expect("published").addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!((of(true), of(false)), (vec![HOST.to_owned()], vec![HOST6.to_owned()]));
         net.purge().expect("purge");
     });
 }

@@ -151,6 +151,9 @@ pub(crate) fn build<'a>(
         finish::image(&build, &state)
     });
     let first_error = lock(&build.first_error).take();
+    if let Some(context) = build.context {
+        context.remove_later();
+    }
     // What a failed build has done is of use to the next.
     if let Err(error) = builder.cache.settle(build.used, build.made.into_inner()) {
         tracing::warn!(%error, "the build cache may lose the layers of this build");

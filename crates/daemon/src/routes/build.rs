@@ -18,11 +18,12 @@ use dray_image::ProgressEvent;
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
-use crate::body::{self, Failure, JsonLines, messages, progress_message};
+use crate::body::{Failure, JsonLines, messages, progress_message};
 use crate::buildkit::{BuildKit, Caller};
 use crate::credentials;
 use crate::error::{ApiError, ApiResult, json};
 use crate::extract::Params;
+use crate::read_ahead;
 use crate::state::App;
 use crate::version::ApiVersion;
 
@@ -130,7 +131,7 @@ fn question_of(name: &str) -> Result<Subrequest, ApiError> {
 async fn answer(builds: Arc<Service>, options: Options, question: Subrequest, body: Body) -> ApiResult {
     let cancel = Cancel::new();
     let raise = gone_guard(&cancel);
-    let reader = body::reader(body);
+    let reader = read_ahead::reader(body);
     let work = move || builds.answer(question, options, reader, cancel);
     let answer = tokio::task::spawn_blocking(work).await;
     drop(raise);
@@ -188,7 +189,7 @@ fn run(builds: &Service, asked: Asked, body: Body, lines: &JsonLines, cancel: Ca
         classic.event(event);
     };
     let cache_from = std::mem::take(&mut options.cache_from);
-    let built = builds.build(options, body::reader(body), wishes, &events, cancel.clone());
+    let built = builds.build(options, read_ahead::reader(body), wishes, &events, cancel.clone());
     if built.is_ok() && !cache_from.is_empty() && !telling.quiet {
         // Docker's builder would look into the history of these images; here a step is known by its content.
         send(ProgressMessage::stream(format!(

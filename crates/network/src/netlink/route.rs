@@ -29,6 +29,7 @@ const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
+const IFLA_LINK: u16 = 5;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
@@ -112,6 +113,37 @@ pub struct Loop<'a> {
     pub mac: Mac,
 }
 
+/// An interface in another namespace that shares one of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Sub<'a> {
+    /// The index of the one it shares.
+    pub parent: u32,
+    /// Its name there.
+    pub name: &'a str,
+    /// How it shares.
+    pub kind: SubKind,
+    /// Its MAC address, where it has one of its own.
+    pub mac: Option<Mac>,
+    /// Its MTU; the parent's if absent.
+    pub mtu: Option<u32>,
+    /// Where it goes.
+    pub namespace: BorrowedFd<'a>,
+}
+
+/// How an interface shares another, in the kernel's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubKind {
+    /// `MACVLAN_MODE_*`.
+    Macvlan(u32),
+    /// `IPVLAN_MODE_*` and `IPVLAN_F_*`.
+    Ipvlan {
+        /// The mode.
+        mode: u16,
+        /// The flags.
+        flags: u16,
+    },
+}
+
 /// A route as the kernel shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -188,11 +220,71 @@ pub fn add_bridge(
     }
     request.nest(IFLA_LINKINFO, |m| m.attr(INFO_KIND, b"bridge"));
     socket.send(request)?;
-    // The kernel takes an alias only of a link that exists.
+    write_alias(socket, name, alias)
+}
+
+/// Makes an interface of a kind without settings (`dummy`, `bridge`) that is up.
+pub fn add_plain(socket: &Socket, kind: &str, name: &str, alias: &str) -> Result<(), Failed> {
+    let mut request = Messages::new();
+    request.begin(NEWLINK, wire::CREATE | wire::EXCL | wire::ACK, &link_header(0, 0, true));
+    request.attr_str(IFLA_IFNAME, name);
+    request.nest(IFLA_LINKINFO, |m| m.attr(INFO_KIND, kind.as_bytes()));
+    socket.send(request)?;
+    write_alias(socket, name, alias)
+}
+
+/// Makes the interface of a VLAN, up.
+pub fn add_vlan(socket: &Socket, name: &str, alias: &str, master: u32, id: u16) -> Result<(), Failed> {
+    const VLAN_ID: u16 = 1;
+    let mut request = Messages::new();
+    request.begin(NEWLINK, wire::CREATE | wire::EXCL | wire::ACK, &link_header(0, 0, true));
+    request.attr_str(IFLA_IFNAME, name);
+    request.attr_u32(IFLA_LINK, master);
+    request.nest(IFLA_LINKINFO, |m| {
+        m.attr(INFO_KIND, b"vlan");
+        m.nest(INFO_DATA, |m| m.attr(VLAN_ID, &id.to_ne_bytes()));
+    });
+    socket.send(request)?;
+    write_alias(socket, name, alias)
+}
+
+/// The kernel takes an alias only of a link that exists.
+fn write_alias(socket: &Socket, name: &str, alias: &str) -> Result<(), Failed> {
     let mut request = Messages::new();
     request.begin(NEWLINK, wire::ACK, &link_header(0, 0, true));
     request.attr_str(IFLA_IFNAME, name);
     request.attr(IFLA_IFALIAS, alias.as_bytes());
+    socket.send(request)
+}
+
+/// Makes an interface that shares another, in its namespace and still down.
+pub fn add_sub(socket: &Socket, sub: &Sub<'_>) -> Result<(), Failed> {
+    const MODE: u16 = 1;
+    const IPVLAN_FLAGS: u16 = 2;
+    let mut request = Messages::new();
+    request.begin(NEWLINK, wire::CREATE | wire::EXCL | wire::ACK, &link_header(0, 0, false));
+    request.attr_str(IFLA_IFNAME, sub.name);
+    request.attr_u32(IFLA_LINK, sub.parent);
+    request.attr_u32(IFLA_NET_NS_FD, sub.namespace.as_raw_fd().cast_unsigned());
+    if let Some(mac) = sub.mac {
+        request.attr(IFLA_ADDRESS, &mac);
+    }
+    if let Some(mtu) = sub.mtu {
+        request.attr_u32(IFLA_MTU, mtu);
+    }
+    request.nest(IFLA_LINKINFO, |m| match sub.kind {
+        SubKind::Macvlan(mode) => {
+            m.attr(INFO_KIND, b"macvlan");
+            m.nest(INFO_DATA, |m| m.attr_u32(MODE, mode));
+        }
+        SubKind::Ipvlan { mode, flags } => {
+            m.attr(INFO_KIND, b"ipvlan");
+            m.nest(INFO_DATA, |m| {
+                m.attr(MODE, &mode.to_ne_bytes());
+                m.attr(IPVLAN_FLAGS, &flags.to_ne_bytes());
+            });
+        }
+    });
     socket.send(request)
 }
 
@@ -368,16 +460,41 @@ fn write_address(request: &mut Messages, kind: u16, flags: u16, index: u32, addr
     }
 }
 
-fn write_default_route(request: &mut Messages, kind: u16, flags: u16, index: u32, gateway: IpAddr) {
-    // family, dst len, src len, tos, table main, protocol boot, scope universe, type unicast
-    let header = [af(gateway.is_ipv4()), 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
+/// Where a default route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gateway {
+    /// To a machine.
+    At(IpAddr),
+    /// Into the interface, for IPv4 or IPv6.
+    Link {
+        /// Whether it is for IPv4.
+        v4: bool,
+    },
+}
+
+fn write_default_route(request: &mut Messages, kind: u16, flags: u16, index: u32, gateway: Gateway) {
+    const UNIVERSE: u8 = 0;
+    const LINK: u8 = 253;
+    let (v4, scope) = match gateway {
+        Gateway::At(addr) => (addr.is_ipv4(), UNIVERSE),
+        Gateway::Link { v4 } => (v4, LINK),
+    };
+    // family, dst len, src len, tos, table main, protocol boot, scope, type unicast
+    let header = [af(v4), 0, 0, 0, 254, 3, scope, 1, 0, 0, 0, 0];
     request.begin(kind, flags, &header);
-    request.attr(5, &octets(gateway));
+    if let Gateway::At(addr) = gateway {
+        request.attr(5, &octets(addr));
+    }
     request.attr_u32(4, index);
 }
 
 /// Sets an interface up with its addresses and its default routes, in one system call.
-pub fn configure(socket: &Socket, index: u32, addresses: &[Cidr], gateways: &[IpAddr]) -> Result<(), Failed> {
+pub fn configure(
+    socket: &Socket,
+    index: u32,
+    addresses: &[Cidr],
+    gateways: &[Gateway],
+) -> Result<(), Failed> {
     let mut request = Messages::new();
     request.begin(NEWLINK, wire::ACK, &link_header(0, index, true));
     for addr in addresses {

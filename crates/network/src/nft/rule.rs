@@ -34,6 +34,17 @@ pub enum Family {
     Ip6 = 10,
 }
 
+impl Family {
+    /// `inet`, `ip` or `ip6`, of a family's number.
+    pub fn name(number: u8) -> &'static str {
+        match number {
+            2 => "ip",
+            10 => "ip6",
+            _ => "inet",
+        }
+    }
+}
+
 /// Which address of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
