@@ -162,6 +162,11 @@ pub struct Config {
     #[arg(long)]
     pub trust_host_ca: bool,
 
+    /// Folder with the sockets and addresses of volume plugins; may be given several times
+    #[arg(long = "plugin-dir", value_name = "DIR",
+          default_values = ["/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins"])]
+    pub plugin_dirs: Vec<PathBuf>,
+
     /// Label of the daemon: key=value
     #[arg(long = "label", value_name = "LABEL", value_parser = label)]
     pub labels: Vec<String>,

@@ -77,7 +77,7 @@ pub(crate) struct Published {
     pub(crate) openings: Vec<Opening>,
     /// Sockets that hold IPv4 ports.
     pub(crate) held: Vec<Held>,
-    pub(crate) forwarders: Vec<Forwarder>,
+    pub(crate) forwarders: Vec<(Bound, Forwarder)>,
 }
 
 impl State {
@@ -356,6 +356,14 @@ impl Network {
     /// The kernel refuses; the ports are free nonetheless.
     pub fn unpublish(&self, container_id: &str) -> Result<()> {
         crate::publish::withdraw(&self.inner, container_id)
+    }
+
+    /// Withdraws some published ports of a container.
+    ///
+    /// # Errors
+    /// The kernel refuses; the ports are free nonetheless.
+    pub fn withdraw(&self, container_id: &str, ports: &[Bound]) -> Result<()> {
+        crate::publish::withdraw_some(&self.inner, container_id, ports)
     }
 
     /// After all that lives was restored: makes the packet path right and removes veths, namespaces, bridges and

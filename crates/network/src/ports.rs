@@ -209,9 +209,9 @@ impl Ports {
         self.claims.get(&(proto, port)).is_some_and(|claims| claims.iter().any(clash))
     }
 
-    /// Whether another container has this port at an IPv6 address.
-    pub fn serves(&self, proto: Proto, port: u16, not: &str) -> bool {
-        let theirs = |c: &Claim| c.host_ip.is_ipv6() && c.container_id != not;
+    /// Whether this port is taken at an IPv6 address, beside claims (address, container) that do not count.
+    pub fn serves(&self, proto: Proto, port: u16, not: impl Fn(IpAddr, &str) -> bool) -> bool {
+        let theirs = |c: &Claim| c.host_ip.is_ipv6() && !not(c.host_ip, &c.container_id);
         self.claims.get(&(proto, port)).is_some_and(|claims| claims.iter().any(theirs))
     }
 

@@ -124,6 +124,12 @@ fn openings(network: &NetworkState, endpoint: &Endpoint, bound: &[Bound]) -> Vec
     found
 }
 
+/// Whether a publication is one that an opening may be for.
+fn opens(bound: &Bound, opening: &Opening) -> bool {
+    (bound.proto, bound.container_port) == (opening.proto, opening.port)
+        && bound.host_ip.is_ipv4() == opening.address.is_ipv4()
+}
+
 /// The ports that are served by sockets of the daemon's own, whatever the table does.
 pub fn held(bound: &[Bound]) -> impl Iterator<Item = (Proto, u16)> {
     let served = bound.iter().filter(|b| b.host_ip.is_ipv6() && b.proto != Proto::Sctp && b.host_port != 0);
@@ -161,7 +167,8 @@ fn record(inner: &Inner, endpoint: &Endpoint, held: Vec<Held>, listing: Listing,
             (Some(socket), Some(to)) => {
                 let to = SocketAddr::new(to, one.bound.container_port);
                 let runtime = inner.service.handle();
-                published.forwarders.extend(forwarder::serve(runtime, one.bound.proto, socket, to));
+                let forwarder = forwarder::serve(runtime, one.bound.proto, socket, to);
+                published.forwarders.extend(forwarder.map(|forwarder| (one.bound, forwarder)));
             }
             _ => published.held.push(one),
         }
@@ -173,6 +180,33 @@ pub fn withdraw(inner: &Inner, container_id: &str) -> Result<()> {
     let _shared = inner.publishing();
     let Some(published) = inner.state().published.remove(container_id) else { return Ok(()) };
     close(inner, container_id, published)
+}
+
+/// Withdraws some published ports of a container; the others stay as they are.
+pub fn withdraw_some(inner: &Inner, container_id: &str, ports: &[Bound]) -> Result<()> {
+    let _shared = inner.publishing();
+    let taken = {
+        let mut state = inner.state();
+        let Some(all) = state.published.get_mut(container_id) else { return Ok(()) };
+        let of = |m: &Mapping| {
+            let leads_from = |b: &Bound| {
+                (b.proto, b.host_ip, b.host_port, b.container_port)
+                    == (m.proto, m.host_ip, m.host_port, m.to_port)
+            };
+            ports.iter().any(leads_from)
+        };
+        let bound = all.bound.extract_if(.., |bound| ports.contains(bound)).collect();
+        // What is left may need the same opening.
+        let closed = |o: &Opening| !all.bound.iter().any(|b| opens(b, o));
+        Published {
+            openings: all.openings.extract_if(.., |opening| closed(opening)).collect(),
+            bound,
+            mappings: all.mappings.extract_if(.., |mapping| of(mapping)).collect(),
+            held: all.held.extract_if(.., |held| ports.contains(&held.bound)).collect(),
+            forwarders: all.forwarders.extract_if(.., |(bound, _)| ports.contains(bound)).collect(),
+        }
+    };
+    close(inner, container_id, taken)
 }
 
 /// Withdraws the published ports of a container that lead to one endpoint of it.
@@ -190,15 +224,19 @@ pub fn withdraw_to(inner: &Inner, endpoint: &Endpoint) -> Result<()> {
 }
 
 fn close(inner: &Inner, container_id: &str, published: Published) -> Result<()> {
-    // Another container's socket may serve the same port at another address.
-    let last = |(proto, port): &(Proto, u16)| !inner.ports().serves(*proto, *port, container_id);
+    // Another socket may serve the same port at another address.
+    let last = |(proto, port): &(Proto, u16)| {
+        !inner.ports().serves(*proto, *port, |ip, container| {
+            container == container_id && published.bound.iter().any(|b| b.host_ip == ip)
+        })
+    };
     let held = self::held(&published.bound).filter(last).collect();
     let listing =
         Listing { mappings: published.mappings.clone(), held, openings: published.openings.clone() };
     let removed = inner.firewall.delete_ports(&listing);
     // Sockets close before others may take their ports.
     drop(published.held);
-    forwarder::close(published.forwarders);
+    forwarder::close(published.forwarders.into_iter().map(|(_, forwarder)| forwarder).collect());
     inner.ports().release(&published.bound, container_id);
     let forgotten = forget_connections(inner, &published.mappings);
     if let Err(e) = &forgotten {

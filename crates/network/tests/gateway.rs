@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use dray_network::Proto::{Tcp, Udp};
-use dray_network::{NetworkConfig, SubnetConfig};
+use dray_network::{Bound, NetworkConfig, SubnetConfig};
 use lab::*;
 
 fn front(options: &[(&str, &str)]) -> NetworkConfig {
@@ -99,6 +99,36 @@ fn routed_without_ipv6_uses_no_port_of_the_hosts_ipv6_either() {
         let bound = net.publish(&web.endpoints[0], &[port(Tcp, None, 8080, 80)]).expect("publish");
         assert!(bound.len() == 1 && bound[0].host_port == 0 && bound[0].host_ip.is_ipv4(), "{bound:?}");
         refused_tcp(&lab.outside, "[2001:db8::1]:8080");
+        net.purge().expect("purge");
+    });
+}
+
+#[test]
+fn some_ports_are_withdrawn_and_the_others_stay_open() {
+    lab(|lab| {
+        routes(lab);
+        let net = lab.open();
+        let front =
+            front(&[("bridge.gateway_mode_ipv4", "routed"), ("bridge.trusted_host_interfaces", "wire")]);
+        net.create(&front).expect("create");
+        let web = run(&net, "web", &[&front]);
+        let _servers = (serve_tcp(&web.namespace, 80, "web"), serve_tcp(&web.namespace, 81, "two"));
+        let wanted = [port(Tcp, None, 8080, 80), port(Tcp, None, 9090, 80), port(Tcp, None, 8081, 81)];
+        let bound = net.publish(&web.endpoints[0], &wanted).expect("publish");
+        let of = |host: u16, container: u16| -> Vec<Bound> {
+            let here = |b: &&Bound| b.container_port == container && [0, host].contains(&b.host_port);
+            bound.iter().filter(here).copied().collect()
+        };
+        net.withdraw(web.sandbox.container_id(), &of(8081, 81)).expect("withdraw");
+        refused_tcp(&lab.outside, "10.10.0.2:81");
+        refused_tcp(&lab.outside, "[fd00:10::2]:81");
+        assert_eq!(ask_tcp(&lab.outside, "10.10.0.2:80"), format!("web {OUTSIDE}"));
+        // By IPv6 there are two ways to the same port: it stays open for the other.
+        let six: Vec<Bound> = bound.iter().filter(|b| b.host_port == 8080).copied().collect();
+        net.withdraw(web.sandbox.container_id(), &six).expect("withdraw");
+        assert_eq!(ask_tcp(&lab.outside, "[fd00:10::2]:80"), format!("web {OUTSIDE6}"));
+        refused_tcp(&lab.outside, "[2001:db8::1]:8080");
+        assert_eq!(ask_tcp(&lab.outside, "[2001:db8::1]:9090"), format!("web {OUTSIDE6}"));
         net.purge().expect("purge");
     });
 }

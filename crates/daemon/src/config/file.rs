@@ -100,6 +100,7 @@ const OPTIONS: &[(&str, &str, &str, Kind)] = &[
     ("max-concurrent-uploads", "max-concurrent-uploads", "max_concurrent_uploads", Kind::Number),
     ("max-download-attempts", "max-download-attempts", "max_download_attempts", Kind::Number),
     ("trust-host-ca", "trust-host-ca", "trust_host_ca", Kind::Switch),
+    ("plugin-dirs", "plugin-dir", "plugin_dirs", Kind::List),
     ("labels", "label", "labels", Kind::List),
     ("log-driver", "log-driver", "log_driver", Kind::Text),
     ("log-opts", "log-opt", "log_opts", Kind::Map),

@@ -1,4 +1,7 @@
-//! `/dray`: what Dray has beyond Docker's API (docs/image.md, docs/network.md).
+//! `/dray`: what Dray has beyond Docker's API (docs/image.md, docs/network.md, docs/run.md, docs/volume.md).
+
+mod container;
+mod volume;
 
 use std::sync::Arc;
 
@@ -27,6 +30,8 @@ pub(super) fn router() -> Router<App> {
         .route("/dray/images/mounts", get(mounts))
         .route("/dray/images/unmount", post(unmount))
         .route("/dray/networks/exposure", get(exposure))
+        .merge(container::router())
+        .merge(volume::router())
 }
 
 fn needed(params: &Params, name: &str) -> Result<String, ApiError> {
