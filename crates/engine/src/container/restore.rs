@@ -56,6 +56,7 @@ impl Service {
         }
         let mut restart = Vec::new();
         for container in containers {
+            self.networking.know(&self.networked(&container.record()));
             if self.restore_one(&container) {
                 restart.push(container);
             }
