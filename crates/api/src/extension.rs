@@ -85,6 +85,31 @@ wire! {
         pub created: String,
     }
 
+    /// One of the answer of `GET /dray/networks/exposure`: something of a container that can be reached.
+    #[serde(rename_all = "PascalCase")]
+    pub struct NetworkExposure {
+        pub container: String,
+        #[serde(rename = "ContainerID")]
+        pub container_id: String,
+        /// The network that it is reached through.
+        pub network: String,
+        /// Empty if all of them are meant.
+        pub protocol: String,
+        /// 0 if all are meant.
+        pub container_port: i64,
+        /// Where it is asked for: an address of the host, or its own. Empty in the host's own network.
+        pub address: String,
+        /// The port there; 0 where it is not published.
+        pub port: i64,
+        /// The host's addresses, where it is published on all.
+        pub addresses: Vec<String>,
+        /// `anyone`, `input-rules`, `host`, `network` or `parent`.
+        pub from: String,
+        /// The name of that network, or of the parent interface.
+        pub from_name: String,
+        pub reason: String,
+    }
+
     /// Body of `POST /dray/containers/update`.
     #[serde(rename_all = "PascalCase")]
     pub struct ContainerLiveUpdateRequest {

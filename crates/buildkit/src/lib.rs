@@ -15,4 +15,4 @@ pub mod proto;
 mod session;
 
 pub use filesync::{ArchiveReader, FileSyncError, Wanted, copy_as_tar};
-pub use session::{Session, SessionError, Sessions};
+pub use session::{AGENT_ID, Session, SessionError, Sessions};

@@ -10,6 +10,7 @@
 
 mod app;
 mod build_context;
+mod build_session;
 mod command;
 mod command_error;
 mod config_file;

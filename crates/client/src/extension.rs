@@ -1,13 +1,13 @@
 //! What Dray's API has beyond Docker's: `/dray/…`.
 
-use dray_api::Labels;
 use dray_api::auth::AUTH_HEADER;
 use dray_api::container::ContainerUpdateResponse;
 use dray_api::extension::{
-    ContainerLiveUpdateRequest, ImageFileChange, ImageMount, ImageTree, SquashResponse, VolumeBackup,
-    VolumeCloneRequest, VolumeSpace, VolumeUpdateRequest,
+    ContainerLiveUpdateRequest, ImageFileChange, ImageMount, ImageTree, NetworkExposure, SquashResponse,
+    VolumeBackup, VolumeCloneRequest, VolumeSpace, VolumeUpdateRequest,
 };
 use dray_api::volume::Volume;
+use dray_api::{Filters, Labels};
 use http::Method;
 
 use crate::Result;
@@ -76,6 +76,15 @@ impl Client {
     pub async fn image_unmount(&self, name: &str) -> Result<Vec<String>> {
         let query = Query::new().with("name", name);
         self.json(Call::new(Method::POST, "/dray/images/unmount").query(query)).await
+    }
+
+    /// What of containers is reachable from where, and why.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn network_exposure(&self, filters: &Filters) -> Result<Vec<NetworkExposure>> {
+        let query = Query::new().with_filters(filters);
+        self.json(Call::new(Method::GET, "/dray/networks/exposure").query(query)).await
     }
 
     /// Changes ports, mounts and limits of a container, running or not: all or nothing.

@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use dray_api::{API_VERSION, error::ErrorResponse};
-use futures_util::TryStreamExt;
+use futures_util::stream::{BoxStream, Stream as Chunks};
+use futures_util::{StreamExt, TryStreamExt};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
@@ -52,7 +53,7 @@ pub enum Upload {
         /// Its media type.
         content_type: &'static str,
         /// The bytes.
-        reader: Box<dyn AsyncRead + Send + Unpin>,
+        chunks: BoxStream<'static, std::io::Result<Bytes>>,
     },
 }
 
@@ -67,9 +68,14 @@ impl Upload {
         Ok(Upload::Bytes { content_type: "application/json", bytes: bytes.into() })
     }
 
-    /// A tar stream.
-    pub fn tar(reader: impl AsyncRead + Send + Unpin + 'static) -> Upload {
-        Upload::Stream { content_type: "application/x-tar", reader: Box::new(reader) }
+    /// A tar that is read from somewhere.
+    pub fn tar(reader: impl AsyncRead + Send + 'static) -> Upload {
+        Upload::tar_chunks(tokio_util::io::ReaderStream::with_capacity(reader, 256 << 10))
+    }
+
+    /// A tar that comes in pieces, which are sent as they are.
+    pub fn tar_chunks(chunks: impl Chunks<Item = std::io::Result<Bytes>> + Send + 'static) -> Upload {
+        Upload::Stream { content_type: "application/x-tar", chunks: chunks.boxed() }
     }
 
     fn into_wire(self) -> (Option<&'static str>, Wire) {
@@ -77,10 +83,8 @@ impl Upload {
         match self {
             Upload::Empty => (None, whole(Bytes::new())),
             Upload::Bytes { content_type, bytes } => (Some(content_type), whole(bytes)),
-            Upload::Stream { content_type, reader } => {
-                let frames =
-                    tokio_util::io::ReaderStream::with_capacity(reader, 256 << 10).map_ok(Frame::data);
-                (Some(content_type), StreamBody::new(frames).boxed_unsync())
+            Upload::Stream { content_type, chunks } => {
+                (Some(content_type), StreamBody::new(chunks.map_ok(Frame::data)).boxed_unsync())
             }
         }
     }
@@ -103,12 +107,28 @@ pub struct Call<'a> {
     query: Query,
     headers: Vec<(&'static str, String)>,
     upload: Upload,
+    /// What to switch to, if the connection is taken over.
+    protocol: &'static str,
 }
 
 impl<'a> Call<'a> {
     /// A request without query or body.
     pub fn new(method: Method, path: &'a str) -> Call<'a> {
-        Call { method, path, query: Query::new(), headers: Vec::new(), upload: Upload::Empty }
+        Call {
+            method,
+            path,
+            query: Query::new(),
+            headers: Vec::new(),
+            upload: Upload::Empty,
+            protocol: "tcp",
+        }
+    }
+
+    /// With another protocol to switch to.
+    #[must_use]
+    pub fn protocol(mut self, protocol: &'static str) -> Self {
+        self.protocol = protocol;
+        self
     }
 
     /// With a query.
@@ -187,7 +207,7 @@ impl Client {
             return Ok(());
         }
         let mut sender = self.connect().await?;
-        let request = self.request(&Method::HEAD, "/_ping".into(), &[], false, Upload::Empty)?;
+        let request = self.request(&Method::HEAD, "/_ping".into(), &[], None, Upload::Empty)?;
         let response = sender.send_request(request).await?;
         if let Some(theirs) = response.headers().get("api-version").and_then(|v| v.to_str().ok()) {
             self.settle(older(theirs, API_VERSION).to_owned());
@@ -201,7 +221,7 @@ impl Client {
         method: &Method,
         uri: String,
         headers: &[(&'static str, String)],
-        upgrade: bool,
+        upgrade: Option<&'static str>,
         upload: Upload,
     ) -> Result<Request<Wire>> {
         let host = match &self.endpoint.host {
@@ -217,8 +237,8 @@ impl Client {
         if let Some(content_type) = content_type {
             builder = builder.header(header::CONTENT_TYPE, content_type);
         }
-        if upgrade {
-            builder = builder.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "tcp");
+        if let Some(protocol) = upgrade {
+            builder = builder.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, protocol);
         }
         for (name, value) in headers {
             builder = builder.header(*name, value);
@@ -247,7 +267,8 @@ impl Client {
                 Some(sender) => sender,
                 None => self.connect().await?,
             };
-            let request = self.request(&call.method, uri, &call.headers, upgrade, upload)?;
+            let protocol = upgrade.then_some(call.protocol);
+            let request = self.request(&call.method, uri, &call.headers, protocol, upload)?;
             let response = match sender.send_request(request).await {
                 Ok(response) => response,
                 Err(e) if was_idle && (e.is_canceled() || e.is_incomplete_message()) => {

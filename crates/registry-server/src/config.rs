@@ -10,8 +10,11 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::access::{AccessRule, Challenge, Policy};
+use crate::cache::{CacheBounds, UpstreamRule};
 use crate::duration::Span;
-use crate::metadata::{self, Metadata, Sqlite};
+use crate::metadata::{self, Metadata, Postgres, Sqlite};
+use crate::remote::RemoteRule;
+use crate::replication::ReplicationRule;
 use crate::report::WebhookRule;
 use crate::retention::RetentionRule;
 use crate::rules::{ImmutableTags, QuotaRule, Rules, WarningRule};
@@ -35,6 +38,9 @@ pub(crate) struct Place {
     /// credentials from the environment
     #[arg(long, value_name = "URL")]
     pub(crate) storage: Option<String>,
+    /// Where metadata are kept instead: postgres://user:password@host/database, which servers can share
+    #[arg(long, value_name = "URL", env = "DRAY_REGISTRY_DATABASE", hide_env_values = true)]
+    pub(crate) database: Option<String>,
 }
 
 /// Flags of `dray registry serve`.
@@ -69,6 +75,9 @@ pub(crate) struct ServeFlags {
     /// Take manifests whose layers or manifests are not there
     #[arg(long)]
     pub(crate) sparse: bool,
+    /// Be a cache of this registry (https://host[:port]), for Docker's registry-mirrors
+    #[arg(long, value_name = "URL")]
+    pub(crate) upstream: Option<String>,
     /// How often garbage is collected; 0s for never [default: 1h]
     #[arg(long, value_name = "DURATION")]
     pub(crate) gc_interval: Option<Span>,
@@ -98,6 +107,7 @@ pub(crate) struct ServeFlags {
 struct File {
     data_root: Option<PathBuf>,
     storage: Option<String>,
+    database: Option<String>,
     address: Option<String>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
@@ -120,6 +130,10 @@ struct File {
     warnings: Vec<WarningRule>,
     retention: Vec<RetentionRule>,
     webhooks: Vec<WebhookRule>,
+    upstream: Option<String>,
+    upstreams: Vec<UpstreamRule>,
+    cache: CacheBounds,
+    replication: Vec<ReplicationRule>,
 }
 
 /// What the registry is to be.
@@ -133,6 +147,9 @@ pub(crate) struct Config {
     pub(crate) rules: Rules,
     pub(crate) retention: Vec<RetentionRule>,
     pub(crate) webhooks: Vec<WebhookRule>,
+    pub(crate) upstreams: Vec<UpstreamRule>,
+    pub(crate) cache: CacheBounds,
+    pub(crate) replication: Vec<ReplicationRule>,
     pub(crate) audit_log: Option<PathBuf>,
     pub(crate) gc_interval: Span,
     pub(crate) gc_grace: Span,
@@ -197,9 +214,15 @@ impl Config {
             return Err(ConfigError::KeepsNothing);
         }
         let public_url = flags.public_url.or(file.public_url).map(checked_url).transpose()?;
+        let whole = flags.upstream.or(file.upstream).map(RemoteRule::at);
+        let whole = whole.map(|registry| UpstreamRule { prefix: String::new(), registry, ttl: None });
         let seconds = |seconds| Span(std::time::Duration::from_secs(seconds));
         Ok(Self {
-            data: Data::of(flags.place.data_root.or(file.data_root), flags.place.storage.or(file.storage)),
+            data: Data::of(
+                flags.place.data_root.or(file.data_root),
+                flags.place.storage.or(file.storage),
+                flags.place.database.or(file.database),
+            ),
             address: flags.address.or(file.address).unwrap_or_else(|| DEFAULT_ADDRESS.into()),
             tls,
             policy: Policy {
@@ -219,6 +242,9 @@ impl Config {
             },
             retention: file.retention,
             webhooks: file.webhooks,
+            upstreams: file.upstreams.into_iter().chain(whole).collect(),
+            cache: file.cache,
+            replication: file.replication,
             audit_log: flags.audit_log.or(file.audit_log),
             gc_interval: flags.gc_interval.or(file.gc_interval).unwrap_or(seconds(60 * 60)),
             gc_grace: flags.gc_grace.or(file.gc_grace).unwrap_or(seconds(24 * 60 * 60)),
@@ -238,22 +264,50 @@ impl Place {
     /// The file cannot be used.
     pub(crate) fn data(&self) -> Result<Data, ConfigError> {
         let file = read(self.config.as_deref())?;
-        Ok(Data::of(self.data_root.clone().or(file.data_root), self.storage.clone().or(file.storage)))
+        Ok(Data::of(
+            self.data_root.clone().or(file.data_root),
+            self.storage.clone().or(file.storage),
+            self.database.clone().or(file.database),
+        ))
     }
 }
 
 /// Where the data are.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Data {
     /// The folder of the metadata, and of the blobs if nothing else is said.
     pub(crate) root: PathBuf,
     /// The bucket of the blobs.
     pub(crate) storage: Option<String>,
+    /// The database of the metadata, with its password.
+    database: Option<String>,
+}
+
+impl std::fmt::Debug for Data {
+    /// Without the database's address, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let database = self.database.as_ref().map(|_| "postgres");
+        f.debug_struct("Data")
+            .field("root", &self.root)
+            .field("storage", &self.storage)
+            .field("database", &database)
+            .finish()
+    }
 }
 
 impl Data {
-    fn of(root: Option<PathBuf>, storage: Option<String>) -> Self {
-        Self { root: root.unwrap_or_else(|| DEFAULT_ROOT.into()), storage }
+    fn of(root: Option<PathBuf>, storage: Option<String>, database: Option<String>) -> Self {
+        Self { root: root.unwrap_or_else(|| DEFAULT_ROOT.into()), storage, database }
+    }
+
+    /// Where a blob lies while it comes from another registry, if the storage is no disk.
+    pub(crate) fn spool(&self) -> PathBuf {
+        if self.needs_root() { self.root.join("spool") } else { std::env::temp_dir() }
+    }
+
+    /// Whether the data root holds anything: then one server at a time may use it.
+    pub(crate) fn needs_root(&self) -> bool {
+        self.storage.is_none() || self.database.is_none()
     }
 
     /// Opens the storage.
@@ -271,8 +325,11 @@ impl Data {
     ///
     /// # Errors
     /// The database cannot be opened.
-    pub(crate) fn open_metadata(&self) -> metadata::Result<Arc<dyn Metadata>> {
-        Ok(Arc::new(Sqlite::open(&self.root.join("registry.db"))?))
+    pub(crate) async fn open_metadata(&self) -> metadata::Result<Arc<dyn Metadata>> {
+        Ok(match &self.database {
+            Some(address) => Arc::new(Postgres::open(address).await?),
+            None => Arc::new(Sqlite::open(&self.root.join("registry.db"))?),
+        })
     }
 }
 

@@ -31,8 +31,24 @@ impl Outgoing {
     }
 }
 
+/// The same for who sends without end: it waits for a slow peer.
+pub struct Pacing(mpsc::Sender<Bytes>);
+
+/// Messages that wait for a slow peer.
+const QUEUED: usize = 16;
+
+impl Pacing {
+    /// Sends a message when there is room; false if the call has ended.
+    pub async fn send(&self, message: &impl Message) -> bool {
+        self.0.send(framed(message)).await.is_ok()
+    }
+}
+
 /// The body of a request.
-struct Sent(mpsc::UnboundedReceiver<Bytes>);
+enum Sent {
+    AsItComes(mpsc::UnboundedReceiver<Bytes>),
+    Paced(mpsc::Receiver<Bytes>),
+}
 
 impl Body for Sent {
     type Data = Bytes;
@@ -42,7 +58,11 @@ impl Body for Sent {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|message| message.map(|message| Ok(Frame::data(message))))
+        let next = match &mut *self {
+            Sent::AsItComes(messages) => messages.poll_recv(cx),
+            Sent::Paced(messages) => messages.poll_recv(cx),
+        };
+        next.map(|message| message.map(|message| Ok(Frame::data(message))))
     }
 }
 
@@ -68,8 +88,20 @@ impl Channel {
     /// If the connection is gone, or the peer refuses at once.
     pub async fn stream(&self, method: &str, metadata: HeaderMap) -> Result<(Outgoing, Messages), Status> {
         let (outgoing, sent) = mpsc::unbounded_channel();
-        let answer = self.request(method, metadata, sent).await?;
+        let answer = self.request(method, metadata, Sent::AsItComes(sent)).await?;
         Ok((Outgoing(outgoing), answer))
+    }
+
+    /// Begins a call whose peer may wait for what is sent before it answers: both go on at the same time.
+    pub fn paced(
+        &self,
+        method: &'static str,
+        metadata: HeaderMap,
+    ) -> (Pacing, impl Future<Output = Result<Messages, Status>> + use<>) {
+        let (sender, sent) = mpsc::channel(QUEUED);
+        let channel = self.clone();
+        let answer = async move { channel.request(method, metadata, Sent::Paced(sent)).await };
+        (Pacing(sender), answer)
     }
 
     /// Calls with one message and is answered one.
@@ -83,20 +115,15 @@ impl Channel {
     ) -> Result<M, Status> {
         let (outgoing, sent) = mpsc::unbounded_channel();
         Outgoing(outgoing).send(message);
-        let mut answer = self.request(method, HeaderMap::new(), sent).await?;
+        let mut answer = self.request(method, HeaderMap::new(), Sent::AsItComes(sent)).await?;
         answer.only().await
     }
 
-    async fn request(
-        &self,
-        method: &str,
-        metadata: HeaderMap,
-        sent: mpsc::UnboundedReceiver<Bytes>,
-    ) -> Result<Messages, Status> {
+    async fn request(&self, method: &str, metadata: HeaderMap, sent: Sent) -> Result<Messages, Status> {
         let gone = |error: hyper::Error| Status::new(Code::Unavailable, format!("{method}: {error}"));
         let wrong = |error: http::Error| Status::new(Code::Internal, format!("{method}: {error}"));
         let uri = format!("http://session{method}");
-        let mut request = Request::builder().method(Method::POST).uri(uri).body(Sent(sent)).map_err(wrong)?;
+        let mut request = Request::builder().method(Method::POST).uri(uri).body(sent).map_err(wrong)?;
         *request.headers_mut() = metadata;
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

@@ -36,7 +36,7 @@ impl BuildKit {
     }
 
     async fn traced(
-        &self,
+        self: &Arc<Self>,
         session: &str,
         reference: &str,
         options: Options,
@@ -51,11 +51,11 @@ impl BuildKit {
             let built = self.solve_frontend(&job, frontend).await;
             let exported = match (built, job.take_built()) {
                 (Err(status), _) => Err(status),
-                (Ok(()), Some(built)) => {
+                (Ok(_), Some(built)) => {
                     let id = built.image.to_string();
                     self.export(&job, built).await.map(|_| Some(id))
                 }
-                (Ok(()), None) => Ok(None),
+                (Ok(_), None) => Ok(None),
             };
             drop(ends);
             exported

@@ -12,17 +12,18 @@ use dray_api::build::BuildResult;
 use dray_api::container::Ulimit;
 use dray_api::progress::ProgressMessage;
 use dray_build::classic::{ClassicText, Piece};
-use dray_build::{BuildEvent, BuildEvents, Cancel, Resources};
-use dray_engine::build::{Options, PruneOptions, Service};
+use dray_build::{BuildEvent, BuildEvents, Cancel, Entitlements, Resources, Secrets, Subrequest};
+use dray_engine::build::{Options, PruneOptions, Service, Wishes};
 use dray_image::ProgressEvent;
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
-use crate::body::{self, Failure, JsonLines, messages, progress_message};
-use crate::buildkit::BuildKit;
+use crate::body::{Failure, JsonLines, messages, progress_message};
+use crate::buildkit::{BuildKit, Caller};
 use crate::credentials;
 use crate::error::{ApiError, ApiResult, json};
 use crate::extract::Params;
+use crate::read_ahead;
 use crate::state::App;
 use crate::version::ApiVersion;
 
@@ -51,6 +52,11 @@ async fn build(
     }
     options.auths = credentials::of_registries(&headers);
     builds.check(&options)?;
+    if let Some(question) = params.non_empty("call") {
+        let question = question_of(question)?;
+        return answer(builds, options, question, body).await;
+    }
+    let wishes = wishes(&kit, &params).await?;
     let telling = Telling {
         quiet: params.bool("q"),
         events: params.bool("dray"),
@@ -64,7 +70,8 @@ async fn build(
             raised.cancel();
         });
         let _raise_when_dropped = gone_guard(&cancel);
-        let work = move || run(&builds, options, body, &lines, telling, cancel);
+        let asked = Asked { options, wishes, telling };
+        let work = move || run(&builds, asked, body, &lines, cancel);
         let result = tokio::task::spawn_blocking(work).await;
         watch.abort();
         result.unwrap_or_else(|error| Err(ApiError::internal(error.to_string()).into()))
@@ -97,6 +104,44 @@ async fn build_traced(kit: Arc<BuildKit>, builds: &Service, params: &Params, opt
     .await
 }
 
+/// What steps may ask the client for: `dray build` opens a session where it was given secrets or agents. Without
+/// one, it has none, and only what a step cannot do without is an error.
+async fn wishes(kit: &BuildKit, params: &Params) -> Result<Wishes, ApiError> {
+    match params.non_empty("session") {
+        Some(session) => {
+            let session = kit.sessions().find(session).await;
+            Ok(Caller::new(session.map_err(|status| ApiError::bad_request(status.message))?).wishes())
+        }
+        _ if params.bool("dray") => Ok(Wishes { secrets: Secrets::none(), ..Wishes::default() }),
+        _ => Ok(Wishes::default()),
+    }
+}
+
+/// The names that `--call` knows questions by, beside BuildKit's own.
+fn question_of(name: &str) -> Result<Subrequest, ApiError> {
+    let name = if name == "check" { "lint" } else { name };
+    let full = format!("frontend.{name}");
+    Subrequest::named(&full)
+        .or_else(|| Subrequest::named(name))
+        .ok_or_else(|| ApiError::bad_request(format!("unsupported request {full}")))
+}
+
+/// Answers a question about the Dockerfile instead of building it: `POST /build?call=check`. The answer is an object
+/// with texts by key.
+async fn answer(builds: Arc<Service>, options: Options, question: Subrequest, body: Body) -> ApiResult {
+    let cancel = Cancel::new();
+    let raise = gone_guard(&cancel);
+    let reader = read_ahead::reader(body);
+    let work = move || builds.answer(question, options, reader, cancel);
+    let answer = tokio::task::spawn_blocking(work).await;
+    drop(raise);
+    let answer = answer.map_err(|error| ApiError::internal(error.to_string()))??;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let answer: BTreeMap<String, String> =
+        answer.into_iter().map(|(key, value)| (key, text(value))).collect();
+    Ok(json(StatusCode::OK, &answer))
+}
+
 /// Stops the build when the request's work is dropped.
 fn gone_guard(cancel: &Cancel) -> impl Drop + use<> {
     struct Guard(Cancel);
@@ -116,14 +161,15 @@ struct Telling {
     remove: bool,
 }
 
-fn run(
-    builds: &Service,
-    mut options: Options,
-    body: Body,
-    lines: &JsonLines,
+/// What a request for a build asks for.
+struct Asked {
+    options: Options,
+    wishes: Wishes,
     telling: Telling,
-    cancel: Cancel,
-) -> Result<(), Failure> {
+}
+
+fn run(builds: &Service, asked: Asked, body: Body, lines: &JsonLines, cancel: Cancel) -> Result<(), Failure> {
+    let Asked { mut options, wishes, telling } = asked;
     let hung_up = cancel.clone();
     let send = |message: ProgressMessage| {
         if lines.blocking_send(&message).is_err() {
@@ -143,7 +189,7 @@ fn run(
         classic.event(event);
     };
     let cache_from = std::mem::take(&mut options.cache_from);
-    let built = builds.build(options, body::reader(body), &events, cancel.clone());
+    let built = builds.build(options, read_ahead::reader(body), wishes, &events, cancel.clone());
     if built.is_ok() && !cache_from.is_empty() && !telling.quiet {
         // Docker's builder would look into the history of these images; here a step is known by its content.
         send(ProgressMessage::stream(format!(
@@ -185,13 +231,17 @@ fn options(params: &Params) -> Result<Options, ApiError> {
             .into(),
         cache_from: from_json::<Vec<String>>(params, "cachefrom", "cache-from")?,
         tags: params.all("t").map(str::to_owned).collect(),
-        build_args,
         labels,
         target: params.get("target").to_owned(),
         no_cache: params.bool("nocache"),
         pull: params.bool("pull"),
         network_mode: params.get("networkmode").to_owned(),
         platform: params.get("platform").to_owned(),
+        contexts: from_json(params, "contexts", "contexts")?,
+        entitlements: Entitlements::parse(params.all("allow"))
+            .map_err(|error| ApiError::bad_request(error.to_string()))?,
+        check: build_args.get("BUILDKIT_DOCKERFILE_CHECK").cloned().flatten(),
+        build_args,
         resources: resources(params)?,
         auths: Default::default(),
     })

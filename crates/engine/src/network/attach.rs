@@ -111,8 +111,11 @@ impl ContainerNetworking for Service {
     fn rename(&self, container: &NetworkedContainer) -> Result<(), ServiceError> {
         self.network.rename(&container.id, &container.name);
         if let Some(joined) = self.joined().get_mut(&container.id) {
-            for endpoint in joined.iter_mut().filter_map(|joined| joined.endpoint.as_mut()) {
-                endpoint.name.clone_from(&container.name);
+            for joined in joined.iter_mut() {
+                joined.name.clone_from(&container.name);
+                if let Some(endpoint) = &mut joined.endpoint {
+                    endpoint.name.clone_from(&container.name);
+                }
             }
         }
         Ok(())
@@ -414,7 +417,7 @@ impl Service {
     }
 
     fn keep_joined(&self, container: &NetworkedContainer, record: &Arc<Record>, endpoint: Option<Endpoint>) {
-        let joined = Joined { network: Arc::clone(record), endpoint };
+        let joined = Joined { network: Arc::clone(record), name: container.name.clone(), endpoint };
         self.joined().entry(container.id.clone()).or_default().push(joined);
     }
 

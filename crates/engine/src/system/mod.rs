@@ -193,7 +193,7 @@ impl Service {
             driver_status: self.driver_status(),
             plugins: PluginsInfo {
                 volume: self.parts.volumes.drivers(),
-                network: ["bridge", "host", "null"].map(String::from).into(),
+                network: ["bridge", "host", "ipvlan", "macvlan", "null"].map(String::from).into(),
                 authorization: None,
                 log: ["json-file", "local", "none"].map(String::from).into(),
             },

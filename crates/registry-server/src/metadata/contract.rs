@@ -14,6 +14,7 @@ pub(crate) async fn run(m: &dyn Metadata) {
     m.check().await.expect("it works");
     small_blobs_are_found_where_they_are(m).await;
     uploads_move_only_from_where_they_are(m).await;
+    an_object_that_holds_nothing_is_made_anew(m).await;
     a_committed_upload_is_a_blob(m).await;
     the_same_blob_twice_is_kept_once(m).await;
     mounts_need_a_source(m).await;
@@ -25,6 +26,8 @@ pub(crate) async fn run(m: &dyn Metadata) {
     only_the_old_and_unneeded_is_collected(m).await;
     untagged_manifests_are_collected_if_wanted(m).await;
     quotas_bound_what_is_held(m).await;
+    what_is_kept_for_others_is_noted(m).await;
+    copies_are_brought_up_to_date_by_one_at_a_time(m).await;
     robots_come_and_go(m).await;
     shared_values_are_made_once(m).await;
 }
@@ -144,6 +147,29 @@ async fn uploads_move_only_from_where_they_are(m: &dyn Metadata) {
     m.forget_garbage(&[named.key.clone().unwrap()]).await.unwrap();
     assert_eq!(m.garbage(100).await.unwrap(), []);
     assert_eq!(m.unknown_keys(&[named.key.clone().unwrap()]).await.unwrap(), [named.key.unwrap()]);
+}
+
+async fn an_object_that_holds_nothing_is_made_anew(m: &dyn Metadata) {
+    let here = name("anew/here");
+    let begun = Upload { offset: 3, buffer: Bytes::from_static(b"abc"), ..upload(&here) };
+    m.begin_upload(&begun).await.unwrap();
+    let first = Upload { key: Some(Key::random()), ..begun.clone() };
+    let second = Upload { key: Some(Key::random()), ..begun.clone() };
+    assert!(m.advance_upload(&first, 3).await.unwrap());
+    assert!(m.advance_upload(&second, 3).await.unwrap(), "nothing is recorded of the first object");
+    let first_key = first.key.clone().unwrap();
+    assert_eq!(m.garbage(100).await.unwrap(), [Garbage { key: first_key.clone(), state: Vec::new() }]);
+    m.forget_garbage(&[first_key]).await.unwrap();
+    let more = |upload: &Upload| Upload { offset: 70_000, buffer: Bytes::new(), ..upload.clone() };
+    assert!(
+        !m.advance_upload(&more(&Upload { key: Some(Key::random()), ..begun.clone() }), 2).await.unwrap()
+    );
+    assert_eq!(m.commit_upload(&more(&first), &digest("anew"), &[], NOW).await.unwrap(), Put::Gone);
+    assert!(m.advance_upload(&more(&second), 3).await.unwrap());
+    let third = Upload { key: Some(Key::random()), ..more(&second) };
+    assert!(!m.advance_upload(&third, 70_000).await.unwrap(), "the second object holds something");
+    assert_eq!(m.commit_upload(&more(&second), &digest("anew"), &[], NOW).await.unwrap(), Put::Stored);
+    assert_eq!(m.garbage(100).await.unwrap(), []);
 }
 
 async fn a_committed_upload_is_a_blob(m: &dyn Metadata) {
@@ -435,6 +461,82 @@ async fn quotas_bound_what_is_held(m: &dyn Metadata) {
         [uploaded.key.clone().unwrap()]
     );
     m.forget_garbage(&[uploaded.key.unwrap()]).await.unwrap();
+}
+
+async fn what_is_kept_for_others_is_noted(m: &dyn Metadata) {
+    let here = name("cached/here");
+    blob(m, &here, "cached layer", NOW).await;
+    for (text, tag) in [("c1", "v1"), ("c2", "v2"), ("c3", "v3")] {
+        put(m, &NewManifest { sparse: true, ..manifest(&here, text, &["cached layer", "absent"], &[tag]) })
+            .await;
+    }
+    assert_eq!(m.least_used(NOW + DAY, 10).await.unwrap(), [], "the registry's own are not among them");
+    for (text, used) in [("c2", NOW + 5), ("c1", NOW + 7), ("c2", NOW + 1), ("c3", NOW + 9), ("none", NOW)] {
+        m.note_use(&here, &digest(text), used).await.unwrap();
+    }
+    let used = |text: &str, used| CachedManifest { repository: here.clone(), digest: digest(text), used };
+    let two = [used("c2", NOW + 5), used("c1", NOW + 7)];
+    assert_eq!(m.least_used(NOW + DAY, 2).await.unwrap(), two);
+    assert_eq!(m.least_used(NOW + 9, 10).await.unwrap(), two, "before, not at");
+    assert_eq!(m.checked(&here, "v1").await.unwrap(), None);
+    m.note_check(&here, "v1", NOW).await.unwrap();
+    m.note_check(&here, "none", NOW).await.unwrap();
+    assert_eq!(m.checked(&here, "v1").await.unwrap(), Some(NOW));
+    put(m, &manifest(&here, "c4", &[], &["v1"])).await;
+    assert_eq!(m.checked(&here, "v1").await.unwrap(), Some(NOW), "it is of the tag, whatever that is set to");
+    m.delete_tag(&here, "v1").await.unwrap();
+    assert_eq!(m.checked(&here, "v1").await.unwrap(), None);
+    assert_eq!(m.unneeded(&here, 10).await.unwrap(), []);
+    assert_eq!(m.unneeded(&name("cached/none"), 10).await.unwrap(), []);
+    for text in ["c1", "c2", "c3"] {
+        m.delete_manifest(&here, &digest(text)).await.unwrap();
+    }
+    assert_eq!(m.least_used(NOW + DAY, 10).await.unwrap(), []);
+    assert_eq!(m.unneeded(&here, 10).await.unwrap(), [digest("cached layer")]);
+}
+
+async fn copies_are_brought_up_to_date_by_one_at_a_time(m: &dyn Metadata) {
+    let (one, other) = (name("copy/one"), name("copy/other"));
+    let claim = async |now| m.claim_replication("dr", now, now + 10).await.unwrap();
+    assert_eq!(claim(NOW).await, None);
+    m.mark_replication("dr", &other, NOW + 1).await.unwrap();
+    m.mark_replication("dr", &one, NOW).await.unwrap();
+    m.mark_replication("elsewhere", &one, NOW).await.unwrap();
+    let first = claim(NOW + 5).await.expect("it is due");
+    assert_eq!((&first.repository, first.attempts, first.upload.clone()), (&one, 0, None));
+    let second = claim(NOW + 5).await.expect("the other is due as well");
+    assert_eq!(second.repository, other);
+    assert_eq!(claim(NOW + 5).await, None, "both are taken");
+    let upload = Some((digest("half"), "https://there/upload".to_owned()));
+    let first = ReplicationJob { upload: upload.clone(), ..first };
+    m.keep_replication(&first, NOW + 30).await.unwrap();
+    assert_eq!(claim(NOW + 20).await.expect("nobody has kept it").repository, other);
+    m.end_replication(&second, NOW + 21).await.unwrap();
+    let again = claim(NOW + 40).await.expect("whoever had it is gone");
+    assert_eq!((&again.repository, again.upload.clone()), (&one, upload.clone()));
+    m.fail_replication(&again, "no route", NOW + 100).await.unwrap();
+    m.mark_replication("dr", &one, NOW + 50).await.unwrap();
+    assert_eq!(claim(NOW + 60).await, None, "what fails is not hurried by more changes");
+    let listed = m.replications().await.unwrap();
+    let state = |repository: &Repository, due, attempts, error: Option<&str>, synced| Replication {
+        target: "dr".into(),
+        repository: repository.clone(),
+        due,
+        attempts,
+        error: error.map(str::to_owned),
+        synced,
+    };
+    let failing = state(&one, Some(NOW + 100), 1, Some("no route"), None);
+    assert_eq!(listed[..2], [failing, state(&other, None, 0, None, Some(NOW + 21))]);
+    assert_eq!((listed[2].target.as_str(), listed.len()), ("elsewhere", 3));
+    let third = claim(NOW + 100).await.expect("it is time");
+    assert_eq!((third.attempts, third.upload.clone()), (1, upload));
+    m.mark_replication("dr", &one, NOW + 101).await.unwrap();
+    m.end_replication(&third, NOW + 102).await.unwrap();
+    let fourth = claim(NOW + 103).await.expect("it has changed since it was taken");
+    assert_eq!((fourth.attempts, fourth.upload.clone()), (0, None));
+    m.end_replication(&fourth, NOW + 104).await.unwrap();
+    assert_eq!(claim(NOW + 200).await, None);
 }
 
 async fn robots_come_and_go(m: &dyn Metadata) {

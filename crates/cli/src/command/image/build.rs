@@ -1,15 +1,18 @@
 //! `build`: sends the context, shows the steps.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use dray_client::api::build::{BUILD_EVENT_ID, BuildEvent, BuildResult};
 use dray_client::api::progress::ProgressMessage;
 use dray_client::{JsonStream, Query};
 
+use super::build_call::Question;
 use super::pull::parse;
 use crate::app::App;
-use crate::build_context;
+use crate::build_context::{self, Wanted};
+use crate::build_session::Offers;
 use crate::command::container::create::platform;
 use crate::command_error::Error;
 use crate::credential::auth_header;
@@ -23,9 +26,14 @@ use crate::terminal;
 const FLAGS: &[Flag] = &[
     list("add-host", NONE, "Add a line to the hosts file of RUN (name:address)")
         .check(host::check_extra_host),
+    list("allow", NONE, "Let RUN have more than any container (network.host, security.insecure, device)"),
     list("build-arg", NONE, "Set a build argument; without a value, this environment's")
         .check(env::check_env),
+    list("build-context", NONE, "Another context by name (name=path, docker-image://, https://)")
+        .check(check_context),
     commas("cache-from", NONE, "Image to take cached steps from"),
+    text("call", NONE, "What to do: build, check, outline or targets").default("build").check(check_call),
+    switch("check", NONE, "Check the Dockerfile, build nothing; the same as --call=check"),
     text("cgroup-parent", NONE, "Cgroup to make those of RUN in"),
     switch("compress", NONE, "Kept for old scripts").hidden(),
     int("cpu-period", NONE, "Period of the CPU quota in microseconds").default("0"),
@@ -52,8 +60,10 @@ const FLAGS: &[Flag] = &[
     switch("pull", NONE, "Look for newer base images"),
     switch("quiet", 'q', "Show the image's id only, at the end"),
     switch("rm", NONE, "Kept for old scripts").default("true").hidden(),
+    list("secret", NONE, "A secret for RUN (id=mysecret[,src=/local/secret|,env=VARIABLE])"),
     commas("security-opt", NONE, "Security option"),
     bytes("shm-size", NONE, "Size of /dev/shm in RUN"),
+    list("ssh", NONE, "An SSH agent for RUN (default|<id>[=<socket>])"),
     switch("squash", NONE, "Make one layer of all new ones").hidden(),
     list("tag", 't', "Name of the image, with an optional tag").check(check_tag),
     text("target", NONE, "Stage to build"),
@@ -78,6 +88,39 @@ fn check_progress(value: &str) -> Result<(), String> {
     }
 }
 
+fn check_context(value: &str) -> Result<(), String> {
+    match value.split_once('=') {
+        Some((name, context)) if !name.is_empty() && !context.is_empty() => Ok(()),
+        _ => Err(format!("invalid context value: {value}, expected key=value")),
+    }
+}
+
+fn check_call(value: &str) -> Result<(), String> {
+    Question::parse(value).map(|_| ())
+}
+
+/// The contexts by name as the daemon takes them, and the folders that go along.
+type Beside = (BTreeMap<String, String>, Vec<(String, PathBuf)>);
+
+fn contexts(texts: &[String]) -> Result<Beside, Error> {
+    let (mut contexts, mut beside) = Beside::default();
+    for (name, value) in texts.iter().filter_map(|text| text.split_once('=')) {
+        let is_local = !build_context::is_url(value) && !value.contains("://");
+        let value = match is_local {
+            false => value.to_owned(),
+            true => {
+                let path = std::fs::canonicalize(value).ok().filter(|path| path.is_dir());
+                let missing = || format!("failed to get build context {name}: {value}: no such directory");
+                let folder = beside.len().to_string();
+                beside.push((folder.clone(), path.ok_or_else(|| Error::Refused(missing()))?));
+                format!("local:{folder}")
+            }
+        };
+        contexts.insert(name.to_owned(), value);
+    }
+    Ok((contexts, beside))
+}
+
 fn check_tag(value: &str) -> Result<(), String> {
     parse(value).map(|_| ()).map_err(|e| e.to_string())
 }
@@ -92,17 +135,36 @@ async fn run(app: &App, p: Parsed) -> Done {
             _ => {}
         }
     }
-    let context = build_context::prepare(p.raw_args[0].as_ref(), p.get("file"))?;
+    let call = Question::read(&p);
+    let offers = Offers::parse(&p.all("secret"), &p.all("ssh")).map_err(Error::Refused)?;
+    let (contexts, beside) = contexts(&p.all("build-context"))?;
+    let wanted = Wanted { beside, definition_only: call.is_some() };
+    let context = build_context::prepare(p.raw_args[0].as_ref(), p.get("file"), wanted)?;
     let quiet = p.is("quiet") || p.get("progress") == "quiet";
     let mut args = build_args(&p.all("build-arg"));
     for (name, value) in app.config().borrow().proxies(&app.client()?.endpoint().text) {
         args.entry(name).or_insert(Some(value));
     }
     let mut query = query(&p, &args, &context.dockerfile, &context.remote)?;
+    if !contexts.is_empty() {
+        query.add("contexts", &json(&contexts)?);
+    }
+    for entitlement in p.all("allow") {
+        query.add("allow", &entitlement);
+    }
+    let auths = auth_header(&app.config().borrow().all_auths().unwrap_or_default());
+    if let Some(question) = call {
+        query.add("call", &question.name);
+        let answer = app.client()?.build_call(query, &auths, context.upload).await?;
+        return question.show(app, &answer);
+    }
     if !quiet {
         query.add("dray", "1");
     }
-    let auths = auth_header(&app.config().borrow().all_auths().unwrap_or_default());
+    if !offers.is_empty() {
+        let session = offers.open(app.client()?).await?;
+        query.add("session", &session);
+    }
     let messages = app.client()?.image_build(query, &auths, context.upload).await?;
     let id = if quiet {
         quietly(app, messages).await?

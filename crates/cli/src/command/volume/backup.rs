@@ -100,7 +100,7 @@ async fn restore(app: &App, p: Parsed) -> Done {
         if crate::terminal::is_terminal(std::io::stdin()) {
             return Err(Error::Refused("requested restore from stdin, but stdin is empty".into()));
         }
-        client.volume_restore(name, &labels, Upload::tar(pack::stdin())).await?
+        client.volume_restore(name, &labels, Upload::tar_chunks(pack::stdin())).await?
     } else {
         let archives = archives.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         client.volume_restore(name, &labels, in_order(archives, true)).await?
@@ -123,7 +123,7 @@ fn wrong(path: &Path, error: &dray_backup::Error) -> Error {
 }
 
 fn in_order(mut archives: Vec<Archive>, packs: bool) -> Upload {
-    Upload::tar(pack::stream(move |out| {
+    Upload::tar_chunks(pack::stream(move |out| {
         Archive::in_order(&mut archives, packs, out).map_err(std::io::Error::other)
     }))
 }

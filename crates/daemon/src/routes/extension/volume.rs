@@ -15,10 +15,11 @@ use http::{HeaderMap, StatusCode};
 
 use super::needed;
 use crate::blocking::call;
-use crate::body::{self, reader};
+use crate::body;
 use crate::credentials;
 use crate::error::{ApiError, ApiResult, json};
 use crate::extract::{Json, Params};
+use crate::read_ahead::reader;
 use crate::state::App;
 
 type Volumes = State<Arc<Service>>;
