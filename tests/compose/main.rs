@@ -3,6 +3,7 @@
 
 mod config;
 mod refused;
+mod roll;
 mod shop;
 mod stack;
 
