@@ -115,6 +115,8 @@ impl<W: Fn(Piece) + Send + Sync> BuildEvents for ClassicText<W> {
             | BuildEvent::StepDone { n, .. } => self.step_event(*n, event),
             BuildEvent::StepFailed { n, .. } => self.step_failed(*n),
             BuildEvent::Plan { .. } => {}
+            BuildEvent::Export { name, millis: None } => self.text(format!("{name}\n")),
+            BuildEvent::Export { .. } => {}
             BuildEvent::Warning { message } => self.text(format!("[Warning] {message}\n")),
             BuildEvent::Built { id } => {
                 (self.write)(Piece::Image(id.clone()));

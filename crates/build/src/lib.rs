@@ -21,6 +21,7 @@ pub mod config;
 pub mod context;
 mod copy;
 pub mod dockerfile;
+mod epoch;
 mod error;
 mod event;
 pub mod expand;
@@ -42,7 +43,10 @@ use dray_spec::glob;
 
 pub use base::{BaseImage, BaseImageError, BaseImages};
 pub use builder::Builder;
-pub use cache::{CachePrune, CachePruned, CacheRecord};
+pub use cache::{
+    BlobSource, CACHE_CONFIG, CacheDocumentError, CacheExport, CacheImport, CacheMode, CachePrune,
+    CachePruned, CacheRecord, INLINE_CACHE,
+};
 pub use cancel::{Cancel, CancelGuard};
 pub use context::remote::RemoteContextError;
 pub use context::{ContextDir, ContextError, Limits};

@@ -10,6 +10,7 @@
 
 mod app;
 mod build_context;
+mod build_session;
 mod command;
 mod command_error;
 mod config_file;
@@ -28,6 +29,7 @@ mod spec;
 mod stdio;
 mod template;
 mod terminal;
+mod unpack;
 mod value;
 
 use std::ffi::OsString;

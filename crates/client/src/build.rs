@@ -9,7 +9,7 @@ use http::Method;
 use crate::Result;
 use crate::query::Query;
 use crate::request::{Call, Client, Upload};
-use crate::stream::JsonStream;
+use crate::stream::{Hijacked, JsonStream};
 
 impl Client {
     /// Builds an image from a context; the query has the API's own names. `auths` is the base64url of the JSON of all
@@ -26,6 +26,18 @@ impl Client {
         let call =
             Call::new(Method::POST, "/build").query(query).header(CONFIG_HEADER, auths).upload(context);
         self.json_stream(call).await
+    }
+
+    /// Opens a session over which the daemon calls these methods of gRPC.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn build_session(&self, id: &str, methods: &[&str]) -> Result<Hijacked> {
+        let mut call = Call::new(Method::POST, "/session").header("x-docker-expose-session-uuid", id);
+        for method in methods {
+            call = call.header("x-docker-expose-session-grpc-method", *method);
+        }
+        self.hijack_as(call, "h2c").await
     }
 
     /// Removes records of the build cache.

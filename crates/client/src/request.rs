@@ -187,7 +187,7 @@ impl Client {
             return Ok(());
         }
         let mut sender = self.connect().await?;
-        let request = self.request(&Method::HEAD, "/_ping".into(), &[], false, Upload::Empty)?;
+        let request = self.request(&Method::HEAD, "/_ping".into(), &[], None, Upload::Empty)?;
         let response = sender.send_request(request).await?;
         if let Some(theirs) = response.headers().get("api-version").and_then(|v| v.to_str().ok()) {
             self.settle(older(theirs, API_VERSION).to_owned());
@@ -201,7 +201,7 @@ impl Client {
         method: &Method,
         uri: String,
         headers: &[(&'static str, String)],
-        upgrade: bool,
+        upgrade: Option<&str>,
         upload: Upload,
     ) -> Result<Request<Wire>> {
         let host = match &self.endpoint.host {
@@ -217,8 +217,8 @@ impl Client {
         if let Some(content_type) = content_type {
             builder = builder.header(header::CONTENT_TYPE, content_type);
         }
-        if upgrade {
-            builder = builder.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "tcp");
+        if let Some(protocol) = upgrade {
+            builder = builder.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, protocol);
         }
         for (name, value) in headers {
             builder = builder.header(*name, value);
@@ -230,7 +230,7 @@ impl Client {
     async fn exchange(
         &self,
         call: Call<'_>,
-        upgrade: bool,
+        upgrade: Option<&str>,
     ) -> Result<(Response<Incoming>, SendRequest<Wire>)> {
         if matches!(call.upload, Upload::Stream { .. }) {
             self.negotiate().await?;
@@ -272,7 +272,7 @@ impl Client {
     }
 
     async fn checked(&self, call: Call<'_>) -> Result<(Response<Incoming>, SendRequest<Wire>)> {
-        let (response, sender) = self.exchange(call, false).await?;
+        let (response, sender) = self.exchange(call, None).await?;
         if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
             return Ok((response, sender));
         }
@@ -344,7 +344,15 @@ impl Client {
     /// # Errors
     /// As [`Client::raw`], and a daemon that does not switch protocols.
     pub async fn hijack(&self, call: Call<'_>) -> Result<Hijacked> {
-        let (response, _sender) = self.exchange(call, true).await?;
+        self.hijack_as(call, "tcp").await
+    }
+
+    /// Sends a call and takes the connection over for another protocol.
+    ///
+    /// # Errors
+    /// As [`Client::hijack`].
+    pub async fn hijack_as(&self, call: Call<'_>, protocol: &str) -> Result<Hijacked> {
+        let (response, _sender) = self.exchange(call, Some(protocol)).await?;
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => {
                 let upgraded = hyper::upgrade::on(response).await?;

@@ -6,6 +6,9 @@ mod context;
 mod errors;
 mod hostile;
 mod instructions;
+mod output;
+mod remote_cache;
+mod reproducible;
 
 use std::fs;
 use std::path::PathBuf;

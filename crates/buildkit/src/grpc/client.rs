@@ -1,7 +1,9 @@
 //! Making calls over a connection that is already there.
 
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -14,6 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
 use super::{Code, Messages, Status, framed};
+
+/// Messages of an upload that wait for a slow peer.
+const QUEUED: usize = 16;
 
 /// Where calls go. Clones share the connection.
 #[derive(Clone, Debug)]
@@ -31,18 +36,57 @@ impl Outgoing {
     }
 }
 
+/// What the caller of a stream sends, as fast as the peer takes it. Dropped before its end, the call is broken off: the
+/// peer must not take what came for the whole.
+pub struct Uploading {
+    messages: mpsc::Sender<Bytes>,
+    whole: Arc<AtomicBool>,
+}
+
+impl Uploading {
+    /// Sends a message from a thread that may block, waiting for room.
+    ///
+    /// # Errors
+    /// If the call has ended, which its answer tells more of.
+    pub fn blocking_send(&self, message: &impl Message) -> io::Result<()> {
+        let ended = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the client takes no more");
+        self.messages.blocking_send(framed(message)).map_err(ended)
+    }
+
+    /// Sends a message, waiting for room; lost if the call has ended, which its answer tells.
+    pub async fn send(&self, message: &impl Message) {
+        let _ = self.messages.send(framed(message)).await;
+    }
+
+    /// That was all.
+    pub fn finish(self) {
+        self.whole.store(true, Ordering::Release);
+    }
+}
+
 /// The body of a request.
-struct Sent(mpsc::UnboundedReceiver<Bytes>);
+enum Sent {
+    Few(mpsc::UnboundedReceiver<Bytes>),
+    Many { messages: mpsc::Receiver<Bytes>, whole: Arc<AtomicBool> },
+}
 
 impl Body for Sent {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|message| message.map(|message| Ok(Frame::data(message))))
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match &mut *self {
+            Sent::Few(messages) => messages.poll_recv(cx).map(|message| message.map(Frame::data).map(Ok)),
+            Sent::Many { messages, whole } => match messages.poll_recv(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Some(message)) => Poll::Ready(Some(Ok(Frame::data(message)))),
+                Poll::Ready(None) if whole.swap(true, Ordering::AcqRel) => Poll::Ready(None),
+                Poll::Ready(None) => Poll::Ready(Some(Err(io::ErrorKind::BrokenPipe.into()))),
+            },
+        }
     }
 }
 
@@ -68,7 +112,7 @@ impl Channel {
     /// If the connection is gone, or the peer refuses at once.
     pub async fn stream(&self, method: &str, metadata: HeaderMap) -> Result<(Outgoing, Messages), Status> {
         let (outgoing, sent) = mpsc::unbounded_channel();
-        let answer = self.request(method, metadata, sent).await?;
+        let answer = self.request(method, metadata, Sent::Few(sent)).await?.await?;
         Ok((Outgoing(outgoing), answer))
     }
 
@@ -83,28 +127,48 @@ impl Channel {
     ) -> Result<M, Status> {
         let (outgoing, sent) = mpsc::unbounded_channel();
         Outgoing(outgoing).send(message);
-        let mut answer = self.request(method, HeaderMap::new(), sent).await?;
+        let mut answer = self.request(method, HeaderMap::new(), Sent::Few(sent)).await?.await?;
         answer.only().await
+    }
+
+    /// Begins a call that sends much. The answer is a future: peers may not answer before all has come.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn upload(
+        &self,
+        method: &str,
+        metadata: HeaderMap,
+    ) -> Result<(Uploading, impl Future<Output = Result<Messages, Status>> + Send + use<>), Status> {
+        let (sender, messages) = mpsc::channel(QUEUED);
+        let whole = Arc::new(AtomicBool::new(false));
+        let sent = Sent::Many { messages, whole: Arc::clone(&whole) };
+        let answer = self.request(method, metadata, sent).await?;
+        Ok((Uploading { messages: sender, whole }, answer))
     }
 
     async fn request(
         &self,
         method: &str,
         metadata: HeaderMap,
-        sent: mpsc::UnboundedReceiver<Bytes>,
-    ) -> Result<Messages, Status> {
-        let gone = |error: hyper::Error| Status::new(Code::Unavailable, format!("{method}: {error}"));
+        sent: Sent,
+    ) -> Result<impl Future<Output = Result<Messages, Status>> + Send + use<>, Status> {
+        let method = method.to_owned();
+        let gone = {
+            let method = method.clone();
+            move |error: hyper::Error| Status::new(Code::Unavailable, format!("{method}: {error}"))
+        };
         let wrong = |error: http::Error| Status::new(Code::Internal, format!("{method}: {error}"));
         let uri = format!("http://session{method}");
-        let mut request = Request::builder().method(Method::POST).uri(uri).body(Sent(sent)).map_err(wrong)?;
+        let mut request = Request::builder().method(Method::POST).uri(uri).body(sent).map_err(wrong)?;
         *request.headers_mut() = metadata;
         let headers = request.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         let mut requests = self.requests.clone();
-        requests.ready().await.map_err(gone)?;
-        let response = requests.send_request(request).await.map_err(gone)?;
-        accepted(response)
+        requests.ready().await.map_err(&gone)?;
+        let response = requests.send_request(request);
+        Ok(async move { accepted(response.await.map_err(gone)?) })
     }
 }
 

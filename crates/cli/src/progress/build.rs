@@ -74,6 +74,7 @@ impl Display {
             BuildEvent::StepDone { n, millis, cached, .. } => self.end(n, millis, cached),
             BuildEvent::StepFailed { n, millis, .. } => self.fail(n, millis),
             BuildEvent::Warning { message } => self.lasting(&format!("WARNING: {message}\n")),
+            BuildEvent::Export { name, millis } => self.export(&name, millis),
             BuildEvent::Built { id } => {
                 self.lasting(&format!("Successfully built {}\n", crate::format::short_id(&id)))
             }
@@ -174,6 +175,21 @@ impl Display {
             text.push_str("------\n");
         }
         self.lasting(&text)
+    }
+
+    /// An output, told when it begins where lines stay, and when it has ended.
+    fn export(&mut self, name: &str, millis: Option<u64>) -> String {
+        match (self.style, millis) {
+            (Style::Plain, None) => format!("=> {name}\n"),
+            (Style::Plain, Some(millis)) => {
+                format!("=> {name} DONE {}\n", seconds(Duration::from_millis(millis)))
+            }
+            (_, None) => String::new(),
+            (_, Some(millis)) => {
+                let line = self.line("=>", name, &seconds(Duration::from_millis(millis)));
+                self.lasting(&self.coloured("\x1b[34m", &line))
+            }
+        }
     }
 
     fn coloured(&self, colour: &str, line: &str) -> String {

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use dray_build::Resources;
 use dray_buildkit::grpc::{Code, Status};
-use dray_engine::build::Options;
+use dray_engine::build::{Options, RemoteCache};
 
 use super::failure::{invalid, unsupported};
+use super::remote_cache::imports;
 
 type Attrs = HashMap<String, String>;
 
@@ -22,6 +23,8 @@ pub(super) struct Frontend {
     /// Under which names, and over which sessions (if not the build's), the client offers its folders.
     pub dockerfile: Folder,
     pub context: Folder,
+    /// Caches to be read from.
+    pub cache_imports: Vec<RemoteCache>,
 }
 
 /// A folder of the client.
@@ -40,6 +43,7 @@ impl Frontend {
             options,
             dockerfile: folder("dockerfile"),
             context: folder("context"),
+            cache_imports: Vec::new(),
         }
     }
 
@@ -60,6 +64,7 @@ impl Frontend {
                 .to_owned(),
             dockerfile: folder("dockerfilekey", "dockerfile"),
             context: folder("contextkey", "context"),
+            cache_imports: imports(attrs)?,
         })
     }
 }

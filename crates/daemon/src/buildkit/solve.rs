@@ -2,24 +2,26 @@
 //!
 //! Each fetch is a vertex, named as BuildKit names it, so that clients show what they are used to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use dray_api::auth::AuthConfig;
 use dray_build::dockerfile::{self, Dockerfile};
-use dray_build::{Cancel, ContextDir, DockerfileSource, SecretContent, SecretError, SecretSource, Secrets};
+use dray_build::{
+    CacheImport, Cancel, ContextDir, DockerfileSource, SecretContent, SecretError, SecretSource, Secrets,
+};
 use dray_buildkit::grpc::Status;
 use dray_buildkit::{ArchiveReader, FileSyncError, Session, Wanted, copy_as_tar};
-use dray_engine::build::{CredentialSource, Input};
+use dray_engine::build::{CredentialSource, Input, Options, OutputKind, RemoteCache};
 use dray_spec::dockerignore::{self, Patterns};
 use tokio::runtime::Handle;
 
-use super::BuildKit;
 use super::attrs::{Folder, Frontend, check_syntax};
 use super::failure::{self, Source};
 use super::job::Job;
 use super::progress::VertexProgress;
 use super::steps::Steps;
+use super::{BuildKit, CacheTransfer, is_inline};
 
 /// The host that Docker's clients know Docker Hub's registry by.
 const DOCKER_HUB: &str = "registry-1.docker.io";
@@ -51,19 +53,21 @@ impl BuildKit {
     /// The same, of what was read already.
     pub(super) async fn solve_frontend(&self, job: &Arc<Job>, wanted: Frontend) -> Result<(), Status> {
         let _stops = Stops(job.cancel.clone());
-        job.export.check()?;
-        job.names(&self.builds)?;
         let session = self.sessions.find(&job.session).await?;
         let definition = self.definition(job, &wanted).await?;
         let context = self.context(job, &wanted, definition.ignore.as_deref()).await?;
         let source = Source { name: wanted.filename, text: definition.text };
-        let caller = Arc::new(Caller { session, handle: Handle::current() });
+        let caller = Arc::new(Caller { session: session.clone(), handle: Handle::current() });
         let input = Input {
             dockerfile: DockerfileSource::Text { name: source.name.clone(), text: source.text.clone() },
             context: Some(context),
             secrets: Secrets::from_source(caller.clone()),
         };
-        let (builds, options, job) = (Arc::clone(&self.builds), wanted.options, Arc::clone(job));
+        let cache_imports = self.cache_imports(job, &wanted.cache_imports, &session).await;
+        let inline_cache = is_inline(&job.cache_exports);
+        let unrecorded = !job.outputs.iter().any(|output| output.kind == OutputKind::Image);
+        let options = Options { unrecorded, cache_imports, inline_cache, ..wanted.options };
+        let (builds, job) = (Arc::clone(&self.builds), Arc::clone(job));
         let work = move || {
             let progress = job.progress.waiting();
             let steps = Steps::new(&progress, &definition.dockerfile, definition.vertex);
@@ -82,6 +86,26 @@ impl BuildKit {
             }
         };
         tokio::task::spawn_blocking(work).await.map_err(failure::internal)?
+    }
+
+    /// The caches that a build reads from. One that cannot be had is none.
+    async fn cache_imports(
+        &self,
+        job: &Job,
+        caches: &[RemoteCache],
+        session: &Session,
+    ) -> Vec<Arc<CacheImport>> {
+        let session = Some(session.clone());
+        let transfer = CacheTransfer { builds: Arc::clone(&self.builds), session, auths: BTreeMap::new() };
+        let mut imports = Vec::new();
+        for cache in caches {
+            let vertex = job.progress.vertex(&cache.import_title());
+            vertex.begin();
+            let import = transfer.import(cache).await;
+            vertex.end(import.as_ref().err().map(|status| status.message.clone()));
+            imports.extend(import.ok().map(Arc::new));
+        }
+        imports
     }
 
     /// The Dockerfile, and the ignore file of its own.
@@ -212,19 +236,24 @@ impl SecretSource for Caller {
 
 impl CredentialSource for Caller {
     fn credentials(&self, domain: &str) -> AuthConfig {
-        let host = if domain == "docker.io" { DOCKER_HUB } else { domain };
-        match self.handle.block_on(self.session.credentials(host)) {
-            Ok(None) => AuthConfig::default(),
-            Ok(Some(found)) if found.username.is_empty() => {
-                AuthConfig { identitytoken: found.secret, ..AuthConfig::default() }
-            }
-            Ok(Some(found)) => {
-                AuthConfig { username: found.username, password: found.secret, ..AuthConfig::default() }
-            }
-            Err(error) => {
-                tracing::debug!(%error, domain, "a build client does not say its credentials");
-                AuthConfig::default()
-            }
+        self.handle.block_on(credentials(&self.session, domain))
+    }
+}
+
+/// The client's credentials for a registry; what cannot be had counts as none.
+pub(super) async fn credentials(session: &Session, domain: &str) -> AuthConfig {
+    let host = if domain == "docker.io" { DOCKER_HUB } else { domain };
+    match session.credentials(host).await {
+        Ok(None) => AuthConfig::default(),
+        Ok(Some(found)) if found.username.is_empty() => {
+            AuthConfig { identitytoken: found.secret, ..AuthConfig::default() }
+        }
+        Ok(Some(found)) => {
+            AuthConfig { username: found.username, password: found.secret, ..AuthConfig::default() }
+        }
+        Err(error) => {
+            tracing::debug!(%error, domain, "a build client does not say its credentials");
+            AuthConfig::default()
         }
     }
 }

@@ -119,19 +119,23 @@ fn the_cache_survives_the_builder_and_can_be_emptied() {
     let world = World { builder: another, ..world };
     assert_eq!(world.build(STEPS, &[("f", "x")]).image().id, first.image().id);
     // A build from the cache is counted a moment after its end, and uses it until then.
-    let mut records = world.builder.cache_records().expect("records");
-    for _ in 0..3000 {
-        if records.iter().all(|record| !record.in_use) {
-            break;
+    let settled = || {
+        for _ in 0..3000 {
+            let records = world.builder.cache_records().expect("records");
+            if records.iter().all(|record| !record.in_use) {
+                return records;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-        records = world.builder.cache_records().expect("records");
-    }
+        panic!("a build that has ended uses the cache");
+    };
+    let records = settled();
     assert!(records.iter().all(|record| record.shared && !record.in_use), "{records:?}");
     assert!(records.iter().any(|record| record.description.contains("COPY")));
     let pruned = world.builder.prune_cache(&CachePrune::default()).expect("pruned");
     assert_eq!(pruned.ids, Vec::<String>::new(), "the image has all of it");
     assert!(world.build(STEPS, &[("f", "x")]).ran.is_empty());
+    settled();
     let all = CachePrune { all: true, ..CachePrune::default() };
     let pruned = world.builder.prune_cache(&all).expect("pruned");
     assert_eq!((pruned.ids.len(), pruned.bytes), (records.len(), 0));
