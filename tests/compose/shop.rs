@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dray_harness::client::{Client, Finished, eventually, finish};
+use dray_harness::client::{Client, Finished, eventually, finish_within};
 use dray_harness::{Daemon, compose, dray_binary, fixture};
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ impl Shop {
             .env("WEB_PORT", "0")
             .env("DB_PORT", "0")
             .env_remove("DOCKER_CONTEXT");
-        finish(command, b"")
+        finish_within(command, b"", std::time::Duration::from_secs(600))
     }
 
     fn ok(&self, args: &[&str]) -> String {
@@ -78,7 +78,7 @@ fn order(address: &str) -> i64 {
 fn the_shop_works_and_goes_on() {
     let shop = Shop { daemon: Daemon::empty() };
     shop.daemon.load(&fixture::debian());
-    // Building takes longer than any one command of a test may.
+    // One at a time: each fetches many packages.
     for service in ["web", "api", "db", "cache"] {
         shop.ok(&["build", "--quiet", service]);
     }

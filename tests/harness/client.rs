@@ -158,7 +158,12 @@ impl Finished {
 }
 
 /// Runs a prepared command to its end within [`COMMAND_LIMIT`].
-pub fn finish(mut command: Command, input: &[u8]) -> Finished {
+pub fn finish(command: Command, input: &[u8]) -> Finished {
+    finish_within(command, input, COMMAND_LIMIT)
+}
+
+/// Runs a prepared command to its end, for as long as `limit`: what fetches packages may have to wait for them.
+pub fn finish_within(mut command: Command, input: &[u8], limit: Duration) -> Finished {
     let line = format!("{command:?}");
     let mut child = command
         .stdin(Stdio::piped())
@@ -174,15 +179,13 @@ pub fn finish(mut command: Command, input: &[u8]) -> Finished {
     });
     let stdout = drain(child.stdout.take().expect("piped"));
     let stderr = drain(child.stderr.take().expect("piped"));
-    let status = wait_within(&mut child, COMMAND_LIMIT);
+    let status = wait_within(&mut child, limit);
     let _ = feeder.join();
     let stdout = stdout.join().expect("reader");
     let stderr = stderr.join().expect("reader");
     match status {
         Some(status) => Finished { line, code: status.code().unwrap_or(-1), stdout, stderr },
-        None => panic!(
-            "{line}: still running after {COMMAND_LIMIT:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
-        ),
+        None => panic!("{line}: still running after {limit:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod host;
 pub mod http;
 pub mod moto;
 pub mod peer;
+pub mod postgres;
 pub mod registry;
 
 pub use client::{Client, Finished};

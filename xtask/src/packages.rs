@@ -24,6 +24,7 @@ pub const TEST: &[&str] = &[
     "mmdebstrap",      // the Debian test image
     "nftables",        // looking at rule sets with eyes that are not ours
     "openssl",         // certificates for registries with TLS
+    "postgresql",      // the metadata of several registry servers
     "procps",
     "python3-venv", // moto, an S3 server from PyPI
 ];

@@ -70,7 +70,22 @@ pub enum BuildEvent {
     /// The step is done.
     StepDone { n: usize, id: String, millis: u64, cached: bool },
     /// The step failed; the build ends.
-    StepFailed { n: usize, millis: u64, error: String },
+    StepFailed {
+        n: usize,
+        millis: u64,
+        error: String,
+        #[serde(default)]
+        excerpt: String,
+    },
+    /// Something unwise in the Dockerfile.
+    Check {
+        rule: String,
+        description: String,
+        url: String,
+        detail: String,
+        lines: (usize, usize),
+        excerpt: String,
+    },
     /// Something that deserves attention, but does not stop the build.
     Warning { message: String },
     /// An output begins, or has ended after so long.

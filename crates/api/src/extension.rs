@@ -1,5 +1,8 @@
 //! What Dray's API has beyond Docker's, all of it below `/dray`. Names and habits are those of Docker's API.
 
+use crate::container::{ContainerUpdateRequest, Mount, PortMap};
+use crate::json::Labels;
+
 wire! {
     /// Answer of `GET /dray/images/tree`: an image, layer by layer.
     #[serde(rename_all = "PascalCase")]
@@ -80,5 +83,92 @@ wire! {
         pub id: String,
         pub target: String,
         pub created: String,
+    }
+
+    /// One of the answer of `GET /dray/networks/exposure`: something of a container that can be reached.
+    #[serde(rename_all = "PascalCase")]
+    pub struct NetworkExposure {
+        pub container: String,
+        #[serde(rename = "ContainerID")]
+        pub container_id: String,
+        /// The network that it is reached through.
+        pub network: String,
+        /// Empty if all of them are meant.
+        pub protocol: String,
+        /// 0 if all are meant.
+        pub container_port: i64,
+        /// Where it is asked for: an address of the host, or its own. Empty in the host's own network.
+        pub address: String,
+        /// The port there; 0 where it is not published.
+        pub port: i64,
+        /// The host's addresses, where it is published on all.
+        pub addresses: Vec<String>,
+        /// `anyone`, `input-rules`, `host`, `network` or `parent`.
+        pub from: String,
+        /// The name of that network, or of the parent interface.
+        pub from_name: String,
+        pub reason: String,
+    }
+
+    /// Body of `POST /dray/containers/update`.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ContainerLiveUpdateRequest {
+        /// Ports to publish.
+        pub publish_add: PortMap,
+        /// Published ports to withdraw; an empty address or port stands for any.
+        pub publish_remove: PortMap,
+        pub mount_add: Vec<Mount>,
+        /// Where mounts are to go.
+        pub mount_remove: Vec<String>,
+        /// Limits and restart policy, as `POST /containers/{id}/update` takes them.
+        pub update: Option<ContainerUpdateRequest>,
+    }
+
+    /// An item of the answer of `GET /dray/volumes/df`: what a volume takes; −1 where it is not known or there is no
+    /// bound.
+    #[serde(rename_all = "PascalCase")]
+    pub struct VolumeSpace {
+        pub name: String,
+        pub driver: String,
+        pub labels: Labels,
+        pub created_at: String,
+        /// Containers that have it.
+        pub ref_count: i64,
+        pub files: i64,
+        /// Bytes that the disk has set aside.
+        pub size: i64,
+        /// Bytes that it may take.
+        pub limit: i64,
+        /// Bytes that can still be written.
+        pub available: i64,
+    }
+
+    /// Body of `POST /dray/volumes/update`.
+    #[serde(rename_all = "PascalCase")]
+    pub struct VolumeUpdateRequest {
+        pub labels: Labels,
+        pub remove_labels: Vec<String>,
+    }
+
+    /// Body of `POST /dray/volumes/clone`.
+    #[serde(rename_all = "PascalCase")]
+    pub struct VolumeCloneRequest {
+        pub labels: Labels,
+    }
+
+    /// Answer of `POST /dray/volumes/backup` when the backup went to a registry.
+    #[serde(rename_all = "PascalCase")]
+    pub struct VolumeBackup {
+        pub volume: String,
+        /// Of the manifest.
+        pub digest: String,
+        pub taken: String,
+        pub files: i64,
+        /// Bytes of the files.
+        pub size: i64,
+        pub packs: i64,
+        /// Packs that its base had not, and their bytes.
+        pub new_packs: i64,
+        pub new_bytes: i64,
     }
 }

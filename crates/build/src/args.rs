@@ -50,6 +50,7 @@ impl BuildArgs {
         for (prefix, platform) in [("BUILD", &host), ("TARGET", target)] {
             automatic.insert(format!("{prefix}PLATFORM"), platform.to_string());
             automatic.insert(format!("{prefix}OS"), platform.os.clone());
+            automatic.insert(format!("{prefix}OSVERSION"), platform.os_version.clone().unwrap_or_default());
             automatic.insert(format!("{prefix}ARCH"), platform.architecture.clone());
             automatic.insert(format!("{prefix}VARIANT"), platform.variant.clone().unwrap_or_default());
         }
@@ -58,9 +59,26 @@ impl BuildArgs {
         BuildArgs { given, automatic, ..BuildArgs::default() }
     }
 
-    /// The arguments at the beginning of a stage.
+    /// The arguments at the beginning of a stage. One that begins with another stage has that one's too.
     pub(crate) fn for_stage(&self) -> Self {
         BuildArgs { declared: BTreeMap::new(), ..self.clone() }
+    }
+
+    /// The arguments without what the build was given, but for those that are always there.
+    pub(crate) fn defaults(&self) -> Self {
+        let given = self.given.iter().filter(|(key, _)| self.automatic.contains_key(*key));
+        let given = given.map(|(key, value)| (key.clone(), value.clone())).collect();
+        BuildArgs { given, automatic: self.automatic.clone(), ..BuildArgs::default() }
+    }
+
+    /// What `--build-arg` says.
+    pub(crate) fn given(&self, key: &str) -> Option<&str> {
+        self.given.get(key)?.as_deref()
+    }
+
+    /// What an `ARG` of a stage without value and default takes over.
+    pub(crate) fn global(&self, key: &str) -> Option<String> {
+        self.global.get(key).cloned().flatten().or_else(|| self.automatic.get(key).cloned())
     }
 
     /// An `ARG` before the first `FROM`.

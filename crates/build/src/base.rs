@@ -20,6 +20,19 @@ pub trait BaseImages: Send + Sync {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<BaseImage, BaseImageError>;
+
+    /// The configuration of the image `name` for `platform`, for who needs nothing else of it.
+    ///
+    /// # Errors
+    /// As [`BaseImages::resolve`].
+    fn config(
+        &self,
+        name: &str,
+        platform: &Platform,
+        cancel: &Cancel,
+    ) -> Result<ImageConfig, BaseImageError> {
+        Ok(self.resolve(name, platform, false, &|_| {}, cancel)?.config)
+    }
 }
 
 /// An image as the builder needs it.

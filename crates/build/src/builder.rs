@@ -12,15 +12,16 @@ use crate::context::{
     self,
     remote::{Fetched, RemoteContextError},
 };
-use crate::dockerfile::{self, Dockerfile};
-use crate::dockerignore::Patterns;
+use crate::definition;
+use crate::dockerfile::{Dockerfile, excerpt};
 use crate::error::BuildError;
-use crate::event::BuildEvents;
+use crate::event::{BuildEvent, BuildEvents};
 use crate::gate::Gate;
+use crate::lint::{CheckOptions, Linter, Warning};
 use crate::mounts::{CACHE_MOUNT, CacheDirs};
-use crate::plan::Plan;
+use crate::plan::{GlobalArgs, Plan};
 use crate::remote::RemoteSource;
-use crate::request::{BuildRequest, Built, DockerfileSource};
+use crate::request::{BuildRequest, Built};
 use crate::run::StepRunner;
 use crate::solve;
 
@@ -94,11 +95,22 @@ impl Builder {
     /// # Errors
     /// See [`BuildError`].
     pub fn build(&self, request: BuildRequest, events: &dyn BuildEvents) -> Result<Built, BuildError> {
-        let dockerfile = read_dockerfile(&request)?;
-        let plan = Plan::new(dockerfile, &request)?;
+        let (dockerfile, ignore) = definition::read(&request)?;
+        let tell = |warning: Warning| events.event(check_event(&dockerfile, warning));
+        let linter = Linter::new(check_options(&dockerfile, &request)?, tell);
+        linter.file(&dockerfile);
+        let plan = planned(&dockerfile, &request, &linter).inspect_err(|error| {
+            if let Some(lines) = error.lines() {
+                let excerpt = excerpt(&dockerfile.name, &dockerfile.text, lines);
+                // Of no step, since there are none yet.
+                let error = error.to_string();
+                events.event(BuildEvent::StepFailed { n: 0, millis: 0, error, excerpt });
+            }
+        })?;
         // Nothing that a step finds in the cache goes while the image that will name it is not recorded.
         let _lease = self.images.lease();
-        solve::build(self, plan, request, events)
+        let checks = solve::Checks { dockerfile: &dockerfile, linter, ignore };
+        solve::build(self, plan, request, checks, events)
     }
 
     /// What the build cache holds: results of steps that have a layer, and directories of cache mounts.
@@ -146,41 +158,34 @@ fn sweep(contexts: &Path) {
     }
 }
 
-/// Finds and parses the Dockerfile. One that is in the context has an ignore file beside it: what that names is
-/// taken out.
-fn read_dockerfile(request: &BuildRequest) -> Result<Dockerfile, BuildError> {
-    let (name, text) = match &request.dockerfile {
-        DockerfileSource::Text { name, text } => return Ok(dockerfile::parse(text, name)?),
-        DockerfileSource::InContext(path) => read_from_context(request, path)?,
-    };
-    let dockerfile = dockerfile::parse(&text, &name)?;
-    if let Some(context) = &request.context {
-        let own = context.read(&format!("{name}.dockerignore"))?;
-        let ignore = match own {
-            Some(bytes) => Some(bytes),
-            None => context.read(".dockerignore")?,
-        };
-        let patterns = Patterns::parse(&String::from_utf8_lossy(&ignore.unwrap_or_default()));
-        let patterns = patterns.map_err(BuildError::Ignore)?;
-        if !patterns.is_empty() {
-            context.remove_ignored(&patterns)?;
-        }
-    }
-    Ok(dockerfile)
+/// Plans a build, and checks what its stages begin with.
+pub(crate) fn planned(
+    dockerfile: &Dockerfile,
+    request: &BuildRequest,
+    linter: &Linter<'_>,
+) -> Result<Plan, BuildError> {
+    let args = GlobalArgs::new(dockerfile, request)?;
+    linter.bases(dockerfile, &args, args.defaults(dockerfile).as_ref());
+    Plan::new(dockerfile, request)
 }
 
-fn read_from_context(request: &BuildRequest, path: &str) -> Result<(String, String), BuildError> {
-    let missing = || BuildError::NoDockerfile(path.to_owned());
-    let context = request.context.as_ref().ok_or_else(missing)?;
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    if let Some(bytes) = context.read(path)? {
-        return Ok((path.to_owned(), text(bytes)));
-    }
-    match path {
-        "Dockerfile" => match context.read("dockerfile")? {
-            Some(bytes) => Ok(("dockerfile".to_owned(), text(bytes))),
-            None => Err(missing()),
-        },
-        _ => Err(missing()),
+/// What of the Dockerfile is checked: what the request says, else what it says itself.
+pub(crate) fn check_options(
+    dockerfile: &Dockerfile,
+    request: &BuildRequest,
+) -> Result<CheckOptions, BuildError> {
+    let text = request.check.as_deref().or(dockerfile.check.as_deref());
+    Ok(CheckOptions::parse(text.unwrap_or_default())?)
+}
+
+fn check_event(dockerfile: &Dockerfile, warning: Warning) -> BuildEvent {
+    let Warning { rule, detail, lines } = warning;
+    BuildEvent::Check {
+        rule: rule.name.to_owned(),
+        description: rule.description.to_owned(),
+        url: rule.url(),
+        detail,
+        lines,
+        excerpt: excerpt(&dockerfile.name, &dockerfile.text, lines),
     }
 }

@@ -114,7 +114,8 @@ impl<W: Fn(Piece) + Send + Sync> BuildEvents for ClassicText<W> {
             | BuildEvent::Pull { n, .. }
             | BuildEvent::StepDone { n, .. } => self.step_event(*n, event),
             BuildEvent::StepFailed { n, .. } => self.step_failed(*n),
-            BuildEvent::Plan { .. } => {}
+            // The classic builder does not check.
+            BuildEvent::Plan { .. } | BuildEvent::Check { .. } => {}
             BuildEvent::Export { name, millis: None } => self.text(format!("{name}\n")),
             BuildEvent::Export { .. } => {}
             BuildEvent::Warning { message } => self.text(format!("[Warning] {message}\n")),
@@ -184,7 +185,7 @@ mod tests {
         });
         classic.event(step(1));
         classic.event(step(2));
-        classic.event(BuildEvent::StepFailed { n: 2, millis: 1, error: "x".into() });
+        classic.event(BuildEvent::StepFailed { n: 2, millis: 1, error: "x".into(), excerpt: String::new() });
         assert_eq!(text.into_inner().expect("lock"), "Step 1/3 : RUN 1\nStep 2/3 : RUN 2\n");
     }
 }

@@ -29,9 +29,9 @@ impl Compression {
 
 /// The stream behind `reader`, decompressed.
 pub(crate) fn decompressed<'a>(reader: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
-    let mut reader = BufReader::with_capacity(128 * 1024, reader);
+    let mut reader = BufReader::with_capacity(64 * 1024, reader);
     // A pipe may give less than six bytes at first; the buffer cannot ask for more without dropping them.
-    let start = reader.fill_buf()?.to_vec();
+    let start: Vec<u8> = reader.fill_buf()?.iter().copied().take(6).collect();
     let start = if start.is_empty() || start.len() >= 6 {
         start
     } else {

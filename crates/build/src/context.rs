@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::compression::decompressed;
@@ -16,15 +17,18 @@ use crate::tarball::Tarball;
 use crate::tree::{self, Tree};
 use crate::unpack::{Owners, Policy, UnpackError, Unpacker};
 
-/// An unpacked build context. Dropping it deletes the directory.
+/// An unpacked build context. Dropping it deletes the directory, unless another context is a part of the same.
 #[derive(Debug)]
 pub struct ContextDir {
     path: PathBuf,
-    /// What is deleted in the end: the directory, or that around it.
-    whole: PathBuf,
+    whole: Arc<Whole>,
     /// Content digests by inode.
-    hashes: HashMap<u64, [u8; 32]>,
+    hashes: Arc<HashMap<u64, [u8; 32]>>,
 }
+
+/// What is deleted in the end: the directory, or that around it.
+#[derive(Debug)]
+struct Whole(PathBuf);
 
 impl ContextDir {
     /// Makes an empty context: a new directory inside `parent`.
@@ -39,7 +43,10 @@ impl ContextDir {
             let n = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = parent.join(format!("context-{}-{n}", std::process::id()));
             match fs::create_dir(&path) {
-                Ok(()) => return Ok(ContextDir { whole: path.clone(), path, hashes: HashMap::new() }),
+                Ok(()) => {
+                    let whole = Arc::new(Whole(path.clone()));
+                    return Ok(ContextDir { whole, path, hashes: Arc::default() });
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(source) => return Err(ContextError::Create { path, source }),
             }
@@ -55,16 +62,23 @@ impl ContextDir {
     ///
     /// # Errors
     /// When the folder is not there.
-    pub(crate) fn narrowed(mut self, folder: &str) -> Result<ContextDir, ContextError> {
+    pub(crate) fn narrowed(self, folder: &str) -> Result<ContextDir, ContextError> {
+        self.part(folder)
+    }
+
+    /// One of its folders as a context of its own. Links are followed inside of it.
+    ///
+    /// # Errors
+    /// When the folder is not there.
+    pub fn part(&self, folder: &str) -> Result<ContextDir, ContextError> {
         let failed = |source| ContextError::File { operation: "open", path: folder.to_owned(), source };
         let tree = Tree::open(&self.path).map_err(failed)?;
         let resolved = tree.resolve(Path::new(folder)).map_err(failed)?;
         if !tree.is_dir(&resolved).map_err(failed)? {
             return Err(failed(io::ErrorKind::NotADirectory.into()));
         }
-        drop(tree);
-        self.path = self.whole.join(resolved);
-        Ok(self)
+        let path = self.path.join(resolved);
+        Ok(ContextDir { path, whole: Arc::clone(&self.whole), hashes: Arc::clone(&self.hashes) })
     }
 
     /// The digest of the content of the file with this inode, if it was hashed while it was unpacked.
@@ -129,10 +143,19 @@ fn filter(
     Ok(any_left)
 }
 
-impl Drop for ContextDir {
+impl ContextDir {
+    /// Removes the context on a thread of its own: nobody waits for many files to go. What a daemon that ends in
+    /// between leaves goes with the next start.
+    pub(crate) fn remove_later(self) {
+        // Without a thread it is removed here: the closure is dropped with it.
+        let _ = std::thread::Builder::new().name("build-context".into()).spawn(move || drop(self));
+    }
+}
+
+impl Drop for Whole {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.whole) {
-            tracing::warn!(path = %self.whole.display(), %error, "cannot remove the build context");
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "cannot remove the build context");
         }
     }
 }
@@ -208,6 +231,7 @@ pub fn unpack(reader: impl Read + Send, parent: &Path, limits: &Limits) -> Resul
     let mut unpacker = Unpacker::new(&tree, policy);
     let mut tarball = Tarball::new(reader);
     let (mut entries, mut bytes) = (0, 0_u64);
+    let mut hashes = HashMap::new();
     while let Some(entry) = tarball.next_entry().map_err(UnpackError::Tar)? {
         entries += 1;
         bytes = bytes.saturating_add(entry.size);
@@ -218,10 +242,11 @@ pub fn unpack(reader: impl Read + Send, parent: &Path, limits: &Limits) -> Resul
             return Err(ContextError::TooLarge(limits.bytes));
         }
         if let Some((inode, hash)) = unpacker.entry(&entry, &mut tarball)? {
-            context.hashes.insert(inode, hash);
+            hashes.insert(inode, hash);
         }
     }
     unpacker.finish_dirs()?;
+    context.hashes = Arc::new(hashes);
     Ok(context)
 }
 

@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
+use crate::agent::AgentError;
 use crate::base::BaseImageError;
 use crate::context::ContextError;
-use crate::dockerfile::{MountError, ParseError};
+use crate::dockerfile::{MountError, ParseError, did_you_mean};
 use crate::dockerignore::PatternError;
 use crate::expand::ExpandError;
+use crate::lint::CheckOptionsError;
+use crate::named::NamedContextError;
 use crate::remote::RemoteError;
 use crate::run::RunError;
 use crate::secret::SecretError;
@@ -20,6 +23,23 @@ pub enum BuildError {
     /// The Dockerfile is wrong.
     #[error(transparent)]
     Parse(#[from] ParseError),
+    /// A `# syntax=` of another frontend.
+    #[error("frontend image {0:?} is not supported by this builder")]
+    Frontend(String),
+    /// The `check` directive is wrong.
+    #[error("failed to parse check options: {0}")]
+    CheckOptions(#[from] CheckOptionsError),
+    /// Warnings that shall end the build: the rules.
+    #[error("lint violation found for rules: {}", .0.join(", "))]
+    Checks(Vec<&'static str>),
+    /// Something at these lines of the Dockerfile.
+    #[error("{source}")]
+    At {
+        /// First and last line, from 1.
+        lines: (usize, usize),
+        /// What is wrong there.
+        source: Box<BuildError>,
+    },
     /// The context cannot be used.
     #[error(transparent)]
     Context(#[from] ContextError),
@@ -27,8 +47,43 @@ pub enum BuildError {
     #[error("error reading .dockerignore: {0}")]
     Ignore(#[source] PatternError),
     /// `--target` names nothing.
-    #[error("target stage {target} could not be found", target = crate::dockerfile::quoted(.0))]
-    Target(String),
+    #[error("target stage {target} could not be found{}", did_you_mean(.suggestion), target = crate::dockerfile::quoted(.target))]
+    Target {
+        /// As given.
+        target: String,
+        /// The stage that was probably meant.
+        suggestion: Option<String>,
+    },
+    /// Stages that need each other.
+    #[error("circular dependency detected on stage: {0}")]
+    Circular(String),
+    /// `COPY --from` of a stage that comes later.
+    #[error("cannot copy from stage {from}, it needs to be defined before current stage {stage}", from = crate::dockerfile::quoted(.from), stage = crate::dockerfile::quoted(.stage))]
+    CopyFromLater {
+        /// As written.
+        from: String,
+        /// The stage of the instruction.
+        stage: String,
+    },
+    /// `RUN --mount=from=` of a stage that comes later.
+    #[error("cannot mount from stage {from} to {target}, stage needs to be defined before current command", from = crate::dockerfile::quoted(.from), target = crate::dockerfile::quoted(.target))]
+    MountFromLater {
+        /// As written.
+        from: String,
+        /// Where it shall be seen.
+        target: String,
+    },
+    /// `COPY --from=3` where there are fewer stages.
+    #[error("invalid stage index {0}")]
+    StageIndex(i64),
+    /// A variable in `COPY --from`.
+    #[error(
+        "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround"
+    )]
+    FromVariable,
+    /// `FROM --platform=$x` with an empty `x`.
+    #[error("empty platform value from expression {0}")]
+    BlankPlatform(String),
     /// A platform cannot be read.
     #[error("failed to parse platform {platform}: {source}")]
     Platform {
@@ -46,14 +101,6 @@ pub enum BuildError {
     /// An image cannot be had.
     #[error(transparent)]
     Base(#[from] BaseImageError),
-    /// `COPY --from` names something impossible.
-    #[error("invalid from flag value {from}: {reason}")]
-    From {
-        /// As written.
-        from: String,
-        /// What is wrong.
-        reason: String,
-    },
     /// A variable cannot be expanded.
     #[error(transparent)]
     Expand(#[from] ExpandError),
@@ -84,6 +131,12 @@ pub enum BuildError {
     /// The program of a `RUN` could not be started.
     #[error(transparent)]
     Run(RunError),
+    /// A named context.
+    #[error(transparent)]
+    NamedContext(#[from] NamedContextError),
+    /// An agent that a step wants.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
     /// A secret that a step wants.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -135,11 +188,21 @@ impl BuildError {
     /// The failure's kind.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            BuildError::At { source, .. } => source.kind(),
             BuildError::NoDockerfile(_)
             | BuildError::Parse(_)
+            | BuildError::Frontend(_)
+            | BuildError::CheckOptions(_)
+            | BuildError::Checks(_)
             | BuildError::Ignore(_)
-            | BuildError::Target(_)
             | BuildError::Epoch(_)
+            | BuildError::Target { .. }
+            | BuildError::Circular(_)
+            | BuildError::CopyFromLater { .. }
+            | BuildError::MountFromLater { .. }
+            | BuildError::StageIndex(_)
+            | BuildError::FromVariable
+            | BuildError::BlankPlatform(_)
             | BuildError::Platform { .. } => ErrorKind::InvalidParameter,
             BuildError::Context(error) if !error.is_system() => ErrorKind::InvalidParameter,
             error if error.is_cancellation() => ErrorKind::Cancelled,
@@ -147,10 +210,37 @@ impl BuildError {
         }
     }
 
+    /// The failure with the lines that it is about, unless it has some.
+    #[must_use]
+    pub(crate) fn at(self, lines: (usize, usize)) -> BuildError {
+        match self {
+            error @ BuildError::At { .. } => error,
+            error if error.is_cancellation() || lines.0 == 0 => error,
+            error => BuildError::At { lines, source: Box::new(error) },
+        }
+    }
+
+    /// The failure without its lines.
+    pub fn cause(&self) -> &BuildError {
+        match self {
+            BuildError::At { source, .. } => source.cause(),
+            error => error,
+        }
+    }
+
+    /// The lines of the Dockerfile that it is about, if it says some.
+    pub fn lines(&self) -> Option<(usize, usize)> {
+        match self {
+            BuildError::At { lines, .. } => Some(*lines),
+            BuildError::Parse(error) => error.lines(),
+            _ => None,
+        }
+    }
+
     /// Whether it only says that the build was stopped.
     pub fn is_cancellation(&self) -> bool {
         matches!(
-            self,
+            self.cause(),
             BuildError::Cancelled
                 | BuildError::Run(RunError::Cancelled)
                 | BuildError::Copy { source: CopyError::Cancelled, .. }
@@ -159,7 +249,7 @@ impl BuildError {
 
     /// The code for `errorDetail`: the program's exit code for a failed `RUN`.
     pub fn code(&self) -> Option<i32> {
-        match self {
+        match self.cause() {
             BuildError::Command { code, .. } => Some(*code),
             _ => None,
         }
@@ -198,9 +288,12 @@ pub enum InstructionError {
         "the --mount=type={0} option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/ to learn how to build images with BuildKit enabled"
     )]
     MountKind(&'static str),
-    /// A `RUN --mount=type=ssh` in a build that has secrets.
-    #[error("the --mount=type=ssh option is not supported by this builder")]
-    Ssh,
+    /// `source=` of an agent.
+    #[error("ssh does not support source")]
+    SshSource,
+    /// A device that a step needs.
+    #[error("required device {0:?} is not registered")]
+    Device(String),
     /// A `RUN` that asks for more than its build was given.
     #[error("{0} is not allowed")]
     NotAllowed(&'static str),

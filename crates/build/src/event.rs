@@ -100,6 +100,23 @@ pub enum BuildEvent {
         millis: u64,
         /// The error's text.
         error: String,
+        /// The lines of the Dockerfile that it is about, with those around them; empty for none.
+        excerpt: String,
+    },
+    /// Something unwise in the Dockerfile.
+    Check {
+        /// The rule's name.
+        rule: String,
+        /// What the rule asks for.
+        description: String,
+        /// The page about the rule; empty for none.
+        url: String,
+        /// What was found.
+        detail: String,
+        /// First and last line, from 1.
+        lines: (usize, usize),
+        /// The lines with those around them.
+        excerpt: String,
     },
     /// Something that deserves attention, but does not stop the build.
     Warning {

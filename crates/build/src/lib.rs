@@ -10,6 +10,7 @@
 //! through [`BaseImages`], fetches through [`RemoteSource`], and tells what happens as [`BuildEvent`]s, which
 //! [`classic`] turns into the text of Docker's classic builder.
 
+mod agent;
 mod args;
 mod base;
 mod builder;
@@ -20,20 +21,25 @@ mod compression;
 pub mod config;
 pub mod context;
 mod copy;
+mod definition;
 pub mod dockerfile;
+mod entitlement;
 mod epoch;
 mod error;
 mod event;
 pub mod expand;
 mod gate;
 mod http;
+mod lint;
 mod mounts;
+mod named;
 mod plan;
 mod remote;
 mod request;
 mod run;
 mod secret;
 mod solve;
+mod subrequest;
 mod tarball;
 mod tree;
 mod unpack;
@@ -41,6 +47,7 @@ mod unpack;
 pub use dray_spec::dockerignore;
 use dray_spec::glob;
 
+pub use agent::{AgentError, AgentSource, Agents};
 pub use base::{BaseImage, BaseImageError, BaseImages};
 pub use builder::Builder;
 pub use cache::{
@@ -50,12 +57,16 @@ pub use cache::{
 pub use cancel::{Cancel, CancelGuard};
 pub use context::remote::RemoteContextError;
 pub use context::{ContextDir, ContextError, Limits};
+pub use entitlement::{Entitlements, UnknownEntitlement};
 pub use error::{BuildError, CopyError, ErrorKind, InstructionError};
 pub use event::{BuildEvent, BuildEvents, PlannedStage};
 pub use http::HttpSource;
+pub use lint::{CheckOptions, CheckOptionsError, Rule, Warning};
+pub use named::{ContextSource, Contexts, NamedContextError};
 pub use remote::{NoRemoteSource, RemoteError, RemoteFile, RemoteSource};
 pub use request::{BuildRequest, Built, DockerfileSource};
 pub use run::{ExitStatus, OutputStream, Resources, RunError, RunStep, StepMount, StepOutput, StepRunner};
 pub use secret::{SecretContent, SecretError, SecretSource, Secrets};
+pub use subrequest::{Answer, Subrequest};
 pub use tarball::TarError;
 pub use unpack::UnpackError;

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use dray_spec::Platform;
 
 use crate::args::BuildArgs;
-use crate::dockerfile::{Command, Dockerfile, Instruction, KeyValue, Mount, Stage};
+use crate::dockerfile::{Command, Dockerfile, Instruction, KeyValue, Mount, Stage, closest};
 use crate::error::BuildError;
 use crate::event::{BuildEvent, PlannedStage};
-use crate::expand::Expander;
+use crate::expand::{Expander, NoEnv};
+use crate::named::Contexts;
 use crate::request::BuildRequest;
 
 /// The plan of a build.
@@ -52,51 +53,107 @@ pub(crate) enum Base {
     Scratch,
     Stage(usize),
     Image(String),
+    /// A named context that is no image, by its name.
+    Context(String),
+}
+
+/// The arguments before the first `FROM`.
+#[derive(Debug)]
+pub(crate) struct GlobalArgs {
+    args: BuildArgs,
+    declared: BTreeSet<String>,
+}
+
+impl GlobalArgs {
+    /// Reads them, with what the build was given.
+    pub(crate) fn new(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<GlobalArgs, BuildError> {
+        let last = dockerfile.stages.last().and_then(|stage| stage.name.as_deref()).unwrap_or_default();
+        let target = if request.target.is_empty() { last } else { &request.target };
+        let args = BuildArgs::new(request.build_args.clone(), &target_platform(request)?, target);
+        Self::declare(dockerfile, args)
+    }
+
+    fn declare(dockerfile: &Dockerfile, args: BuildArgs) -> Result<GlobalArgs, BuildError> {
+        let expander = Expander::new(dockerfile.escape);
+        let mut global = GlobalArgs { args, declared: BTreeSet::new() };
+        for instruction in &dockerfile.global_args {
+            let at = |error: BuildError| error.at((instruction.line, instruction.last_line));
+            declare_global(&mut global.args, instruction, &expander, &mut global.declared).map_err(at)?;
+        }
+        Ok(global)
+    }
+
+    /// What `FROM` would see if the build was given nothing; `None` if a default cannot be expanded.
+    pub(crate) fn defaults(&self, dockerfile: &Dockerfile) -> Option<BTreeMap<String, String>> {
+        Self::declare(dockerfile, self.args.defaults()).ok().map(|global| global.values())
+    }
+
+    /// What `FROM` sees.
+    pub(crate) fn values(&self) -> BTreeMap<String, String> {
+        self.args.for_from()
+    }
+
+    /// The names that are declared, with or without value.
+    pub(crate) fn declared(&self) -> impl Iterator<Item = &String> {
+        self.declared.iter()
+    }
+}
+
+fn target_platform(request: &BuildRequest) -> Result<Platform, BuildError> {
+    match request.platform.as_deref() {
+        None | Some("") => Ok(Platform::host()),
+        Some(text) => parse_platform(text),
+    }
 }
 
 impl Plan {
-    pub(crate) fn new(dockerfile: Dockerfile, request: &BuildRequest) -> Result<Plan, BuildError> {
-        let platform = match request.platform.as_deref() {
-            None | Some("") => Platform::host(),
-            Some(text) => parse_platform(text)?,
-        };
+    pub(crate) fn new(dockerfile: &Dockerfile, request: &BuildRequest) -> Result<Plan, BuildError> {
+        let platform = target_platform(request)?;
         let expander = Expander::new(dockerfile.escape);
-        let mut args = BuildArgs::new(request.build_args.clone(), &platform, &request.target);
-        let mut declared = BTreeSet::new();
-        for instruction in &dockerfile.global_args {
-            declare_global(&mut args, instruction, &expander, &mut declared)?;
-        }
-        let target = match request.target.as_str() {
-            "" => dockerfile.stages.len() - 1,
-            name => dockerfile.stage_index(name).ok_or_else(|| BuildError::Target(name.to_owned()))?,
-        };
+        let GlobalArgs { args, mut declared } = GlobalArgs::new(dockerfile, request)?;
+        let target = target(dockerfile, &request.target)?;
         let names: Vec<Option<String>> = dockerfile.stages.iter().map(|s| s.name.clone()).collect();
+        let references = References::find(dockerfile, &names, &request.contexts)?;
+        references.check_cycles(dockerfile)?;
         let from_env = args.for_from();
         let mut stages = Vec::new();
-        for (index, mut stage) in dockerfile.stages.into_iter().take(target + 1).enumerate() {
+        for (index, stage) in dockerfile.stages.iter().take(target + 1).enumerate() {
+            let at = |error: BuildError| error.at((stage.line, stage.last_line));
+            let mut stage = stage.clone();
+            let stage_platform = stage_platform(&stage, &expander, &from_env).map_err(at)?;
+            let platform = stage_platform.unwrap_or_else(|| platform.clone());
+            let base = match replaced(&stage, &request.contexts, &platform) {
+                Some(base) => {
+                    // The context is what the stage would come to.
+                    stage.instructions.clear();
+                    base
+                }
+                None => base_of(&stage, &names[..index], &expander, &from_env, &request.contexts, &platform)
+                    .map_err(at)?,
+            };
             if index == target {
                 stage.instructions.extend(label_instructions(&request.labels));
             }
             declared.extend(declared_in(&stage));
-            let base = base_of(&stage, &names[..index], &expander, &from_env)?;
-            let stage_platform = match &stage.platform {
-                Some(text) => parse_platform(&expander.word(text, &from_env)?)?,
-                None => platform.clone(),
-            };
+            let mut needs = references.of(index);
+            if let Base::Stage(index) = base {
+                needs.insert(index);
+            }
             stages.push(StagePlan {
                 index,
                 name: stage.name.clone().unwrap_or_else(|| index.to_string()),
-                needs: needs(&stage, &base, &names[..index]),
+                needs,
                 stage,
                 base,
-                platform: stage_platform,
+                platform,
                 needed: false,
                 in_target: false,
                 first_step: 0,
             });
         }
         mark_needed(&mut stages, target);
-        let global_steps: Vec<String> = dockerfile.global_args.into_iter().map(|arg| arg.text).collect();
+        references.check_order(dockerfile, &stages)?;
+        let global_steps: Vec<String> = dockerfile.global_args.iter().map(|arg| arg.text.clone()).collect();
         let mut next = global_steps.len() + 1;
         for stage in stages.iter_mut().filter(|stage| stage.needed) {
             stage.first_step = next;
@@ -127,8 +184,175 @@ impl Plan {
 
     /// The stage that `--from` of a stage means, if it means one.
     pub(crate) fn find_stage(&self, name: &str, before: usize) -> Option<usize> {
-        let names: Vec<Option<String>> = self.stages.iter().map(|s| s.stage.name.clone()).collect();
-        find_stage(name, &names[..before.min(names.len())])
+        let earlier = &self.stages[..before.min(self.stages.len())];
+        let is = |stage: &StagePlan| stage.stage.name.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(name));
+        let named = earlier.iter().rposition(is);
+        named.or_else(|| name.parse().ok().filter(|index| *index < earlier.len()))
+    }
+}
+
+fn target(dockerfile: &Dockerfile, name: &str) -> Result<usize, BuildError> {
+    if name.is_empty() {
+        return Ok(dockerfile.stages.len() - 1);
+    }
+    dockerfile.stage_index(name).ok_or_else(|| {
+        let names: Vec<String> = (0..dockerfile.stages.len()).map(|i| shown(dockerfile, i)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        BuildError::Target { target: name.to_owned(), suggestion: closest(name, &names, false) }
+    })
+}
+
+/// A stage's name as messages have it.
+fn shown(dockerfile: &Dockerfile, index: usize) -> String {
+    let name = dockerfile.stages.get(index).and_then(|stage| stage.name.clone());
+    name.unwrap_or_else(|| format!("stage-{index}"))
+}
+
+/// Which instruction reads from which stage, earlier or not.
+#[derive(Debug)]
+struct References {
+    found: Vec<Reference>,
+}
+
+#[derive(Debug)]
+struct Reference {
+    stage: usize,
+    /// Index of the instruction in its stage.
+    instruction: usize,
+    /// What it reads from.
+    from: usize,
+    /// As written.
+    name: String,
+    /// Where a mount shall be seen; `None` for `COPY`.
+    target: Option<String>,
+}
+
+impl References {
+    fn find(
+        dockerfile: &Dockerfile,
+        names: &[Option<String>],
+        contexts: &Contexts,
+    ) -> Result<References, BuildError> {
+        let mut found = Vec::new();
+        for (stage, of) in dockerfile.stages.iter().enumerate() {
+            // What has a context in its place is not looked at.
+            if of.name.as_ref().is_some_and(|name| contexts.has(name)) {
+                continue;
+            }
+            for (instruction, written) in of.instructions.iter().enumerate() {
+                let at = |error: BuildError| error.at((written.line, written.last_line));
+                let mut add = |from: Option<usize>, name: &str, target: Option<String>| {
+                    let name = name.to_owned();
+                    found.extend(from.map(|from| Reference { stage, instruction, from, name, target }));
+                };
+                match &written.command {
+                    Command::Copy(copy) => {
+                        let Some(name) = &copy.from else { continue };
+                        add(copied_stage(name, names, stage, dockerfile.escape).map_err(at)?, name, None);
+                    }
+                    Command::Run(run) => {
+                        let mounts = run.mounts.iter();
+                        for mount in mounts.filter_map(|text| Mount::parse(text, &|v| Ok(v.to_owned())).ok())
+                        {
+                            let Some(name) = &mount.from else { continue };
+                            add(stage_named(name, names, stage), name, Some(mount.target));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(References { found })
+    }
+
+    /// The earlier stages that a stage reads from.
+    fn of(&self, stage: usize) -> BTreeSet<usize> {
+        let earlier = self.found.iter().filter(|r| r.stage == stage && r.from < stage);
+        earlier.map(|reference| reference.from).collect()
+    }
+
+    /// Stages that read from each other, or from themselves.
+    fn check_cycles(&self, dockerfile: &Dockerfile) -> Result<(), BuildError> {
+        let mut reads: Vec<Vec<usize>> = vec![Vec::new(); dockerfile.stages.len()];
+        for reference in &self.found {
+            reads[reference.stage].push(reference.from);
+        }
+        // There is no circle without one that reads from a later stage or itself.
+        for reference in self.found.iter().filter(|reference| reference.from >= reference.stage) {
+            let mut reached = BTreeSet::from([reference.from]);
+            let mut pending = vec![reference.from];
+            while let Some(stage) = pending.pop() {
+                pending.extend(reads[stage].iter().copied().filter(|from| reached.insert(*from)));
+            }
+            if reached.contains(&reference.stage) {
+                let error = BuildError::Circular(shown(dockerfile, reference.stage));
+                return Err(error.at(reference.lines(dockerfile)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stages that are needed and read from a later one.
+    fn check_order(&self, dockerfile: &Dockerfile, stages: &[StagePlan]) -> Result<(), BuildError> {
+        let needed = |index: usize| stages.get(index).is_some_and(|stage| stage.needed);
+        let wrong = self.found.iter().find(|r| r.from >= r.stage && needed(r.stage));
+        let Some(reference) = wrong else { return Ok(()) };
+        let from = reference.name.clone();
+        let error = match reference.target.clone() {
+            Some(target) => BuildError::MountFromLater { from, target },
+            None => BuildError::CopyFromLater { from, stage: shown(dockerfile, reference.stage) },
+        };
+        Err(error.at(reference.lines(dockerfile)))
+    }
+}
+
+impl Reference {
+    fn lines(&self, dockerfile: &Dockerfile) -> (usize, usize) {
+        let stage = dockerfile.stages.get(self.stage);
+        let written = stage.and_then(|stage| stage.instructions.get(self.instruction));
+        written.map_or((0, 0), |written| (written.line, written.last_line))
+    }
+}
+
+/// The stage that `COPY --from` of a stage means: an earlier one, or else a later one or itself.
+fn copied_stage(
+    name: &str,
+    names: &[Option<String>],
+    stage: usize,
+    escape: char,
+) -> Result<Option<usize>, BuildError> {
+    if Expander::new(escape).word(name, &NoEnv)? != name {
+        return Err(BuildError::FromVariable);
+    }
+    match name.parse::<i64>() {
+        Ok(index) => match usize::try_from(index) {
+            Ok(known) if known < names.len() => Ok(Some(known)),
+            _ => Err(BuildError::StageIndex(index)),
+        },
+        Err(_) => Ok(stage_named(name, names, stage)),
+    }
+}
+
+fn stage_named(name: &str, names: &[Option<String>], stage: usize) -> Option<usize> {
+    let is = |n: &Option<String>| n.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(name));
+    let earlier = names[..stage].iter().rposition(is);
+    earlier.or_else(|| names[stage..].iter().position(is).map(|at| at + stage))
+}
+
+/// What stands in a stage's place: the context of its name.
+fn replaced(stage: &Stage, contexts: &Contexts, platform: &Platform) -> Option<Base> {
+    contexts.base(stage.name.as_deref()?, platform)
+}
+
+fn stage_platform(
+    stage: &Stage,
+    expander: &Expander,
+    env: &BTreeMap<String, String>,
+) -> Result<Option<Platform>, BuildError> {
+    let Some(text) = &stage.platform else { return Ok(None) };
+    match expander.word(text, env)?.as_str() {
+        "" => Err(BuildError::BlankPlatform(text.clone())),
+        platform => parse_platform(platform).map(Some),
     }
 }
 
@@ -165,44 +389,20 @@ fn base_of(
     before: &[Option<String>],
     expander: &Expander,
     env: &BTreeMap<String, String>,
+    contexts: &Contexts,
+    platform: &Platform,
 ) -> Result<Base, BuildError> {
     let name = expander.word(&stage.base, env)?;
     if name.is_empty() {
         return Err(BuildError::BlankBase(stage.base.clone()));
     }
     // An index does not name a base: `FROM 0` is an image.
-    let named = before.iter().position(|n| n.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(&name)));
+    let named = before.iter().rposition(|n| n.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(&name)));
     Ok(match named {
         Some(index) => Base::Stage(index),
         None if name == "scratch" => Base::Scratch,
-        None => Base::Image(name),
+        None => contexts.base(&name, platform).unwrap_or(Base::Image(name)),
     })
-}
-
-fn find_stage(name: &str, before: &[Option<String>]) -> Option<usize> {
-    let named = before.iter().position(|n| n.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(name)));
-    named.or_else(|| name.parse().ok().filter(|index| *index < before.len()))
-}
-
-fn needs(stage: &Stage, base: &Base, before: &[Option<String>]) -> BTreeSet<usize> {
-    let mut needs = BTreeSet::new();
-    if let Base::Stage(index) = base {
-        needs.insert(*index);
-    }
-    for instruction in &stage.instructions {
-        match &instruction.command {
-            Command::Copy(copy) => {
-                needs.extend(copy.from.as_ref().and_then(|from| find_stage(from, before)));
-            }
-            Command::Run(run) => {
-                let from = |text: &String| Mount::parse(text, &|value| Ok(value.to_owned())).ok()?.from;
-                let stages = run.mounts.iter().filter_map(from);
-                needs.extend(stages.filter_map(|from| find_stage(&from, before)));
-            }
-            _ => {}
-        }
-    }
-    needs
 }
 
 /// `--label` as instructions of the target stage, taken as they are.
@@ -211,6 +411,8 @@ fn label_instructions(labels: &BTreeMap<String, String>) -> Vec<Instruction> {
         // Expansion takes quotes off and leaves what is in single ones.
         command: Command::Label(vec![KeyValue { key: literal(key), value: literal(value), delimited: true }]),
         text: format!("LABEL {key}={value}"),
+        keyword: "LABEL".to_owned(),
+        comments: Vec::new(),
         line: 0,
         last_line: 0,
     };
@@ -245,7 +447,7 @@ mod tests {
     use crate::dockerfile::parse;
 
     fn plan(text: &str, request: &BuildRequest) -> Result<Plan, BuildError> {
-        Plan::new(parse(text, "Dockerfile").expect("parses"), request)
+        Plan::new(&parse(text, "Dockerfile").expect("parses"), request)
     }
 
     fn needed(plan: &Plan) -> Vec<&str> {
@@ -279,6 +481,9 @@ mod tests {
         let request = BuildRequest { target: "three".to_owned(), ..BuildRequest::default() };
         let message = plan(STAGES, &request).expect_err("no stage").to_string();
         assert_eq!(message, "target stage \"three\" could not be found");
+        let request = BuildRequest { target: "tow".to_owned(), ..BuildRequest::default() };
+        let message = plan(STAGES, &request).expect_err("no stage").to_string();
+        assert_eq!(message, "target stage \"tow\" could not be found (did you mean two?)");
     }
 
     #[test]
@@ -305,6 +510,39 @@ mod tests {
         let Command::Label(pairs) = &last.command else { panic!("a label") };
         let env = BTreeMap::from([("V".to_owned(), "1".to_owned())]);
         assert_eq!(Expander::new('\\').word(&pairs[0].value, &env).expect("valid"), "$V 'q'");
+    }
+
+    #[test]
+    fn stages_that_need_each_other_are_told_with_their_lines() {
+        let failed = |text: &str| plan(text, &BuildRequest::default()).expect_err(text);
+        let error =
+            failed("FROM x AS a\nCOPY --from=b / /\nFROM x AS b\nRUN --mount=from=a,target=/m true\n");
+        assert_eq!(error.to_string(), "circular dependency detected on stage: a");
+        assert_eq!(error.lines(), Some((2, 2)));
+        let error = failed("FROM x AS a\nCOPY --from=a \\\n / /\n");
+        assert_eq!(error.to_string(), "circular dependency detected on stage: a");
+        assert_eq!(error.lines(), Some((2, 3)));
+        let later = "FROM x AS a\nCOPY --from=b / /\nFROM x AS b\nFROM a";
+        let error = failed(later).to_string();
+        assert_eq!(error, "cannot copy from stage \"b\", it needs to be defined before current stage \"a\"");
+        assert!(
+            plan(&later.replace("FROM a", "FROM b"), &BuildRequest::default()).is_ok(),
+            "it is not needed"
+        );
+        let error = failed("FROM x AS a\nRUN --mount=from=b,target=/m true\nFROM x AS b\nFROM a").to_string();
+        assert_eq!(
+            error,
+            "cannot mount from stage \"b\" to \"/m\", stage needs to be defined before current command"
+        );
+        assert_eq!(failed("FROM x\nCOPY --from=3 / /").to_string(), "invalid stage index 3");
+        assert!(failed("FROM x\nCOPY --from=$a / /").to_string().starts_with("variable expansion is not"));
+    }
+
+    #[test]
+    fn the_last_stage_of_a_name_counts() {
+        let plan = plan("FROM x AS a\nFROM y AS a\nFROM a", &BuildRequest::default()).expect("planned");
+        assert_eq!(needed(&plan), ["a", "2"]);
+        assert_eq!(plan.stages[2].base, Base::Stage(1));
     }
 
     #[test]

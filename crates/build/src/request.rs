@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::Cancel;
+use crate::agent::Agents;
 use crate::context::ContextDir;
+use crate::dockerignore::Patterns;
+use crate::entitlement::Entitlements;
+use crate::named::Contexts;
 use crate::run::Resources;
 use crate::secret::Secrets;
 
@@ -32,6 +36,16 @@ pub struct BuildRequest {
     pub resources: Resources,
     /// What `RUN --mount=type=secret` may ask for.
     pub secrets: Secrets,
+    /// What `RUN --mount=type=ssh` may ask for.
+    pub agents: Agents,
+    /// `--build-context`: contexts by name.
+    pub contexts: Contexts,
+    /// `--allow`: what `RUN` may ask for beyond what any container has.
+    pub entitlements: Entitlements,
+    /// What the context has left out already, where the Dockerfile is a text.
+    pub ignore: Option<Patterns>,
+    /// What of the Dockerfile is checked, in place of what its `check` directive says.
+    pub check: Option<String>,
     /// Caches from elsewhere, asked in this order for what is not known here.
     pub cache_imports: Vec<std::sync::Arc<crate::CacheImport>>,
     /// The image carries its own cache.

@@ -40,6 +40,8 @@ pub struct RunStep<'a> {
     pub user: String,
     /// Network mode as in the API: `default`, `bridge`, `host`, `none`, `container:<id>` or a network's name.
     pub network: String,
+    /// `RUN --security=insecure`: without the restrictions of a container.
+    pub privileged: bool,
     /// Mounts of `RUN --mount`, in order.
     pub mounts: Vec<StepMount>,
     /// Limits and other settings of the build request.

@@ -52,6 +52,17 @@ impl Secrets {
         Secrets(Some(source))
     }
 
+    /// A client that may be asked, but has none.
+    pub fn none() -> Self {
+        struct Nothing;
+        impl SecretSource for Nothing {
+            fn secret(&self, _: &str) -> Result<Option<SecretContent>, SecretError> {
+                Ok(None)
+            }
+        }
+        Secrets(Some(Arc::new(Nothing)))
+    }
+
     pub(crate) fn source(&self) -> Option<&dyn SecretSource> {
         self.0.as_deref()
     }

@@ -107,7 +107,7 @@ pub(crate) struct Unpacker<'a> {
 
 impl<'a> Unpacker<'a> {
     pub(crate) fn new(tree: &'a Tree, policy: Policy) -> Self {
-        Unpacker { tree, policy, parent: None, dirs: Vec::new(), buffer: vec![0; 256 * 1024] }
+        Unpacker { tree, policy, parent: None, dirs: Vec::new(), buffer: vec![0; 64 * 1024] }
     }
 
     /// Makes one entry; for a file, gives its inode and the digest of its content.

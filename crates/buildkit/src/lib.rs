@@ -18,4 +18,4 @@ mod session;
 
 pub use filesend::{ArchiveWriter, SentFiles};
 pub use filesync::{ArchiveReader, FileSyncError, Wanted, copy_as_tar, go_mode};
-pub use session::{Session, SessionError, Sessions};
+pub use session::{AGENT_ID, Session, SessionError, Sessions};

@@ -7,18 +7,30 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderValue};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::grpc::{Channel, Code, Status};
-use crate::proto::session::{CredentialsRequest, CredentialsResponse, GetSecretRequest, GetSecretResponse};
+use crate::proto::control::{BytesMessage, Empty};
+use crate::proto::session::{
+    CheckAgentRequest, CredentialsRequest, CredentialsResponse, GetSecretRequest, GetSecretResponse,
+};
 
 /// How long a build waits for its session.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const CREDENTIALS: &str = "/moby.filesync.v1.Auth/Credentials";
+const CHECK_AGENT: &str = "/moby.sshforward.v1.SSH/CheckAgent";
+const FORWARD_AGENT: &str = "/moby.sshforward.v1.SSH/ForwardAgent";
+/// The header that says which agent is meant.
+pub const AGENT_ID: &str = "buildkit.ssh.id";
 const GET_SECRET: &str = "/moby.buildkit.secrets.v1.Secrets/GetSecret";
+
+/// So much of an agent's talk travels at once.
+const AGENT_PIECE: usize = 32 << 10;
 
 /// The sessions of a daemon.
 #[derive(Debug, Default)]
@@ -141,6 +153,58 @@ impl Session {
             Ok(found) => Ok(Some(found).filter(|found| !found.secret.is_empty())),
             Err(status) if status.code == Code::Unimplemented => Ok(None),
             Err(status) => Err(status),
+        }
+    }
+
+    /// Asks for the client's SSH agent of this id; false if it offers none at all.
+    ///
+    /// # Errors
+    /// If it does not have this one, or fails to say.
+    pub async fn check_agent(&self, id: &str) -> Result<bool, Status> {
+        let request = CheckAgentRequest { id: id.to_owned() };
+        match self.channel.unary::<Empty>(CHECK_AGENT, &request).await {
+            Ok(Empty {}) => Ok(true),
+            Err(status) if status.code == Code::Unimplemented => Ok(false),
+            Err(status) => Err(status),
+        }
+    }
+
+    /// Joins a connection with the client's SSH agent of this id, until either ends it.
+    ///
+    /// # Errors
+    /// If the client fails.
+    pub async fn forward_agent<I>(&self, id: &str, io: I) -> Result<(), Status>
+    where
+        I: AsyncRead + AsyncWrite + Send,
+    {
+        let mut metadata = HeaderMap::new();
+        let wrong = |_| Status::new(Code::InvalidArgument, format!("ssh agent {id:?}: no valid id"));
+        metadata.insert(AGENT_ID, HeaderValue::from_str(id).map_err(wrong)?);
+        let (pacing, answer) = self.channel.paced(FORWARD_AGENT, metadata);
+        let (mut from, mut to) = tokio::io::split(io);
+        let send = async move {
+            let mut buffer = BytesMut::with_capacity(AGENT_PIECE);
+            while matches!(from.read_buf(&mut buffer).await, Ok(n) if n > 0) {
+                if !pacing.send(&BytesMessage { data: buffer.split().freeze() }).await {
+                    return;
+                }
+                buffer.reserve(AGENT_PIECE);
+            }
+        };
+        let receive = async move {
+            let mut messages = answer.await?;
+            while let Some(message) = messages.next::<BytesMessage>().await? {
+                if to.write_all(&message.data).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        tokio::pin!(send, receive);
+        tokio::select! {
+            ended = &mut receive => ended,
+            // What the step has asked last is still answered.
+            () = &mut send => receive.await,
         }
     }
 

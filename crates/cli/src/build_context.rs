@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use dray_client::Upload;
 use dray_spec::dockerignore::Patterns;
+use futures_util::{StreamExt as _, stream};
 
 use crate::command_error::{Error, Sys};
 use crate::opts::clean;
@@ -31,30 +32,51 @@ fn unable(why: impl std::fmt::Display) -> Error {
     Error::Refused(format!("unable to prepare context: {why}"))
 }
 
+/// What of a context is sent.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Folders that go along, each in one of the archive of this name. The main context is then in [`MAIN`].
+    pub beside: Vec<(String, PathBuf)>,
+    /// The Dockerfile and its ignore file alone.
+    pub definition_only: bool,
+}
+
+/// Where the main context is in an archive of several.
+const MAIN: &str = "context";
+
 /// Prepares the context named on the command line.
 ///
 /// # Errors
 /// It is not there, or cannot be read.
-pub fn prepare(context: &Path, file: &str) -> Result<Context, Error> {
+pub fn prepare(context: &Path, file: &str, wanted: Wanted) -> Result<Context, Error> {
     let text = context.to_string_lossy();
     if text == "-" {
         if file == "-" {
             let what = "invalid argument: can't use stdin for both build context and dockerfile";
             return Err(Error::Refused(what.into()));
         }
-        return from_stdin(file);
+        return from_stdin(file, wanted);
     }
     if is_url(&text) {
         let dockerfile = if file.is_empty() { "Dockerfile".to_owned() } else { file.to_owned() };
-        return Ok(Context { upload: Upload::Empty, dockerfile, remote: text.into_owned() });
+        let upload = match wanted.beside.is_empty() {
+            true => Upload::Empty,
+            false => Upload::tar_chunks(pack::stream(move |out| {
+                let mut packer = Packer::new(out);
+                pack_beside(&mut packer, &wanted.beside)?;
+                packer.finish()
+            })),
+        };
+        return Ok(Context { upload, dockerfile, remote: text.into_owned() });
     }
     if !context.exists() {
         return Err(unable(format!("path \"{text}\" not found")));
     }
-    from_dir(context, file)
+    from_dir(context, file, wanted)
 }
 
-fn is_url(text: &str) -> bool {
+/// Whether a context is fetched by the daemon.
+pub fn is_url(text: &str) -> bool {
     ["http://", "https://", "git://", "git@", "ssh://", "github.com/"].iter().any(|p| text.starts_with(p))
 }
 
@@ -65,7 +87,7 @@ fn is_archive(head: &[u8]) -> bool {
         || head.get(257..262).is_some_and(|m| m == b"ustar")
 }
 
-fn from_stdin(file: &str) -> Result<Context, Error> {
+fn from_stdin(file: &str, wanted: Wanted) -> Result<Context, Error> {
     let failed = || Error::io("unable to prepare context from STDIN");
     let mut head = vec![0; 512];
     let mut filled = 0;
@@ -78,14 +100,22 @@ fn from_stdin(file: &str) -> Result<Context, Error> {
     }
     head.truncate(filled);
     if is_archive(&head) {
+        if !wanted.beside.is_empty() {
+            return Err(unable("folders cannot go along with an archive from standard input"));
+        }
         let dockerfile = if file.is_empty() { "Dockerfile".to_owned() } else { file.to_owned() };
-        let reader = tokio::io::AsyncReadExt::chain(io::Cursor::new(head), pack::stdin());
-        return Ok(Context { upload: Upload::tar(reader), dockerfile, remote: String::new() });
+        let chunks = stream::iter([Ok(head.into())]).chain(pack::stdin());
+        return Ok(Context { upload: Upload::tar_chunks(chunks), dockerfile, remote: String::new() });
     }
     stdin.take(MAX_DOCKERFILE).read_to_end(&mut head).map_err(failed())?;
     let mut tar = Vec::new();
     let mut packer = Packer::new(&mut tar);
-    packer.bytes("Dockerfile", 0o600, &head).and_then(|()| packer.finish()).map_err(failed())?;
+    packer.folder = main_folder(&wanted);
+    packer
+        .bytes("Dockerfile", 0o600, &head)
+        .and_then(|()| pack_beside(&mut packer, &wanted.beside))
+        .and_then(|()| packer.finish())
+        .map_err(failed())?;
     let upload = Upload::Bytes { content_type: "application/x-tar", bytes: tar.into() };
     Ok(Context { upload, dockerfile: "Dockerfile".into(), remote: String::new() })
 }
@@ -98,7 +128,7 @@ enum Dockerfile {
     Outside(Vec<u8>),
 }
 
-fn from_dir(context: &Path, file: &str) -> Result<Context, Error> {
+fn from_dir(context: &Path, file: &str, wanted: Wanted) -> Result<Context, Error> {
     let root = std::fs::canonicalize(context).map_err(|e| unable(Sys(e)))?;
     if !root.is_dir() {
         return Err(unable(format!("context must be a directory: {}", context.display())));
@@ -111,15 +141,26 @@ fn from_dir(context: &Path, file: &str) -> Result<Context, Error> {
     };
     // The builder needs the Dockerfile and the ignore file, whatever the patterns say.
     let mut kept = ignore_text.clone().unwrap_or_default();
-    if ignore_text.is_some() {
-        kept.push_str(&format!("\n!{IGNORE}\n!{name}\n"));
+    if wanted.definition_only {
+        kept = "**".to_owned();
+    }
+    if ignore_text.is_some() || wanted.definition_only {
+        kept.push_str(&format!("\n!{IGNORE}\n!{name}\n!{name}{IGNORE}\n"));
     }
     let patterns =
         Patterns::parse(&kept).map_err(|e| Error::Refused(format!("error checking context: {e}")))?;
     check_readable(&root)?;
     let dockerfile = name.clone();
-    let reader = pack::stream(move |out| write_context(out, &root, &patterns, put_in, ignore_text));
-    Ok(Context { upload: Upload::tar(reader), dockerfile, remote: String::new() })
+    let beside = wanted.beside.clone();
+    let main = main_folder(&wanted);
+    let chunks = pack::stream(move |out| {
+        let mut packer = Packer::new(out);
+        packer.folder = main;
+        write_context(&mut packer, &root, &patterns, put_in, ignore_text)?;
+        pack_beside(&mut packer, &beside)?;
+        packer.finish()
+    });
+    Ok(Context { upload: Upload::tar_chunks(chunks), dockerfile, remote: String::new() })
 }
 
 /// A context whose root cannot be listed is refused before anything is sent.
@@ -129,14 +170,35 @@ fn check_readable(root: &Path) -> Result<(), Error> {
         .map_err(|e| Error::Refused(format!("error checking context: open {}: {}", root.display(), Sys(e))))
 }
 
-fn write_context(
-    out: &mut dyn Write,
+fn main_folder(wanted: &Wanted) -> PathBuf {
+    PathBuf::from(if wanted.beside.is_empty() { "" } else { MAIN })
+}
+
+/// Folders beside the main context, each without what its own ignore file names.
+fn pack_beside<W: Write>(packer: &mut Packer<W>, beside: &[(String, PathBuf)]) -> io::Result<()> {
+    packer.owned_by_root = true;
+    for (folder, root) in beside {
+        let ignore = match std::fs::read_to_string(root.join(IGNORE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            read => read?,
+        };
+        let patterns = Patterns::parse(&ignore).map_err(io::Error::other)?;
+        packer.folder = PathBuf::new();
+        // It is there even if there is nothing in it.
+        packer.entry(root, Path::new(folder), &std::fs::metadata(root)?)?;
+        packer.folder = PathBuf::from(folder);
+        packer.context(root, &patterns)?;
+    }
+    Ok(())
+}
+
+fn write_context<W: Write>(
+    packer: &mut Packer<W>,
     root: &Path,
     patterns: &Patterns,
     put_in: Option<Vec<u8>>,
     ignore: Option<String>,
 ) -> io::Result<()> {
-    let mut packer = Packer::new(out);
     packer.owned_by_root = true;
     packer.context(root, patterns)?;
     if let Some(content) = put_in {
@@ -145,7 +207,7 @@ fn write_context(
         let lines = format!("{}\n{PUT_IN}\n{IGNORE}\n", ignore.unwrap_or_default());
         packer.bytes(IGNORE, 0o600, lines.as_bytes())?;
     }
-    packer.finish()
+    Ok(())
 }
 
 /// The Dockerfile, and the ignore file that belongs to it alone.
@@ -195,12 +257,11 @@ fn read_ignore(root: &Path, beside: Option<&Path>) -> Result<Option<String>, Err
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncReadExt as _;
+    use futures_util::TryStreamExt as _;
 
     async fn sent(context: Context) -> Vec<(String, String)> {
-        let Upload::Stream { mut reader, .. } = context.upload else { panic!("a stream") };
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).await.unwrap();
+        let Upload::Stream { chunks, .. } = context.upload else { panic!("a stream") };
+        let bytes = chunks.try_collect::<Vec<_>>().await.unwrap().concat();
         let mut tar = tar::Archive::new(bytes.as_slice());
         let read = |mut e: tar::Entry<&[u8]>| {
             let mut text = String::new();
@@ -218,7 +279,7 @@ mod tests {
         {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
-        let context = prepare(dir.path(), "").unwrap();
+        let context = prepare(dir.path(), "", Wanted::default()).unwrap();
         assert_eq!(context.dockerfile, "Dockerfile");
         let names: Vec<String> = sent(context).await.into_iter().map(|(n, _)| n).collect();
         assert_eq!(names, [".dockerignore", "Dockerfile", "a"]);
@@ -231,7 +292,7 @@ mod tests {
         std::fs::write(dir.path().join("ctx/a"), "1").unwrap();
         std::fs::write(dir.path().join("other"), "FROM y").unwrap();
         let file = dir.path().join("other").display().to_string();
-        let context = prepare(&dir.path().join("ctx"), &file).unwrap();
+        let context = prepare(&dir.path().join("ctx"), &file, Wanted::default()).unwrap();
         assert_eq!(context.dockerfile, PUT_IN);
         let all = sent(context).await;
         assert!(all.contains(&(PUT_IN.into(), "FROM y".into())));
@@ -242,11 +303,11 @@ mod tests {
     fn missing_things_are_named() {
         let error = |r: Result<Context, Error>| r.err().unwrap().to_string();
         assert_eq!(
-            error(prepare(Path::new("/nope"), "")),
+            error(prepare(Path::new("/nope"), "", Wanted::default())),
             "unable to prepare context: path \"/nope\" not found"
         );
         let dir = tempfile::tempdir().unwrap();
-        let text = error(prepare(dir.path(), ""));
+        let text = error(prepare(dir.path(), "", Wanted::default()));
         assert!(
             text.starts_with(
                 "unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat "

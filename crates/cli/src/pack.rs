@@ -10,19 +10,19 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use tokio::io::AsyncRead;
+use futures_util::Stream;
 use tokio::sync::mpsc;
-use tokio_util::io::StreamReader;
 
 use dray_spec::dockerignore::{FolderMatch, Patterns};
 
-const CHUNK: usize = 256 << 10;
+/// Small enough that memory is used again instead of being mapped anew for each.
+const CHUNK: usize = 64 << 10;
 
 /// Turns what `job` writes into a stream; its error ends the stream.
 pub fn stream(
     job: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
-) -> impl AsyncRead + Send + Unpin + 'static {
-    let (sender, mut receiver) = mpsc::channel::<io::Result<Bytes>>(4);
+) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static {
+    let (sender, mut receiver) = mpsc::channel::<io::Result<Bytes>>(8);
     std::thread::spawn(move || {
         let mut writer = ChannelWriter { sender, buffer: Vec::with_capacity(CHUNK) };
         let done = job(&mut writer).and_then(|()| writer.flush());
@@ -31,12 +31,11 @@ pub fn stream(
             let _ = writer.sender.blocking_send(Err(e));
         }
     });
-    let chunks = futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx));
-    StreamReader::new(chunks)
+    futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx))
 }
 
 /// Standard input as a stream.
-pub fn stdin() -> impl AsyncRead + Send + Unpin + 'static {
+pub fn stdin() -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static {
     stream(|out| io::copy(&mut io::stdin().lock(), out).map(|_| ()))
 }
 
@@ -47,10 +46,11 @@ struct ChannelWriter {
 
 impl Write for ChannelWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK {
+        // A buffer that outgrew its room would be copied.
+        if self.buffer.len() + bytes.len() > CHUNK {
             self.flush()?;
         }
+        self.buffer.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -68,12 +68,14 @@ pub struct Packer<W: Write> {
     tar: tar::Builder<W>,
     /// Whether owners are written as 0, as for build contexts.
     pub owned_by_root: bool,
+    /// The folder of the archive that everything goes into; empty for its top.
+    pub folder: PathBuf,
 }
 
 impl<W: Write> Packer<W> {
     /// A tar into a writer.
     pub fn new(out: W) -> Packer<W> {
-        Packer { tar: tar::Builder::new(out), owned_by_root: false }
+        Packer { tar: tar::Builder::new(out), owned_by_root: false, folder: PathBuf::new() }
     }
 
     /// Ends the tar.
@@ -94,7 +96,7 @@ impl<W: Write> Packer<W> {
         header.set_mode(mode);
         header.set_size(content.len() as u64);
         header.set_mtime(0);
-        self.tar.append_data(&mut header, name, content)
+        self.tar.append_data(&mut header, self.folder.join(name), content)
     }
 
     /// Adds one thing, without what is in it; sockets are passed over.
@@ -107,6 +109,7 @@ impl<W: Write> Packer<W> {
             return Ok(());
         }
         let mut header = self.header(meta);
+        let name = &self.folder.join(name);
         let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
         if kind.is_symlink() {
             let target = std::fs::read_link(path).map_err(named)?;

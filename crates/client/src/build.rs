@@ -1,5 +1,7 @@
 //! Builds: `/build` and `/build/prune`.
 
+use std::collections::BTreeMap;
+
 use dray_api::Filters;
 use dray_api::auth::CONFIG_HEADER;
 use dray_api::build::BuildPruneReport;
@@ -10,6 +12,9 @@ use crate::Result;
 use crate::query::Query;
 use crate::request::{Call, Client, Upload};
 use crate::stream::{Hijacked, JsonStream};
+
+/// The header with a session's id.
+const SESSION_ID: &str = "x-docker-expose-session-uuid";
 
 impl Client {
     /// Builds an image from a context; the query has the API's own names. `auths` is the base64url of the JSON of all
@@ -28,16 +33,28 @@ impl Client {
         self.json_stream(call).await
     }
 
-    /// Opens a session over which the daemon calls these methods of gRPC.
+    /// Asks about a Dockerfile instead of building it; the query says what (`call`).
     ///
     /// # Errors
     /// The daemon cannot be reached or refuses.
-    pub async fn build_session(&self, id: &str, methods: &[&str]) -> Result<Hijacked> {
-        let mut call = Call::new(Method::POST, "/session").header("x-docker-expose-session-uuid", id);
-        for method in methods {
-            call = call.header("x-docker-expose-session-grpc-method", *method);
-        }
-        self.hijack_as(call, "h2c").await
+    pub async fn build_call(
+        &self,
+        query: Query,
+        auths: &str,
+        context: Upload,
+    ) -> Result<BTreeMap<String, String>> {
+        let call =
+            Call::new(Method::POST, "/build").query(query).header(CONFIG_HEADER, auths).upload(context);
+        self.json(call).await
+    }
+
+    /// Opens a session: a connection over which the daemon calls this client (BuildKit's protocol).
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or has no sessions.
+    pub async fn session(&self, id: &str) -> Result<Hijacked> {
+        let call = Call::new(Method::POST, "/session").header(SESSION_ID, id).protocol("h2c");
+        self.hijack(call).await
     }
 
     /// Removes records of the build cache.

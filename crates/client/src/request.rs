@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use dray_api::{API_VERSION, error::ErrorResponse};
-use futures_util::TryStreamExt;
+use futures_util::stream::{BoxStream, Stream as Chunks};
+use futures_util::{StreamExt, TryStreamExt};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
@@ -52,7 +53,7 @@ pub enum Upload {
         /// Its media type.
         content_type: &'static str,
         /// The bytes.
-        reader: Box<dyn AsyncRead + Send + Unpin>,
+        chunks: BoxStream<'static, std::io::Result<Bytes>>,
     },
 }
 
@@ -67,9 +68,14 @@ impl Upload {
         Ok(Upload::Bytes { content_type: "application/json", bytes: bytes.into() })
     }
 
-    /// A tar stream.
-    pub fn tar(reader: impl AsyncRead + Send + Unpin + 'static) -> Upload {
-        Upload::Stream { content_type: "application/x-tar", reader: Box::new(reader) }
+    /// A tar that is read from somewhere.
+    pub fn tar(reader: impl AsyncRead + Send + 'static) -> Upload {
+        Upload::tar_chunks(tokio_util::io::ReaderStream::with_capacity(reader, 256 << 10))
+    }
+
+    /// A tar that comes in pieces, which are sent as they are.
+    pub fn tar_chunks(chunks: impl Chunks<Item = std::io::Result<Bytes>> + Send + 'static) -> Upload {
+        Upload::Stream { content_type: "application/x-tar", chunks: chunks.boxed() }
     }
 
     fn into_wire(self) -> (Option<&'static str>, Wire) {
@@ -77,10 +83,8 @@ impl Upload {
         match self {
             Upload::Empty => (None, whole(Bytes::new())),
             Upload::Bytes { content_type, bytes } => (Some(content_type), whole(bytes)),
-            Upload::Stream { content_type, reader } => {
-                let frames =
-                    tokio_util::io::ReaderStream::with_capacity(reader, 256 << 10).map_ok(Frame::data);
-                (Some(content_type), StreamBody::new(frames).boxed_unsync())
+            Upload::Stream { content_type, chunks } => {
+                (Some(content_type), StreamBody::new(chunks.map_ok(Frame::data)).boxed_unsync())
             }
         }
     }
@@ -103,12 +107,28 @@ pub struct Call<'a> {
     query: Query,
     headers: Vec<(&'static str, String)>,
     upload: Upload,
+    /// What to switch to, if the connection is taken over.
+    protocol: &'static str,
 }
 
 impl<'a> Call<'a> {
     /// A request without query or body.
     pub fn new(method: Method, path: &'a str) -> Call<'a> {
-        Call { method, path, query: Query::new(), headers: Vec::new(), upload: Upload::Empty }
+        Call {
+            method,
+            path,
+            query: Query::new(),
+            headers: Vec::new(),
+            upload: Upload::Empty,
+            protocol: "tcp",
+        }
+    }
+
+    /// With another protocol to switch to.
+    #[must_use]
+    pub fn protocol(mut self, protocol: &'static str) -> Self {
+        self.protocol = protocol;
+        self
     }
 
     /// With a query.
@@ -201,7 +221,7 @@ impl Client {
         method: &Method,
         uri: String,
         headers: &[(&'static str, String)],
-        upgrade: Option<&str>,
+        upgrade: Option<&'static str>,
         upload: Upload,
     ) -> Result<Request<Wire>> {
         let host = match &self.endpoint.host {
@@ -230,7 +250,7 @@ impl Client {
     async fn exchange(
         &self,
         call: Call<'_>,
-        upgrade: Option<&str>,
+        upgrade: bool,
     ) -> Result<(Response<Incoming>, SendRequest<Wire>)> {
         if matches!(call.upload, Upload::Stream { .. }) {
             self.negotiate().await?;
@@ -247,7 +267,8 @@ impl Client {
                 Some(sender) => sender,
                 None => self.connect().await?,
             };
-            let request = self.request(&call.method, uri, &call.headers, upgrade, upload)?;
+            let protocol = upgrade.then_some(call.protocol);
+            let request = self.request(&call.method, uri, &call.headers, protocol, upload)?;
             let response = match sender.send_request(request).await {
                 Ok(response) => response,
                 Err(e) if was_idle && (e.is_canceled() || e.is_incomplete_message()) => {
@@ -272,7 +293,7 @@ impl Client {
     }
 
     async fn checked(&self, call: Call<'_>) -> Result<(Response<Incoming>, SendRequest<Wire>)> {
-        let (response, sender) = self.exchange(call, None).await?;
+        let (response, sender) = self.exchange(call, false).await?;
         if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
             return Ok((response, sender));
         }
@@ -344,15 +365,7 @@ impl Client {
     /// # Errors
     /// As [`Client::raw`], and a daemon that does not switch protocols.
     pub async fn hijack(&self, call: Call<'_>) -> Result<Hijacked> {
-        self.hijack_as(call, "tcp").await
-    }
-
-    /// Sends a call and takes the connection over for another protocol.
-    ///
-    /// # Errors
-    /// As [`Client::hijack`].
-    pub async fn hijack_as(&self, call: Call<'_>, protocol: &str) -> Result<Hijacked> {
-        let (response, _sender) = self.exchange(call, Some(protocol)).await?;
+        let (response, _sender) = self.exchange(call, true).await?;
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => {
                 let upgraded = hyper::upgrade::on(response).await?;

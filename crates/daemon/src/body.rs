@@ -226,12 +226,6 @@ impl std::io::Write for RawWriter {
     }
 }
 
-/// A request's body as a blocking reader, for work on a blocking thread.
-pub fn reader(body: Body) -> impl std::io::Read + Send {
-    let chunks = body.into_data_stream().map(|chunk| chunk.map_err(std::io::Error::other));
-    tokio_util::io::SyncIoBridge::new(tokio_util::io::StreamReader::new(chunks))
-}
-
 type Outcome = tokio::sync::oneshot::Receiver<(ApiError, i64)>;
 
 /// The reading side: dropped with the body it belongs to, it cancels the work.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use dray_api::container::Ulimit;
-use dray_network::{Cidr, Pool};
+use dray_network::{Cidr, DefaultBridge, Pool, PublishMode};
 use dray_registry::InsecureRegistry;
 
 use crate::listener::{Host, HostError, TcpTrust};
@@ -86,12 +86,43 @@ pub struct Config {
     /// Address and subnet of the default bridge (172.17.0.1/16)
     #[arg(long, value_name = "CIDR", value_parser = cidr)]
     pub bip: Option<Cidr>,
+    /// IPv6 address and subnet of the default bridge (fd00:1::1/64)
+    #[arg(long, value_name = "CIDR", value_parser = cidr)]
+    pub bip6: Option<Cidr>,
+    /// Give containers on the default bridge IPv6 addresses
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, default_value_t = false,
+          action = clap::ArgAction::Set)]
+    pub ipv6: bool,
+    /// Where IPv4 addresses on the default bridge are taken from
+    #[arg(long, value_name = "CIDR", value_parser = cidr)]
+    pub fixed_cidr: Option<Cidr>,
+    /// Where IPv6 addresses on the default bridge are taken from
+    #[arg(long = "fixed-cidr-v6", value_name = "CIDR", value_parser = cidr)]
+    pub fixed_cidr_v6: Option<Cidr>,
+    /// Let containers on the default bridge talk with each other
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, default_value_t = true,
+          action = clap::ArgAction::Set)]
+    pub icc: bool,
+    /// Hide containers on the default bridge behind the host's address
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, default_value_t = true,
+          action = clap::ArgAction::Set)]
+    pub ip_masq: bool,
+    /// Address at which ports of the default bridge are published that name none
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0")]
+    pub ip: IpAddr,
+    /// Option of networks that do not set it: driver=key=value
+    #[arg(long = "default-network-opt", value_name = "OPTION", value_parser = network_opt)]
+    pub default_network_opts: Vec<(String, String, String)>,
     /// Pool for new networks' subnets: base=10.10.0.0/16,size=24
     #[arg(long = "default-address-pool", value_name = "POOL", value_parser = pool)]
     pub default_address_pools: Vec<Pool>,
     /// MTU of bridges
     #[arg(long, value_name = "BYTES")]
     pub mtu: Option<u32>,
+    /// How ports are published on networks that do not say: nat, as Docker's, before the host's INPUT rules; or
+    /// firewall-aware, if those let them
+    #[arg(long, value_name = "MODE", default_value = "nat", value_parser = publish_mode)]
+    pub publish_mode: PublishMode,
     /// DNS server of containers
     #[arg(long, value_name = "ADDRESS")]
     pub dns: Vec<IpAddr>,
@@ -130,6 +161,11 @@ pub struct Config {
     /// Make the host's CA certificates available to containers and build steps
     #[arg(long)]
     pub trust_host_ca: bool,
+
+    /// Folder with the sockets and addresses of volume plugins; may be given several times
+    #[arg(long = "plugin-dir", value_name = "DIR",
+          default_values = ["/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins"])]
+    pub plugin_dirs: Vec<PathBuf>,
 
     /// Label of the daemon: key=value
     #[arg(long = "label", value_name = "LABEL", value_parser = label)]
@@ -300,11 +336,35 @@ impl Config {
             network.bridge_name.clone_from(bridge);
         }
         network.bip = self.bip;
+        network.default_bridge = self.default_bridge();
+        for (driver, key, value) in &self.default_network_opts {
+            let of_driver = network.default_options.entry(driver.clone()).or_default();
+            of_driver.insert(key.clone(), value.clone());
+        }
         if !self.default_address_pools.is_empty() {
             network.pools.clone_from(&self.default_address_pools);
         }
         network.mtu = self.mtu;
+        network.publish_mode = self.publish_mode;
         network
+    }
+}
+
+impl Config {
+    fn default_bridge(&self) -> DefaultBridge {
+        let option = |key: &str, value: String| (format!("com.docker.network.bridge.{key}"), value);
+        let binding = (!self.ip.is_unspecified()).then(|| option("host_binding_ipv4", self.ip.to_string()));
+        let options = [
+            option("enable_icc", self.icc.to_string()),
+            option("enable_ip_masquerade", self.ip_masq.to_string()),
+        ];
+        DefaultBridge {
+            ipv6: self.ipv6,
+            bip6: self.bip6,
+            fixed_cidr: self.fixed_cidr,
+            fixed_cidr_v6: self.fixed_cidr_v6,
+            options: options.into_iter().chain(binding).collect(),
+        }
     }
 }
 
@@ -324,6 +384,18 @@ fn as_given(matches: &ArgMatches, id: &str) -> String {
 
 fn host(text: &str) -> Result<Host, HostError> {
     text.parse()
+}
+
+fn publish_mode(text: &str) -> Result<PublishMode, dray_network::ParsePublishModeError> {
+    text.parse()
+}
+
+/// `driver=key=value`, as Docker's flag takes it.
+fn network_opt(text: &str) -> Result<(String, String, String), String> {
+    let wrong = || format!("invalid argument {text:?}: must be driver=key=value");
+    let (driver, option) = text.split_once('=').ok_or_else(wrong)?;
+    let (key, value) = option.split_once('=').ok_or_else(wrong)?;
+    Ok((driver.to_owned(), key.to_owned(), value.to_owned()))
 }
 
 fn cidr(text: &str) -> Result<Cidr, String> {
@@ -441,7 +513,8 @@ mod tests {
         let config = with_file(
             r#"{"hosts":["unix:///a","tcp://127.0.0.1:1"],"debug":true,"log-opts":{"max-size":"1m"},
                 "default-address-pools":[{"base":"10.0.0.0/8","size":24}],"insecure-registries":["r:5000"],
-                "storage-driver":"overlay2","live-restore":true,"max-concurrent-downloads":7,"certs-dirs":["/c"],"bip":"10.1.0.1/24","tlsverify":false}"#,
+                "storage-driver":"overlay2","live-restore":true,"max-concurrent-downloads":7,"certs-dirs":["/c"],"bip":"10.1.0.1/24","tlsverify":false,
+                "publish-mode":"firewall-aware"}"#,
             &["--label=a=b"],
         )
         .unwrap();
@@ -452,7 +525,35 @@ mod tests {
         assert_eq!(config.log_opts, [("max-size".to_owned(), "1m".to_owned())]);
         assert_eq!(config.default_address_pools[0].size, 24);
         assert_eq!(config.bip.unwrap().to_string(), "10.1.0.1/24");
+        assert_eq!(config.network().publish_mode, PublishMode::FirewallAware);
         assert_eq!(config.labels, ["a=b"]);
+    }
+
+    #[test]
+    fn the_default_bridge_is_what_the_file_says() {
+        let config = with_file(
+            r#"{"ipv6":true,"fixed-cidr-v6":"fd00:7::/64","fixed-cidr":"10.1.2.0/24","bip":"10.1.0.1/16","icc":false,
+                "ip-masq":false,"ip":"192.0.2.1",
+                "default-network-opts":{"bridge":{"com.docker.network.driver.mtu":"1400"},"macvlan":{"a":"b=c"}}}"#,
+            &[],
+        )
+        .unwrap();
+        let network = config.network();
+        let bridge = &network.default_bridge;
+        assert!(bridge.ipv6);
+        assert_eq!(bridge.fixed_cidr.unwrap().to_string(), "10.1.2.0/24");
+        assert_eq!(bridge.fixed_cidr_v6.unwrap().to_string(), "fd00:7::/64");
+        for (key, value) in
+            [("enable_icc", "false"), ("enable_ip_masquerade", "false"), ("host_binding_ipv4", "192.0.2.1")]
+        {
+            assert_eq!(bridge.options[&format!("com.docker.network.bridge.{key}")], value);
+        }
+        assert_eq!(network.default_options["bridge"]["com.docker.network.driver.mtu"], "1400");
+        assert_eq!(network.default_options["macvlan"]["a"], "b=c");
+        let network = load(&[]).unwrap().network();
+        assert!(!network.default_bridge.ipv6 && network.default_options.is_empty());
+        let wrong = with_file(r#"{"default-network-opts":{"bridge":"x"}}"#, &[]).unwrap_err();
+        assert!(wrong.contains("default-network-opts: expected an object of objects of strings"), "{wrong}");
     }
 
     #[test]
@@ -466,6 +567,8 @@ mod tests {
             "unable to configure the daemon with file FILE: the following directives are specified both as a flag and in the configuration file: bip: (from flag: 10.1.0.1/16, from file: 10.0.0.1/8)"
         );
         assert!(with_file("{", &[]).unwrap_err().contains("EOF while parsing"));
+        let wrong = with_file(r#"{"publish-mode":"open"}"#, &[]).unwrap_err();
+        assert!(wrong.contains("invalid publish mode \"open\": it is nat or firewall-aware"), "{wrong}");
         assert!(with_file(r#"{"bip":"x"}"#, &[]).unwrap_err().contains("invalid CIDR address: x"));
         assert!(with_file(r#"{"bip":["x"]}"#, &[]).unwrap_err().contains("bip: expected a string"));
     }

@@ -28,6 +28,9 @@ use crate::version;
 const MAX_CONNECTIONS: usize = 8192;
 /// Bodies up to this size are read at once.
 const SMALL_BODY: usize = 64 << 10;
+/// What is read of a connection at once, and the most that a request's head may take. More would be memory that is
+/// mapped anew for each piece (see [`dray_sys::heap::bound`]).
+pub(crate) const READ_AT_ONCE: usize = 120 << 10;
 const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves the routes on any number of listeners.
@@ -134,6 +137,7 @@ impl Server {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(READ_AT_ONCE)
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades();
         tokio::pin!(connection);

@@ -228,6 +228,7 @@ pub(crate) fn engine_config(config: &Config, program: &Program) -> Result<Engine
         registry,
         trust_policy: config.trust_policy.clone(),
         trust_host_ca: config.trust_host_ca,
+        plugin_dirs: config.plugin_dirs.clone(),
         log_driver: config.log_driver.clone(),
         log_options: config.log_opts.iter().cloned().collect(),
         labels: config.labels.clone(),

@@ -21,6 +21,7 @@ mod extract;
 mod hijack;
 mod hosted;
 mod listener;
+mod read_ahead;
 mod reload;
 mod routes;
 mod state;

@@ -218,24 +218,28 @@ async fn refuse_if_answering(path: &Path) -> Result<(), ListenError> {
     }
 }
 
-/// Binds in place of a stale socket. The mode is set by the umask, so that nobody can connect before it
-/// is right; the daemon makes no other file meanwhile.
+/// Binds in place of a stale socket. It belongs to its owner alone until the group is right: a socket's file
+/// takes its mode from the descriptor (unix(7)). The umask would serve too, but it is the whole process's,
+/// and this process makes other files meanwhile.
 fn bind_unix(path: &Path, group: Option<&str>) -> io::Result<UnixListener> {
-    use std::os::unix::fs::FileTypeExt;
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
     if std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) {
         std::fs::remove_file(path)?;
     }
-    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o117));
-    let bound = UnixListener::bind(path);
-    rustix::process::umask(before);
-    let socket = bound?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(0o600))?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     if let Some(gid) = group.and_then(group_id) {
         std::os::unix::fs::chown(path, None, Some(gid))?;
     }
-    Ok(socket)
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    rustix::net::listen(&socket, 4096)?;
+    UnixListener::from_std(socket.into())
 }
 
 /// The id of a group by name or number.

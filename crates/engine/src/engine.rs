@@ -1,7 +1,7 @@
 //! The engine: its configuration, and the services wired to each other.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use dray_api::Labels;
 use dray_image::pull::{PullLimits, Puller};
@@ -46,6 +46,8 @@ pub struct EngineConfig {
     pub debug: bool,
     /// What containers get that do not say.
     pub defaults: container::Defaults,
+    /// Where volume plugins are looked for.
+    pub plugin_dirs: Vec<PathBuf>,
     /// How much of images moves at once.
     pub transfers: Transfers,
     /// Leave containers running when the daemon stops.
@@ -147,7 +149,7 @@ impl Engine {
         let registry = Arc::new(Registry::new());
         let network = Network::open(config.network.clone())?;
         let networks = network::Service::open(network, store.clone(), events.clone(), config.dns.clone())?;
-        let volumes = open_volumes(&store, &events, &registry);
+        let volumes = open_volumes(&config, &store, &events, &registry);
         let images = open_images(&config, &store, &events, &registry)?;
         let containers = container::Service::new(
             container_config(&config, trust.clone()),
@@ -160,6 +162,9 @@ impl Engine {
                 events: events.clone(),
             },
         )?;
+        let holder: Weak<dyn volume::Holder> =
+            Arc::downgrade(&(Arc::clone(&containers) as Arc<dyn volume::Holder>));
+        volumes.set_holder(holder);
         let execs = exec::Service::new(Arc::clone(&containers));
         let runner = open_runner(&config, &store, trust, &networks, registry)?;
         let builds = build::Service::open(Arc::clone(&images), runner, events.clone());
@@ -262,10 +267,16 @@ impl Engine {
     }
 }
 
-fn open_volumes(store: &Store, events: &EventBus, registry: &Arc<Registry>) -> Arc<volume::Service> {
+fn open_volumes(
+    config: &EngineConfig,
+    store: &Store,
+    events: &EventBus,
+    registry: &Arc<Registry>,
+) -> Arc<volume::Service> {
     let registry = Arc::clone(registry);
     let users: volume::Users = Arc::new(move |volume| registry.volume_users(volume));
-    volume::Service::open(store.clone(), events.clone(), users)
+    let plugins = volume::Plugins::at(config.plugin_dirs.clone());
+    volume::Service::open(store.clone(), events.clone(), users, plugins)
 }
 
 fn open_images(

@@ -1,16 +1,22 @@
 //! Networks: their bridges, and the rules that go with them.
 
 use crate::cidr::Cidr;
-use crate::config::{NetworkConfig, NetworkState};
+use crate::config::{Driver, NetworkConfig, NetworkState};
 use crate::error::{Error, Result};
+use crate::firewall::Plan;
+use crate::gate;
 use crate::mac;
 use crate::netlink::route::{self, Link};
 use crate::network::{Inner, State};
 use crate::options::{self, Options};
+use crate::sublink;
 use crate::sysctl;
 
 /// Makes a network.
 pub fn create(inner: &Inner, config: &NetworkConfig) -> Result<NetworkState> {
+    if config.driver != Driver::Bridge {
+        return sublink::create(inner, config);
+    }
     let options = Options::parse(&config.options)?;
     let bridge = match &options.bridge {
         Some(name) => name.clone(),
@@ -43,6 +49,9 @@ pub fn create(inner: &Inner, config: &NetworkConfig) -> Result<NetworkState> {
         default_bridge: config.default_bridge,
         inhibit_ipv4: options.inhibit_ipv4,
         container_iface_prefix: options.container_iface_prefix,
+        publish_mode: options.publish_mode,
+        driver: Driver::Bridge,
+        parent: None,
     };
     inner.ipam().reserve(&network.id, &network.subnets);
     state.networks.insert(network.id.clone(), network.clone());
@@ -75,7 +84,7 @@ fn find(inner: &Inner, name: &str) -> Result<Option<Link>> {
 }
 
 /// What the host itself uses: its addresses' subnets and its routes, but for those of the bridge in question.
-fn host_prefixes(inner: &Inner, bridge: &str) -> Result<Vec<Cidr>> {
+pub fn host_prefixes(inner: &Inner, bridge: &str) -> Result<Vec<Cidr>> {
     let index = find(inner, bridge)?.map(|l| l.index);
     let socket = inner.route();
     let failed = |source| Error::Netlink { operation: "list addresses and routes".into(), source };
@@ -105,7 +114,7 @@ fn make_bridge(inner: &Inner, network: &NetworkState) -> Result<()> {
         .subnets
         .iter()
         .filter(|s| !(network.inhibit_ipv4 && s.subnet.is_ipv4()))
-        .filter_map(|s| Cidr::new(s.gateway, s.subnet.prefix()))
+        .filter_map(|s| Cidr::new(s.gateway?, s.subnet.prefix()))
         .collect();
     let socket = inner.route();
     route::configure(&socket, link.index, &addresses, &[])
@@ -135,13 +144,26 @@ pub fn apply(inner: &Inner, state: &State) -> Result<()> {
     if state.restoring {
         return Ok(());
     }
-    inner.firewall.apply(&state.all_networks(), &foreign_bridges(inner, state)?)?;
-    let open = state.networks.values().filter(|n| !n.internal).map(|n| n.bridge.clone());
+    write_rules(inner, state, false)?;
+    let open = state.bridges().filter(|n| !n.internal).map(|n| n.bridge.clone());
     if let Err(e) = inner.host_firewall.set_bridges(open.collect()) {
         // The network is there; the watch tries again with the next change of the host's firewall.
         tracing::warn!("{e}");
     }
     Ok(())
+}
+
+/// Writes our tables: those of the networks alone, or anew with all that is published.
+pub fn write_rules(inner: &Inner, state: &State, anew: bool) -> Result<()> {
+    let networks: Vec<NetworkState> = state.bridges().cloned().collect();
+    let (foreign, gate) = (foreign_bridges(inner, state)?, gate::open(inner, state)?);
+    let plan = Plan { networks: &networks, foreign: &foreign, gate: gate.as_ref() };
+    if anew {
+        inner.firewall.apply_all(plan, &state.listing())?;
+    } else {
+        inner.firewall.apply(plan)?;
+    }
+    if gate.is_none() { gate::remove(inner) } else { Ok(()) }
 }
 
 /// Bridges of containers that are not ours: Docker's. Where the host drops what nobody accepts, our own acceptance
@@ -162,6 +184,9 @@ pub fn foreign_bridges(inner: &Inner, state: &State) -> Result<Vec<String>> {
 
 /// Makes a known network again.
 pub fn restore(inner: &Inner, network: &NetworkState) -> Result<()> {
+    if network.driver != Driver::Bridge {
+        return sublink::restore(inner, network);
+    }
     let mut state = inner.state();
     state.restoring = true;
     inner.ipam().reserve(&network.id, &network.subnets);
@@ -191,13 +216,22 @@ pub fn remove(inner: &Inner, id: &str) -> Result<()> {
 fn forget(inner: &Inner, state: &mut State, network: &NetworkState) {
     state.networks.remove(&network.id);
     inner.ipam().release_network(&network.id);
-    if let Err(e) = remove_bridge(inner, network) {
+    if let Err(e) = remove_link(inner, state, network) {
         tracing::warn!("{e}");
     }
 }
 
+/// Removes what links a network's containers.
+pub fn remove_link(inner: &Inner, state: &State, network: &NetworkState) -> Result<()> {
+    if network.driver == Driver::Bridge {
+        remove_bridge(inner, network)
+    } else {
+        sublink::remove_parent(inner, state, network)
+    }
+}
+
 /// Removes a network's bridge, if it was made for it; else its addresses on it.
-pub fn remove_bridge(inner: &Inner, network: &NetworkState) -> Result<()> {
+fn remove_bridge(inner: &Inner, network: &NetworkState) -> Result<()> {
     let Some(link) = find(inner, &network.bridge)? else { return Ok(()) };
     let socket = inner.route();
     if network.owns_bridge {
@@ -206,7 +240,7 @@ pub fn remove_bridge(inner: &Inner, network: &NetworkState) -> Result<()> {
             _ => Ok(()),
         };
     }
-    for addr in network.subnets.iter().filter_map(|s| Cidr::new(s.gateway, s.subnet.prefix())) {
+    for addr in network.subnets.iter().filter_map(|s| Cidr::new(s.gateway?, s.subnet.prefix())) {
         // Not there is what was asked for.
         let _ = route::delete_address(&socket, link.index, addr);
     }

@@ -153,15 +153,31 @@ impl HostFirewall {
         self.set_bridges(Vec::new())
     }
 
+    /// Who decides about what comes in to this host: `inet filter input (policy drop)`. Works on the calling thread's
+    /// network namespace.
+    pub fn input_chains(&self) -> Vec<String> {
+        let chains = nft::chains(&self.socket()).unwrap_or_default();
+        let inputs = chains.iter().filter(|c| c.receives() && c.table != self.own_table);
+        let mut found: Vec<String> = inputs
+            .map(|c| {
+                let family = Family::name(c.family);
+                let policy = if c.drops { "drop" } else { "accept" };
+                format!("{family} {} {} (policy {policy})", c.table, c.name)
+            })
+            .collect();
+        for (names, tool) in LEGACY {
+            if legacy_filters(names) {
+                found.push(format!("{tool} INPUT"));
+            }
+        }
+        found
+    }
+
     /// What may keep packets from containers and is not ours to change.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        for (names, tool) in
-            [("ip_tables_names", "iptables-legacy"), ("ip6_tables_names", "ip6tables-legacy")]
-        {
-            // The thread's own: /proc/net is that of the process's first thread.
-            let tables = fs::read_to_string(format!("/proc/thread-self/net/{names}")).unwrap_or_default();
-            if tables.lines().any(|t| t == TABLE) {
+        for (names, tool) in LEGACY {
+            if legacy_filters(names) {
                 warnings.push(format!(
                     "the host uses {tool}, which Dray does not change: if its FORWARD policy is DROP, containers \
                      reach nothing until it accepts their bridges ({tool} -I FORWARD -i <bridge> -j ACCEPT)"
@@ -184,19 +200,31 @@ impl HostFirewall {
     }
 }
 
+/// Where the kernel names the tables of the old tools.
+const LEGACY: [(&str, &str); 2] =
+    [("ip_tables_names", "iptables-legacy"), ("ip6_tables_names", "ip6tables-legacy")];
+
+fn legacy_filters(names: &str) -> bool {
+    // The thread's own: /proc/net is that of the process's first thread.
+    let tables = fs::read_to_string(format!("/proc/thread-self/net/{names}")).unwrap_or_default();
+    tables.lines().any(|t| t == TABLE)
+}
+
 fn find<'a>(chains: &'a [Chain], family: Family, name: &str) -> Option<&'a Chain> {
     chains.iter().find(|c| c.family == family as u8 && c.table == TABLE && c.name == name)
 }
 
 /// Whether a notification of nftables means that somebody may have removed what is ours: rules or chains of the
-/// host's filter tables changed, or a table of this name went.
-pub fn concerns(message: &netlink::wire::Message<'_>, own_table: &str) -> bool {
+/// host's filter tables changed, or anything of our own tables by another than `own_port`.
+pub fn concerns(message: &netlink::wire::Message<'_>, own_table: &str, own_port: u32) -> bool {
     const TABLE_GONE: u16 = (10 << 8) | 2;
     // Chains and rules: made or removed.
     const CHANGES: std::ops::RangeInclusive<u16> = (10 << 8) | 3..=(10 << 8) | 8;
+    // Tables, chains, rules, sets and elements, all of which name their table first.
+    const OBJECTS: std::ops::RangeInclusive<u16> = 10 << 8..=(10 << 8) | 14;
     match message.attrs(4).str(1) {
         Some(TABLE) => CHANGES.contains(&message.kind) || message.kind == TABLE_GONE,
-        Some(table) => table == own_table && message.kind == TABLE_GONE,
+        Some(table) => table == own_table && OBJECTS.contains(&message.kind) && message.port != own_port,
         None => false,
     }
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cidr::Cidr;
+use crate::sublink::Parent;
 
 /// Settings of a daemon's networking.
 #[derive(Clone, Debug)]
@@ -22,6 +23,10 @@ pub struct Config {
     pub bridge_name: String,
     /// The default bridge's address and subnet (`--bip`); the first free pool otherwise.
     pub bip: Option<Cidr>,
+    /// The rest of what the default bridge is to be.
+    pub default_bridge: DefaultBridge,
+    /// Options of networks that do not set them, by driver (`--default-network-opt`).
+    pub default_options: BTreeMap<String, BTreeMap<String, String>>,
     /// The pools of which networks without a subnet get theirs (`--default-address-pool`).
     pub pools: Vec<Pool>,
     /// The host's resolver configuration: upstreams of the embedded DNS.
@@ -30,6 +35,59 @@ pub struct Config {
     pub ready_sandboxes: usize,
     /// The MTU of bridges that do not say one; the kernel's own default otherwise.
     pub mtu: Option<u32>,
+    /// How ports of networks that do not say are published.
+    pub publish_mode: PublishMode,
+}
+
+/// What flags say about the network `bridge`, beyond its name, address and MTU.
+#[derive(Clone, Debug, Default)]
+pub struct DefaultBridge {
+    /// IPv6 for its containers (`--ipv6`).
+    pub ipv6: bool,
+    /// Its IPv6 address and subnet (`--bip6`).
+    pub bip6: Option<Cidr>,
+    /// Where its containers' IPv4 addresses are taken from (`--fixed-cidr`).
+    pub fixed_cidr: Option<Cidr>,
+    /// Where their IPv6 addresses are taken from (`--fixed-cidr-v6`).
+    pub fixed_cidr_v6: Option<Cidr>,
+    /// Driver options (`--icc`, `--ip-masq`, `--ip`).
+    pub options: BTreeMap<String, String>,
+}
+
+/// What a published port owes to the host's own firewall.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PublishMode {
+    /// Nothing: it is translated before INPUT, as Docker's ports are.
+    #[default]
+    Nat,
+    /// Connections begin only if the host's INPUT rules let them.
+    FirewallAware,
+}
+
+impl PublishMode {
+    /// `nat` or `firewall-aware`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::FirewallAware => "firewall-aware",
+        }
+    }
+}
+
+/// The text is no mode of publishing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid publish mode {0:?}: it is nat or firewall-aware")]
+pub struct ParsePublishModeError(pub String);
+
+impl std::str::FromStr for PublishMode {
+    type Err = ParsePublishModeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = [Self::Nat, Self::FirewallAware].into_iter().find(|mode| mode.as_str() == text);
+        known.ok_or_else(|| ParsePublishModeError(text.to_owned()))
+    }
 }
 
 impl Config {
@@ -41,10 +99,13 @@ impl Config {
             table: "dray".into(),
             bridge_name: "dray0".into(),
             bip: None,
+            default_bridge: DefaultBridge::default(),
+            default_options: BTreeMap::new(),
             pools: Pool::defaults(),
             resolv_conf: "/etc/resolv.conf".into(),
             ready_sandboxes: 2,
             mtu: None,
+            publish_mode: PublishMode::Nat,
         }
     }
 }
@@ -81,7 +142,38 @@ impl Pool {
     }
 }
 
-/// A bridge network to be made.
+/// What links a network's containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// A bridge of their own.
+    #[default]
+    Bridge,
+    /// An interface of the host, each with a MAC address of its own.
+    Macvlan,
+    /// An interface of the host, all with its MAC address.
+    Ipvlan,
+}
+
+impl Driver {
+    /// `bridge`, `macvlan` or `ipvlan`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Macvlan => "macvlan",
+            Self::Ipvlan => "ipvlan",
+        }
+    }
+
+    /// The driver of a name that [`Driver::as_str`] gives.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Bridge, Self::Macvlan, Self::Ipvlan].into_iter().find(|d| d.as_str() == name)
+    }
+}
+
+/// A network to be made.
 #[derive(Clone, Debug, Default)]
 pub struct NetworkConfig {
     /// The network's 64 hex digits.
@@ -96,10 +188,12 @@ pub struct NetworkConfig {
     pub ipv6: bool,
     /// No IPv4 addresses (`--ipv4=false`).
     pub no_ipv4: bool,
-    /// Driver options: `com.docker.network.bridge.*`, `com.docker.network.driver.mtu`.
+    /// Driver options: `com.docker.network.bridge.*`, `com.docker.network.driver.mtu`, `parent`, `macvlan_mode`.
     pub options: BTreeMap<String, String>,
     /// The network named `bridge`: no embedded DNS for its endpoints.
     pub default_bridge: bool,
+    /// What links its containers.
+    pub driver: Driver,
 }
 
 /// A wanted subnet (`--subnet`, `--ip-range`, `--gateway`, `--aux-address`).
@@ -122,7 +216,7 @@ pub struct NetworkState {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Its bridge's interface name.
+    /// Its bridge's interface name; empty for other drivers.
     pub bridge: String,
     /// Whether the bridge was made for this network, and goes with it.
     pub owns_bridge: bool,
@@ -146,6 +240,15 @@ pub struct NetworkState {
     /// The prefix of interface names in containers.
     #[serde(default)]
     pub container_iface_prefix: Option<String>,
+    /// How its ports are published; as the daemon says if absent.
+    #[serde(default)]
+    pub publish_mode: Option<PublishMode>,
+    /// What links its containers.
+    #[serde(default)]
+    pub driver: Driver,
+    /// The interface that macvlan and ipvlan link them to.
+    #[serde(default)]
+    pub parent: Option<Parent>,
 }
 
 impl NetworkState {
@@ -163,8 +266,8 @@ pub struct SubnetState {
     pub subnet: Cidr,
     /// Where addresses are given out from.
     pub ip_range: Option<Cidr>,
-    /// The bridge's own address.
-    pub gateway: IpAddr,
+    /// The bridge's own address. Of macvlan and ipvlan: another machine's, if one was named.
+    pub gateway: Option<IpAddr>,
     /// Addresses that are used by others.
     #[serde(default)]
     pub aux: BTreeMap<String, IpAddr>,
@@ -204,9 +307,9 @@ pub struct Endpoint {
     pub aliases: Vec<String>,
     /// The interface's name in the container.
     pub interface: String,
-    /// The interface's other end on the host.
+    /// The interface's other end on the host; empty for macvlan and ipvlan, which have none.
     pub host_interface: String,
-    /// The MAC address.
+    /// The MAC address; empty for ipvlan, where it is the parent's.
     pub mac: String,
     /// The IPv4 address.
     pub ip: Option<Ipv4Addr>,
@@ -222,6 +325,9 @@ pub struct Endpoint {
     pub gateway6: Option<Ipv6Addr>,
     /// Its claim on the default route.
     pub gateway_priority: i32,
+    /// Whether the default route leads into the interface without a gateway.
+    #[serde(default)]
+    pub routed: bool,
 }
 
 /// A transport protocol whose ports can be published.

@@ -9,15 +9,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::PoisonError;
 
 use crate::cidr::Cidr;
-use crate::config::{Endpoint, EndpointConfig, NetworkState};
+use crate::config::{Driver, Endpoint, EndpointConfig, NetworkState};
 use crate::dns::Record;
 use crate::error::{Error, Result};
 use crate::host::inside;
 use crate::mac;
-use crate::netlink::route::{self, Veth};
+use crate::netlink::route::{self, Gateway, Veth};
 use crate::network::{Inner, State, addresses};
 use crate::publish;
 use crate::sandbox::Sandbox;
+use crate::sublink;
 use crate::sysctl;
 
 /// Joins a container to a network.
@@ -42,7 +43,7 @@ pub fn attach(
         Err(e) => {
             inner.state().endpoints.remove(&endpoint.id);
             inner.names.remove(network_id, &endpoint.id);
-            take_down(inner, &endpoint);
+            take_down(inner, &endpoint, Some(sandbox));
             Err(e)
         }
     }
@@ -79,18 +80,23 @@ fn describe(
     let interface = names.into_iter().find(|n| !taken.contains(n)).unwrap_or_default();
     let gateway = |v4: bool| {
         let inhibited = network.internal || (v4 && network.inhibit_ipv4);
-        network.subnet(v4).filter(|_| !inhibited).map(|s| s.gateway)
+        network.subnet(v4).filter(|_| !inhibited).and_then(|s| s.gateway)
     };
     let length = |v4: bool, has: bool| network.subnet(v4).filter(|_| has).map_or(0, |s| s.subnet.prefix());
-    let mac = wanted_mac.unwrap_or_else(|| ip.map_or_else(mac::random, mac::of_address));
+    let mac = mac_of(network.driver, wanted_mac, ip);
+    let host_interface = match network.driver {
+        Driver::Bridge => format!("veth{}", mac::random_id().get(..8).unwrap_or_default()),
+        Driver::Macvlan | Driver::Ipvlan => String::new(),
+    };
+    let routed = !network.internal && network.parent.as_ref().is_some_and(|p| p.mode.is_routed());
     Endpoint {
         network_id: network.id.clone(),
         container_id: sandbox.container_id().to_owned(),
         name: config.name.clone(),
         aliases: config.aliases.clone(),
         interface,
-        host_interface: format!("veth{}", mac::random_id().get(..8).unwrap_or_default()),
-        mac: mac::format(mac),
+        host_interface,
+        mac,
         ip,
         prefix: length(true, ip.is_some()),
         gateway: v4(gateway(true)).filter(|_| ip.is_some()),
@@ -98,7 +104,18 @@ fn describe(
         prefix6: length(false, ip6.is_some()),
         gateway6: v6(gateway(false)).filter(|_| ip6.is_some()),
         gateway_priority: config.gateway_priority,
+        routed,
         id,
+    }
+}
+
+/// On a bridge the address that goes with the IPv4 address, on the parent's network one of its own: other machines
+/// are there. An ipvlan has its parent's.
+fn mac_of(driver: Driver, wanted: Option<route::Mac>, ip: Option<Ipv4Addr>) -> String {
+    match driver {
+        Driver::Bridge => mac::format(wanted.unwrap_or_else(|| ip.map_or_else(mac::random, mac::of_address))),
+        Driver::Macvlan => mac::format(wanted.unwrap_or_else(mac::random)),
+        Driver::Ipvlan => String::new(),
     }
 }
 
@@ -118,14 +135,11 @@ fn v6(addr: Option<IpAddr>) -> Option<Ipv6Addr> {
 
 /// Makes the interface, gives it what it needs, and tells the resolver.
 fn join(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint: &Endpoint) -> Result<()> {
-    if !network.internal {
-        for v4 in [true, false] {
-            if network.subnet(v4).is_some() {
-                inner.settings.forward(&inner.host, v4)?;
-            }
-        }
+    forward(inner, network)?;
+    match &network.parent {
+        Some(parent) => sublink::attach(inner, sandbox, parent, network.mtu, endpoint)?,
+        None => make_veth(inner, sandbox, network, endpoint)?,
     }
-    make_veth(inner, sandbox, network, endpoint)?;
     let routes = {
         let mut state = inner.state();
         state.endpoints.insert(endpoint.id.clone(), endpoint.clone());
@@ -136,6 +150,19 @@ fn join(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint: &End
     }
     configure(sandbox, endpoint, routes)?;
     announce(inner, sandbox, network, endpoint)
+}
+
+/// Switches on what a bridge that leads outside needs of the host.
+fn forward(inner: &Inner, network: &NetworkState) -> Result<()> {
+    if network.internal || network.driver != Driver::Bridge {
+        return Ok(());
+    }
+    for v4 in [true, false] {
+        if network.subnet(v4).is_some() {
+            inner.settings.forward(&inner.host, v4)?;
+        }
+    }
+    Ok(())
 }
 
 fn make_veth(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint: &Endpoint) -> Result<()> {
@@ -180,12 +207,7 @@ fn configure(sandbox: &Sandbox, endpoint: &Endpoint, routes: bool) -> Result<()>
     let v4 = endpoint.ip.and_then(|ip| Cidr::new(ip.into(), endpoint.prefix));
     let v6 = endpoint.ip6.and_then(|ip| Cidr::new(ip.into(), endpoint.prefix6));
     let addresses: Vec<Cidr> = v4.into_iter().chain(v6).collect();
-    let gateways: Vec<IpAddr> = if routes {
-        let v4 = endpoint.gateway.map(IpAddr::V4);
-        v4.into_iter().chain(endpoint.gateway6.map(IpAddr::V6)).collect()
-    } else {
-        Vec::new()
-    };
+    let gateways = if routes { default_routes(endpoint) } else { Vec::new() };
     sandbox.with_route(|socket| {
         let link = route::link(socket, &endpoint.interface)
             .map_err(|source| Error::Netlink { operation: what(), source })?
@@ -194,12 +216,21 @@ fn configure(sandbox: &Sandbox, endpoint: &Endpoint, routes: bool) -> Result<()>
     })
 }
 
+fn default_routes(endpoint: &Endpoint) -> Vec<Gateway> {
+    if endpoint.routed {
+        let families = [(true, endpoint.ip.is_some()), (false, endpoint.ip6.is_some())];
+        return families.into_iter().filter(|(_, has)| *has).map(|(v4, _)| Gateway::Link { v4 }).collect();
+    }
+    let v4 = endpoint.gateway.map(IpAddr::V4);
+    v4.into_iter().chain(endpoint.gateway6.map(IpAddr::V6)).map(Gateway::At).collect()
+}
+
 /// The endpoint that gives a container its default route.
 fn default_endpoint<'a>(state: &'a State, container_id: &'a str) -> Option<&'a Endpoint> {
     let name = |e: &Endpoint| state.networks.get(&e.network_id).map(|n| n.name.clone());
     state
         .endpoints_of(container_id)
-        .filter(|e| e.gateway.is_some() || e.gateway6.is_some())
+        .filter(|e| e.gateway.is_some() || e.gateway6.is_some() || e.routed)
         .max_by(|a, b| a.gateway_priority.cmp(&b.gateway_priority).then_with(|| name(b).cmp(&name(a))))
 }
 
@@ -265,13 +296,7 @@ pub fn restore(inner: &Inner, sandbox: &Sandbox, endpoint: &Endpoint) -> Result<
         let _ = ipam.take(&network.id, addr.is_ipv4(), Some(addr));
     }
     drop(ipam);
-    if !network.internal {
-        for v4 in [true, false] {
-            if network.subnet(v4).is_some() {
-                inner.settings.forward(&inner.host, v4)?;
-            }
-        }
-    }
+    forward(inner, &network)?;
     announce(inner, sandbox, &network, endpoint)
 }
 
@@ -285,7 +310,7 @@ pub fn detach(inner: &Inner, endpoint: &Endpoint) -> Result<()> {
         (known, state.sandboxes.get(&endpoint.container_id).cloned())
     };
     if known {
-        take_down(inner, endpoint);
+        take_down(inner, endpoint, sandbox.as_ref());
         // The container runs on: it must not see the interface any more when this returns.
         inner.reaper.flush();
     }
@@ -303,8 +328,16 @@ fn reroute(inner: &Inner, sandbox: &Sandbox) -> Result<()> {
 }
 
 /// Cuts an endpoint off at once, so that its addresses are free, and removes its interface in the background.
-fn take_down(inner: &Inner, endpoint: &Endpoint) {
+fn take_down(inner: &Inner, endpoint: &Endpoint, sandbox: Option<&Sandbox>) {
     let interface = &endpoint.host_interface;
+    if interface.is_empty() {
+        if let Some(Err(e)) = sandbox.map(|sandbox| sublink::detach(sandbox, endpoint)) {
+            tracing::warn!("{e}");
+        }
+        let mut ipam = inner.ipam();
+        addresses(endpoint).into_iter().for_each(|addr| ipam.release(&endpoint.network_id, addr));
+        return;
+    }
     let cut = {
         let socket = inner.route();
         match route::link(&socket, interface) {
@@ -339,7 +372,7 @@ pub fn remove_sandbox(inner: &Inner, container_id: &str) -> Result<()> {
     }
     for endpoint in &endpoints {
         inner.names.remove(&endpoint.network_id, &endpoint.id);
-        take_down(inner, endpoint);
+        take_down(inner, endpoint, sandbox.as_ref());
     }
     let unbound = inner.nursery.unbind(container_id);
     if let Some(sandbox) = sandbox {

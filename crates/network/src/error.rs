@@ -20,9 +20,9 @@ pub enum Error {
     PoolsExhausted,
     /// Every subnet of the default pools is used by networks, by host addresses or by host routes.
     #[error(
-        "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network"
+        "could not find an available, non-overlapping {0} address pool among the defaults to assign to the network"
     )]
-    NoFreePool,
+    NoFreePool(&'static str),
     /// All addresses of the subnet are in use.
     #[error("no available addresses on this pool")]
     NoAddress,
@@ -57,6 +57,58 @@ pub enum Error {
     /// A MAC address that is none.
     #[error("invalid MAC address: {0}")]
     InvalidMac(String),
+    /// A macvlan or ipvlan cannot be linked to loopback.
+    #[error("loopback interface is not a valid {0} parent link")]
+    ParentIsLoopback(&'static str),
+    /// A mode or flag that a driver does not know.
+    #[error("requested {what} '{value}' is not valid, {default}")]
+    DriverMode {
+        /// `macvlan mode`, `ipvlan mode` or `ipvlan flag`.
+        what: &'static str,
+        /// What was asked for.
+        value: String,
+        /// What would have been taken.
+        default: &'static str,
+    },
+    /// One of two networks wants their parent for itself.
+    #[error(
+        "{}macvlan network {network} is already using parent interface {parent}{}",
+        if *whole { "cannot use mode passthru, " } else { "" },
+        if *whole { "" } else { " in mode passthru" }
+    )]
+    ParentTaken {
+        /// The id of the other network.
+        network: String,
+        /// The parent.
+        parent: String,
+        /// Whether it is the new network that wants it.
+        whole: bool,
+    },
+    /// An interface is the parent of one driver only.
+    #[error("interface {parent} is already the parent of {driver} network {network}")]
+    ParentOfOther {
+        /// The parent.
+        parent: String,
+        /// The other network's driver.
+        driver: &'static str,
+        /// The other network's name.
+        network: String,
+    },
+    /// The parent, or the interface whose VLAN it would be, is not there.
+    #[error("-o parent interface was not found on the host: {0}")]
+    ParentNotFound(String),
+    /// A parent that is not there and whose name is not that of a VLAN.
+    #[error("invalid subinterface vlan name {0}, example formatting is eth0.10")]
+    NoVlanName(String),
+    /// A name of too many parts.
+    #[error("required interface name format is: name.vlan_id, ex. eth0.10 for vlan 10, instead received {0}")]
+    VlanName(String),
+    /// A VLAN that is no number.
+    #[error("unable to parse a valid vlan id from: {0} (ex. eth0.10 for vlan 10)")]
+    VlanId(String),
+    /// A number that no VLAN has.
+    #[error("vlan id must be between 1-4094, received: {0}")]
+    VlanRange(i64),
     /// Another network uses this bridge.
     #[error("networks have same bridge name: {0} is used by network {1}")]
     BridgeInUse(String, String),
@@ -177,7 +229,7 @@ impl Error {
             | Self::InvalidOption { .. }
             | Self::InvalidInterfaceName(_)
             | Self::InvalidMac(_) => ErrorKind::InvalidParameter,
-            Self::UnknownNetwork(_) | Self::UnknownSandbox(_) | Self::NoFreePool => ErrorKind::NotFound,
+            Self::UnknownNetwork(_) | Self::UnknownSandbox(_) | Self::NoFreePool(_) => ErrorKind::NotFound,
             Self::NoAddress => ErrorKind::Unavailable,
             _ => ErrorKind::System,
         }

@@ -28,7 +28,7 @@ struct Allocator {
 impl Allocator {
     fn new(state: &SubnetState) -> Self {
         let mut used: BTreeSet<u128> = state.aux.values().copied().map(to_bits).collect();
-        used.insert(to_bits(state.gateway));
+        used.extend(state.gateway.map(to_bits));
         let subnet = state.subnet;
         if (subnet.is_ipv4() && subnet.prefix() < 31) || (!subnet.is_ipv4() && subnet.prefix() < 127) {
             used.insert(subnet.first());
@@ -77,16 +77,16 @@ impl Ipam {
         for config in wanted {
             let subnet = match config.subnet {
                 Some(subnet) => self.check(subnet.network(), &planned)?,
-                None if config.gateway.is_some_and(|g| g.is_ipv6()) => self.unique_local(id),
-                None => self.next_of_pools(host)?,
+                None if config.gateway.is_some_and(|g| g.is_ipv6()) => self.next_six(id, host)?,
+                None => self.next_of_pools(true, host)?,
             };
             planned.push(complete(subnet, config)?);
         }
         if v4 && !planned.iter().any(|s| s.subnet.is_ipv4()) {
-            planned.insert(0, complete(self.next_of_pools(host)?, &SubnetConfig::default())?);
+            planned.insert(0, complete(self.next_of_pools(true, host)?, &SubnetConfig::default())?);
         }
         if v6 && planned.iter().all(|s| s.subnet.is_ipv4()) {
-            planned.push(complete(self.unique_local(id), &SubnetConfig::default())?);
+            planned.push(complete(self.next_six(id, host)?, &SubnetConfig::default())?);
         }
         planned.sort_by_key(|s| !s.subnet.is_ipv4());
         Ok(planned)
@@ -102,23 +102,32 @@ impl Ipam {
         self.subnets.values().flatten().map(|a| &a.subnet)
     }
 
-    fn next_of_pools(&self, host: &[Cidr]) -> Result<Cidr> {
-        let mut any_free = false;
-        for pool in self.pools.iter().filter(|p| p.base.is_ipv4() && p.size <= 32) {
-            let step = 1u128 << (32 - pool.size);
+    /// An IPv6 subnet of the pools where some are of IPv6, else a unique local one.
+    fn next_six(&self, id: &str, host: &[Cidr]) -> Result<Cidr> {
+        let configured = self.pools.iter().any(|p| !p.base.is_ipv4());
+        if configured { self.next_of_pools(false, host) } else { Ok(self.unique_local(id)) }
+    }
+
+    fn next_of_pools(&self, v4: bool, host: &[Cidr]) -> Result<Cidr> {
+        let (mut any_free, width) = (false, if v4 { 32 } else { 128 });
+        for pool in self.pools.iter().filter(|p| p.base.is_ipv4() == v4 && (1..=width).contains(&p.size)) {
+            let step = 1u128 << (width - pool.size);
             let mut first = pool.base.first();
             while first <= pool.base.last() {
-                let Some(subnet) = Cidr::new(from_bits(first, true), pool.size) else { break };
+                let Some(subnet) = Cidr::new(from_bits(first, v4), pool.size) else { break };
                 if !self.in_use().any(|s| s.overlaps(&subnet)) {
                     any_free = true;
                     if !host.iter().any(|r| r.overlaps(&subnet)) {
                         return Ok(subnet);
                     }
                 }
-                first += step;
+                // The last subnet of all ends where numbers do.
+                let Some(next) = first.checked_add(step) else { break };
+                first = next;
             }
         }
-        Err(if any_free { Error::NoFreePool } else { Error::PoolsExhausted })
+        let family = if v4 { "IPv4" } else { "IPv6" };
+        Err(if any_free { Error::NoFreePool(family) } else { Error::PoolsExhausted })
     }
 
     /// A unique local IPv6 subnet made of the network's id (RFC 4193 with the id for randomness).
@@ -198,7 +207,7 @@ fn complete(subnet: Cidr, config: &SubnetConfig) -> Result<SubnetState> {
     Ok(SubnetState {
         subnet,
         ip_range: config.ip_range.map(|r| r.network()),
-        gateway,
+        gateway: Some(gateway),
         aux: config.aux.clone(),
     })
 }
@@ -248,7 +257,7 @@ mod tests {
         let mut ipam = ipam();
         let first = ipam.plan("a", &[], (true, false), &[]).expect("plan");
         assert_eq!(first[0].subnet, cidr("172.17.0.0/16"));
-        assert_eq!(first[0].gateway, ip("172.17.0.1"));
+        assert_eq!(first[0].gateway, Some(ip("172.17.0.1")));
         ipam.reserve("a", &first);
         let host = [cidr("172.18.5.0/24"), cidr("172.19.0.1/32")];
         let second = ipam.plan("b", &[], (true, false), &host).expect("plan");
@@ -266,7 +275,7 @@ mod tests {
         assert!(matches!(ipam.plan("c", &[], (true, false), &[]), Err(Error::PoolsExhausted)));
         ipam.release_network("b");
         let blocked = ipam.plan("c", &[], (true, false), &[cidr("10.9.1.0/24")]);
-        assert!(matches!(blocked, Err(Error::NoFreePool)));
+        assert!(matches!(blocked, Err(Error::NoFreePool("IPv4"))));
         assert_eq!(ipam.plan("c", &[], (true, false), &[]).expect("plan")[0].subnet, cidr("10.9.1.0/24"));
     }
 
@@ -312,6 +321,28 @@ mod tests {
         let bad = SubnetConfig { gateway: Some(ip("10.1.0.1")), ..config };
         let other = Ipam::new(Vec::new());
         assert!(matches!(other.plan("b", &[bad], (true, false), &[]), Err(Error::NotInSubnet { .. })));
+    }
+
+    #[test]
+    fn ipv6_subnets_come_from_pools_where_there_are_some() {
+        let four = Pool { base: cidr("10.9.0.0/16"), size: 24 };
+        let mut ipam = Ipam::new(vec![four, Pool { base: cidr("fd12::/63"), size: 64 }]);
+        let host = [cidr("fd12:0:0:1::7/128")];
+        let planned = ipam.plan("a", &[], (true, true), &host).expect("plan");
+        assert_eq!((planned[0].subnet, planned[1].subnet), (cidr("10.9.0.0/24"), cidr("fd12::/64")));
+        ipam.reserve("a", &planned);
+        let blocked = ipam.plan("b", &[], (true, true), &host).expect_err("the host's own");
+        assert_eq!(
+            blocked.to_string(),
+            "could not find an available, non-overlapping IPv6 address pool among the defaults to assign to the network"
+        );
+        let planned = ipam.plan("b", &[], (true, true), &[]).expect("plan");
+        assert_eq!(planned[1].subnet, cidr("fd12:0:0:1::/64"));
+        ipam.reserve("b", &planned);
+        assert!(matches!(ipam.plan("c", &[], (true, true), &[]), Err(Error::PoolsExhausted)));
+        let top = Ipam::new(vec![Pool { base: cidr("ffff:ffff:ffff:ffff::/64"), size: 64 }]);
+        assert!(top.plan("d", &[], (false, true), &[]).is_ok());
+        assert!(top.plan("d", &[], (false, true), &[cidr("ffff::/16")]).is_err());
     }
 
     #[test]

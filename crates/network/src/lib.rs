@@ -10,8 +10,10 @@ mod config;
 pub mod dns;
 mod endpoint;
 mod error;
+mod exposure;
 mod firewall;
 mod forwarder;
+mod gate;
 mod host;
 mod ipam;
 mod lifecycle;
@@ -25,17 +27,20 @@ mod publish;
 mod reaper;
 mod sandbox;
 mod service;
+mod sublink;
 mod sysctl;
 
 pub use cidr::Cidr;
 pub use config::{
-    Bound, Config, DnsConfig, Endpoint, EndpointConfig, NetworkConfig, NetworkState, Pool, PortBinding,
-    Proto, SubnetConfig, SubnetState,
+    Bound, Config, DefaultBridge, DnsConfig, Driver, Endpoint, EndpointConfig, NetworkConfig, NetworkState,
+    ParsePublishModeError, Pool, PortBinding, Proto, PublishMode, SubnetConfig, SubnetState,
 };
 pub use error::{Error, ErrorKind, Result};
+pub use exposure::{Exposure, Reach};
 pub use mac::parse as parse_mac;
 pub use network::Network;
 pub use sandbox::Sandbox;
+pub use sublink::{Flag, Mode, Parent};
 
 /// What the fuzz targets look into.
 #[cfg(fuzzing)]

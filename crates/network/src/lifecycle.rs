@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::bridge;
 use crate::config::NetworkState;
 use crate::error::{Error, Result};
+use crate::gate;
 use crate::netlink::route::{self, Link};
 use crate::network::Inner;
 
@@ -12,15 +13,15 @@ use crate::network::Inner;
 pub fn restore_done(inner: &Inner) -> Result<()> {
     let mut errors = Vec::new();
     {
+        let _alone = inner.unpublishing();
         let mut state = inner.state();
         state.restoring = false;
         if !state.networks.is_empty() {
-            let foreign = bridge::foreign_bridges(inner, &state).unwrap_or_default();
-            let applied = inner.firewall.apply_all(&state.all_networks(), &foreign, &state.all_mappings());
-            errors.extend(applied.err());
+            errors.extend(bridge::write_rules(inner, &state, true).err());
             errors.extend(bridge::apply(inner, &state).err());
         } else if inner.firewall.exists() {
             errors.extend(inner.firewall.delete().err());
+            errors.extend(gate::remove(inner).err());
         }
     }
     errors.extend(remove_strangers(inner).err());
@@ -40,7 +41,8 @@ fn remove_strangers(inner: &Inner) -> Result<()> {
     let prefix = inner.alias_prefix();
     let known = |l: &Link| {
         let id = l.alias.strip_prefix(&prefix).unwrap_or_default();
-        state.endpoints.contains_key(id) || state.networks.contains_key(id)
+        // The gate goes by itself where it is not needed.
+        state.endpoints.contains_key(id) || state.networks.contains_key(id) || id == gate::ALIAS
     };
     let mut errors = Vec::new();
     for link in links.iter().filter(|l| !known(l)) {
@@ -89,7 +91,11 @@ fn stop(inner: &Inner, everything: bool) -> Result<()> {
         // Not before: where the host drops what is forwarded, running containers live by these rules.
         errors.extend(inner.host_firewall.remove().err());
         errors.extend(inner.firewall.delete().err());
-        errors.extend(networks.iter().filter_map(|n| bridge::remove_bridge(inner, n).err()));
+        errors.extend(gate::remove(inner).err());
+        for network in &networks {
+            inner.state().networks.remove(&network.id);
+            errors.extend(bridge::remove_link(inner, &inner.state(), network).err());
+        }
         errors.extend(inner.settings.restore(&inner.host).err());
         inner.state().networks.clear();
     }

@@ -1,27 +1,31 @@
 //! The whole of a daemon's networking behind one handle.
 //!
-//! Locks are taken in this order and held only for a few system calls: `state`, `ipam`, `ports`, then a socket's.
+//! Locks are taken in this order and held only for a few system calls: `publishing`, `state`, `ipam`, `ports`, then a
+//! socket's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::bridge;
+use crate::cidr::Cidr;
 use crate::coexist::{self, HostFirewall};
 use crate::config::{
-    Bound, Config, DnsConfig, Endpoint, EndpointConfig, NetworkConfig, NetworkState, PortBinding,
+    Bound, Config, DnsConfig, Driver, Endpoint, EndpointConfig, NetworkConfig, NetworkState, PortBinding,
     SubnetConfig,
 };
 use crate::dns;
 use crate::error::{Error, Result};
-use crate::firewall::{Firewall, Mapping};
+use crate::exposure::Exposure;
+use crate::firewall::{Firewall, Listing, Mapping};
 use crate::forwarder::Forwarder;
 use crate::host::Host;
 use crate::ipam::Ipam;
 use crate::netlink::{self, Socket};
 use crate::ports::{Held, Ports};
+use crate::publish;
 use crate::reaper::Reaper;
 use crate::sandbox::{Nursery, Sandbox};
 use crate::service::Service;
@@ -47,6 +51,9 @@ pub(crate) struct Inner {
     pub(crate) reaper: Reaper,
     pub(crate) service: Service,
     pub(crate) state: Mutex<State>,
+    /// Held for writing while the table is made anew from what is known, for reading while ports come or go: what is
+    /// in the table and not yet known, or the other way round, would be lost.
+    pub(crate) publishing: RwLock<()>,
     pub(crate) ipam: Mutex<Ipam>,
     pub(crate) ports: Mutex<Ports>,
 }
@@ -69,7 +76,7 @@ pub(crate) struct Published {
     pub(crate) mappings: Vec<Mapping>,
     /// Sockets that hold IPv4 ports.
     pub(crate) held: Vec<Held>,
-    pub(crate) forwarders: Vec<Forwarder>,
+    pub(crate) forwarders: Vec<(Bound, Forwarder)>,
 }
 
 impl State {
@@ -85,8 +92,17 @@ impl State {
         self.networks.values().cloned().collect()
     }
 
-    pub(crate) fn all_mappings(&self) -> Vec<Mapping> {
-        self.published.values().flat_map(|p| p.mappings.iter().copied()).collect()
+    /// The networks that have a bridge.
+    pub(crate) fn bridges(&self) -> impl Iterator<Item = &NetworkState> {
+        self.networks.values().filter(|n| n.driver == Driver::Bridge)
+    }
+
+    /// All that is published.
+    pub(crate) fn listing(&self) -> Listing {
+        Listing {
+            mappings: self.published.values().flat_map(|p| p.mappings.iter().copied()).collect(),
+            held: self.published.values().flat_map(|p| publish::held(&p.bound)).collect(),
+        }
     }
 }
 
@@ -97,6 +113,16 @@ impl Inner {
 
     pub(crate) fn ipam(&self) -> MutexGuard<'_, Ipam> {
         self.ipam.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For whoever adds or removes published ports.
+    pub(crate) fn publishing(&self) -> RwLockReadGuard<'_, ()> {
+        self.publishing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For whoever makes the table anew.
+    pub(crate) fn unpublishing(&self) -> RwLockWriteGuard<'_, ()> {
+        self.publishing.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn ports(&self) -> MutexGuard<'_, Ports> {
@@ -116,30 +142,20 @@ impl Inner {
         format!("dray:{}:", self.config.table)
     }
 
-    /// Looks after the firewall when somebody changed it: our table was flushed with all others, or the host's was
-    /// made anew without our rules.
-    fn heal(&self) {
+    /// Looks after the firewall when somebody changed it: our tables were flushed or altered, or the host's were made
+    /// anew without our rules. (Docker's networks change its rules and its bridges, which ours name.)
+    pub(crate) fn heal(&self) {
         let healed = {
+            let _alone = self.unpublishing();
             let state = self.state();
-            if state.networks.is_empty() || state.restoring { Ok(()) } else { self.heal_table(&state) }
+            let idle = state.networks.is_empty() || state.restoring;
+            if idle { Ok(()) } else { bridge::write_rules(self, &state, true) }
         };
         for result in [healed, self.host_firewall.ensure()] {
             if let Err(e) = result {
                 tracing::warn!("after a change of the host's firewall: {e}");
             }
         }
-    }
-}
-
-impl Inner {
-    fn heal_table(&self, state: &State) -> Result<()> {
-        let foreign = bridge::foreign_bridges(self, state)?;
-        if self.firewall.exists() {
-            // Docker's networks change its rules and its bridges.
-            return self.firewall.apply(&state.all_networks(), &foreign);
-        }
-        tracing::warn!("nftables table inet {} was removed: making it again", self.config.table);
-        self.firewall.apply_all(&state.all_networks(), &foreign, &state.all_mappings())
     }
 }
 
@@ -170,6 +186,7 @@ impl Network {
             dns: dns::Server::new(service.handle().clone(), config.resolv_conf.clone(), Arc::clone(&names)),
             reaper: Reaper::start()?,
             state: Mutex::default(),
+            publishing: RwLock::default(),
             ports: Mutex::new(Ports::new(ephemeral_ports(), ipv6)),
             host,
             names,
@@ -186,21 +203,27 @@ impl Network {
     #[must_use]
     pub fn default_bridge(&self, id: &str) -> NetworkConfig {
         let config = &self.inner.config;
-        let subnets = config.bip.map(|bip| SubnetConfig {
-            subnet: Some(bip.network()),
-            // A bip without host bits names the subnet alone.
-            gateway: (bip.addr() != bip.network().addr()).then(|| bip.addr()),
-            ..SubnetConfig::default()
-        });
+        let bridge = &config.default_bridge;
+        let subnets = [
+            subnet_of(config.bip, bridge.fixed_cidr),
+            subnet_of(bridge.bip6, bridge.fixed_cidr_v6).filter(|_| bridge.ipv6),
+        ];
         let name = ("com.docker.network.bridge.name".to_owned(), config.bridge_name.clone());
         NetworkConfig {
             id: id.to_owned(),
             name: "bridge".to_owned(),
-            subnets: subnets.into_iter().collect(),
-            options: BTreeMap::from([name]),
+            subnets: subnets.into_iter().flatten().collect(),
+            ipv6: bridge.ipv6,
+            options: bridge.options.clone().into_iter().chain([name]).collect(),
             default_bridge: true,
             ..NetworkConfig::default()
         }
+    }
+
+    /// What networks of a driver get for options that they do not set.
+    #[must_use]
+    pub fn default_options(&self, driver: &str) -> BTreeMap<String, String> {
+        self.inner.config.default_options.get(driver).cloned().unwrap_or_default()
     }
 
     /// Makes a bridge network.
@@ -322,6 +345,14 @@ impl Network {
         crate::publish::withdraw(&self.inner, container_id)
     }
 
+    /// Withdraws some published ports of a container.
+    ///
+    /// # Errors
+    /// The kernel refuses; the ports are free nonetheless.
+    pub fn withdraw(&self, container_id: &str, ports: &[Bound]) -> Result<()> {
+        crate::publish::withdraw_some(&self.inner, container_id, ports)
+    }
+
     /// After all that lives was restored: makes the packet path right and removes veths, namespaces, bridges and
     /// published ports of what is gone. Called once after start, also if there was nothing to restore.
     ///
@@ -329,6 +360,22 @@ impl Network {
     /// Something stayed; everything else was done.
     pub fn restore_done(&self) -> Result<()> {
         crate::lifecycle::restore_done(&self.inner)
+    }
+
+    /// What of containers is reachable from where, and why.
+    ///
+    /// # Errors
+    /// The host's interfaces cannot be listed.
+    pub fn exposure(&self) -> Result<Vec<Exposure>> {
+        crate::exposure::list(&self.inner)
+    }
+
+    /// The same of whatever listens in the host's own network: at which addresses, and who decides.
+    ///
+    /// # Errors
+    /// The host's interfaces cannot be listed.
+    pub fn host_exposure(&self) -> Result<(Vec<IpAddr>, String)> {
+        crate::exposure::of_host(&self.inner)
     }
 
     /// What the operator should know: a host firewall that would block containers and cannot be taught.
@@ -355,11 +402,21 @@ impl Network {
     }
 }
 
+/// The default bridge's subnet by its address (`--bip`) and the range for containers (`--fixed-cidr`), either of which
+/// may say it.
+fn subnet_of(bip: Option<Cidr>, range: Option<Cidr>) -> Option<SubnetConfig> {
+    let subnet = bip.or(range)?.network();
+    // A bip without host bits names the subnet alone.
+    let gateway = bip.map(|bip| bip.addr()).filter(|addr| *addr != subnet.addr());
+    let ip_range = range.map(|range| range.network()).filter(|range| *range != subnet);
+    Some(SubnetConfig { subnet: Some(subnet), gateway, ip_range, ..SubnetConfig::default() })
+}
+
 fn watch(inner: &Arc<Inner>) -> Result<()> {
     let weak = Arc::downgrade(inner);
-    let table = inner.config.table.clone();
+    let (table, port) = (inner.config.table.clone(), inner.firewall.port());
     inner.service.watch(
-        move |message| coexist::concerns(message, &table),
+        move |message| coexist::concerns(message, &table, port),
         move || weak.upgrade().map(|inner| inner.heal()).is_some(),
     )
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use crate::config::PublishMode;
 use crate::error::{Error, Result};
 
 const NAME: &str = "com.docker.network.bridge.name";
@@ -12,6 +13,8 @@ const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 const INHIBIT: &str = "com.docker.network.bridge.inhibit_ipv4";
 const MTU: &str = "com.docker.network.driver.mtu";
 const PREFIX: &str = "com.docker.network.container_iface_prefix";
+/// Dray's own.
+const PUBLISH_MODE: &str = "dray.network.publish_mode";
 
 /// The options of a bridge network, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Options {
     pub mtu: Option<u32>,
     /// The prefix of interface names in containers.
     pub container_iface_prefix: Option<String>,
+    /// How ports are published.
+    pub publish_mode: Option<PublishMode>,
 }
 
 impl Options {
@@ -48,6 +53,7 @@ impl Options {
             inhibit_ipv4: boolean(map, INHIBIT)?.unwrap_or(false),
             mtu: value(map, MTU)?.filter(|m| *m != 0),
             container_iface_prefix: prefix.cloned(),
+            publish_mode: value(map, PUBLISH_MODE)?,
         })
     }
 }

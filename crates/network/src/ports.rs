@@ -202,6 +202,12 @@ impl Ports {
         self.claims.get(&(proto, port)).is_some_and(|claims| claims.iter().any(clash))
     }
 
+    /// Whether another container has this port at an IPv6 address.
+    pub fn serves(&self, proto: Proto, port: u16, not: &str) -> bool {
+        let theirs = |c: &Claim| c.host_ip.is_ipv6() && c.container_id != not;
+        self.claims.get(&(proto, port)).is_some_and(|claims| claims.iter().any(theirs))
+    }
+
     /// Gives ports of a container back.
     pub fn release<'a>(&mut self, bound: impl IntoIterator<Item = &'a Bound>, container_id: &str) {
         for one in bound {

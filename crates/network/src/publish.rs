@@ -1,11 +1,13 @@
 //! Publishing ports: sockets that hold them, map elements that translate, forwarders for what cannot be translated.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::RwLockReadGuard;
 
-use crate::config::{Bound, Endpoint, PortBinding, Proto};
+use crate::config::{Bound, Driver, Endpoint, PortBinding, Proto};
 use crate::error::{Error, Result};
-use crate::firewall::Mapping;
+use crate::firewall::{Listing, Mapping};
 use crate::forwarder;
+use crate::gate;
 use crate::netlink::{Family, Socket, conntrack};
 use crate::network::{Inner, Published};
 use crate::ports::{Held, Owner};
@@ -15,26 +17,49 @@ pub fn publish(inner: &Inner, endpoint: &Endpoint, ports: &[PortBinding]) -> Res
     if ports.is_empty() {
         return Ok(Vec::new());
     }
-    let default_ip = {
+    let (default_ip, gated) = {
         let state = inner.state();
         let network = state.network(&endpoint.network_id)?;
-        // As with Docker: nothing leads into an internal network, and asking for it is no error.
-        if network.internal {
+        // As with Docker: nothing leads into an internal network, what is on the parent's network is there already,
+        // and asking for it is no error.
+        if network.internal || network.driver != Driver::Bridge {
             return Ok(Vec::new());
         }
-        network.host_binding
+        (network.host_binding, gate::guards(inner, network))
     };
+    let shared = inner.publishing();
     let owner =
         Owner { container_id: &endpoint.container_id, name: &endpoint.name, endpoint_id: &endpoint.id };
     let held = inner.host.run(|| inner.ports().take(owner, ports, default_ip))??;
     let bound: Vec<Bound> = held.iter().map(|h| h.bound).collect();
-    let mappings = mappings(endpoint, &bound);
-    if let Err(e) = inner.firewall.add_ports(&mappings) {
-        inner.ports().release(&bound, &endpoint.container_id);
-        return Err(e);
-    }
-    record(inner, endpoint, held, mappings);
+    let listing = Listing { mappings: mappings(endpoint, &bound, gated), held: self::held(&bound).collect() };
+    let _shared = match add(inner, &listing, shared) {
+        Ok(shared) => shared,
+        Err(e) => {
+            inner.ports().release(&bound, &endpoint.container_id);
+            return Err(e);
+        }
+    };
+    record(inner, endpoint, held, listing.mappings);
     Ok(bound)
+}
+
+/// Adds ports to the table, which somebody may just have removed: then it is made again first.
+fn add<'a>(
+    inner: &'a Inner,
+    listing: &Listing,
+    shared: RwLockReadGuard<'a, ()>,
+) -> Result<RwLockReadGuard<'a, ()>> {
+    match inner.firewall.add_ports(listing) {
+        Ok(()) => Ok(shared),
+        Err(e) if e.errno() == Some(libc::ENOENT) => {
+            drop(shared);
+            inner.heal();
+            let shared = inner.publishing();
+            inner.firewall.add_ports(listing).map(|()| shared)
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// Makes published ports of a running container known again.
@@ -42,24 +67,34 @@ pub fn restore(inner: &Inner, endpoint: &Endpoint, ports: &[Bound]) -> Result<()
     let known: Vec<Bound> =
         inner.state().published.get(&endpoint.container_id).map(|p| p.bound.clone()).unwrap_or_default();
     let new: Vec<Bound> = ports.iter().filter(|b| !known.contains(b)).copied().collect();
+    let gated = gate::guards(inner, inner.state().network(&endpoint.network_id)?);
+    let _shared = inner.publishing();
     let held = inner.host.run(|| inner.ports().retake(&endpoint.container_id, &new))?;
-    let mappings = mappings(endpoint, &new);
+    let listing = Listing { mappings: mappings(endpoint, &new, gated), held: self::held(&new).collect() };
     if !inner.state().restoring {
-        inner.firewall.add_ports(&mappings)?;
+        inner.firewall.add_ports(&listing)?;
     }
-    record(inner, endpoint, held, mappings);
+    record(inner, endpoint, held, listing.mappings);
     Ok(())
 }
 
-/// What the table has to translate: IPv4 to IPv4, IPv6 to IPv6, but never what goes to ::1.
-fn mappings(endpoint: &Endpoint, bound: &[Bound]) -> Vec<Mapping> {
+/// The ports that are served by sockets of the daemon's own, whatever the table does.
+pub fn held(bound: &[Bound]) -> impl Iterator<Item = (Proto, u16)> {
+    let served = bound.iter().filter(|b| b.host_ip.is_ipv6() && b.proto != Proto::Sctp);
+    served.map(|b| (b.proto, b.host_port))
+}
+
+/// What the table has to translate: IPv4 to IPv4, IPv6 to IPv6, but never what goes to ::1. What is published on
+/// loopback comes from this host alone: INPUT has no say in it.
+fn mappings(endpoint: &Endpoint, bound: &[Bound], gated: bool) -> Vec<Mapping> {
     let target = |b: &Bound| match b.host_ip {
         IpAddr::V4(_) => endpoint.ip.map(IpAddr::V4),
         IpAddr::V6(v6) => endpoint.ip6.filter(|_| !v6.is_loopback()).map(IpAddr::V6),
     };
     let map = |b: &Bound| {
         let Bound { proto, host_ip, host_port, container_port } = *b;
-        target(b).map(|to| Mapping { proto, host_ip, host_port, to, to_port: container_port })
+        let gated = gated && !host_ip.is_loopback();
+        target(b).map(|to| Mapping { proto, host_ip, host_port, to, to_port: container_port, gated })
     };
     bound.iter().filter_map(map).collect()
 }
@@ -78,7 +113,8 @@ fn record(inner: &Inner, endpoint: &Endpoint, held: Vec<Held>, mappings: Vec<Map
             (Some(socket), Some(to)) => {
                 let to = SocketAddr::new(to, one.bound.container_port);
                 let runtime = inner.service.handle();
-                published.forwarders.extend(forwarder::serve(runtime, one.bound.proto, socket, to));
+                let forwarder = forwarder::serve(runtime, one.bound.proto, socket, to);
+                published.forwarders.extend(forwarder.map(|forwarder| (one.bound, forwarder)));
             }
             _ => published.held.push(one),
         }
@@ -87,8 +123,31 @@ fn record(inner: &Inner, endpoint: &Endpoint, held: Vec<Held>, mappings: Vec<Map
 
 /// Withdraws all published ports of a container.
 pub fn withdraw(inner: &Inner, container_id: &str) -> Result<()> {
+    let _shared = inner.publishing();
     let Some(published) = inner.state().published.remove(container_id) else { return Ok(()) };
     close(inner, container_id, published)
+}
+
+/// Withdraws some published ports of a container; the others stay as they are.
+pub fn withdraw_some(inner: &Inner, container_id: &str, ports: &[Bound]) -> Result<()> {
+    let taken = {
+        let mut state = inner.state();
+        let Some(all) = state.published.get_mut(container_id) else { return Ok(()) };
+        let of = |m: &Mapping| {
+            let leads_from = |b: &Bound| {
+                (b.proto, b.host_ip, b.host_port, b.container_port)
+                    == (m.proto, m.host_ip, m.host_port, m.to_port)
+            };
+            ports.iter().any(leads_from)
+        };
+        Published {
+            bound: all.bound.extract_if(.., |bound| ports.contains(bound)).collect(),
+            mappings: all.mappings.extract_if(.., |mapping| of(mapping)).collect(),
+            held: all.held.extract_if(.., |held| ports.contains(&held.bound)).collect(),
+            forwarders: all.forwarders.extract_if(.., |(bound, _)| ports.contains(bound)).collect(),
+        }
+    };
+    close(inner, container_id, taken)
 }
 
 /// Withdraws the published ports of a container that lead to one endpoint of it.
@@ -105,10 +164,13 @@ pub fn withdraw_to(inner: &Inner, endpoint: &Endpoint) -> Result<()> {
 }
 
 fn close(inner: &Inner, container_id: &str, published: Published) -> Result<()> {
-    let removed = inner.firewall.delete_ports(&published.mappings);
+    // Another container's socket may serve the same port at another address.
+    let last = |(proto, port): &(Proto, u16)| !inner.ports().serves(*proto, *port, container_id);
+    let held = self::held(&published.bound).filter(last).collect();
+    let removed = inner.firewall.delete_ports(&Listing { mappings: published.mappings.clone(), held });
     // Sockets close before others may take their ports.
     drop(published.held);
-    forwarder::close(published.forwarders);
+    forwarder::close(published.forwarders.into_iter().map(|(_, forwarder)| forwarder).collect());
     inner.ports().release(&published.bound, container_id);
     let forgotten = forget_connections(inner, &published.mappings);
     if let Err(e) = &forgotten {

@@ -62,7 +62,8 @@ impl Service {
             loop {
                 let Ok(mut ready) = socket.readable().await else { return };
                 let mut relevant = false;
-                socket.get_ref().drain(|message| relevant |= concerns(message));
+                let lost = socket.get_ref().drain(|message| relevant |= concerns(message));
+                relevant |= lost;
                 ready.clear_ready();
                 drop(ready);
                 if relevant {

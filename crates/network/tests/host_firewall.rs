@@ -2,8 +2,6 @@
 
 mod lab;
 
-use std::time::{Duration, Instant};
-
 use dray_network::Proto::Tcp;
 use lab::*;
 
@@ -39,14 +37,6 @@ fn listing(lab: &Lab) -> String {
         kept.join(" ")
     };
     text.lines().map(plain).collect::<Vec<_>>().join("\n")
-}
-
-fn eventually(what: &str, check: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !check() {
-        assert!(start.elapsed() < Duration::from_secs(5), "{what}\n{}", sh("nft list ruleset"));
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]
@@ -137,6 +127,66 @@ fn rules_come_back_when_somebody_rebuilds_the_firewall() {
         assert_eq!(ask_tcp(&lab.outside, "192.0.2.1:8080"), "web 192.0.2.2", "ports are there again");
         net.purge().expect("purge");
         assert_eq!(lab.ruleset(), "");
+    });
+}
+
+#[test]
+fn what_others_change_in_our_table_comes_back() {
+    lab(|lab| {
+        let net = lab.open();
+        let front = network("front", "10.10.0.0/24");
+        net.create(&front).expect("create");
+        let web = run(&net, "web", &[&front]);
+        let _servers = (serve_tcp(&web.namespace, 80, "web"), serve_tcp(&lab.outside, 99, "far"));
+        net.publish(&web.endpoints[0], &[port(Tcp, None, 8080, 80)]).expect("publish");
+        lab.outside_sh("ip route add 10.10.0.0/24 via 192.0.2.1");
+        let whole = listing(lab);
+        for change in [
+            "nft flush table inet dray_lab",
+            "nft flush chain inet dray_lab between",
+            "nft insert rule inet dray_lab forward accept",
+            "nft flush map inet dray_lab ports4_any",
+            "nft flush set inet dray_lab bridges",
+            "nft delete chain inet dray_lab forward",
+            "nft add rule inet dray_lab forward drop",
+            "nft delete table inet dray_lab",
+            "nft flush ruleset",
+        ] {
+            sh(change);
+            eventually(change, || listing(lab) == whole);
+            assert_eq!(ask_tcp(&lab.outside, "192.0.2.1:8080"), "web 192.0.2.2", "{change}");
+            assert_eq!(ask_tcp(&web.namespace, "192.0.2.2:99"), "far 192.0.2.1", "{change}");
+            refused_tcp(&lab.outside, "10.10.0.2:80");
+        }
+        net.purge().expect("purge");
+        assert_eq!(lab.ruleset(), "");
+    });
+}
+
+#[test]
+fn ports_that_come_while_others_flush_are_there_at_the_end() {
+    lab(|lab| {
+        let net = lab.open();
+        let front = network("front", "10.10.0.0/24");
+        net.create(&front).expect("create");
+        let web = run(&net, "web", &[&front]);
+        let api = run(&net, "api", &[&front]);
+        let _servers = (serve_tcp(&web.namespace, 80, "web"), serve_tcp(&api.namespace, 80, "api"));
+        for round in 0..20 {
+            sh("nft flush ruleset");
+            let kept = port(Tcp, None, 8100 + round, 80);
+            net.publish(&web.endpoints[0], &[kept]).expect("publish");
+            net.publish(&api.endpoints[0], &[port(Tcp, None, 9000, 80)]).expect("publish");
+            net.unpublish(api.sandbox.container_id()).expect("unpublish");
+        }
+        eventually("all are there", || {
+            let text = sh("nft list map inet dray_lab ports4_any 2>/dev/null || true");
+            (8100..8120).all(|port| text.contains(&format!("tcp . {port} :")))
+        });
+        assert!(!lab.ruleset().contains("9000"), "{}", lab.ruleset());
+        assert_eq!(ask_tcp(&lab.outside, "192.0.2.1:8119"), "web 192.0.2.2");
+        refused_tcp(&lab.outside, "192.0.2.1:9000");
+        net.purge().expect("purge");
     });
 }
 

@@ -168,7 +168,7 @@ fn log_to_stderr(level: &str) {
 
 async fn collect(place: &Place, ages: &Ages) -> Result<(), CommandError> {
     let data = place.data()?;
-    let (storage, metadata) = (data.open_storage()?, data.open_metadata()?);
+    let (storage, metadata) = (data.open_storage()?, data.open_metadata().await?);
     let collected = Collector::new(storage, metadata).round(ages).await?;
     println!(
         "collected {} blobs ({} bytes), {} manifests, {} uploads",
@@ -179,7 +179,7 @@ async fn collect(place: &Place, ages: &Ages) -> Result<(), CommandError> {
 
 async fn retain(place: Place, dry_run: bool) -> Result<(), CommandError> {
     let config = Config::load(ServeFlags { place, ..ServeFlags::default() })?;
-    let metadata = config.data.open_metadata()?;
+    let metadata = config.data.open_metadata().await?;
     let expired = crate::retention::apply(&*metadata, &config.retention, &config.rules, dry_run).await?;
     for Expired { repository, tag } in &expired {
         let set = jiff::Timestamp::from_millisecond(tag.updated).unwrap_or_default();
@@ -190,9 +190,11 @@ async fn retain(place: Place, dry_run: bool) -> Result<(), CommandError> {
     Ok(())
 }
 
+async fn open(place: &Place) -> Result<Arc<dyn Metadata>, CommandError> {
+    Ok(place.data()?.open_metadata().await?)
+}
+
 async fn robot(command: Robot) -> Result<(), CommandError> {
-    let open =
-        |place: &Place| -> Result<Arc<dyn Metadata>, CommandError> { Ok(place.data()?.open_metadata()?) };
     match command {
         Robot::Add { place, name, scopes, expires } => {
             let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-+$".contains(letter);
@@ -201,18 +203,18 @@ async fn robot(command: Robot) -> Result<(), CommandError> {
             }
             let ends = now().saturating_add(expires.millis());
             let (robot, secret) = new_robot(&name, &scopes.join(" "), ends);
-            open(&place)?.put_robot(&robot).await?;
+            open(&place).await?.put_robot(&robot).await?;
             println!("{secret}");
         }
         Robot::Ls { place } => {
             println!("{:<30} {:<22} SCOPES", "NAME", "EXPIRES");
-            for robot in open(&place)?.robots().await? {
+            for robot in open(&place).await?.robots().await? {
                 let ends = jiff::Timestamp::from_millisecond(robot.expires).unwrap_or_default();
                 println!("{:<30} {:<22} {}", robot.name, ends.strftime("%Y-%m-%dT%H:%M:%SZ"), robot.scopes);
             }
         }
         Robot::Rm { place, name } => {
-            if !open(&place)?.remove_robot(&name).await? {
+            if !open(&place).await?.remove_robot(&name).await? {
                 return Err(CommandError::NoRobot(name));
             }
         }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::access::{AccessRule, Challenge, Policy};
 use crate::duration::Span;
-use crate::metadata::{self, Metadata, Sqlite};
+use crate::metadata::{self, Metadata, Postgres, Sqlite};
 use crate::report::WebhookRule;
 use crate::retention::RetentionRule;
 use crate::rules::{ImmutableTags, QuotaRule, Rules, WarningRule};
@@ -35,6 +35,9 @@ pub(crate) struct Place {
     /// credentials from the environment
     #[arg(long, value_name = "URL")]
     pub(crate) storage: Option<String>,
+    /// Where metadata are kept instead: postgres://user:password@host/database, which servers can share
+    #[arg(long, value_name = "URL", env = "DRAY_REGISTRY_DATABASE", hide_env_values = true)]
+    pub(crate) database: Option<String>,
 }
 
 /// Flags of `dray registry serve`.
@@ -98,6 +101,7 @@ pub(crate) struct ServeFlags {
 struct File {
     data_root: Option<PathBuf>,
     storage: Option<String>,
+    database: Option<String>,
     address: Option<String>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
@@ -199,7 +203,11 @@ impl Config {
         let public_url = flags.public_url.or(file.public_url).map(checked_url).transpose()?;
         let seconds = |seconds| Span(std::time::Duration::from_secs(seconds));
         Ok(Self {
-            data: Data::of(flags.place.data_root.or(file.data_root), flags.place.storage.or(file.storage)),
+            data: Data::of(
+                flags.place.data_root.or(file.data_root),
+                flags.place.storage.or(file.storage),
+                flags.place.database.or(file.database),
+            ),
             address: flags.address.or(file.address).unwrap_or_else(|| DEFAULT_ADDRESS.into()),
             tls,
             policy: Policy {
@@ -238,22 +246,45 @@ impl Place {
     /// The file cannot be used.
     pub(crate) fn data(&self) -> Result<Data, ConfigError> {
         let file = read(self.config.as_deref())?;
-        Ok(Data::of(self.data_root.clone().or(file.data_root), self.storage.clone().or(file.storage)))
+        Ok(Data::of(
+            self.data_root.clone().or(file.data_root),
+            self.storage.clone().or(file.storage),
+            self.database.clone().or(file.database),
+        ))
     }
 }
 
 /// Where the data are.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Data {
     /// The folder of the metadata, and of the blobs if nothing else is said.
     pub(crate) root: PathBuf,
     /// The bucket of the blobs.
     pub(crate) storage: Option<String>,
+    /// The database of the metadata, with its password.
+    database: Option<String>,
+}
+
+impl std::fmt::Debug for Data {
+    /// Without the database's address, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let database = self.database.as_ref().map(|_| "postgres");
+        f.debug_struct("Data")
+            .field("root", &self.root)
+            .field("storage", &self.storage)
+            .field("database", &database)
+            .finish()
+    }
 }
 
 impl Data {
-    fn of(root: Option<PathBuf>, storage: Option<String>) -> Self {
-        Self { root: root.unwrap_or_else(|| DEFAULT_ROOT.into()), storage }
+    fn of(root: Option<PathBuf>, storage: Option<String>, database: Option<String>) -> Self {
+        Self { root: root.unwrap_or_else(|| DEFAULT_ROOT.into()), storage, database }
+    }
+
+    /// Whether the data root holds anything: then one server at a time may use it.
+    pub(crate) fn needs_root(&self) -> bool {
+        self.storage.is_none() || self.database.is_none()
     }
 
     /// Opens the storage.
@@ -271,8 +302,11 @@ impl Data {
     ///
     /// # Errors
     /// The database cannot be opened.
-    pub(crate) fn open_metadata(&self) -> metadata::Result<Arc<dyn Metadata>> {
-        Ok(Arc::new(Sqlite::open(&self.root.join("registry.db"))?))
+    pub(crate) async fn open_metadata(&self) -> metadata::Result<Arc<dyn Metadata>> {
+        Ok(match &self.database {
+            Some(address) => Arc::new(Postgres::open(address).await?),
+            None => Arc::new(Sqlite::open(&self.root.join("registry.db"))?),
+        })
     }
 }
 

@@ -79,7 +79,7 @@ pub(crate) struct Server {
     certificate: Option<Arc<Certificate>>,
     stop: CancellationToken,
     connections: TaskTracker,
-    _lock: std::fs::File,
+    _lock: Option<std::fs::File>,
 }
 
 /// Serves until a signal ends it.
@@ -98,7 +98,18 @@ pub(crate) async fn run(config: Config) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// The lock that keeps a second server off the data; the metadata have one writing process.
+/// Makes the data root where something is kept in it, and keeps other servers off.
+fn own_root(config: &Config) -> Result<Option<std::fs::File>, ServeError> {
+    if !config.data.needs_root() {
+        return Ok(None);
+    }
+    let root = std::path::absolute(&config.data.root).map_err(system("resolve the data root"))?;
+    std::fs::create_dir_all(&root).map_err(system(format!("create {}", root.display())))?;
+    lock(&root).map(Some)
+}
+
+/// The lock that keeps a second server off the data: SQLite's file has one writing process, and a blob's file one
+/// who writes it, which the server itself sees to.
 fn lock(root: &Path) -> Result<std::fs::File, ServeError> {
     let path = root.join("lock");
     let failed = |operation: &str| system(format!("{operation} {}", path.display()));
@@ -163,10 +174,8 @@ impl Server {
     /// # Errors
     /// [`ServeError`] naming what cannot be opened.
     pub(crate) async fn open(config: &Config) -> Result<Arc<Self>, ServeError> {
-        let root = std::path::absolute(&config.data.root).map_err(system("resolve the data root"))?;
-        std::fs::create_dir_all(&root).map_err(system(format!("create {}", root.display())))?;
-        let lock = lock(&root)?;
-        let (storage, metadata) = (config.data.open_storage()?, config.data.open_metadata()?);
+        let lock = own_root(config)?;
+        let (storage, metadata) = (config.data.open_storage()?, config.data.open_metadata().await?);
         let report = Report::new(
             config.audit_log.as_deref().map(Audit::open).transpose()?,
             Hooks::start(&config.webhooks)?,

@@ -45,6 +45,7 @@ pub use login::Login;
 pub use payload::SentFn;
 pub use proxy::{Proxy, ProxyConfig};
 pub use repository::{RawManifest, Repository};
+pub use tls::client_tls;
 pub use upload::{Mount, UploadSession};
 
 /// What the fuzz targets look into.

@@ -34,6 +34,14 @@ pub(crate) fn tls(ca_certs: &[Vec<u8>], settings: &TlsSettings) -> Result<rustls
     Ok(verified.with_client_cert_resolver(Arc::new(certificates)))
 }
 
+/// TLS of a client that is no registry's: verified against the machine's authorities, or not verified at all.
+///
+/// # Errors
+/// If the configuration cannot be made.
+pub fn client_tls(verified: bool) -> Result<rustls::ClientConfig, Error> {
+    tls(&[], &TlsSettings { skip_verify: !verified, ..TlsSettings::default() })
+}
+
 fn authorities(ca_certs: &[Vec<u8>], settings: &TlsSettings) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();

@@ -82,6 +82,16 @@ impl Patterns {
         self.patterns.is_empty()
     }
 
+    /// Whether any of them takes files back in.
+    pub fn has_exceptions(&self) -> bool {
+        self.takes_back
+    }
+
+    /// The patterns as they are matched, without `!`.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.patterns.iter().map(|pattern| pattern.text.as_str())
+    }
+
     /// Whether `path` (relative, with `/`) is ignored, by itself or because of a folder above it.
     pub fn ignores(&self, path: &str) -> bool {
         let mut ignored = false;

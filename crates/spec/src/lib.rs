@@ -11,6 +11,7 @@
 //! | [`descriptor`], [`manifest`], [`media_type`] | OCI image-spec; Docker image manifest V2, schema 2 |
 //! | [`config`] | OCI image-spec, config.md, with Docker's additions |
 //! | [`glob`], [`dockerignore`] | Go's path patterns; Docker's ignore files, for client and builder alike |
+//! | [`golang`] | texts and durations as Go writes them, in Docker's messages and files |
 //! | [`platform`] | OCI image-spec, image-index.md, `platform` |
 //! | [`runtime`] | OCI runtime-spec 1.2, config.md, config-linux.md, runtime.md |
 
@@ -20,6 +21,7 @@ pub mod descriptor;
 pub mod digest;
 pub mod dockerignore;
 pub mod glob;
+pub mod golang;
 pub mod manifest;
 pub mod media_type;
 pub mod platform;

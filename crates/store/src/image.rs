@@ -48,11 +48,15 @@ impl ImageRecords {
     /// # Errors
     /// If a layer is not there, or the database fails.
     pub fn put(&self, image: &ImageRecord, names: &[Reference]) -> Result<()> {
-        self.db.write(|c| {
+        let changed = self.db.write(|c| {
+            let before = c.total_changes();
             put(c, image)?;
-            names.iter().try_for_each(|name| tag::set(c, name, &image.id).map(|_| ()))
+            names.iter().try_for_each(|name| tag::set(c, name, &image.id).map(|_| ()))?;
+            Ok(c.total_changes() != before)
         })?;
-        self.layers.flush_later();
+        if changed {
+            self.layers.flush_later();
+        }
         Ok(())
     }
 

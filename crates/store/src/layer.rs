@@ -254,7 +254,7 @@ impl Layers {
     /// If the disk or the database fails.
     pub fn flush(&self) -> Result<()> {
         let last: Option<i64> = self.0.db.read(|c| {
-            c.query_row("SELECT max(id) FROM layer WHERE boot IS NOT NULL", [], |row| row.get(0))
+            c.query_row("SELECT max(id) FROM layer WHERE boot = ?1", [&self.0.boot], |row| row.get(0))
                 .map_err(Error::db("read layers"))
         })?;
         let blobs = self.0.blobs.relaxed()?;
@@ -267,8 +267,11 @@ impl Layers {
         self.0.blobs.settled(&blobs)?;
         let Some(last) = last else { return Ok(()) };
         self.0.db.write_relaxed(|c| {
-            c.execute("UPDATE layer SET boot = NULL WHERE boot IS NOT NULL AND id <= ?1", [last])
-                .map_err(Error::db("note flushed layers"))?;
+            c.execute(
+                "UPDATE layer SET boot = NULL WHERE boot = ?1 AND id <= ?2",
+                params![self.0.boot, last],
+            )
+            .map_err(Error::db("note flushed layers"))?;
             Ok(())
         })
     }

@@ -6,12 +6,7 @@ use std::process::{Command, Stdio};
 
 use dray_harness::{Client, Daemon, Finished, client, fixture, host};
 
-use super::context;
-
-/// buildx as a program of its own: what `docker build` hands its arguments to.
-fn buildx(daemon: &Daemon) -> Client {
-    Client::new(fixture::buildx(), daemon.host(), &daemon.scratch("buildx"))
-}
+use super::{buildx, context};
 
 fn build(daemon: &Daemon, folder: &Path, flags: &str) -> Finished {
     let folder = folder.to_string_lossy();

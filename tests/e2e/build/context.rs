@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 
+use dray_harness::client::eventually;
 use dray_harness::{Daemon, http};
 
 use super::{build, context};
@@ -146,6 +147,6 @@ fn a_context_may_be_named_by_its_address() {
     let nowhere = "/build?remote=git://127.0.0.1:1/x.git";
     let answer = http::unix_request(&daemon.socket(), "POST", nowhere, None).expect("an answer");
     assert!(answer.text().contains("unable to prepare context"), "{}", answer.text());
-    let left = std::fs::read_dir(daemon.data_root().join("build/contexts")).map_or(0, Iterator::count);
-    assert_eq!(left, 0, "no context is left");
+    let contexts = daemon.data_root().join("build/contexts");
+    eventually("no context is left", || std::fs::read_dir(&contexts).map_or(0, Iterator::count) == 0);
 }

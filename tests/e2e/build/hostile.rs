@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use dray_harness::client::eventually;
 use dray_harness::{Client, Daemon, Finished};
 
 const DOCKERFILE: &str = "FROM busybox\nCOPY . /ctx/\n";
@@ -33,7 +34,7 @@ fn build(client: &Client, context: &[u8]) -> Finished {
 
 fn nothing_left(daemon: &Daemon) {
     let contexts = daemon.data_root().join("build/contexts");
-    assert_eq!(fs::read_dir(contexts).map_or(0, Iterator::count), 0, "a context is left");
+    eventually("no context is left", || fs::read_dir(&contexts).map_or(0, Iterator::count) == 0);
 }
 
 #[test]

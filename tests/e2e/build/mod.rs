@@ -1,14 +1,19 @@
 //! `build`: real Dockerfiles through both clients.
 
+mod agent;
 mod buildkit;
 mod cache;
+mod check;
 mod context;
 mod errors;
 mod hostile;
 mod instructions;
+mod language;
+mod named_context;
 mod output;
 mod remote_cache;
 mod reproducible;
+mod secret;
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,6 +30,11 @@ pub fn context(daemon: &Daemon, name: &str, dockerfile: &str, files: &[(&str, &s
         fs::write(path, text).expect("a file");
     }
     folder
+}
+
+/// buildx as a program of its own: what `docker build` hands its arguments to.
+pub fn buildx(daemon: &Daemon) -> Client {
+    Client::new(dray_harness::fixture::buildx(), daemon.host(), &daemon.scratch("buildx"))
 }
 
 pub fn build(client: &Client, folder: &std::path::Path, flags: &str) -> Finished {

@@ -14,3 +14,4 @@ mod rm;
 mod run;
 mod stop;
 mod tty;
+mod update;

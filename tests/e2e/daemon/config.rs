@@ -57,12 +57,14 @@ fn without_live_restore_containers_stop_with_the_daemon() {
     let mut daemon = Daemon::spawn_with_flags(&["--live-restore=false"]);
     daemon.load(&dray_harness::fixture::busybox());
     let client = daemon.dray();
-    let trap = "trap 'exit 3' TERM; while :; do sleep 0.1; done";
-    client.run(["run", "-d", "--name", "ends", "busybox", "sh", "-c", trap]).expect_success();
-    client
-        .run(["run", "-d", "--name", "returns", "--restart", "unless-stopped", "busybox", "sh", "-c", trap])
-        .expect_success();
-    client.run(["run", "-d", "--rm", "--name", "gone", "busybox", "sh", "-c", trap]).expect_success();
+    let trap = "trap 'exit 3' TERM; echo ready; while :; do sleep 0.1; done";
+    for (name, flags) in
+        [("ends", &[][..]), ("returns", &["--restart", "unless-stopped"]), ("gone", &["--rm"])]
+    {
+        let run = [&["run", "-d", "--name", name], flags, &["busybox", "sh", "-c", trap]].concat();
+        client.run(run).expect_success();
+        eventually("it can be asked to end", || client.ok(&format!("logs {name}")) == "ready");
+    }
     daemon.stop();
     assert_eq!(daemon.processes(), Vec::<u32>::new(), "no process is left");
     daemon.launch();

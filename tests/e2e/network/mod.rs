@@ -1,5 +1,8 @@
-//! `network` commands, published ports, names.
+//! `network` commands, drivers, published ports, who reaches them, names.
 
+mod default_bridge;
 mod dns;
+mod driver;
+mod exposure;
 mod manage;
 mod port;

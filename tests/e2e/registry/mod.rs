@@ -4,6 +4,7 @@ mod hostile;
 mod login;
 mod platforms;
 mod server;
+mod shared;
 mod trust;
 
 use dray_harness::Daemon;

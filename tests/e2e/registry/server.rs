@@ -71,7 +71,7 @@ fn users_and_robots_log_in() {
 }
 
 /// Sends a request and leaves the connection open.
-fn send(port: u16, head: &str, body: &[u8]) -> TcpStream {
+pub(super) fn send(port: u16, head: &str, body: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the registry");
     stream.write_all(format!("{head}\r\nHost: x\r\nConnection: close\r\n").as_bytes()).expect("head");
     stream.write_all(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes()).expect("head");
@@ -79,13 +79,13 @@ fn send(port: u16, head: &str, body: &[u8]) -> TcpStream {
     stream
 }
 
-fn answer(mut stream: TcpStream) -> String {
+pub(super) fn answer(mut stream: TcpStream) -> String {
     let mut text = Vec::new();
     stream.read_to_end(&mut text).expect("an answer");
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn header<'a>(answer: &'a str, name: &str) -> &'a str {
+pub(super) fn header<'a>(answer: &'a str, name: &str) -> &'a str {
     let line = answer.lines().find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}: ")));
     line.and_then(|line| line.split_once(": ")).map_or("", |(_, value)| value.trim())
 }
@@ -153,7 +153,7 @@ fn survive(registry: &mut DrayRegistry, step: usize) {
     assert!(blob.body == content);
 }
 
-fn hex_of(bytes: &[u8]) -> String {
+pub(super) fn hex_of(bytes: &[u8]) -> String {
     use sha2::Digest as _;
     hex::encode(sha2::Sha256::digest(bytes))
 }

@@ -1,5 +1,12 @@
 //! Volumes, bind mounts, tmpfs.
 
+mod backup;
+mod clone;
+mod driver;
+mod owner;
+mod plugin;
+mod rename;
+
 use std::fs;
 
 use dray_harness::Daemon;

@@ -64,6 +64,13 @@ wire! {
         pub tmpfs_options: Option<TmpfsOptions>,
         #[serde(skip_serializing_if = "Option::is_none")]
         pub cluster_options: Option<Empty>,
+        /// Dray's own: how owners on the disk become owners in the container; `true`, or
+        /// `uids=DISK-CONTAINER-COUNT#…;gids=…`.
+        #[serde(rename = "IDMap", skip_serializing_if = "empty")]
+        pub id_map: String,
+        /// Dray's own: the owner of the source is the container's user.
+        #[serde(skip_serializing_if = "empty")]
+        pub match_user: bool,
     }
 
     /// Options of a bind mount.

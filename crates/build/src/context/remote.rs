@@ -108,7 +108,7 @@ fn repository(
     cancel: &Cancel,
 ) -> Result<Fetched, RemoteContextError> {
     let clone = ContextDir::create(parent)?;
-    let folder = git::clone(url, clone.path(), false, cancel)?;
+    let folder = git::clone(url, clone.path(), &git::Options::default(), cancel)?;
     Ok((DockerfileSource::InContext(dockerfile.to_owned()), Some(clone.narrowed(&folder)?)))
 }
 

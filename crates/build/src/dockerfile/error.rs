@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::dockerfile::device::DeviceError;
 use crate::dockerfile::mount::MountError;
 use crate::dockerfile::suggest::did_you_mean;
 use crate::expand::ExpandError;
@@ -48,6 +49,15 @@ impl ParseError {
             source_line: String::new(),
             instruction_line: 0,
             fault: Box::new(fault),
+        }
+    }
+
+    /// The lines from the instruction's first to that of the fault; none if the whole file is meant.
+    pub fn lines(&self) -> Option<(usize, usize)> {
+        match (self.line, self.instruction_line) {
+            (0, _) => None,
+            (line, 0) => Some((line, line)),
+            (line, first) => Some((first.min(line), line)),
         }
     }
 
@@ -140,9 +150,6 @@ pub enum Fault {
     /// A bad name after `AS`.
     #[error("invalid name for build stage: {name}, name can't start with a number or contain symbols", name = super::quoted(.0))]
     StageName(String),
-    /// A name after `AS` that another stage has.
-    #[error("{0} stage name already used")]
-    StageNameTaken(String),
     /// Nothing after the instruction.
     #[error("{0} requires at least one argument")]
     AtLeastOneArgument(&'static str),
@@ -186,7 +193,7 @@ pub enum Fault {
     IntervalTooShort(String),
     /// Something that is no duration.
     #[error("{0}")]
-    Duration(super::golang::DurationError),
+    Duration(dray_spec::golang::DurationError),
     /// Something that is no number.
     #[error("strconv.ParseInt: parsing {number}: {reason}", number = super::quoted(.0), reason = .1)]
     Number(String, &'static str),
@@ -224,6 +231,9 @@ pub enum Fault {
     /// A bad `--mount`.
     #[error(transparent)]
     Mount(MountError),
+    /// A bad `--device`.
+    #[error(transparent)]
+    Device(DeviceError),
     /// `RUN --network=x`.
     #[error("unsupported network mode {mode}", mode = super::quoted(.0))]
     NetworkMode(String),
@@ -243,7 +253,7 @@ enum Phase {
 impl Fault {
     fn phase(&self) -> Phase {
         match self {
-            Fault::Empty { .. } | Fault::NoBuildStage | Fault::StageNameTaken(_) => Phase::Bare,
+            Fault::Empty { .. } | Fault::NoBuildStage => Phase::Bare,
             Fault::NoInstructions
             | Fault::UnterminatedHeredoc
             | Fault::HeredocName(_)

@@ -2,8 +2,8 @@
 
 use crate::dockerfile::error::{Fault, Located};
 use crate::dockerfile::flag::{Flags, Takes};
-use crate::dockerfile::golang::parse_duration;
 use crate::dockerfile::syntax::{Args, Call, Word};
+use dray_spec::golang::parse_duration;
 
 /// How the container's health is checked. Times are nanoseconds; 0 stands for the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

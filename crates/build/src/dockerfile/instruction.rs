@@ -10,6 +10,10 @@ pub struct Instruction {
     pub command: Command,
     /// The line as written, continuations joined, without heredoc bodies.
     pub text: String,
+    /// The instruction's name as written.
+    pub keyword: String,
+    /// The comments right above it, without `#`.
+    pub comments: Vec<String>,
     /// First line, from 1.
     pub line: usize,
     /// Last line; heredoc bodies count.
@@ -122,6 +126,17 @@ pub struct RunCommand {
     pub network: Option<String>,
     /// `--security`.
     pub security: Security,
+    /// `--device`.
+    pub devices: Vec<Device>,
+}
+
+/// `RUN --device`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// `vendor/class=name`, or what stands for it.
+    pub name: String,
+    /// Whether the step fails without it.
+    pub required: bool,
 }
 
 /// `RUN --security`

@@ -10,7 +10,7 @@ use crate::dockerfile::logical::Reader;
 use crate::dockerfile::mount::Mount;
 use crate::dockerfile::suggest::closest;
 use crate::dockerfile::syntax::{Args, Call, Statement, Word};
-use crate::dockerfile::{Dockerfile, Stage, healthcheck};
+use crate::dockerfile::{Dockerfile, Stage, device, healthcheck};
 
 const INSTRUCTIONS: [&str; 18] = [
     "ADD",
@@ -43,12 +43,7 @@ pub(super) struct FileBuilder {
 impl FileBuilder {
     pub(super) fn add(&mut self, statement: &Statement) -> Result<(), Located> {
         if statement.call.name.text.eq_ignore_ascii_case("FROM") {
-            let stage = from(statement)?;
-            let taken = |name: &String| self.stages.iter().any(|s| s.name.as_ref() == Some(name));
-            if let Some(name) = stage.name.as_ref().filter(|name| taken(name)) {
-                return Err(Fault::StageNameTaken(name.clone()).at(statement.line.whole()));
-            }
-            self.stages.push(stage);
+            self.stages.push(from(statement)?);
             return Ok(());
         }
         let instruction = instruction(statement)?;
@@ -67,10 +62,13 @@ impl FileBuilder {
         Ok(Dockerfile {
             name: reader.name.to_owned(),
             escape: reader.escape(),
+            text: reader.text().into(),
             syntax: reader.syntax(),
+            check: reader.check(),
             global_args: self.global_args,
             stages: self.stages,
             warnings: reader.warnings,
+            empty_continuations: reader.empty_continuations,
         })
     }
 }
@@ -85,12 +83,20 @@ fn from(statement: &Statement) -> Result<Stage, Located> {
         _ => return Err(Fault::FromArguments.at(call.args_at.clone())),
     };
     let flags = Flags::parse(&call.flags, &[("platform", Takes::One)])?;
+    let alias = match words {
+        [_, by, name] => Some((by.text.clone(), name.text.clone())),
+        _ => None,
+    };
     Ok(Stage {
         name,
+        alias,
+        keyword: call.name.text.clone(),
+        comments: statement.line.comments.clone(),
         base: words[0].text.clone(),
         platform: flags.one("platform"),
         text: statement.line.text.trim().to_owned(),
         line: statement.line.first,
+        last_line: statement.line.last,
         instructions: Vec::new(),
     })
 }
@@ -107,6 +113,8 @@ pub(super) fn instruction(statement: &Statement) -> Result<Instruction, Located>
     Ok(Instruction {
         command: command(statement)?,
         text: statement.line.text.trim().to_owned(),
+        keyword: statement.call.name.text.clone(),
+        comments: statement.line.comments.clone(),
         line: statement.line.first,
         last_line: statement.line.last,
     })
@@ -241,7 +249,8 @@ fn command_line(call: &Call, heredocs: &[Heredoc]) -> CommandLine {
 }
 
 fn run(call: &Call, heredocs: &[Heredoc]) -> Result<RunCommand, Located> {
-    let known = [("mount", Takes::Many), ("network", Takes::One), ("security", Takes::One)];
+    let known =
+        [("mount", Takes::Many), ("network", Takes::One), ("security", Takes::One), ("device", Takes::Many)];
     let flags = Flags::parse(&call.flags, &known)?;
     for (text, at) in flags.many("mount") {
         Mount::precheck(text).map_err(|error| Fault::Mount(error).at(at))?;
@@ -256,11 +265,14 @@ fn run(call: &Call, heredocs: &[Heredoc]) -> Result<RunCommand, Located> {
         Some(("insecure", _)) => Security::Insecure,
         Some((mode, at)) => return Err(Fault::SecurityMode(mode.to_owned()).at(at)),
     };
+    let device = |(text, at)| device::parse(text).map_err(|error| Fault::Device(error).at(at));
+    let devices = flags.many("device").map(device).collect::<Result<_, _>>()?;
     Ok(RunCommand {
         line: command_line(call, heredocs),
         mounts: flags.texts("mount"),
         network: flags.one("network"),
         security,
+        devices,
     })
 }
 

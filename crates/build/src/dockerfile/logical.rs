@@ -14,6 +14,8 @@ use crate::dockerfile::syntax::{self, Statement};
 pub(super) struct Logical {
     pub(super) text: String,
     pieces: Vec<Piece>,
+    /// The comments right above it.
+    pub(super) comments: Vec<String>,
     /// First and last physical line, from 1; heredoc bodies count.
     pub(super) first: usize,
     pub(super) last: usize,
@@ -28,6 +30,10 @@ struct Piece {
 }
 
 impl Logical {
+    fn beginning_at(line: usize) -> Self {
+        Logical { text: String::new(), pieces: Vec::new(), comments: Vec::new(), first: line, last: line }
+    }
+
     fn push(&mut self, text: &str, line: usize, column: usize) {
         self.pieces.push(Piece { at: self.text.len(), line, column });
         self.text.push_str(text);
@@ -55,7 +61,9 @@ pub(super) struct Reader<'a> {
     read: usize,
     directives: Directives,
     any: bool,
+    whole: &'a str,
     pub(super) warnings: Vec<String>,
+    pub(super) empty_continuations: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -64,6 +72,7 @@ struct Directives {
     seen: BTreeSet<String>,
     escape: char,
     syntax: Option<String>,
+    check: Option<String>,
 }
 
 impl<'a> Reader<'a> {
@@ -73,9 +82,17 @@ impl<'a> Reader<'a> {
             name,
             lines: text.split_inclusive('\n').collect(),
             read: 0,
-            directives: Directives { over: false, seen: BTreeSet::new(), escape: '\\', syntax: None },
+            directives: Directives {
+                over: false,
+                seen: BTreeSet::new(),
+                escape: '\\',
+                syntax: None,
+                check: None,
+            },
             any: false,
+            whole: text,
             warnings: Vec::new(),
+            empty_continuations: Vec::new(),
         }
     }
 
@@ -85,6 +102,15 @@ impl<'a> Reader<'a> {
 
     pub(super) fn syntax(&self) -> Option<String> {
         self.directives.syntax.clone()
+    }
+
+    pub(super) fn check(&self) -> Option<String> {
+        self.directives.check.clone()
+    }
+
+    /// The whole text, without a byte order mark.
+    pub(super) fn text(&self) -> &'a str {
+        self.whole
     }
 
     /// The next instruction, or `None` at the end of the file.
@@ -133,15 +159,18 @@ impl<'a> Reader<'a> {
 
     /// The next line that is neither blank nor a comment, joined with its continuations.
     fn next_logical(&mut self) -> Result<Option<Logical>, ParseError> {
+        let mut comments = Vec::new();
         while let Some(raw) = self.next_line() {
             let unended = raw.trim_end_matches(['\r', '\n']);
             let text = unended.trim_start();
-            self.directive(text, unended.len() - text.len())?;
+            let directive = self.directive(text, unended.len() - text.len())?;
             if text.starts_with('#') {
+                if !directive {
+                    comment(unended, &mut comments);
+                }
                 continue;
             }
-            let mut line =
-                Logical { text: String::new(), pieces: Vec::new(), first: self.read, last: self.read };
+            let mut line = Logical::beginning_at(self.read);
             let (content, continued) = without_continuation(text, self.directives.escape);
             if content.is_empty() && !continued {
                 continue;
@@ -151,6 +180,7 @@ impl<'a> Reader<'a> {
                 self.continuations(&mut line);
             }
             line.last = self.read;
+            line.comments = comments;
             return Ok(Some(line));
         }
         Ok(None)
@@ -175,21 +205,21 @@ impl<'a> Reader<'a> {
         }
         if blank {
             self.warnings.push(format!("Empty continuation line found in: {}", line.text));
+            self.empty_continuations.push(self.read);
         }
     }
 
-    /// Reads a parser directive, if the line is one and none but directives came before.
-    fn directive(&mut self, text: &str, indent: usize) -> Result<(), ParseError> {
+    /// Reads a parser directive, if the line is one and none but directives came before; says whether it was.
+    fn directive(&mut self, text: &str, indent: usize) -> Result<bool, ParseError> {
         if self.directives.over {
-            return Ok(());
+            return Ok(false);
         }
         let Some((key, value)) = text.strip_prefix('#').and_then(split_directive) else {
             self.directives.over = true;
-            return Ok(());
+            return Ok(false);
         };
         let line = |fault: Fault, reader: &Self| {
-            let mut line =
-                Logical { text: String::new(), pieces: Vec::new(), first: reader.read, last: reader.read };
+            let mut line = Logical::beginning_at(reader.read);
             line.push(text, reader.read, indent);
             let whole = line.whole();
             Err(reader.place(&line, fault.at(whole)))
@@ -202,9 +232,10 @@ impl<'a> Reader<'a> {
             ("escape", "`") => self.directives.escape = '`',
             ("escape", other) => return line(Fault::EscapeToken(other.to_owned()), self),
             ("syntax", value) => self.directives.syntax = Some(value.to_owned()),
+            ("check", value) => self.directives.check = Some(value.to_owned()),
             _ => {}
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Reads the bodies of the heredocs that the line opens.
@@ -226,6 +257,17 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(heredocs)
+    }
+}
+
+/// Adds a comment to those above the next instruction. An empty one parts them from it. Only the first character
+/// of the line is taken off, which BuildKit expects to be the `#`.
+fn comment(line: &str, comments: &mut Vec<String>) {
+    let mut rest = line.chars();
+    rest.next();
+    match rest.as_str().trim() {
+        "" => comments.clear(),
+        text => comments.push(text.to_owned()),
     }
 }
 

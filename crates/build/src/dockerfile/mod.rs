@@ -12,9 +12,11 @@
 //! the place (see [`ParseError`]). Variables are not expanded here: that needs the state of the build
 //! (see [`crate::expand`]).
 
+mod csv;
+mod device;
 mod error;
+mod excerpt;
 mod flag;
-mod golang;
 mod healthcheck;
 mod heredoc;
 mod instruction;
@@ -24,14 +26,19 @@ mod mount;
 mod suggest;
 mod syntax;
 
+pub use device::DeviceError;
+pub(crate) use dray_spec::golang::{duration_text, parse_bool, quoted};
 pub use error::{Fault, ParseError};
-pub(crate) use golang::{duration_text, quoted};
+pub use excerpt::excerpt;
 pub use healthcheck::Healthcheck;
 pub use heredoc::Heredoc;
 pub use instruction::{
-    Add, ArgPair, Command, CommandLine, Copy, Instruction, KeyValue, RunCommand, Security, SourceFile,
+    Add, ArgPair, Command, CommandLine, Copy, Device, Instruction, KeyValue, RunCommand, Security, SourceFile,
 };
 pub use mount::{Mount, MountError, MountKind, Sharing};
+pub(crate) use suggest::{closest, did_you_mean};
+
+use std::sync::Arc;
 
 use logical::Reader;
 
@@ -42,14 +49,20 @@ pub struct Dockerfile {
     pub name: String,
     /// The escape character: `\`, or a backtick by directive.
     pub escape: char,
+    /// Its text.
+    pub text: Arc<str>,
     /// Value of the `syntax` directive.
     pub syntax: Option<String>,
+    /// Value of the `check` directive.
+    pub check: Option<String>,
     /// The `ARG` instructions before the first `FROM`.
     pub global_args: Vec<Instruction>,
-    /// The stages, in order; never empty.
+    /// The stages, in order; never empty in what was parsed.
     pub stages: Vec<Stage>,
     /// What is legal, but unwise.
     pub warnings: Vec<String>,
+    /// The last lines of instructions that blank lines interrupt.
+    pub empty_continuations: Vec<usize>,
 }
 
 /// A build stage: `FROM` and what follows it.
@@ -57,6 +70,12 @@ pub struct Dockerfile {
 pub struct Stage {
     /// Name after `AS`, in lower case.
     pub name: Option<String>,
+    /// `AS` and the name as written.
+    pub alias: Option<(String, String)>,
+    /// `FROM` as written.
+    pub keyword: String,
+    /// The comments right above it, without `#`.
+    pub comments: Vec<String>,
     /// Image or stage to begin with, as written.
     pub base: String,
     /// `--platform`, as written.
@@ -65,15 +84,32 @@ pub struct Stage {
     pub text: String,
     /// Line of `FROM`.
     pub line: usize,
+    /// Last line of it.
+    pub last_line: usize,
     /// The instructions.
     pub instructions: Vec<Instruction>,
 }
 
 impl Dockerfile {
-    /// Index of the stage that `name` (a name, in any case, or an index) means.
+    /// What stands for a text that cannot be parsed where only its name and text matter: no stages.
+    pub fn unreadable(name: &str, text: &str) -> Dockerfile {
+        Dockerfile {
+            name: name.to_owned(),
+            escape: '\\',
+            text: text.into(),
+            syntax: None,
+            check: None,
+            global_args: Vec::new(),
+            stages: Vec::new(),
+            warnings: Vec::new(),
+            empty_continuations: Vec::new(),
+        }
+    }
+
+    /// Index of the stage that `name` (a name, in any case, or an index) means; the last of several.
     pub fn stage_index(&self, name: &str) -> Option<usize> {
         let by_name =
-            self.stages.iter().position(|s| s.name.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(name)));
+            self.stages.iter().rposition(|s| s.name.as_ref().is_some_and(|n| n.eq_ignore_ascii_case(name)));
         by_name.or_else(|| name.parse().ok().filter(|index| *index < self.stages.len()))
     }
 }
@@ -98,6 +134,14 @@ pub fn parse(text: &str, name: &str) -> Result<Dockerfile, ParseError> {
         return Err(error);
     }
     builder.finish(reader)
+}
+
+/// Whether a `# syntax=` names the frontend that is built in here: the official one, in any version.
+pub fn is_own_frontend(syntax: &str) -> bool {
+    let name = syntax.split_whitespace().next().unwrap_or_default();
+    let official = ["docker/dockerfile", "docker/dockerfile-upstream"];
+    dray_spec::Reference::parse(name)
+        .is_ok_and(|name| name.domain() == "docker.io" && official.contains(&name.familiar_name().as_str()))
 }
 
 /// Whether a word opens a heredoc.

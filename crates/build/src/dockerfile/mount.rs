@@ -1,8 +1,9 @@
 //! `RUN --mount`: a comma-separated list of settings, whose values may hold variables.
 
-use crate::dockerfile::golang::quoted;
+use crate::dockerfile::csv;
 use crate::dockerfile::suggest::{closest, did_you_mean};
 use crate::expand::ExpandError;
+use dray_spec::golang::{parse_bool, quoted};
 
 /// A mount of `RUN --mount`, with its variables expanded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -192,7 +193,7 @@ impl Mount {
     /// When a setting is unknown, malformed or not for this type of mount.
     pub(crate) fn parse(text: &str, expand: Expand<'_>) -> Result<Mount, MountError> {
         let mut settings = Settings::default();
-        for field in csv_fields(text)? {
+        for field in csv::fields(text).map_err(MountError::Csv)? {
             match field.split_once('=') {
                 Some((key, value)) => {
                     let value = expand(value).map_err(MountError::Expand)?;
@@ -206,7 +207,7 @@ impl Mount {
 
     /// What can be told before variables are known: the list itself, and everything if there are none.
     pub(super) fn precheck(text: &str) -> Result<(), MountError> {
-        let fields = csv_fields(text)?;
+        let fields = csv::fields(text).map_err(MountError::Csv)?;
         for value in fields.iter().filter_map(|field| field.strip_prefix("from=")) {
             if value.trim_end_matches('$').contains('$') {
                 return Err(MountError::FromVariable);
@@ -330,11 +331,7 @@ fn sharing(value: &str) -> Result<Sharing, MountError> {
 }
 
 fn boolean(key: &str, value: &str) -> Result<bool, MountError> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(MountError::Value { key: key.to_owned(), value: value.to_owned() }),
-    }
+    parse_bool(value).ok_or_else(|| MountError::Value { key: key.to_owned(), value: value.to_owned() })
 }
 
 fn number(key: &'static str, value: &str, radix: u32) -> Result<u32, MountError> {
@@ -360,36 +357,4 @@ fn bytes(key: &str, value: &str) -> Result<u64, MountError> {
         return Err(bad());
     }
     Ok((number * (1_u64 << shift) as f64) as u64)
-}
-
-/// Fields of a line of CSV; a quoted field may hold commas.
-fn csv_fields(text: &str) -> Result<Vec<String>, MountError> {
-    let mut fields = Vec::new();
-    let mut chars = text.chars().peekable();
-    loop {
-        let mut field = String::new();
-        if chars.next_if_eq(&'"').is_some() {
-            loop {
-                match chars.next() {
-                    Some('"') if chars.next_if_eq(&'"').is_some() => field.push('"'),
-                    Some('"') => break,
-                    Some(c) => field.push(c),
-                    None => return Err(MountError::Csv("extraneous or missing \" in quoted-field")),
-                }
-            }
-            if chars.peek().is_some_and(|c| *c != ',') {
-                return Err(MountError::Csv("extraneous or missing \" in quoted-field"));
-            }
-        }
-        while let Some(c) = chars.next_if(|c| *c != ',') {
-            if c == '"' {
-                return Err(MountError::Csv("bare \" in non-quoted field"));
-            }
-            field.push(c);
-        }
-        fields.push(field);
-        if chars.next().is_none() {
-            return Ok(fields);
-        }
-    }
 }

@@ -1,7 +1,7 @@
 //! "did you mean …?": the closest of the known words.
 
 /// The option that differs from `word` by at most two edits, in the case of `word`. None if `word` is an option.
-pub(super) fn closest(word: &str, options: &[&str], any_case: bool) -> Option<String> {
+pub(crate) fn closest(word: &str, options: &[&str], any_case: bool) -> Option<String> {
     let fold = |text: &str| if any_case { text.to_lowercase() } else { text.to_owned() };
     let wanted = fold(word);
     let mut best: Option<(usize, &str)> = None;
@@ -23,7 +23,7 @@ pub(super) fn closest(word: &str, options: &[&str], any_case: bool) -> Option<St
 }
 
 /// The question that goes behind a message, if there is something to suggest.
-pub(super) fn did_you_mean(suggestion: &Option<String>) -> String {
+pub(crate) fn did_you_mean(suggestion: &Option<String>) -> String {
     suggestion.as_ref().map(|word| format!(" (did you mean {word}?)")).unwrap_or_default()
 }
 

@@ -130,11 +130,12 @@ fn arguments(command: &Command) -> String {
             check.retries
         ),
         Command::Run(run) => format!(
-            "{}{}{}{}",
+            "{}{}{}{}{}",
             command_line(&run.line),
             flags("mount", &run.mounts),
             flag("network", &run.network),
-            on("insecure", run.security == Security::Insecure)
+            on("insecure", run.security == Security::Insecure),
+            run.devices.iter().map(|device| format!(" {device:?}")).collect::<String>()
         ),
         Command::Copy(copy) => format!(
             "{}{} -> {:?}{}{}{}{}{}{}",
@@ -275,11 +276,34 @@ fn files_that_cannot_be_split_fail_to_parse() {
             "# escape=\\\n# escape=`\nFROM a",
             "failed to parse Dockerfile: only one escape parser directive can be used",
         ),
-        ("FROM a AS x\nFROM b AS X", "x stage name already used"),
         // What cannot be split is told first, wherever it is.
         ("FORM a\nENV A", "failed to parse Dockerfile: ENV must have two arguments"),
     ] {
         assert_eq!(error(text).message(), expected, "for {text:?}");
+    }
+}
+
+#[test]
+fn comments_belong_to_what_stands_below_them() {
+    let text = "# check=skip=all\n# of the stage\nFROM a AS b\n# lost\n#\n# one\n\n  # two\nRUN x\nRUN y\n";
+    let dockerfile = parse(text, "Dockerfile").expect("valid");
+    let stage = &dockerfile.stages[0];
+    assert_eq!(dockerfile.check.as_deref(), Some("skip=all"));
+    assert_eq!(stage.comments, ["of the stage"]);
+    assert_eq!(stage.instructions[0].comments, ["one", "# two"]);
+    assert!(stage.instructions[1].comments.is_empty());
+    assert_eq!((stage.keyword.as_str(), stage.instructions[0].keyword.as_str()), ("FROM", "RUN"));
+    let text = "FROM a\nRUN x \\\n\n  y\n";
+    assert_eq!(parse(text, "Dockerfile").expect("valid").empty_continuations, [4]);
+}
+
+#[test]
+fn other_frontends_are_told_from_ours() {
+    for ours in ["docker/dockerfile", "docker/dockerfile:1.7-labs", "docker.io/docker/dockerfile:1 --opt"] {
+        assert!(is_own_frontend(ours), "{ours}");
+    }
+    for other in ["", "r2d4/mockerfile", "example.org/docker/dockerfile:1"] {
+        assert!(!is_own_frontend(other), "{other}");
     }
 }
 

@@ -25,6 +25,9 @@ use pattern::Pattern;
 pub trait Env {
     /// The value of `name`, or `None` if it is not set.
     fn get(&self, name: &str) -> Option<&str>;
+
+    /// Called after each word, for those who note which names it asks for.
+    fn end_of_word(&self) {}
 }
 
 impl Env for BTreeMap<String, String> {
@@ -126,9 +129,9 @@ impl Expander {
     fn expand(&self, text: &str, env: &dyn Env) -> Result<(String, Vec<String>), ExpandError> {
         let chars: Vec<char> = text.chars().collect();
         let mut scanner = Scanner { rules: *self, env, chars: &chars, at: 0, depth: 0 };
-        scanner
-            .until(None, self.raw_escapes)
-            .map_err(|error| ExpandError::InWord { word: text.to_owned(), source: Box::new(error) })
+        let expanded = scanner.until(None, self.raw_escapes);
+        env.end_of_word();
+        expanded.map_err(|error| ExpandError::InWord { word: text.to_owned(), source: Box::new(error) })
     }
 }
 

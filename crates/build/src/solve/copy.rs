@@ -22,6 +22,7 @@ use crate::dockerfile::{self, Add, SourceFile};
 use crate::dockerignore::Patterns;
 use crate::error::{BuildError, CopyError};
 use crate::glob::clean_path;
+use crate::plan::Base;
 use crate::tree::Tree;
 
 /// `COPY` and `ADD` alike, variables expanded.
@@ -37,7 +38,7 @@ pub(super) struct Files<'a> {
     parents: bool,
     exclude: &'a [String],
     checksum: Option<&'a str>,
-    keep_git_dir: bool,
+    keep_git_dir: Option<bool>,
     /// Whether archives are unpacked; `None` for the instruction's habit.
     unpack: Option<bool>,
 }
@@ -56,7 +57,7 @@ impl<'a> From<&'a dockerfile::Copy> for Files<'a> {
             parents: copy.parents,
             exclude: &copy.exclude,
             checksum: None,
-            keep_git_dir: false,
+            keep_git_dir: None,
             unpack: Some(false),
         }
     }
@@ -76,7 +77,7 @@ impl<'a> From<&'a Add> for Files<'a> {
             parents: false,
             exclude: &add.exclude,
             checksum: add.checksum.as_deref().filter(|text| !text.is_empty()),
-            keep_git_dir: add.keep_git_dir.unwrap_or(false),
+            keep_git_dir: add.keep_git_dir,
             unpack: add.unpack,
         }
     }
@@ -220,18 +221,18 @@ impl<'scope> Stage<'scope, '_, '_> {
 
     /// The state that `--from` means: an earlier stage by name or index, or an image.
     pub(super) fn from(&self, from: &str) -> Result<Arc<State>, BuildError> {
-        let bad = |reason: &str| BuildError::From { from: from.to_owned(), reason: reason.to_owned() };
         if let Some(index) = self.build.plan.find_stage(from, self.plan.index) {
             return self.build.stage(index, self.scope);
         }
-        if let Ok(index) = from.parse::<usize>() {
-            return Err(match index == self.plan.index {
-                true => bad("refers to current build stage"),
-                false => bad("index out of bounds"),
-            });
-        }
-        let image = self.build.image(from, &self.plan.platform, self.n)?;
-        Ok(Arc::new(State::of_image(image, self.plan)))
+        let platform = &self.plan.platform;
+        let named = self.build.contexts.base(from, platform);
+        Ok(Arc::new(match named.unwrap_or_else(|| Base::Image(from.to_owned())) {
+            Base::Context(name) => self.context_state(&name)?,
+            Base::Image(name) if name != "scratch" => {
+                State::of_image(self.build.image(&name, platform, Some(self.n))?, self.plan)
+            }
+            _ => State::scratch(self.plan),
+        }))
     }
 
     /// Finds, fetches and writes down what is copied.
@@ -320,6 +321,7 @@ impl<'scope> Stage<'scope, '_, '_> {
                     source: self.build.builder.remote.as_ref(),
                     url,
                     dest: &settings.dest,
+                    name: None,
                     checksum: files.checksum,
                     cancel: &self.build.cancel,
                 };
@@ -329,7 +331,8 @@ impl<'scope> Stage<'scope, '_, '_> {
                 format!("{dir}/{name}")
             }
             remote::Kind::Git => {
-                let inner = git::clone(url, &host_dir, files.keep_git_dir, &self.build.cancel)?;
+                let options = git::Options { keep_git_dir: files.keep_git_dir, checksum: files.checksum };
+                let inner = git::clone(url, &host_dir, &options, &self.build.cancel)?;
                 format!("{dir}/{inner}")
             }
         };
@@ -455,7 +458,7 @@ impl Settings {
             u8::from(self.alone),
             u8::from(self.keep_owners),
             u8::from(files.parents),
-            u8::from(files.keep_git_dir),
+            u8::from(files.keep_git_dir == Some(true)),
         ];
         KeyBuilder::new(kind)
             .field(&self.dest)

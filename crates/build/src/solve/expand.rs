@@ -7,7 +7,7 @@ use crate::expand::{Env, ExpandError, Expander};
 
 /// The instruction with its variables expanded. `RUN`, `CMD`, `ENTRYPOINT`, `HEALTHCHECK`, `SHELL`, `ONBUILD` and
 /// `MAINTAINER` leave them to whoever runs them.
-pub(super) fn expanded(
+pub(crate) fn expanded(
     command: &Command,
     expander: &Expander,
     env: &dyn Env,
@@ -38,21 +38,21 @@ pub(super) fn expanded(
         Command::Workdir(path) => Command::Workdir(word(path)?),
         Command::Copy(copy) => {
             let mut copy = copy.clone();
-            copy.sources = words(&copy.sources)?;
-            copy.files = files(&copy.files, env)?;
-            copy.dest = word(&copy.dest)?;
             copy.chown = optional(&copy.chown)?;
             copy.chmod = optional(&copy.chmod)?;
+            copy.sources = words(&copy.sources)?;
+            copy.dest = word(&copy.dest)?;
+            copy.files = files(&copy.files, env)?;
             Command::Copy(copy)
         }
         Command::Add(add) => {
             let mut add = add.clone();
-            add.sources = words(&add.sources)?;
-            add.files = files(&add.files, env)?;
-            add.dest = word(&add.dest)?;
             add.chown = optional(&add.chown)?;
             add.chmod = optional(&add.chmod)?;
             add.checksum = optional(&add.checksum)?;
+            add.sources = words(&add.sources)?;
+            add.dest = word(&add.dest)?;
+            add.files = files(&add.files, env)?;
             Command::Add(add)
         }
         other => other.clone(),

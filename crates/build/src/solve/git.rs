@@ -1,4 +1,9 @@
-//! Sources of `ADD` that are git repositories: `git` is started, as BuildKit does.
+//! Sources that are git repositories: `git` is started, as BuildKit does.
+//!
+//! ```text
+//! address#ref:folder                     as it always was
+//! address?ref=…&subdir=…&checksum=…      the same by name; also tag, branch, commit, keep-git-dir, submodules
+//! ```
 
 use std::io;
 use std::path::Path;
@@ -6,19 +11,147 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::Cancel;
+use crate::dockerfile::{parse_bool, quoted};
 use crate::error::CopyError;
 use crate::glob::clean_path;
 
-/// Clones the repository that `url` (`address#ref:directory`) names into `dir`; gives the path of what is to be
-/// copied below it.
-pub(crate) fn clone(url: &str, dir: &Path, keep_git_dir: bool, cancel: &Cancel) -> Result<String, CopyError> {
-    let (address, fragment) = url.split_once('#').unwrap_or((url, ""));
-    let (reference, subdir) = fragment.split_once(':').unwrap_or((fragment, ""));
-    let failed = |message: String| CopyError::Git { url: url.to_owned(), message };
-    // An option in disguise would be carried out.
-    if address.starts_with('-') || reference.starts_with('-') {
-        return Err(failed("invalid reference".to_owned()));
+/// What is asked for beside the address.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options<'a> {
+    /// Whether `.git` is kept; `None` for what the address says.
+    pub(crate) keep_git_dir: Option<bool>,
+    /// The commit that it has to be, or its beginning.
+    pub(crate) checksum: Option<&'a str>,
+}
+
+/// A repository and what of it is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Source {
+    address: String,
+    reference: String,
+    subdir: String,
+    keep_git_dir: Option<bool>,
+    checksum: Option<String>,
+    skip_submodules: bool,
+}
+
+impl Source {
+    fn parse(url: &str) -> Result<Source, String> {
+        let (rest, fragment) = url.split_once('#').unwrap_or((url, ""));
+        let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (reference, subdir) = fragment.split_once(':').unwrap_or((fragment, ""));
+        let mut source = Source {
+            address: address.to_owned(),
+            reference: reference.to_owned(),
+            subdir: subdir.to_owned(),
+            ..Source::default()
+        };
+        let (mut tag, mut branch) = (None, None);
+        for field in query.split('&').filter(|field| !field.is_empty()) {
+            let (key, value) = field.split_once('=').unwrap_or((field, ""));
+            let value = unescaped(value);
+            let flag = |name: &str| match value.as_str() {
+                "" => Ok(true),
+                text => parse_bool(text).ok_or_else(|| format!("invalid {name} value: {}", quoted(text))),
+            };
+            match key {
+                "keep-git-dir" => source.keep_git_dir = Some(flag(key)?),
+                "submodules" => source.skip_submodules = !flag(key)?,
+                // The commit is fetched by itself wherever the server lets it.
+                "fetch-by-commit" => drop(flag(key)?),
+                _ if value.is_empty() => return Err(format!("query {} has no value", quoted(key))),
+                "ref" => set(&mut source.reference, value, "ref")?,
+                "subdir" => set(&mut source.subdir, value, "subdir")?,
+                "tag" => tag = Some(full_name("refs/tags/", value)),
+                "branch" => branch = Some(full_name("refs/heads/", value)),
+                "checksum" | "commit" => source.checksum = Some(value),
+                _ => return Err(format!("unexpected query {}", quoted(key))),
+            }
+        }
+        match (tag, branch) {
+            (Some(_), Some(_)) => return Err("branch conflicts with tag".to_owned()),
+            (Some(name), None) | (None, Some(name)) => set(&mut source.reference, name, "ref")?,
+            (None, None) => {}
+        }
+        Ok(source)
     }
+
+    /// Joins what the address says with what is asked for beside it.
+    fn with(mut self, options: Options<'_>) -> Result<Source, String> {
+        if let (Some(here), Some(there)) = (options.keep_git_dir, self.keep_git_dir)
+            && here != there
+        {
+            return Err("inconsistent keep-git-dir configuration".to_owned());
+        }
+        self.keep_git_dir = self.keep_git_dir.or(options.keep_git_dir);
+        if let (Some(here), Some(there)) = (options.checksum, &self.checksum)
+            && here != there
+        {
+            return Err(format!("checksum mismatch {} != {}", quoted(here), quoted(there)));
+        }
+        self.checksum = self.checksum.or_else(|| options.checksum.map(str::to_owned));
+        // An option in disguise would be carried out.
+        if self.address.starts_with('-') || self.reference.starts_with('-') {
+            return Err("invalid reference".to_owned());
+        }
+        match &self.checksum {
+            Some(text) if text.len() < 7 || !text.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                Err(format!("invalid checksum {text}: it has to be a commit"))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// What to fetch.
+    fn wanted(&self) -> &str {
+        match (&self.reference, &self.checksum) {
+            (reference, _) if !reference.is_empty() => reference,
+            (_, Some(commit)) if commit.len() >= 40 => commit,
+            _ => "HEAD",
+        }
+    }
+}
+
+fn set(field: &mut String, value: String, name: &str) -> Result<(), String> {
+    if !field.is_empty() && *field != value {
+        return Err(format!("{name} conflicts: {} vs {}", quoted(field), quoted(&value)));
+    }
+    *field = value;
+    Ok(())
+}
+
+fn full_name(prefix: &str, name: String) -> String {
+    if name.starts_with(prefix) { name } else { format!("{prefix}{name}") }
+}
+
+/// Takes the escapes of a query off.
+fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let escaped = rest.clone().take(2).collect::<Vec<u8>>();
+        let code = std::str::from_utf8(&escaped).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match (byte, code) {
+            (b'%', Some(code)) if escaped.len() == 2 => {
+                bytes.push(code);
+                rest.nth(1);
+            }
+            (b'+', _) => bytes.push(b' '),
+            _ => bytes.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Clones the repository that `url` names into `dir`; gives the path of what is to be copied below it.
+pub(crate) fn clone(
+    url: &str,
+    dir: &Path,
+    options: &Options<'_>,
+    cancel: &Cancel,
+) -> Result<String, CopyError> {
+    let failed = |message: String| CopyError::Git { url: url.to_owned(), message };
+    let source = Source::parse(url).and_then(|source| source.with(*options)).map_err(failed)?;
     let git = |args: &[&str]| {
         run(dir, args, cancel).map_err(|error| match error {
             Failure::Cancelled => CopyError::Cancelled,
@@ -32,20 +165,30 @@ pub(crate) fn clone(url: &str, dir: &Path, keep_git_dir: bool, cancel: &Cancel) 
         all.extend_from_slice(args);
         git(&all)
     };
-    inside(&["remote", "add", "origin", address])?;
-    let wanted = if reference.is_empty() { "HEAD" } else { reference };
-    if inside(&["fetch", "--quiet", "--depth=1", "origin", wanted]).is_err() {
+    inside(&["remote", "add", "origin", &source.address])?;
+    let wanted = source.wanted();
+    match inside(&["fetch", "--quiet", "--depth=1", "origin", wanted]) {
+        Ok(_) => inside(&["checkout", "--quiet", "FETCH_HEAD"])?,
+        Err(CopyError::Cancelled) => return Err(CopyError::Cancelled),
         // Not every server gives a commit by its id.
-        inside(&["fetch", "--quiet", "--tags", "origin"])?;
-        inside(&["checkout", "--quiet", wanted])?;
-    } else {
-        inside(&["checkout", "--quiet", "FETCH_HEAD"])?;
+        Err(_) => {
+            inside(&["fetch", "--quiet", "--tags", "origin"])?;
+            inside(&["checkout", "--quiet", wanted])?
+        }
+    };
+    if let Some(expected) = &source.checksum {
+        let commit = inside(&["rev-parse", "HEAD"])?;
+        if !commit.trim().starts_with(&expected.to_lowercase()) {
+            return Err(failed(format!("expected checksum to match {expected}, got {}", commit.trim())));
+        }
     }
-    inside(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])?;
-    if !keep_git_dir {
+    if !source.skip_submodules {
+        inside(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])?;
+    }
+    if source.keep_git_dir != Some(true) {
         std::fs::remove_dir_all(checkout.join(".git")).map_err(|error| failed(error.to_string()))?;
     }
-    let subdir = clean_path(&format!("/{subdir}"));
+    let subdir = clean_path(&format!("/{}", source.subdir));
     Ok(format!("checkout{}", subdir.trim_end_matches('/')))
 }
 
@@ -54,14 +197,15 @@ enum Failure {
     Message(String),
 }
 
-fn run(dir: &Path, args: &[&str], cancel: &Cancel) -> Result<(), Failure> {
+/// Runs `git`; gives what it says.
+fn run(dir: &Path, args: &[&str], cancel: &Cancel) -> Result<String, Failure> {
     let spawned = Command::new("git")
         .args(args)
         .current_dir(dir)
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
     let mut child = spawned.map_err(|error| match error.kind() {
@@ -70,14 +214,7 @@ fn run(dir: &Path, args: &[&str], cancel: &Cancel) -> Result<(), Failure> {
         }
         _ => Failure::Message(error.to_string()),
     })?;
-    let mut stderr = child.stderr.take();
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        if let Some(stderr) = &mut stderr {
-            let _ = io::Read::read_to_string(stderr, &mut text);
-        }
-        text
-    });
+    let (stdout, stderr) = (reader(child.stdout.take()), reader(child.stderr.take()));
     let status = loop {
         match child.try_wait().map_err(|error| Failure::Message(error.to_string()))? {
             Some(status) => break status,
@@ -89,6 +226,61 @@ fn run(dir: &Path, args: &[&str], cancel: &Cancel) -> Result<(), Failure> {
             None => std::thread::sleep(Duration::from_millis(20)),
         }
     };
-    let message = reader.join().unwrap_or_default();
-    if status.success() { Ok(()) } else { Err(Failure::Message(message.trim().to_owned())) }
+    let (said, message) = (stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default());
+    if status.success() { Ok(said) } else { Err(Failure::Message(message.trim().to_owned())) }
+}
+
+fn reader(pipe: Option<impl io::Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wanted_stands_behind_the_address() {
+        let source = Source::parse("https://example.org/a.git#v1:docs").expect("valid");
+        assert_eq!((source.address.as_str(), source.reference.as_str()), ("https://example.org/a.git", "v1"));
+        assert_eq!(source.subdir, "docs");
+        let query =
+            "https://example.org/a.git?tag=v1&subdir=a%20b&keep-git-dir&submodules=false&checksum=0123456";
+        let source = Source::parse(query).expect("valid");
+        assert_eq!((source.reference.as_str(), source.subdir.as_str()), ("refs/tags/v1", "a b"));
+        assert_eq!((source.keep_git_dir, source.skip_submodules), (Some(true), true));
+        assert_eq!(source.checksum.as_deref(), Some("0123456"));
+        for (query, message) in [
+            ("ref=a&branch=b", "ref conflicts: \"a\" vs \"refs/heads/b\""),
+            ("tag=a&branch=b", "branch conflicts with tag"),
+            ("ref", "query \"ref\" has no value"),
+            ("what=a", "unexpected query \"what\""),
+            ("submodules=maybe", "invalid submodules value: \"maybe\""),
+        ] {
+            let url = format!("https://example.org/a.git?{query}");
+            assert_eq!(Source::parse(&url).expect_err(query), message);
+        }
+    }
+
+    #[test]
+    fn what_is_said_twice_has_to_agree() {
+        let with = |options: Options<'_>| {
+            Source::parse("https://example.org/a.git?keep-git-dir=true&checksum=0123456")
+                .unwrap()
+                .with(options)
+        };
+        let options = |keep_git_dir, checksum| Options { keep_git_dir, checksum };
+        assert!(with(options(Some(true), Some("0123456"))).is_ok());
+        let message = with(options(Some(false), None)).expect_err("inconsistent");
+        assert_eq!(message, "inconsistent keep-git-dir configuration");
+        let message = with(options(None, Some("1123456"))).expect_err("mismatch");
+        assert_eq!(message, "checksum mismatch \"1123456\" != \"0123456\"");
+        let source = Source::parse("https://example.org/a.git#--upload-pack=x").unwrap();
+        assert!(source.with(Options::default()).is_err());
+    }
 }

@@ -10,11 +10,13 @@
 //!
 //! The first error raises the build's own cancel flag; the others stop at their next step.
 
+mod agent;
 mod copy;
 mod expand;
 mod finish;
 pub(crate) mod git;
 mod layers;
+mod named;
 mod remote;
 mod run;
 mod stage;
@@ -28,17 +30,24 @@ use std::thread::Scope;
 
 use dray_image::ProgressEvent;
 use dray_spec::Platform;
+pub(crate) use expand::expanded;
 pub(crate) use remote::{Kind, kind};
 pub(crate) use stage::State;
 
+use crate::agent::Agents;
 use crate::base::BaseImage;
 use crate::builder::Builder;
 use crate::cache::{CacheImport, Entry, Key, Times, Turn, Used};
 use crate::context::ContextDir;
+use crate::dockerfile::{Dockerfile, excerpt};
+use crate::dockerignore::Patterns;
+use crate::entitlement::Entitlements;
 use crate::epoch;
 use crate::error::BuildError;
 use crate::event::{BuildEvent, BuildEvents};
-use crate::plan::Plan;
+use crate::lint::{Linter, Surroundings, walk};
+use crate::named::Contexts;
+use crate::plan::{Plan, StagePlan};
 use crate::request::{BuildRequest, Built};
 use crate::run::Resources;
 use crate::secret::Secrets;
@@ -54,6 +63,16 @@ pub(crate) struct Build<'a> {
     network_mode: String,
     resources: Resources,
     secrets: Secrets,
+    agents: Agents,
+    contexts: Contexts,
+    contexts_loaded: named::Loaded,
+    entitlements: Entitlements,
+    dockerfile: &'a Dockerfile,
+    linter: Linter<'a>,
+    /// The checks were made before the build.
+    checked: bool,
+    /// What the context leaves out, for the checks.
+    ignore: Option<Patterns>,
     /// The time of all that is made, in a reproducible build.
     epoch: Option<i64>,
     imports: Vec<Arc<CacheImport>>,
@@ -88,17 +107,18 @@ enum Progress {
 }
 
 /// Carries out a plan.
-pub(crate) fn build(
-    builder: &Builder,
+pub(crate) fn build<'a>(
+    builder: &'a Builder,
     plan: Plan,
     request: BuildRequest,
-    events: &dyn BuildEvents,
+    checks: Checks<'a>,
+    events: &'a dyn BuildEvents,
 ) -> Result<Built, BuildError> {
     let epoch = epoch::of_request(&request)?;
     let cancel = Cancel::new();
     let inner = cancel.clone();
     let _guard = request.cancel.on_cancel(move || inner.cancel());
-    let build = Build {
+    let mut build = Build {
         builder,
         stages: plan.stages.iter().map(|_| Slot::default()).collect(),
         plan,
@@ -109,6 +129,14 @@ pub(crate) fn build(
         network_mode: Some(request.network_mode).filter(|mode| mode != "default").unwrap_or_default(),
         resources: request.resources,
         secrets: request.secrets,
+        agents: request.agents,
+        contexts: request.contexts,
+        contexts_loaded: named::Loaded::default(),
+        entitlements: request.entitlements,
+        dockerfile: checks.dockerfile,
+        linter: checks.linter,
+        checked: false,
+        ignore: checks.ignore,
         epoch,
         imports: request.cache_imports,
         inline_cache: request.inline_cache,
@@ -121,6 +149,10 @@ pub(crate) fn build(
         used: Used::default(),
         made: AtomicBool::new(false),
     };
+    if build.linter.is_strict() {
+        build.check_first()?;
+        build.checked = true;
+    }
     build.emit(build.plan.event());
     for (i, text) in build.plan.global_steps.iter().enumerate() {
         let (n, total) = (i + 1, build.plan.total);
@@ -132,6 +164,9 @@ pub(crate) fn build(
         finish::image(&build, &state)
     });
     let first_error = lock(&build.first_error).take();
+    if let Some(context) = build.context {
+        context.remove_later();
+    }
     // What a failed build has done is of use to the next.
     if let Err(error) = builder.cache.settle(build.used, build.made.into_inner()) {
         tracing::warn!(%error, "the build cache may lose the layers of this build");
@@ -142,7 +177,32 @@ pub(crate) fn build(
     }
 }
 
+/// What holds the Dockerfile against the rules.
+pub(crate) struct Checks<'a> {
+    pub(crate) dockerfile: &'a Dockerfile,
+    pub(crate) linter: Linter<'a>,
+    /// What the context leaves out.
+    pub(crate) ignore: Option<Patterns>,
+}
+
 impl Build<'_> {
+    /// Checks all that will be built, before anything is: for a Dockerfile whose warnings end the build.
+    fn check_first(&self) -> Result<(), BuildError> {
+        let wanted = |stage: &StagePlan| stage.needed;
+        let base = |name: &str, platform: &Platform| Ok(self.image(name, platform, None)?.config);
+        walk(&self.linter, &self.plan, self.surroundings(), wanted, base)?;
+        self.linter.verdict()
+    }
+
+    /// The lines of the Dockerfile with those around them.
+    fn excerpt(&self, lines: (usize, usize)) -> String {
+        excerpt(&self.dockerfile.name, &self.dockerfile.text, lines)
+    }
+
+    fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings { escape: self.plan.escape, args: &self.plan.args, ignore: self.ignore.as_ref() }
+    }
+
     fn emit(&self, event: BuildEvent) {
         self.events.event(event);
     }
@@ -303,15 +363,17 @@ impl Build<'_> {
         self.cancel.cancel();
     }
 
-    /// The image `name`, asked for once per build.
-    fn image(&self, name: &str, platform: &Platform, n: usize) -> Result<BaseImage, BuildError> {
+    /// The image `name`, asked for once per build; step `n` tells of the progress.
+    fn image(&self, name: &str, platform: &Platform, n: Option<usize>) -> Result<BaseImage, BuildError> {
         let key = (name.to_owned(), platform.to_string());
         if let Some(image) = lock(&self.images).get(&key) {
             return Ok(image.clone());
         }
         let progress = |event: ProgressEvent| {
             let ProgressEvent { id, status, current, total } = event;
-            self.emit(BuildEvent::Pull { n, id, status, current, total });
+            if let Some(n) = n {
+                self.emit(BuildEvent::Pull { n, id, status, current, total });
+            }
         };
         let image = self.builder.bases.resolve(name, platform, self.pull, &progress, &self.cancel)?;
         lock(&self.images).insert(key, image.clone());

@@ -23,12 +23,22 @@ pub(crate) enum Kind {
 
 /// What a source is, if it is no path.
 pub(crate) fn kind(source: &str) -> Option<Kind> {
-    let http = source.starts_with("http://") || source.starts_with("https://");
+    let begins = |prefix: &str| source.starts_with(prefix);
+    let http = begins("http://") || begins("https://");
     let address = source.split(['#', '?']).next().unwrap_or(source);
-    if (http && address.ends_with(".git")) || source.starts_with("git://") || source.starts_with("git@") {
+    if (http && address.ends_with(".git")) || begins("git://") || begins("ssh://") || is_scp(source) {
         return Some(Kind::Git);
     }
     http.then_some(Kind::Http)
+}
+
+/// `user@host:path`
+fn is_scp(source: &str) -> bool {
+    let Some((user, rest)) = source.split_once('@') else { return false };
+    let Some((host, path)) = rest.split_once(':') else { return false };
+    let word =
+        |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    word(user) && word(host) && !path.is_empty() && !source.contains("://")
 }
 
 /// A file to be fetched.
@@ -36,6 +46,8 @@ pub(super) struct Fetch<'a> {
     pub(super) source: &'a dyn RemoteSource,
     pub(super) url: &'a str,
     pub(super) dest: &'a str,
+    /// What to call the file, whatever the address says.
+    pub(super) name: Option<&'a str>,
     pub(super) checksum: Option<&'a str>,
     pub(super) cancel: &'a Cancel,
 }
@@ -51,7 +63,8 @@ impl Fetch<'_> {
             None => None,
         };
         let mut answer = self.source.open(self.url, self.cancel)?;
-        let name = match file_name(self.url, answer.filename.as_deref()) {
+        let said = || file_name(self.url, answer.filename.as_deref());
+        let name = match self.name.map(str::to_owned).or_else(said) {
             Some(name) => name,
             None if names_directory(self.dest) => return Err(CopyError::NoFileName(self.url.to_owned())),
             None => "__unnamed__".to_owned(),
@@ -110,6 +123,10 @@ mod tests {
         assert_eq!(kind("https://example.com/a.tar.gz"), Some(Kind::Http));
         assert_eq!(kind("https://example.com/a/b.git#main"), Some(Kind::Git));
         assert_eq!(kind("git@example.com:a/b.git"), Some(Kind::Git));
+        assert_eq!(kind("ssh://git@example.com/a"), Some(Kind::Git));
+        assert_eq!(kind("deploy@example.com:a/b"), Some(Kind::Git));
+        assert_eq!(kind("a@b"), None);
+        assert_eq!(kind("./a@b:c"), None);
         assert_eq!(kind("httpd.conf"), None);
         assert_eq!(kind("./x.git"), None);
     }

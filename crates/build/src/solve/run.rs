@@ -2,14 +2,16 @@
 //! its directory without running anything.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use dray_store::LayerDraft;
 
+use super::agent::AgentSocket;
 use super::layers::{self, Draft, failed};
 use super::lock;
 use super::stage::{Stage, began, now};
 use super::stubs::Stubs;
+use crate::agent::AgentError;
 use crate::args::LineEnv;
 use crate::cache::{Entry, KeyBuilder, Turn, Written};
 use crate::config;
@@ -41,8 +43,13 @@ struct Mounts {
     /// Variables that secrets are given as.
     env: Vec<String>,
     _caches: Vec<CacheDir>,
+    // Before the directories that the sockets are in.
+    _agents: Vec<AgentSocket>,
     _scratch: Vec<LayerDraft>,
 }
+
+/// Where a step looks for its agent, unless it says otherwise.
+const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
 
 impl<'scope> Stage<'scope, '_, '_> {
     pub(super) fn run(&mut self, run: &RunCommand) -> Result<(), BuildError> {
@@ -63,6 +70,7 @@ impl<'scope> Stage<'scope, '_, '_> {
         let created_by = saved.join(" ");
         let mounts = self.parsed_mounts(run)?;
         let network = self.network(run)?;
+        self.check_privileges(run)?;
         let run_config = self.state.run_config();
         let mut key = KeyBuilder::new("run")
             .field(self.state.files.bytes())
@@ -71,6 +79,9 @@ impl<'scope> Stage<'scope, '_, '_> {
             .field(&run_config.user)
             .field(&run_config.working_dir)
             .field(&network);
+        if run.security == Security::Insecure {
+            key.add(b"insecure");
+        }
         if let Some((_, content)) = &program.script {
             key.add(content.as_bytes());
         }
@@ -86,7 +97,8 @@ impl<'scope> Stage<'scope, '_, '_> {
             Turn::Yours(_guard) => {
                 let mut step_env = env;
                 step_env.extend(variables(false));
-                let written = self.execute(&program, &mounts, step_env, network)?;
+                let privileged = run.security == Security::Insecure;
+                let written = self.execute(&program, &mounts, step_env, network, privileged)?;
                 let entry = Entry::of_files(now(), written);
                 self.build.record(&key, &entry)?;
                 entry
@@ -98,14 +110,26 @@ impl<'scope> Stage<'scope, '_, '_> {
     /// The network of a step. A Dockerfile may come from anywhere: it takes no privileges that the request for the
     /// build does not give.
     fn network(&self, run: &RunCommand) -> Result<String, BuildError> {
-        if run.security == Security::Insecure {
-            return Err(InstructionError::NotAllowed("security.insecure").into());
-        }
         let given = &self.build.network_mode;
         match run.network.as_deref() {
-            Some("host") if given != "host" => Err(InstructionError::NotAllowed("network.host").into()),
+            Some("host") if given != "host" && !self.build.entitlements.network_host => {
+                Err(InstructionError::NotAllowed("network.host").into())
+            }
             Some(mode) if mode != "default" => Ok(mode.to_owned()),
             _ => Ok(given.clone()),
+        }
+    }
+
+    /// No device is known here: one that a step needs is an error, the others are as if they were not named.
+    fn check_privileges(&self, run: &RunCommand) -> Result<(), BuildError> {
+        let given = &self.build.entitlements;
+        if run.security == Security::Insecure && !given.security_insecure {
+            return Err(InstructionError::NotAllowed("security.insecure").into());
+        }
+        match run.devices.iter().find(|device| device.required) {
+            Some(_) if !given.device => Err(InstructionError::NotAllowed("device").into()),
+            Some(device) => Err(InstructionError::Device(device.name.clone()).into()),
+            None => Ok(()),
         }
     }
 
@@ -114,9 +138,14 @@ impl<'scope> Stage<'scope, '_, '_> {
         let env = LineEnv::new(self.state.env(), &self.args);
         let expand = |text: &str| expander.word(text, &env);
         let mut mounts = Vec::new();
+        let mut agents = 0;
         for text in &run.mounts {
             let mut mount = Mount::parse(text, &expand)?;
             match (mount.kind, self.build.secrets.source()) {
+                (MountKind::Ssh, Some(_)) => {
+                    name_agent(&mut mount, agents)?;
+                    agents += 1;
+                }
                 (MountKind::Secret, Some(_)) => {
                     name_secret(&mut mount);
                     if mount.target.is_empty() {
@@ -125,7 +154,6 @@ impl<'scope> Stage<'scope, '_, '_> {
                         continue;
                     }
                 }
-                (MountKind::Ssh, Some(_)) => return Err(InstructionError::Ssh.into()),
                 (MountKind::Secret | MountKind::Ssh, None) => {
                     return Err(InstructionError::MountKind(mount.kind.name()).into());
                 }
@@ -158,6 +186,7 @@ impl<'scope> Stage<'scope, '_, '_> {
                 key.add(mount.id.as_deref().unwrap_or_default().as_bytes());
                 key.add(mount.env.as_deref().unwrap_or_default().as_bytes());
             }
+            (MountKind::Ssh, _) => key.add(mount.id.as_deref().unwrap_or_default().as_bytes()),
             (MountKind::Bind, None) => key.add(self.context_digest(&mount.source)?.bytes()),
             _ => {}
         }
@@ -197,6 +226,7 @@ impl<'scope> Stage<'scope, '_, '_> {
         mounts: &[Mount],
         mut env: Vec<String>,
         network: String,
+        privileged: bool,
     ) -> Result<Option<Written>, BuildError> {
         let build = self.build;
         let began = began();
@@ -232,6 +262,7 @@ impl<'scope> Stage<'scope, '_, '_> {
             cwd: working_dir,
             user: self.state.run_config().user.clone(),
             network,
+            privileged,
             mounts: resolved.mounts.clone(),
             resources: &build.resources,
             output: &output,
@@ -288,6 +319,10 @@ impl<'scope> Stage<'scope, '_, '_> {
             let step_mount = match (mount.kind, &mount.from) {
                 (MountKind::Secret, _) => {
                     self.resolve_secret(mount, &mut resolved)?;
+                    continue;
+                }
+                (MountKind::Ssh, _) => {
+                    self.resolve_agent(mount, &mut resolved)?;
                     continue;
                 }
                 (MountKind::Tmpfs, _) => StepMount::Tmpfs { target, size: mount.size },
@@ -351,6 +386,38 @@ impl<'scope> Stage<'scope, '_, '_> {
                 mode: mount.mode.unwrap_or(0o400),
             });
         }
+        Ok(())
+    }
+
+    /// A socket that leads to the client's agent; nothing if there is none and it need not be.
+    fn resolve_agent(&self, mount: &Mount, resolved: &mut Mounts) -> Result<(), BuildError> {
+        let id = mount.id.clone().unwrap_or_default();
+        let named = |variable: &String| variable.split('=').next() == Some(AGENT_VARIABLE);
+        if !self.state.env().iter().chain(&resolved.env).any(named) {
+            resolved.env.push(format!("{AGENT_VARIABLE}={}", mount.target));
+        }
+        let agents = self.build.agents.source();
+        let checked = match agents {
+            Some(source) => source.check(&id),
+            None => Err(AgentError::NotForwarded(id.clone())),
+        };
+        let source = match (agents, checked) {
+            (Some(source), Ok(())) => Arc::clone(source),
+            (_, Err(error)) if mount.required => return Err(error.into()),
+            _ => return Ok(()),
+        };
+        let scratch = self.build.builder.images.store().layers().begin()?;
+        let owner = (mount.uid.unwrap_or(0), mount.gid.unwrap_or(0));
+        let mode = mount.mode.unwrap_or(0o600);
+        let socket = AgentSocket::open(scratch.path(), source, id.clone(), owner, mode)
+            .map_err(|source| AgentError::Socket { id, source })?;
+        resolved.mounts.push(StepMount::Bind {
+            source: socket.path().to_owned(),
+            target: mount.target.clone(),
+            readonly: true,
+        });
+        resolved._agents.push(socket);
+        resolved._scratch.push(scratch);
         Ok(())
     }
 
@@ -419,6 +486,18 @@ fn name_secret(mount: &mut Mount) {
         mount.target = format!("/run/secrets/{}", last(&id));
     }
     mount.id = Some(id);
+}
+
+/// Fills in what an agent's mount leaves out. `n` agents come before it.
+fn name_agent(mount: &mut Mount, n: usize) -> Result<(), BuildError> {
+    if !mount.source.is_empty() {
+        return Err(InstructionError::SshSource.into());
+    }
+    mount.id.get_or_insert_with(|| "default".to_owned());
+    if mount.target.is_empty() {
+        mount.target = format!("/run/buildkit/ssh_agent.{n}");
+    }
+    Ok(())
 }
 
 /// A path inside a tree as one without links, so that a mount of it cannot lead outside.

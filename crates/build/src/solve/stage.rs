@@ -1,6 +1,7 @@
 //! One stage: where it begins, and its instructions one after the other.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::Scope;
 use std::time::Instant;
 
@@ -18,6 +19,7 @@ use crate::epoch;
 use crate::error::BuildError;
 use crate::event::BuildEvent;
 use crate::expand::Expander;
+use crate::lint::StageView;
 use crate::plan::{Base, StagePlan};
 use crate::run::OutputStream;
 
@@ -38,6 +40,10 @@ pub(crate) struct State {
     /// How the state is shown in the output.
     pub(crate) shown: String,
     edits: Edits,
+    /// The arguments at its end: what begins with it has them too.
+    args: Option<Arc<BuildArgs>>,
+    /// What the checks know of it.
+    view: Arc<StageView>,
     /// The last step, whose end is told when the image is there.
     pub(crate) last_step: Option<LastStep>,
 }
@@ -51,7 +57,7 @@ pub(crate) struct LastStep {
 }
 
 impl State {
-    fn scratch(plan: &StagePlan) -> State {
+    pub(super) fn scratch(plan: &StagePlan) -> State {
         State {
             config: ImageConfig::for_platform(&plan.platform),
             layers: Vec::new(),
@@ -61,6 +67,8 @@ impl State {
             chain: KeyBuilder::new("scratch").field(plan.platform.to_string()).finish(),
             shown: String::new(),
             edits: Edits::default(),
+            args: None,
+            view: Arc::default(),
             last_step: None,
         }
     }
@@ -131,11 +139,14 @@ pub(crate) fn run<'scope, 'env, 'b>(
         cached: false,
     };
     let steps = plan.stage.instructions.len();
-    stage.step(&plan.stage.text, steps == 0, Stage::begin)?;
+    let at = |error: BuildError| error.at((plan.stage.line, plan.stage.last_line));
+    stage.step(&plan.stage.text, steps == 0, |stage| stage.begin().map_err(at))?;
     for (i, instruction) in plan.stage.instructions.iter().enumerate() {
         stage.n += 1;
-        stage.step(&instruction.text, i + 1 == steps, |stage| stage.instruction(instruction))?;
+        let at = |error: BuildError| error.at((instruction.line, instruction.last_line));
+        stage.step(&instruction.text, i + 1 == steps, |stage| stage.instruction(instruction).map_err(at))?;
     }
+    stage.state.args = Some(Arc::new(stage.args));
     Ok(stage.state)
 }
 
@@ -170,7 +181,8 @@ impl Stage<'_, '_, '_> {
         });
         if let Err(error) = work(self) {
             if !error.is_cancellation() {
-                self.emit(BuildEvent::StepFailed { n, millis: millis(), error: error.to_string() });
+                let excerpt = error.lines().map(|lines| self.build.excerpt(lines)).unwrap_or_default();
+                self.emit(BuildEvent::StepFailed { n, millis: millis(), error: error.to_string(), excerpt });
             }
             return Err(error);
         }
@@ -186,17 +198,28 @@ impl Stage<'_, '_, '_> {
 
     /// `FROM`, and the triggers of the base.
     fn begin(&mut self) -> Result<(), BuildError> {
-        match &self.plan.base {
-            Base::Scratch => {}
+        let view = match &self.plan.base {
+            Base::Scratch => StageView::of_image(None),
             Base::Stage(index) => {
                 let base = self.build.stage(*index, self.scope)?;
+                if let Some(args) = &base.args {
+                    self.args = BuildArgs::clone(args);
+                }
                 self.state = State { edits: Edits::default(), last_step: None, ..State::clone(&base) };
+                StageView::clone(&base.view)
             }
             Base::Image(name) => {
-                let image = self.build.image(name, &self.plan.platform, self.n)?;
+                let image = self.build.image(name, &self.plan.platform, Some(self.n))?;
+                self.build.linter.base_platform(self.plan, name, &image.config);
                 self.state = State::of_image(image, self.plan);
+                StageView::of_image(Some(&self.state.config))
             }
-        }
+            Base::Context(name) => {
+                self.state = self.context_state(name)?;
+                StageView::of_image(None)
+            }
+        };
+        self.check(view);
         if self.plan.in_target {
             self.build.digests.start(self.build, &self.state.layers, self.scope);
         }
@@ -205,6 +228,18 @@ impl Stage<'_, '_, '_> {
         match config.on_build.take().filter(|triggers| !triggers.is_empty()) {
             None => Ok(()),
             Some(triggers) => self.triggers(&triggers),
+        }
+    }
+
+    /// Tells what is unwise in the stage.
+    fn check(&mut self, view: StageView) {
+        if self.build.checked {
+            return;
+        }
+        // What cannot be carried out is an error of its step.
+        let build = self.build;
+        if let Ok(view) = build.linter.stage(&self.plan.stage, view, build.surroundings()) {
+            self.state.view = Arc::new(view);
         }
     }
 

@@ -253,8 +253,18 @@ impl World {
         tree.stat(Path::new(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// Drafts and contexts that are left on the disk.
+    /// Drafts and contexts that stay on the disk: contexts go a moment after their build.
     fn left_over(&self) -> Vec<String> {
+        for _ in 0..3000 {
+            if self.on_disk().is_empty() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        self.on_disk()
+    }
+
+    fn on_disk(&self) -> Vec<String> {
         let names = |dir: &Path| -> Vec<String> {
             let entries = std::fs::read_dir(dir).map(|entries| entries.flatten().collect::<Vec<_>>());
             entries.unwrap_or_default().iter().map(|e| e.file_name().to_string_lossy().into_owned()).collect()

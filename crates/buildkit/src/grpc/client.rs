@@ -17,9 +17,6 @@ use tokio::sync::mpsc;
 
 use super::{Code, Messages, Status, framed};
 
-/// Messages of an upload that wait for a slow peer.
-const QUEUED: usize = 16;
-
 /// Where calls go. Clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Channel {
@@ -36,8 +33,21 @@ impl Outgoing {
     }
 }
 
-/// What the caller of a stream sends, as fast as the peer takes it. Dropped before its end, the call is broken off: the
-/// peer must not take what came for the whole.
+/// The same for who sends without end: it waits for a slow peer.
+pub struct Pacing(mpsc::Sender<Bytes>);
+
+/// Messages that wait for a slow peer.
+const QUEUED: usize = 16;
+
+impl Pacing {
+    /// Sends a message when there is room; false if the call has ended.
+    pub async fn send(&self, message: &impl Message) -> bool {
+        self.0.send(framed(message)).await.is_ok()
+    }
+}
+
+/// The same for what is of use only as a whole. Dropped before its end, the call is broken off: the peer must not take
+/// what came for all of it.
 pub struct Uploading {
     messages: mpsc::Sender<Bytes>,
     whole: Arc<AtomicBool>,
@@ -66,8 +76,9 @@ impl Uploading {
 
 /// The body of a request.
 enum Sent {
-    Few(mpsc::UnboundedReceiver<Bytes>),
-    Many { messages: mpsc::Receiver<Bytes>, whole: Arc<AtomicBool> },
+    AsItComes(mpsc::UnboundedReceiver<Bytes>),
+    Paced(mpsc::Receiver<Bytes>),
+    Whole { messages: mpsc::Receiver<Bytes>, whole: Arc<AtomicBool> },
 }
 
 impl Body for Sent {
@@ -78,15 +89,17 @@ impl Body for Sent {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        match &mut *self {
-            Sent::Few(messages) => messages.poll_recv(cx).map(|message| message.map(Frame::data).map(Ok)),
-            Sent::Many { messages, whole } => match messages.poll_recv(cx) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Some(message)) => Poll::Ready(Some(Ok(Frame::data(message)))),
-                Poll::Ready(None) if whole.swap(true, Ordering::AcqRel) => Poll::Ready(None),
-                Poll::Ready(None) => Poll::Ready(Some(Err(io::ErrorKind::BrokenPipe.into()))),
+        let next = match &mut *self {
+            Sent::AsItComes(messages) => messages.poll_recv(cx),
+            Sent::Paced(messages) => messages.poll_recv(cx),
+            Sent::Whole { messages, whole } => match messages.poll_recv(cx) {
+                Poll::Ready(None) if !whole.swap(true, Ordering::AcqRel) => {
+                    return Poll::Ready(Some(Err(io::ErrorKind::BrokenPipe.into())));
+                }
+                next => next,
             },
-        }
+        };
+        next.map(|message| message.map(|message| Ok(Frame::data(message))))
     }
 }
 
@@ -112,8 +125,20 @@ impl Channel {
     /// If the connection is gone, or the peer refuses at once.
     pub async fn stream(&self, method: &str, metadata: HeaderMap) -> Result<(Outgoing, Messages), Status> {
         let (outgoing, sent) = mpsc::unbounded_channel();
-        let answer = self.request(method, metadata, Sent::Few(sent)).await?.await?;
+        let answer = self.request(method, metadata, Sent::AsItComes(sent)).await?.await?;
         Ok((Outgoing(outgoing), answer))
+    }
+
+    /// Begins a call whose peer may wait for what is sent before it answers: both go on at the same time.
+    pub fn paced(
+        &self,
+        method: &'static str,
+        metadata: HeaderMap,
+    ) -> (Pacing, impl Future<Output = Result<Messages, Status>> + use<>) {
+        let (sender, sent) = mpsc::channel(QUEUED);
+        let channel = self.clone();
+        let answer = async move { channel.request(method, metadata, Sent::Paced(sent)).await?.await };
+        (Pacing(sender), answer)
     }
 
     /// Calls with one message and is answered one.
@@ -127,11 +152,11 @@ impl Channel {
     ) -> Result<M, Status> {
         let (outgoing, sent) = mpsc::unbounded_channel();
         Outgoing(outgoing).send(message);
-        let mut answer = self.request(method, HeaderMap::new(), Sent::Few(sent)).await?.await?;
+        let mut answer = self.request(method, HeaderMap::new(), Sent::AsItComes(sent)).await?.await?;
         answer.only().await
     }
 
-    /// Begins a call that sends much. The answer is a future: peers may not answer before all has come.
+    /// Begins a call that sends something as a whole. The answer is a future: peers may not answer before all has come.
     ///
     /// # Errors
     /// If the connection is gone.
@@ -142,7 +167,7 @@ impl Channel {
     ) -> Result<(Uploading, impl Future<Output = Result<Messages, Status>> + Send + use<>), Status> {
         let (sender, messages) = mpsc::channel(QUEUED);
         let whole = Arc::new(AtomicBool::new(false));
-        let sent = Sent::Many { messages, whole: Arc::clone(&whole) };
+        let sent = Sent::Whole { messages, whole: Arc::clone(&whole) };
         let answer = self.request(method, metadata, sent).await?;
         Ok((Uploading { messages: sender, whole }, answer))
     }

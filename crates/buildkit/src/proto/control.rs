@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use prost::Message;
 
-use super::{BuildkitVersion, Definition, Timestamp, WorkerRecord};
+use super::{BuildkitVersion, Definition, Range, SourceInfo, Timestamp, WorkerRecord};
 
 /// An empty message: `InfoRequest` and its like.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
@@ -159,6 +159,14 @@ pub struct VertexWarning {
     pub level: i64,
     #[prost(bytes = "vec", tag = "3")]
     pub short: Vec<u8>,
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub detail: Vec<Vec<u8>>,
+    #[prost(string, tag = "5")]
+    pub url: String,
+    #[prost(message, optional, tag = "6")]
+    pub info: Option<SourceInfo>,
+    #[prost(message, repeated, tag = "7")]
+    pub ranges: Vec<Range>,
 }
 
 /// A piece of a connection inside a call.

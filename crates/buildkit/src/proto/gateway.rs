@@ -49,6 +49,9 @@ pub struct SolveResponse {
 pub struct Solved {
     #[prost(oneof = "Refs", tags = "1, 3, 4")]
     pub result: Option<Refs>,
+    /// What is said of it, or the answer to a subrequest.
+    #[prost(map = "string, bytes", tag = "10")]
+    pub metadata: HashMap<String, Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]

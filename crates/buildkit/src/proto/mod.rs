@@ -50,6 +50,42 @@ pub struct Definition {
     pub def: Vec<Vec<u8>>,
 }
 
+/// `pb.SourceInfo`: a Dockerfile that something is said about.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct SourceInfo {
+    #[prost(string, tag = "1")]
+    pub filename: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub data: Vec<u8>,
+    #[prost(string, tag = "4")]
+    pub language: String,
+}
+
+/// `pb.Range`: lines of it.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Range {
+    #[prost(message, optional, tag = "1")]
+    pub start: Option<Position>,
+    #[prost(message, optional, tag = "2")]
+    pub end: Option<Position>,
+}
+
+/// `pb.Position`, lines from 1.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Position {
+    #[prost(int32, tag = "1")]
+    pub line: i32,
+}
+
+impl Range {
+    /// One line.
+    #[must_use]
+    pub fn of_line(line: usize) -> Self {
+        let position = Some(Position { line: i32::try_from(line).unwrap_or(i32::MAX) });
+        Range { start: position, end: position }
+    }
+}
+
 /// `moby.buildkit.v1.types.BuildkitVersion`.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct BuildkitVersion {

@@ -31,6 +31,13 @@ pub struct GetSecretResponse {
     pub data: Vec<u8>,
 }
 
+/// `moby.sshforward.v1.CheckAgentRequest`.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct CheckAgentRequest {
+    #[prost(string, tag = "1")]
+    pub id: String,
+}
+
 /// `fsutil.types.Packet`.
 #[derive(Clone, PartialEq, Message)]
 pub struct Packet {

@@ -166,7 +166,7 @@ fn check_bytes(value: &str) -> Result<(), String> {
 }
 
 fn check_duration(value: &str) -> Result<(), String> {
-    crate::format::time::parse_go_duration(value).map(|_| ())
+    dray_spec::golang::parse_duration(value).map(|_| ()).map_err(|error| error.to_string())
 }
 
 fn check_filter(value: &str) -> Result<(), String> {

@@ -201,7 +201,7 @@ impl Parsed {
 
     /// A duration in nanoseconds, or 0.
     pub fn nanos(&self, long: &str) -> i64 {
-        crate::format::time::parse_go_duration(self.get(long)).unwrap_or(0)
+        dray_spec::golang::parse_duration(self.get(long)).unwrap_or(0)
     }
 
     /// The filters of `--filter`.

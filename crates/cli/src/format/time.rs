@@ -1,6 +1,7 @@
 //! Points and spans of time: `3 minutes ago`, `2 minutes`, Go's durations and time stamps.
 
 use dray_client::api::duration;
+use dray_spec::golang;
 use jiff::{Timestamp, ZonedDateTime, tz::TimeZone};
 
 /// Seconds since the epoch, now.
@@ -68,47 +69,6 @@ pub fn rfc3339_local(unix: i64) -> String {
     text.strip_suffix("+00:00").map(|t| format!("{t}Z")).unwrap_or(text)
 }
 
-/// Nanoseconds of a Go duration such as `1h30m`, `1.5s`, `300ms`.
-///
-/// # Errors
-/// It is not a duration; the text is Go's.
-pub fn parse_go_duration(text: &str) -> Result<i64, String> {
-    let invalid = || format!("time: invalid duration \"{text}\"");
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(r) => (true, r),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Ok(0);
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    let mut total = 0f64;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
-        let value: f64 = rest[..digits].parse().map_err(|_| invalid())?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let scale = match &rest[..unit] {
-            "" => return Err(format!("time: missing unit in duration \"{text}\"")),
-            "ns" => 1.0,
-            "us" | "µs" | "μs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 60e9,
-            "h" => 3600e9,
-            other => return Err(format!("time: unknown unit \"{other}\" in duration \"{text}\"")),
-        };
-        total += value * scale;
-        rest = &rest[unit..];
-    }
-    if total > i64::MAX as f64 {
-        return Err(invalid());
-    }
-    Ok(if negative { -(total as i64) } else { total as i64 })
-}
-
 /// A `--since`/`--until` value as the API wants it: seconds with nanoseconds, from a Unix time, a date, a time stamp
 /// or a duration before now.
 ///
@@ -121,7 +81,7 @@ pub fn parse_since(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     let stamp = |t: Timestamp| format!("{}.{:09}", t.as_second(), t.subsec_nanosecond());
-    if let Ok(nanos) = parse_go_duration(text) {
+    if let Ok(nanos) = golang::parse_duration(text) {
         return Ok(format!("{}", Timestamp::now().as_second() - nanos / 1_000_000_000));
     }
     if let Ok(t) = text.parse::<Timestamp>() {
@@ -140,15 +100,6 @@ pub fn parse_since(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn go_durations() {
-        assert_eq!(parse_go_duration("1h30m"), Ok(5400 * 1_000_000_000));
-        assert_eq!(parse_go_duration("300ms"), Ok(300_000_000));
-        assert_eq!(parse_go_duration("-1.5s"), Ok(-1_500_000_000));
-        assert_eq!(parse_go_duration("5").unwrap_err(), "time: missing unit in duration \"5\"");
-        assert_eq!(parse_go_duration("x").unwrap_err(), "time: invalid duration \"x\"");
-    }
 
     #[test]
     fn since_takes_stamps_and_spans() {

@@ -73,7 +73,8 @@ fn driver(mount: &mut Mount) -> &mut Driver {
 }
 
 fn set(mount: &mut Mount, key: &str, value: Option<&str>, field: &str) -> Result<(), String> {
-    let flags = ["readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src"];
+    let flags =
+        ["readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src", "idmap", "match-user"];
     if value.is_none() && !flags.contains(&key) {
         return Err(format!("invalid field '{field}' must be a key=value pair"));
     }
@@ -87,6 +88,9 @@ fn set(mount: &mut Mount, key: &str, value: Option<&str>, field: &str) -> Result
         "target" | "dst" | "destination" => mount.target = text.to_owned(),
         "readonly" | "ro" => mount.read_only = boolean(key, value)?,
         "consistency" => mount.consistency = text.to_lowercase(),
+        // Dray's own.
+        "idmap" => mount.id_map = value.unwrap_or("true").to_owned(),
+        "match-user" => mount.match_user = boolean(key, value)?,
         "bind-propagation" => bind(mount).propagation = text.to_lowercase(),
         "bind-nonrecursive" => bind(mount).non_recursive = boolean(key, value)?,
         "bind-create-src" => bind(mount).create_mountpoint = boolean(key, value)?,
@@ -195,6 +199,12 @@ mod tests {
             (MountType::Bind, "/a", "/b", true)
         );
         assert_eq!(m.bind_options.unwrap().propagation, "rslave");
+        let m = parse("type=bind,src=/a,dst=/b,match-user").unwrap();
+        assert!(m.match_user && m.id_map.is_empty());
+        let m = parse("type=bind,src=/a,dst=/b,idmap").unwrap();
+        assert_eq!((m.id_map.as_str(), m.match_user), ("true", false));
+        let m = parse("type=bind,src=/a,dst=/b,idmap=uids=0-1-10#10-11-10;gids=0-100-10").unwrap();
+        assert_eq!(m.id_map, "uids=0-1-10#10-11-10;gids=0-100-10");
         let m = parse("source=data,target=/d,volume-label=a=b,volume-nocopy").unwrap();
         assert_eq!(m.kind, MountType::Volume);
         assert!(m.volume_options.unwrap().no_copy);

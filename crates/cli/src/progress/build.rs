@@ -49,6 +49,8 @@ pub struct Display {
     began: Instant,
     running: BTreeMap<usize, Step>,
     drawn: usize,
+    /// What is unwise in the Dockerfile, told at the end.
+    warnings: Vec<String>,
 }
 
 fn seconds(d: Duration) -> String {
@@ -58,7 +60,16 @@ fn seconds(d: Duration) -> String {
 impl Display {
     /// A display in a style.
     pub fn new(style: Style, width: usize) -> Display {
-        Display { style, width, total: 0, done: 0, began: Instant::now(), running: BTreeMap::new(), drawn: 0 }
+        Display {
+            style,
+            width,
+            total: 0,
+            done: 0,
+            began: Instant::now(),
+            running: BTreeMap::new(),
+            drawn: 0,
+            warnings: Vec::new(),
+        }
     }
 
     /// What an event prints at once; on a terminal running steps are drawn by [`Display::frame`].
@@ -72,7 +83,12 @@ impl Display {
             BuildEvent::Output { n, text, .. } => self.output(n, &text),
             BuildEvent::Pull { n, id, status, current, total } => self.pull(n, &id, &status, current, total),
             BuildEvent::StepDone { n, millis, cached, .. } => self.end(n, millis, cached),
-            BuildEvent::StepFailed { n, millis, .. } => self.fail(n, millis),
+            BuildEvent::StepFailed { n, millis, excerpt, .. } => self.fail(n, millis, &excerpt),
+            BuildEvent::Check { rule, url, detail, excerpt, .. } => {
+                let page = if url.is_empty() { String::new() } else { format!(" - {url}") };
+                self.warnings.push(format!("WARNING: {rule}{page}\n{detail}\n{excerpt}"));
+                String::new()
+            }
             BuildEvent::Warning { message } => self.lasting(&format!("WARNING: {message}\n")),
             BuildEvent::Export { name, millis } => self.export(&name, millis),
             BuildEvent::Built { id } => {
@@ -156,15 +172,15 @@ impl Display {
         self.lasting(&self.coloured("\x1b[34m", &line))
     }
 
-    fn fail(&mut self, n: usize, millis: u64) -> String {
-        let Some(mut step) = self.running.remove(&n) else { return String::new() };
+    fn fail(&mut self, n: usize, millis: u64, excerpt: &str) -> String {
+        let Some(mut step) = self.running.remove(&n) else { return self.lasting(excerpt) };
         if !step.partial.is_empty() {
             let rest = std::mem::take(&mut step.partial);
             step.lines.push(shown(&rest));
         }
         let time = seconds(Duration::from_millis(millis));
         if self.style == Style::Plain {
-            return format!("#{n} ERROR {time}\n\n");
+            return format!("#{n} ERROR {time}\n\n{excerpt}");
         }
         let mut text = self.coloured("\x1b[31m", &self.line("=> ERROR", &step.title, &time));
         if !step.lines.is_empty() {
@@ -174,6 +190,7 @@ impl Display {
             }
             text.push_str("------\n");
         }
+        text.push_str(excerpt);
         self.lasting(&text)
     }
 
@@ -251,9 +268,16 @@ impl Display {
         out
     }
 
-    /// Takes the running steps away, at the end.
+    /// Takes the running steps away, at the end, and tells what is unwise in the Dockerfile.
     pub fn finish(&mut self) -> String {
-        self.clear()
+        let mut out = self.clear();
+        let warnings = std::mem::take(&mut self.warnings);
+        if !warnings.is_empty() {
+            let plural = if warnings.len() == 1 { "" } else { "s" };
+            out.push_str(&format!("\n{} warning{plural} found:\n", warnings.len()));
+            warnings.iter().for_each(|warning| out.push_str(&format!("\n{warning}")));
+        }
+        out
     }
 }
 
@@ -305,11 +329,33 @@ mod tests {
     }
 
     #[test]
+    fn warnings_are_told_at_the_end() {
+        let mut d = Display::new(Style::Plain, 80);
+        let check = |rule: &str, url: &str| BuildEvent::Check {
+            rule: rule.into(),
+            description: String::new(),
+            url: url.into(),
+            detail: "what".into(),
+            lines: (1, 1),
+            excerpt: "Dockerfile:1\n".into(),
+        };
+        assert_eq!(d.finish(), "");
+        assert_eq!(d.event(check("A", "")), "");
+        d.event(check("B", "http://b"));
+        assert_eq!(
+            d.finish(),
+            "\n2 warnings found:\n\nWARNING: A\nwhat\nDockerfile:1\n\nWARNING: B - http://b\nwhat\nDockerfile:1\n"
+        );
+    }
+
+    #[test]
     fn a_failed_step_shows_its_last_lines() {
         let mut d = Display::new(Style::Live { coloured: false }, 60);
         d.event(step(1, "RUN false"));
         d.event(BuildEvent::Output { n: 1, stream: "stderr".into(), text: "boom\n".into() });
-        let text = d.event(BuildEvent::StepFailed { n: 1, millis: 5, error: "x".into() });
+        let excerpt = "Dockerfile:1\n".to_owned();
+        let text = d.event(BuildEvent::StepFailed { n: 1, millis: 5, error: "x".into(), excerpt });
+        assert!(text.ends_with("------\nDockerfile:1\n"), "{text}");
         assert!(
             text.contains("=> ERROR [1/2] RUN false") && text.contains("------\nboom\n------\n"),
             "{text}"

@@ -37,7 +37,7 @@ impl Engine<'_> {
                 Ok(done) => done,
                 Err(_) => {
                     let nanos = i64::try_from(limit.as_nanos()).unwrap_or(i64::MAX);
-                    Err(Error::Timeout(crate::model::time::show(nanos)))
+                    Err(Error::Timeout(dray_spec::golang::duration_text(nanos)))
                 }
             },
         }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 
+use dray_spec::golang;
+
 use super::data::{Data, Form};
 use super::field::{Field, mismatch};
 use super::words;
@@ -20,10 +22,10 @@ pub struct Duration(pub i64);
 impl Field for Duration {
     fn read(node: &Node, path: &Path) -> Result<Self, Error> {
         let text = node.text().ok_or_else(|| mismatch(node, path, "string"))?;
-        super::time::parse(&text).map(Duration).map_err(|e| wrong(node, path, e))
+        golang::parse_duration_with_days(&text).map(Duration).map_err(|e| wrong(node, path, e.to_string()))
     }
     fn write(&self, _: Form) -> Data {
-        Data::Str(super::time::show(self.0))
+        Data::Str(golang::duration_text(self.0))
     }
     fn omitted(&self, _: Form) -> bool {
         self.0 == 0

@@ -20,7 +20,6 @@ pub mod kind;
 pub mod project;
 pub mod resource;
 pub mod service;
-pub mod time;
 pub mod words;
 
 pub use data::{Data, Form};

@@ -154,7 +154,7 @@ impl Wanted<'_> {
             mac_address: if self.many_networks { String::new() } else { self.mac_address() },
             labels: Some(self.all_labels()),
             stop_signal: s.stop_signal.clone(),
-            stop_timeout: s.stop_grace_period.map(|d| d.0 / crate::model::time::SECOND),
+            stop_timeout: s.stop_grace_period.map(|d| d.0 / dray_spec::golang::SECOND),
             env: Some(environment(&s.environment)),
             healthcheck: s.healthcheck.as_ref().map(health),
             ..ContainerConfig::default()

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use dray_build::Resources;
+use dray_build::dockerfile::is_own_frontend;
+use dray_build::{Entitlements, Resources, Subrequest};
 use dray_buildkit::grpc::{Code, Status};
 use dray_engine::build::{Options, RemoteCache};
 
@@ -23,6 +24,10 @@ pub(super) struct Frontend {
     /// Under which names, and over which sessions (if not the build's), the client offers its folders.
     pub dockerfile: Folder,
     pub context: Folder,
+    /// What the client asks instead of a build.
+    pub question: Option<Subrequest>,
+    /// Under which sessions (if not the build's) it offers folders.
+    pub folders: HashMap<String, String>,
     /// Caches to be read from.
     pub cache_imports: Vec<RemoteCache>,
 }
@@ -43,6 +48,8 @@ impl Frontend {
             options,
             dockerfile: folder("dockerfile"),
             context: folder("context"),
+            question: None,
+            folders: HashMap::new(),
             cache_imports: Vec::new(),
         }
     }
@@ -64,6 +71,13 @@ impl Frontend {
                 .to_owned(),
             dockerfile: folder("dockerfilekey", "dockerfile"),
             context: folder("contextkey", "context"),
+            question: question(get("requestid"))?,
+            folders: attrs
+                .iter()
+                .filter_map(|(name, session)| {
+                    Some((name.strip_prefix("local-sessionid:")?.to_owned(), session.clone()))
+                })
+                .collect(),
             cache_imports: imports(attrs)?,
         })
     }
@@ -81,19 +95,25 @@ fn check_frontend(frontend: &str, attrs: &Attrs) -> Result<(), Status> {
 /// The `# syntax=` of a Dockerfile: the official frontend in any version.
 pub(super) fn check_syntax(image: &str) -> Result<(), Status> {
     let name = image.split_whitespace().next().unwrap_or_default();
-    let official = ["docker/dockerfile", "docker/dockerfile-upstream"];
-    let known = dray_spec::Reference::parse(name)
-        .is_ok_and(|name| name.domain() == "docker.io" && official.contains(&name.familiar_name().as_str()));
-    if known { Ok(()) } else { Err(unsupported(format!("frontend image {name:?} is"))) }
+    match is_own_frontend(image) {
+        true => Ok(()),
+        false => Err(unsupported(format!("frontend image {name:?} is"))),
+    }
+}
+
+/// What a client asks instead of a build; nothing for a build.
+fn question(id: &str) -> Result<Option<Subrequest>, Status> {
+    match (id, Subrequest::named(id)) {
+        ("", _) => Ok(None),
+        (_, Some(question)) => Ok(Some(question)),
+        (_, None) => Err(Status::new(Code::Unimplemented, format!("unsupported request {id}"))),
+    }
 }
 
 fn refuse(attrs: &Attrs) -> Result<(), Status> {
     let given = |name: &str| attrs.get(name).map(String::as_str).filter(|value| !value.is_empty());
-    if let Some(request) = given("requestid") {
-        return Err(unsupported(format!("subrequest {request:?} is")));
-    }
-    if let Some(context) = given(given("contextkey").unwrap_or("context")) {
-        return Err(unsupported(format!("remote context {context:?} is")));
+    if let Some(syntax) = given("build-arg:BUILDKIT_SYNTAX") {
+        check_syntax(syntax)?;
     }
     if given("contextsubdir").is_some() {
         return Err(unsupported("contextsubdir is"));
@@ -109,9 +129,6 @@ fn refuse(attrs: &Attrs) -> Result<(), Status> {
         return Err(unsupported("multi-platform output is"));
     }
     for (name, value) in attrs {
-        if let Some(name) = name.strip_prefix("context:") {
-            return Err(unsupported(format!("named context {name:?} ({value}) is")));
-        }
         if let Some(name) = name.strip_prefix("attest:")
             && !value.split(',').any(|part| part == "disabled=true")
         {
@@ -150,6 +167,11 @@ fn options(attrs: &Attrs, entitlements: &[String]) -> Result<Options, Status> {
         no_cache: attrs.contains_key("no-cache"),
         pull,
         network_mode,
+        remote: get(if get("contextkey").is_empty() { "context" } else { get("contextkey") }).to_owned(),
+        contexts: with_prefix("context:").map(|(name, value)| (name, value.clone())).collect(),
+        entitlements: Entitlements::parse(entitlements.iter().map(String::as_str))
+            .map_err(|error| invalid(error.to_string()))?,
+        check: attrs.get("build-arg:BUILDKIT_DOCKERFILE_CHECK").cloned(),
         platform: get("platform").to_owned(),
         resources: Resources {
             cgroup_parent: get("cgroup-parent").to_owned(),
@@ -231,6 +253,10 @@ mod tests {
             ("contextkey", "shared0"),
             ("local-sessionid:shared0", "s"),
             ("platform", "linux/amd64"),
+            ("context:base", "docker-image://x"),
+            ("context", "https://example.org/x.git"),
+            ("requestid", "frontend.lint"),
+            ("build-arg:BUILDKIT_DOCKERFILE_CHECK", "skip=all"),
         ])
         .expect("readable");
         let options = &frontend.options;
@@ -242,17 +268,19 @@ mod tests {
         assert_eq!(options.resources.extra_hosts, ["db:10.0.0.1", "x:::1"]);
         assert_eq!((options.resources.ulimits["nofile"], options.resources.shm_size), ((1, 2), 1024));
         assert_eq!(frontend.context, Folder { name: "shared0".into(), session: Some("s".into()) });
+        assert_eq!(options.contexts["base"], "docker-image://x");
+        assert_eq!((options.remote.as_str(), options.check.as_deref()), ("", Some("skip=all")));
+        assert_eq!(frontend.question, Some(Subrequest::Lint));
         assert_eq!(frontend.dockerfile, Folder { name: "dockerfile".into(), session: None });
     }
 
     #[test]
     fn what_is_not_done_is_refused_by_name() {
         let refused = |name: &str, value: &str| read(&[(name, value)]).expect_err("refused");
-        assert!(refused("context", "https://example.org/x.git").contains("remote context"));
-        assert!(refused("context:base", "docker-image://x").contains("named context \"base\""));
         assert!(refused("platform", "linux/amd64,linux/arm64").contains("several platforms"));
         assert!(refused("attest:sbom", "").contains("attestation \"sbom\""));
-        assert!(refused("requestid", "frontend.lint").contains("\"frontend.lint\""));
+        assert_eq!(refused("requestid", "frontend.other"), "unsupported request frontend.other");
+        assert!(refused("build-arg:BUILDKIT_SYNTAX", "r2d4/mockerfile").contains("\"r2d4/mockerfile\""));
         assert_eq!(refused("force-network-mode", "host"), "network.host is not allowed");
         assert!(read(&[("attest:provenance", "disabled=true")]).is_ok());
     }

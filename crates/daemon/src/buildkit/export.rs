@@ -15,8 +15,8 @@ use dray_image::export::{Rootfs, RootfsEntry};
 use dray_spec::Reference;
 use rustix::fs::FileType;
 
+use super::caller::credentials;
 use super::failure;
-use super::solve::credentials;
 
 /// What of an output is told while it is made.
 pub(crate) trait ExportProgress: Send + Sync {

@@ -5,10 +5,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dray_build::BuildError;
-use dray_build::dockerfile::ParseError;
+use dray_build::dockerfile::{self, Dockerfile, ParseError};
 use dray_buildkit::grpc::{Code, Status};
 use dray_engine::build::Error;
 use serde_json::json;
+
+use super::attrs::check_syntax;
 
 const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
 
@@ -34,16 +36,36 @@ impl Source {
         status.with_detail(SOURCE, detail.to_string().into_bytes())
     }
 
+    /// The Dockerfile, if it is one for the frontend that is built in here.
+    pub fn parsed(&self) -> Result<Dockerfile, Status> {
+        let dockerfile =
+            dockerfile::parse(&self.text, &self.name).map_err(|error| self.parse_error(&error))?;
+        if let Some(syntax) = &dockerfile.syntax {
+            check_syntax(syntax)?;
+        }
+        Ok(dockerfile)
+    }
+
     /// A Dockerfile that cannot be parsed.
-    pub fn parse_error(&self, error: &ParseError) -> Status {
+    fn parse_error(&self, error: &ParseError) -> Status {
         let status = Status::new(Code::InvalidArgument, error.message());
         let status = Status { code: Code::Unknown, ..status };
-        match error.line {
-            0 => status,
-            line => {
-                let first = if error.instruction_line == 0 { line } else { error.instruction_line.min(line) };
-                self.at((first, line), status)
-            }
+        match error.lines() {
+            Some(lines) => self.at(lines, status),
+            None => status,
+        }
+    }
+
+    /// A failed build, with its lines if it says some.
+    pub fn failed(&self, error: Error) -> Status {
+        let lines = match &error {
+            Error::Build(error) => error.lines(),
+            _ => None,
+        };
+        let status = engine(error);
+        match lines {
+            Some(lines) => self.at(lines, status),
+            None => status,
         }
     }
 }
@@ -51,7 +73,7 @@ impl Source {
 /// A failed build, in BuildKit's words where it has its own.
 pub(super) fn engine(error: Error) -> Status {
     let Error::Build(error) = &error else { return Status::new(Code::Unknown, error.to_string()) };
-    match error.as_ref() {
+    match error.cause() {
         error if error.is_cancellation() => Status::new(Code::Cancelled, "context canceled"),
         BuildError::Command { command, code, oom_killed } => {
             let memory = if *oom_killed { ": cannot allocate memory" } else { "" };

@@ -56,8 +56,14 @@ impl BuildKit {
             return Err(failure::definitions());
         }
         let inputs = !request.frontend_inputs.is_empty();
-        self.solve(job, &request.frontend, request.frontend_opt, inputs).await?;
-        let result = Solved { result: Some(Refs::One(Ref { id: job.reference.clone() })) };
+        let answer = self.solve(job, &request.frontend, request.frontend_opt, inputs).await?;
+        let result = match answer {
+            Some(answer) => Solved { result: None, metadata: answer.into_iter().collect() },
+            None => {
+                let built = Refs::One(Ref { id: job.reference.clone() });
+                Solved { result: Some(built), ..Solved::default() }
+            }
+        };
         Ok(SolveResponse { result: Some(result) })
     }
 }

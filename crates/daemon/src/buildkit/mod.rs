@@ -11,9 +11,11 @@
 
 mod attrs;
 mod cache;
+mod caller;
 mod control;
 mod export;
 mod failure;
+mod folders;
 mod gateway;
 mod job;
 mod progress;
@@ -27,6 +29,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+pub(crate) use caller::Caller;
 use dray_buildkit::Sessions;
 use dray_buildkit::grpc::{self, Call, Reply, Status};
 use dray_engine::build::Service;

@@ -172,7 +172,12 @@ impl VertexProgress {
     }
 
     pub fn warn(&self, text: String) {
-        let warning = VertexWarning { vertex: self.digest.clone(), level: 1, short: text.into_bytes() };
+        self.warned(VertexWarning { short: text.into_bytes(), ..VertexWarning::default() });
+    }
+
+    /// A warning with all that it says of itself.
+    pub fn warned(&self, warning: VertexWarning) {
+        let warning = VertexWarning { vertex: self.digest.clone(), level: 1, ..warning };
         self.progress.send(StatusResponse { warnings: vec![warning], ..StatusResponse::default() });
     }
 }

@@ -14,8 +14,8 @@ use dray_spec::{Descriptor, Digest, Manifest, Reference};
 use serde::Deserialize;
 use tokio::runtime::Handle;
 
+use super::caller::credentials;
 use super::failure;
-use super::solve::credentials;
 
 /// The most that a manifest or a configuration of a cache may be.
 const MAX_DOCUMENT: u64 = 64 << 20;

@@ -5,36 +5,34 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use dray_api::auth::AuthConfig;
-use dray_build::dockerfile::{self, Dockerfile};
-use dray_build::{
-    CacheImport, Cancel, ContextDir, DockerfileSource, SecretContent, SecretError, SecretSource, Secrets,
-};
+use dray_build::dockerfile::Dockerfile;
+use dray_build::{Answer, CacheImport, Cancel, ContextDir, Contexts, DockerfileSource, Subrequest};
 use dray_buildkit::grpc::Status;
 use dray_buildkit::{ArchiveReader, FileSyncError, Session, Wanted, copy_as_tar};
-use dray_engine::build::{CredentialSource, Input, Options, OutputKind, RemoteCache};
+use dray_engine::build::{Input, Options, OutputKind, RemoteCache};
 use dray_spec::dockerignore::{self, Patterns};
-use tokio::runtime::Handle;
 
-use super::attrs::{Folder, Frontend, check_syntax};
+use super::attrs::{Folder, Frontend};
+use super::caller::Caller;
 use super::failure::{self, Source};
 use super::job::Job;
 use super::progress::VertexProgress;
 use super::steps::Steps;
 use super::{BuildKit, CacheTransfer, is_inline};
 
-/// The host that Docker's clients know Docker Hub's registry by.
-const DOCKER_HUB: &str = "registry-1.docker.io";
+const IGNORE: &str = ".dockerignore";
+/// What clients are told that a context does.
+pub(super) const TRANSFERRING: &str = "transferring context:";
 
 impl BuildKit {
-    /// Builds for a job. Dropped, it stops.
+    /// Builds for a job, or answers what is asked instead. Dropped, it stops.
     pub(super) async fn solve(
-        &self,
+        self: &Arc<Self>,
         job: &Arc<Job>,
         frontend: &str,
         attrs: HashMap<String, String>,
         has_inputs: bool,
-    ) -> Result<(), Status> {
+    ) -> Result<Option<Answer>, Status> {
         let wanted = Frontend::read(frontend, &attrs, &job.entitlements);
         let wanted = match has_inputs {
             true => Err(failure::unsupported("inputs of other builds are")),
@@ -51,37 +49,47 @@ impl BuildKit {
     }
 
     /// The same, of what was read already.
-    pub(super) async fn solve_frontend(&self, job: &Arc<Job>, wanted: Frontend) -> Result<(), Status> {
+    pub(super) async fn solve_frontend(
+        self: &Arc<Self>,
+        job: &Arc<Job>,
+        mut wanted: Frontend,
+    ) -> Result<Option<Answer>, Status> {
         let _stops = Stops(job.cancel.clone());
         let session = self.sessions.find(&job.session).await?;
-        let definition = self.definition(job, &wanted).await?;
-        let context = self.context(job, &wanted, definition.ignore.as_deref()).await?;
-        let source = Source { name: wanted.filename, text: definition.text };
-        let caller = Arc::new(Caller { session: session.clone(), handle: Handle::current() });
-        let input = Input {
-            dockerfile: DockerfileSource::Text { name: source.name.clone(), text: source.text.clone() },
-            context: Some(context),
-            secrets: Secrets::from_source(caller.clone()),
+        let caller = Caller::new(session.clone());
+        let named = std::mem::take(&mut wanted.options.contexts);
+        let contexts = Contexts::new(named, Some(self.folders(job, &wanted)));
+        let (definition, mut input) = match wanted.options.remote.as_str() {
+            "" => self.offered(job, &wanted).await?,
+            _ => self.fetched(job, &wanted).await?,
         };
+        input.wishes = caller.wishes();
+        input.contexts = contexts;
+        let source = Source { name: definition.dockerfile.name.clone(), text: definition.text };
+        let builds = Arc::clone(&self.builds);
+        if let Some(question) = wanted.question {
+            let (options, job) = (wanted.options, Arc::clone(job));
+            let work = move || builds.answer_input(question, options, input, caller, job.cancel.clone());
+            let answer = tokio::task::spawn_blocking(work).await.map_err(failure::internal)?;
+            return answer.map(Some).map_err(|error| source.failed(error));
+        }
         let cache_imports = self.cache_imports(job, &wanted.cache_imports, &session).await;
         let inline_cache = is_inline(&job.cache_exports);
         let unrecorded = !job.outputs.iter().any(|output| output.kind == OutputKind::Image);
         let options = Options { unrecorded, cache_imports, inline_cache, ..wanted.options };
-        let (builds, job) = (Arc::clone(&self.builds), Arc::clone(job));
+        let job = Arc::clone(job);
         let work = move || {
             let progress = job.progress.waiting();
             let steps = Steps::new(&progress, &definition.dockerfile, definition.vertex);
             match builds.build_input(options, input, caller, &steps, job.cancel.clone()) {
                 Ok(built) => {
                     job.succeed(built);
-                    Ok(())
+                    Ok(None)
                 }
                 Err(error) => {
-                    let status = failure::engine(error);
-                    Err(match steps.failed(&status.message) {
-                        Some(lines) => source.at(lines, status),
-                        None => status,
-                    })
+                    let status = source.failed(error);
+                    steps.failed(&status.message);
+                    Err(status)
                 }
             }
         };
@@ -108,6 +116,46 @@ impl BuildKit {
         imports
     }
 
+    /// What the client offers over its session. For a question the files of the context are not needed.
+    async fn offered(&self, job: &Job, wanted: &Frontend) -> Result<(Definition, Input), Status> {
+        let definition = self.definition(job, wanted).await?;
+        let ignore = self.ignore(job, wanted, definition.ignore.as_deref()).await?;
+        let wrong = |error| failure::invalid(format!("failed to parse dockerignore: {error}"));
+        let patterns = Patterns::parse(&ignore).map_err(wrong)?;
+        let context = match wanted.question {
+            Some(_) => None,
+            None => Some(self.context(job, wanted, &ignore).await?),
+        };
+        let (name, text) = (definition.dockerfile.name.clone(), definition.text.clone());
+        let input = Input {
+            dockerfile: DockerfileSource::Text { name, text },
+            context,
+            ignore: Some(patterns).filter(|patterns| !patterns.is_empty()),
+            ..Input::default()
+        };
+        Ok((definition, input))
+    }
+
+    /// A context that is an archive, a Dockerfile or a repository somewhere.
+    async fn fetched(&self, job: &Job, wanted: &Frontend) -> Result<(Definition, Input), Status> {
+        let vertex = job.progress.vertex("[internal] load remote build context");
+        vertex.begin();
+        let (builds, cancel) = (Arc::clone(&self.builds), job.cancel.clone());
+        let (address, name) = (wanted.options.remote.clone(), wanted.filename.clone());
+        let fetch = move || builds.fetch(&address, &name, &cancel);
+        let fetched = tokio::task::spawn_blocking(fetch).await.map_err(failure::internal)?;
+        vertex.end(fetched.as_ref().err().map(ToString::to_string));
+        let input = fetched.map_err(failure::engine)?;
+        let (name, text) = match (&input.dockerfile, &input.context) {
+            (DockerfileSource::Text { name, text }, _) => (name.clone(), text.clone()),
+            (DockerfileSource::InContext(name), Some(files)) => read_definition(files, name)?,
+            (DockerfileSource::InContext(name), None) => return Err(no_dockerfile(name)),
+        };
+        let source = Source { name, text };
+        let dockerfile = source.parsed()?;
+        Ok((Definition { dockerfile, text: source.text, ignore: None, vertex }, input))
+    }
+
     /// The Dockerfile, and the ignore file of its own.
     async fn definition(&self, job: &Job, wanted: &Frontend) -> Result<Definition, Status> {
         let name = &wanted.filename;
@@ -118,48 +166,47 @@ impl BuildKit {
         let files =
             self.fetch(job, &wanted.dockerfile, follow, Vec::new(), &vertex, "transferring dockerfile:");
         let files = files.await?;
-        let found = read(&files, name)?.map(|text| (name.clone(), text));
-        let found = match (found, lower) {
-            (None, Some(lower)) => read(&files, &lower)?.map(|text| (lower, text)),
-            (found, _) => found,
+        let (name, text) = read_definition(&files, name)?;
+        let source = Source { name, text };
+        let dockerfile = match (source.parsed(), wanted.question) {
+            // What is wrong with it is part of the answer.
+            (Err(_), Some(Subrequest::Lint)) => Dockerfile::unreadable(&source.name, &source.text),
+            (parsed, _) => parsed?,
         };
-        let Some((found_name, text)) = found else {
-            return Err(failure::not_found(format!(
-                "failed to read dockerfile: open {name}: no such file or directory"
-            )));
-        };
-        let source = Source { name: found_name, text };
-        let dockerfile =
-            dockerfile::parse(&source.text, &source.name).map_err(|error| source.parse_error(&error))?;
-        if let Some(syntax) = &dockerfile.syntax {
-            check_syntax(syntax)?;
-        }
         let ignore = read(&files, &ignore_name)?;
         Ok(Definition { dockerfile, text: source.text, ignore, vertex })
     }
 
+    /// The text of the ignore file that counts.
+    async fn ignore(&self, job: &Job, wanted: &Frontend, own: Option<&str>) -> Result<String, Status> {
+        match own {
+            Some(text) => Ok(text.to_owned()),
+            None => self.fetch_ignore(job, &wanted.context, "[internal] load .dockerignore").await,
+        }
+    }
+
+    /// The ignore file of a folder of the client.
+    pub(super) async fn fetch_ignore(
+        &self,
+        job: &Job,
+        folder: &Folder,
+        vertex: &str,
+    ) -> Result<String, Status> {
+        let vertex = job.progress.vertex(vertex);
+        let follow = vec![IGNORE.to_owned()];
+        let files = self.fetch(job, folder, follow, Vec::new(), &vertex, TRANSFERRING).await?;
+        Ok(read(&files, IGNORE)?.unwrap_or_default())
+    }
+
     /// The context, without what its ignore file names.
-    async fn context(&self, job: &Job, wanted: &Frontend, own: Option<&str>) -> Result<ContextDir, Status> {
-        let ignore = match own {
-            Some(text) => text.to_owned(),
-            None => {
-                let vertex = job.progress.vertex("[internal] load .dockerignore");
-                let follow = vec![".dockerignore".to_owned()];
-                let files = self
-                    .fetch(job, &wanted.context, follow, Vec::new(), &vertex, "transferring context:")
-                    .await?;
-                read(&files, ".dockerignore")?.unwrap_or_default()
-            }
-        };
-        let wrong = |error| failure::invalid(format!("failed to parse dockerignore: {error}"));
-        Patterns::parse(&ignore).map_err(wrong)?;
-        let exclude = dockerignore::lines(&ignore).collect();
+    async fn context(&self, job: &Job, wanted: &Frontend, ignore: &str) -> Result<ContextDir, Status> {
+        let exclude = dockerignore::lines(ignore).collect();
         let vertex = job.progress.vertex("[internal] load build context");
-        self.fetch(job, &wanted.context, Vec::new(), exclude, &vertex, "transferring context:").await
+        self.fetch(job, &wanted.context, Vec::new(), exclude, &vertex, TRANSFERRING).await
     }
 
     /// Fetches files of the client into a folder that goes away with its value.
-    async fn fetch(
+    pub(super) async fn fetch(
         &self,
         job: &Job,
         folder: &Folder,
@@ -206,6 +253,20 @@ fn lower_case(name: &str) -> Option<String> {
     (base == "Dockerfile").then(|| joined("dockerfile"))
 }
 
+/// The Dockerfile among files, and the name it has there.
+fn read_definition(files: &ContextDir, name: &str) -> Result<(String, String), Status> {
+    let found = read(files, name)?.map(|text| (name.to_owned(), text));
+    let found = match (found, lower_case(name)) {
+        (None, Some(lower)) => read(files, &lower)?.map(|text| (lower, text)),
+        (found, _) => found,
+    };
+    found.ok_or_else(|| no_dockerfile(name))
+}
+
+fn no_dockerfile(name: &str) -> Status {
+    failure::not_found(format!("failed to read dockerfile: open {name}: no such file or directory"))
+}
+
 fn read(files: &ContextDir, path: &str) -> Result<Option<String>, Status> {
     let bytes = files.read(path).map_err(|error| failure::internal(format!("read {path}: {error}")))?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
@@ -217,43 +278,5 @@ struct Stops(Cancel);
 impl Drop for Stops {
     fn drop(&mut self) {
         self.0.cancel();
-    }
-}
-
-/// The client, asked from the build's threads.
-struct Caller {
-    session: Session,
-    handle: Handle,
-}
-
-impl SecretSource for Caller {
-    fn secret(&self, id: &str) -> Result<Option<SecretContent>, SecretError> {
-        let found = self.handle.block_on(self.session.secret(id));
-        let failed = |status| SecretError::Source { id: id.to_owned(), source: Box::new(status) };
-        Ok(found.map_err(failed)?.map(SecretContent))
-    }
-}
-
-impl CredentialSource for Caller {
-    fn credentials(&self, domain: &str) -> AuthConfig {
-        self.handle.block_on(credentials(&self.session, domain))
-    }
-}
-
-/// The client's credentials for a registry; what cannot be had counts as none.
-pub(super) async fn credentials(session: &Session, domain: &str) -> AuthConfig {
-    let host = if domain == "docker.io" { DOCKER_HUB } else { domain };
-    match session.credentials(host).await {
-        Ok(None) => AuthConfig::default(),
-        Ok(Some(found)) if found.username.is_empty() => {
-            AuthConfig { identitytoken: found.secret, ..AuthConfig::default() }
-        }
-        Ok(Some(found)) => {
-            AuthConfig { username: found.username, password: found.secret, ..AuthConfig::default() }
-        }
-        Err(error) => {
-            tracing::debug!(%error, domain, "a build client does not say its credentials");
-            AuthConfig::default()
-        }
     }
 }

@@ -4,8 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use dray_build::dockerfile::{Command, Dockerfile, Instruction, Stage};
+use dray_build::dockerfile::{Command, Dockerfile, Stage};
 use dray_build::{BuildEvent, BuildEvents, OutputStream, PlannedStage};
+
+use dray_buildkit::proto::control::VertexWarning;
+use dray_buildkit::proto::{Range, SourceInfo};
 
 use super::progress::{Progress, VertexProgress};
 
@@ -20,8 +23,6 @@ pub(super) struct Steps<'a> {
 }
 
 struct Step {
-    /// Lines in the Dockerfile, from 1; none for what is not in it.
-    lines: Option<(usize, usize)>,
     vertex: Option<VertexProgress>,
 }
 
@@ -30,14 +31,13 @@ impl<'a> Steps<'a> {
         Steps { progress, dockerfile, definition, by_number: OnceLock::new(), failed: Mutex::new(None) }
     }
 
-    /// Tells that the step that failed has ended; gives its lines.
-    pub fn failed(&self, error: &str) -> Option<(usize, usize)> {
-        let n = (*self.failed_step())?;
-        let step = self.by_number.get()?.get(&n)?;
-        if let Some(vertex) = &step.vertex {
+    /// Tells that the step that failed has ended.
+    pub fn failed(&self, error: &str) {
+        let failed = *self.failed_step();
+        let step = failed.and_then(|n| self.by_number.get()?.get(&n));
+        if let Some(vertex) = step.and_then(|step| step.vertex.as_ref()) {
             vertex.end(Some(error.to_owned()));
         }
-        step.lines
     }
 
     fn failed_step(&self) -> MutexGuard<'_, Option<usize>> {
@@ -53,13 +53,13 @@ impl<'a> Steps<'a> {
             let mut number = 0;
             for (n, (i, shown)) in (planned.steps.0..planned.steps.1).zip(shown.into_iter().enumerate()) {
                 number += usize::from(shown);
-                let (text, lines) = match i.checked_sub(1).map(|i| &stage.instructions[i]) {
-                    None => (from_text(stage), Some((stage.line, stage.line))),
-                    Some(instruction) => (instruction.text.clone(), lines(instruction)),
+                let text = match i.checked_sub(1).and_then(|i| stage.instructions.get(i)) {
+                    None => from_text(stage),
+                    Some(instruction) => instruction.text.clone(),
                 };
                 let name = format!("[{}{number}/{total}] {text}", self.prefix(planned, stage));
                 let vertex = shown.then(|| self.progress.vertex(&name));
-                steps.insert(n, Step { lines, vertex });
+                steps.insert(n, Step { vertex });
             }
         }
         steps
@@ -96,10 +96,6 @@ impl<'a> Steps<'a> {
 
 fn from_text(stage: &Stage) -> String {
     format!("FROM {}", stage.base)
-}
-
-fn lines(instruction: &Instruction) -> Option<(usize, usize)> {
-    (instruction.line > 0).then_some((instruction.line, instruction.last_line.max(instruction.line)))
 }
 
 impl BuildEvents for Steps<'_> {
@@ -140,6 +136,21 @@ impl BuildEvents for Steps<'_> {
                 self.failed_step().get_or_insert(n);
             }
             BuildEvent::Warning { message } => self.definition.warn(message),
+            BuildEvent::Check { rule, description, url, detail, lines, .. } => {
+                let short = format!("{rule}: {detail} (line {})", lines.0);
+                self.definition.warned(VertexWarning {
+                    short: short.into_bytes(),
+                    detail: vec![description.into_bytes()],
+                    url,
+                    info: Some(SourceInfo {
+                        filename: self.dockerfile.name.clone(),
+                        data: self.dockerfile.text.as_bytes().to_vec(),
+                        language: "Dockerfile".to_owned(),
+                    }),
+                    ranges: (lines.0..=lines.1).map(Range::of_line).collect(),
+                    ..VertexWarning::default()
+                });
+            }
             BuildEvent::Step { .. }
             | BuildEvent::CacheHit { .. }
             | BuildEvent::Removed { .. }
@@ -170,8 +181,8 @@ mod tests {
         for n in 1..7 {
             steps.event(BuildEvent::Running { n, container: String::new() });
         }
-        steps.event(BuildEvent::StepFailed { n: 6, millis: 1, error: "x".into() });
-        assert_eq!(steps.failed("broken"), Some((6, 7)));
+        steps.event(BuildEvent::StepFailed { n: 6, millis: 1, error: "x".into(), excerpt: String::new() });
+        steps.failed("broken");
         let mut names = Vec::new();
         while let Ok(message) = messages.try_recv() {
             names.extend(message.vertexes.into_iter().map(|vertex| (vertex.name, vertex.error)));

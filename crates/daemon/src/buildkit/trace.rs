@@ -36,7 +36,7 @@ impl BuildKit {
     }
 
     async fn traced(
-        &self,
+        self: &Arc<Self>,
         session: &str,
         reference: &str,
         options: Options,
@@ -50,12 +50,12 @@ impl BuildKit {
             let built = self.solve_frontend(&job, frontend).await;
             let exported = match (built, job.take_built()) {
                 (Err(status), _) => Err(status),
-                (Ok(()), Some(built)) => {
+                (Ok(_), Some(built)) => {
                     let id = built.image.to_string();
                     let stored = job.outputs.iter().any(|output| output.kind == OutputKind::Image);
                     self.export(&job, built).await.map(|_| stored.then_some(id))
                 }
-                (Ok(()), None) => Ok(None),
+                (Ok(_), None) => Ok(None),
             };
             drop(ends);
             exported

@@ -44,6 +44,8 @@ enum Kind {
     Bool,
     List,
     Map,
+    /// Options by driver: `{"bridge": {"key": "value"}}`.
+    Maps,
     Pools,
     TextOrNumber,
     /// Limits by name: `{"nofile": {"Name": "nofile", "Soft": 1, "Hard": 2}}`.
@@ -74,8 +76,17 @@ const OPTIONS: &[(&str, &str, &str, Kind)] = &[
     ("allow-insecure-tcp", "allow-insecure-tcp", "allow_insecure_tcp", Kind::Switch),
     ("bridge", "bridge", "bridge", Kind::Text),
     ("bip", "bip", "bip", Kind::Text),
+    ("bip6", "bip6", "bip6", Kind::Text),
+    ("ipv6", "ipv6", "ipv6", Kind::Bool),
+    ("fixed-cidr", "fixed-cidr", "fixed_cidr", Kind::Text),
+    ("fixed-cidr-v6", "fixed-cidr-v6", "fixed_cidr_v6", Kind::Text),
+    ("icc", "icc", "icc", Kind::Bool),
+    ("ip-masq", "ip-masq", "ip_masq", Kind::Bool),
+    ("ip", "ip", "ip", Kind::Text),
+    ("default-network-opts", "default-network-opt", "default_network_opts", Kind::Maps),
     ("default-address-pools", "default-address-pool", "default_address_pools", Kind::Pools),
     ("mtu", "mtu", "mtu", Kind::Number),
+    ("publish-mode", "publish-mode", "publish_mode", Kind::Text),
     ("dns", "dns", "dns", Kind::List),
     ("dns-opts", "dns-opt", "dns_opts", Kind::List),
     ("dns-search", "dns-search", "dns_search", Kind::List),
@@ -89,6 +100,7 @@ const OPTIONS: &[(&str, &str, &str, Kind)] = &[
     ("max-concurrent-uploads", "max-concurrent-uploads", "max_concurrent_uploads", Kind::Number),
     ("max-download-attempts", "max-download-attempts", "max_download_attempts", Kind::Number),
     ("trust-host-ca", "trust-host-ca", "trust_host_ca", Kind::Switch),
+    ("plugin-dirs", "plugin-dir", "plugin_dirs", Kind::List),
     ("labels", "label", "labels", Kind::List),
     ("log-driver", "log-driver", "log_driver", Kind::Text),
     ("log-opts", "log-opt", "log_opts", Kind::Map),
@@ -111,8 +123,6 @@ const OPTIONS: &[(&str, &str, &str, Kind)] = &[
     ("iptables", "", "", Kind::Only(true)),
     ("ip6tables", "", "", Kind::Only(true)),
     ("ip-forward", "", "", Kind::Only(true)),
-    ("ip-masq", "", "", Kind::Only(true)),
-    ("icc", "", "", Kind::Only(true)),
     ("selinux-enabled", "", "", Kind::Only(false)),
     ("raw-logs", "", "", Kind::Any),
 ];
@@ -193,6 +203,15 @@ fn add(flags: &mut Vec<String>, key: &str, flag: &str, kind: Kind, value: &Value
             for (name, item) in value.as_object().ok_or_else(|| wrong("an object of strings"))? {
                 let item = text(item).ok_or_else(|| wrong("an object of strings"))?;
                 flags.push(format!("--{flag}={name}={item}"));
+            }
+        }
+        Kind::Maps => {
+            let expected = "an object of objects of strings";
+            for (name, options) in value.as_object().ok_or_else(|| wrong(expected))? {
+                for (key, item) in options.as_object().ok_or_else(|| wrong(expected))? {
+                    let item = text(item).ok_or_else(|| wrong(expected))?;
+                    flags.push(format!("--{flag}={name}={key}={item}"));
+                }
             }
         }
         Kind::Pools => {

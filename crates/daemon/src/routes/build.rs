@@ -13,10 +13,12 @@ use dray_api::build::{BUILD_RESULT_ID, BuildOutput, BuildResult};
 use dray_api::container::Ulimit;
 use dray_api::progress::ProgressMessage;
 use dray_build::classic::{ClassicText, Piece};
-use dray_build::{BuildEvent, BuildEvents, Built, Cancel, Resources};
+use dray_build::{BuildEvent, BuildEvents, Built, Cancel, Entitlements, Resources, Secrets, Subrequest};
+use dray_buildkit::Session;
 use dray_buildkit::grpc::Status;
 use dray_engine::build::{
-    CachePlace, Options, Output, OutputKind, PruneOptions, RemoteCache, Results, Service, given_credentials,
+    CachePlace, Options, Output, OutputKind, PruneOptions, RemoteCache, Results, Service, Wishes,
+    given_credentials,
 };
 use dray_image::ProgressEvent;
 use dray_spec::Reference;
@@ -24,13 +26,14 @@ use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 
-use crate::body::{self, Failure, JsonLines, messages, progress_message};
+use crate::body::{Failure, JsonLines, messages, progress_message};
 use crate::buildkit::{
-    BuildKit, CacheTransfer, ExportProgress, Exporter, is_inline, read_exports, read_imports, title,
+    BuildKit, CacheTransfer, Caller, ExportProgress, Exporter, is_inline, read_exports, read_imports, title,
 };
 use crate::credentials;
 use crate::error::{ApiError, ApiResult, json};
 use crate::extract::Params;
+use crate::read_ahead;
 use crate::state::App;
 use crate::version::ApiVersion;
 
@@ -60,10 +63,12 @@ async fn build(
         return build_traced(kit, &params, options, outputs).await;
     }
     options.auths = credentials::of_registries(&headers);
-    let session = match params.get("session") {
-        "" => None,
-        id => Some(kit.sessions().find(id).await.map_err(|status| ApiError::bad_request(status.message))?),
-    };
+    if let Some(question) = params.non_empty("call") {
+        let question = question_of(question)?;
+        return answer(builds, options, question, body).await;
+    }
+    let session = session(&kit, &params).await?;
+    let wishes = wishes(session.as_ref(), &params);
     let refused = |status: Status| ApiError::bad_request(status.message);
     let imports = read_imports(from_json(&params, "cacheimports", "cache imports")?).map_err(refused)?;
     let caches = read_exports(from_json(&params, "cacheexports", "cache exports")?).map_err(refused)?;
@@ -97,7 +102,8 @@ async fn build(
         });
         let _raise_when_dropped = gone_guard(&cancel);
         let exports = Exports { exporter, outputs, transfer, caches, warnings, handle: Handle::current() };
-        let work = move || run(&builds, options, body, &lines, telling, &exports, cancel);
+        let asked = Asked { options, wishes, telling, exports };
+        let work = move || run(&builds, asked, body, &lines, cancel);
         let result = tokio::task::spawn_blocking(work).await;
         watch.abort();
         result.unwrap_or_else(|error| Err(ApiError::internal(error.to_string()).into()))
@@ -135,6 +141,52 @@ async fn build_traced(
     .await
 }
 
+/// What steps may ask the client for: `dray build` opens a session where it was given secrets or agents. Without
+/// one, it has none, and only what a step cannot do without is an error.
+fn wishes(session: Option<&Session>, params: &Params) -> Wishes {
+    match session {
+        Some(session) => Caller::new(session.clone()).wishes(),
+        None if params.bool("dray") => Wishes { secrets: Secrets::none(), ..Wishes::default() },
+        None => Wishes::default(),
+    }
+}
+
+/// The client's session, if it has one.
+async fn session(kit: &BuildKit, params: &Params) -> Result<Option<Session>, ApiError> {
+    match params.non_empty("session") {
+        None => Ok(None),
+        Some(id) => {
+            let found = kit.sessions().find(id).await;
+            found.map(Some).map_err(|status| ApiError::bad_request(status.message))
+        }
+    }
+}
+
+/// The names that `--call` knows questions by, beside BuildKit's own.
+fn question_of(name: &str) -> Result<Subrequest, ApiError> {
+    let name = if name == "check" { "lint" } else { name };
+    let full = format!("frontend.{name}");
+    Subrequest::named(&full)
+        .or_else(|| Subrequest::named(name))
+        .ok_or_else(|| ApiError::bad_request(format!("unsupported request {full}")))
+}
+
+/// Answers a question about the Dockerfile instead of building it: `POST /build?call=check`. The answer is an object
+/// with texts by key.
+async fn answer(builds: Arc<Service>, options: Options, question: Subrequest, body: Body) -> ApiResult {
+    let cancel = Cancel::new();
+    let raise = gone_guard(&cancel);
+    let reader = read_ahead::reader(body);
+    let work = move || builds.answer(question, options, reader, cancel);
+    let answer = tokio::task::spawn_blocking(work).await;
+    drop(raise);
+    let answer = answer.map_err(|error| ApiError::internal(error.to_string()))??;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    let answer: BTreeMap<String, String> =
+        answer.into_iter().map(|(key, value)| (key, text(value))).collect();
+    Ok(json(StatusCode::OK, &answer))
+}
+
 /// Stops the build when the request's work is dropped.
 fn gone_guard(cancel: &Cancel) -> impl Drop + use<> {
     struct Guard(Cancel);
@@ -154,15 +206,16 @@ struct Telling {
     remove: bool,
 }
 
-fn run(
-    builds: &Service,
-    mut options: Options,
-    body: Body,
-    lines: &JsonLines,
+/// What a request for a build asks for.
+struct Asked {
+    options: Options,
+    wishes: Wishes,
     telling: Telling,
-    exports: &Exports,
-    cancel: Cancel,
-) -> Result<(), Failure> {
+    exports: Exports,
+}
+
+fn run(builds: &Service, asked: Asked, body: Body, lines: &JsonLines, cancel: Cancel) -> Result<(), Failure> {
+    let Asked { mut options, wishes, telling, exports } = asked;
     let hung_up = cancel.clone();
     let send = |message: ProgressMessage| {
         if lines.blocking_send(&message).is_err() {
@@ -185,7 +238,7 @@ fn run(
         events.event(BuildEvent::Warning { message: message.clone() });
     }
     let cache_from = std::mem::take(&mut options.cache_from);
-    let built = builds.build(options, body::reader(body), &events, cancel.clone());
+    let built = builds.build(options, read_ahead::reader(body), wishes, &events, cancel.clone());
     if built.is_ok() && !cache_from.is_empty() && !telling.quiet {
         // Docker's builder would look into the history of these images; here a step is known by its content.
         send(ProgressMessage::stream(format!(
@@ -293,13 +346,17 @@ fn options(params: &Params) -> Result<Options, ApiError> {
             .into(),
         cache_from: from_json::<Vec<String>>(params, "cachefrom", "cache-from")?,
         tags: params.all("t").map(str::to_owned).collect(),
-        build_args,
         labels,
         target: params.get("target").to_owned(),
         no_cache: params.bool("nocache"),
         pull: params.bool("pull"),
         network_mode: params.get("networkmode").to_owned(),
         platform: params.get("platform").to_owned(),
+        contexts: from_json(params, "contexts", "contexts")?,
+        entitlements: Entitlements::parse(params.all("allow"))
+            .map_err(|error| ApiError::bad_request(error.to_string()))?,
+        check: build_args.get("BUILDKIT_DOCKERFILE_CHECK").cloned().flatten(),
+        build_args,
         resources: resources(params)?,
         auths: Default::default(),
         squash: params.bool("squash"),

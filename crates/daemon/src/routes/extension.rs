@@ -1,4 +1,7 @@
-//! `/dray`: what Dray has beyond Docker's API (docs/image.md).
+//! `/dray`: what Dray has beyond Docker's API (docs/image.md, docs/network.md, docs/run.md, docs/volume.md).
+
+mod container;
+mod volume;
 
 use std::sync::Arc;
 
@@ -7,6 +10,7 @@ use axum::extract::State;
 use axum::routing::{get, post};
 use dray_api::extension::SquashResponse;
 use dray_engine::image::{Service, SquashOptions};
+use dray_engine::network;
 use http::StatusCode;
 
 use crate::blocking::call;
@@ -15,6 +19,7 @@ use crate::extract::Params;
 use crate::state::App;
 
 type Images = State<Arc<Service>>;
+type Networks = State<Arc<network::Service>>;
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -24,6 +29,9 @@ pub(super) fn router() -> Router<App> {
         .route("/dray/images/mount", post(mount))
         .route("/dray/images/mounts", get(mounts))
         .route("/dray/images/unmount", post(unmount))
+        .route("/dray/networks/exposure", get(exposure))
+        .merge(container::router())
+        .merge(volume::router())
 }
 
 fn needed(params: &Params, name: &str) -> Result<String, ApiError> {
@@ -64,4 +72,9 @@ async fn mounts(State(images): Images) -> ApiResult {
 async fn unmount(State(images): Images, params: Params) -> ApiResult {
     let name = needed(&params, "name")?;
     Ok(json(StatusCode::OK, &call(move || images.unmount(&name)).await?))
+}
+
+async fn exposure(State(networks): Networks, params: Params) -> ApiResult {
+    let filters = params.filters()?;
+    Ok(json(StatusCode::OK, &call(move || networks.exposure(&filters)).await?))
 }

@@ -19,6 +19,7 @@ use crate::body::{self, Failure, JsonLines, messages};
 use crate::credentials;
 use crate::error::{ApiError, ApiResult, json};
 use crate::extract::{Json, Params};
+use crate::read_ahead;
 use crate::state::App;
 use crate::version::ApiVersion;
 
@@ -158,7 +159,7 @@ async fn import(State(images): Images, params: &Params, body: Body) -> ApiResult
         platform: params.get("platform").to_owned(),
     };
     messages(move |lines, _| async move {
-        let id = call(move || images.import(body::reader(body), options)).await?;
+        let id = call(move || images.import(read_ahead::reader(body), options)).await?;
         let _ = lines.send(&ProgressMessage::status(id.to_string())).await;
         Ok(())
     })
@@ -193,7 +194,7 @@ async fn load(State(images): Images, params: Params, body: Body) -> ApiResult {
         let progress = lines.clone();
         let work = move || {
             let progress: &dyn Progress = if quiet { &Silent } else { &progress };
-            images.load(body::reader(body), progress)
+            images.load(read_ahead::reader(body), progress)
         };
         for loaded in call(work).await? {
             tell_loaded(&lines, &loaded).await;

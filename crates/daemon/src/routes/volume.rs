@@ -11,7 +11,7 @@ use dray_engine::volume::Service;
 use http::StatusCode;
 
 use crate::blocking::call;
-use crate::error::{ApiResult, json};
+use crate::error::{ApiError, ApiResult, json};
 use crate::extract::{Json, Params};
 use crate::state::App;
 use crate::version::ApiVersion;
@@ -23,7 +23,7 @@ pub(super) fn router() -> Router<App> {
         .route("/volumes", get(list))
         .route("/volumes/create", post(create))
         .route("/volumes/prune", post(prune))
-        .route("/volumes/{name}", get(inspect).delete(remove))
+        .route("/volumes/{name}", get(inspect).put(update).delete(remove))
 }
 
 async fn list(State(volumes): Volumes, params: Params) -> ApiResult {
@@ -43,6 +43,12 @@ async fn remove(State(volumes): Volumes, Path(name): Path<String>, params: Param
     let force = params.bool("force");
     call(move || volumes.remove(&name, force)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Docker's `volume update` is for the volumes of a cluster.
+async fn update() -> ApiError {
+    let text = "volume update only valid for cluster volumes, but swarm is unavailable";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 async fn prune(State(volumes): Volumes, version: ApiVersion, params: Params) -> ApiResult {

@@ -6,7 +6,7 @@ use dray_api::auth::{AuthConfig, AuthConfigs};
 use dray_build::{BaseImage, BaseImageError, BaseImages, Cancel};
 use dray_image::Progress;
 use dray_registry::Auth;
-use dray_spec::{Platform, Reference};
+use dray_spec::{ImageConfig, Platform, Reference};
 use tokio::runtime::Handle;
 
 use crate::image::{self, PullWhat, auth, platform_of};
@@ -48,10 +48,6 @@ impl Bases {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<(), BaseImageError> {
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let _guard = cancel.on_cancel(move || {
-            let _ = stop.send(());
-        });
         let auth = self.credentials.for_registry(reference.domain());
         let platform = platform.to_string();
         let pull = self.images.pull(
@@ -60,10 +56,23 @@ impl Bases {
             auth,
             progress,
         );
+        self.interruptibly(cancel, pull)
+    }
+
+    /// Waits for a registry, unless the build is cancelled.
+    fn interruptibly<T>(
+        &self,
+        cancel: &Cancel,
+        work: impl Future<Output = Result<T, image::Error>>,
+    ) -> Result<T, BaseImageError> {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let _guard = cancel.on_cancel(move || {
+            let _ = stop.send(());
+        });
         self.handle.block_on(async {
             tokio::select! {
-                pulled = pull => pulled.map_err(|error| BaseImageError(Box::new(error))),
-                // A guard that is dropped unused ends the channel too, but only after the pull.
+                done = work => done.map_err(|error| BaseImageError(Box::new(error))),
+                // A guard that is dropped unused ends the channel too, but only after the work.
                 Ok(()) = stopped => Err(BaseImageError(Box::new(Cancelled))),
             }
         })
@@ -87,6 +96,21 @@ impl BaseImages for Bases {
         self.pull(&reference, platform, progress, cancel)?;
         let found = self.here(name, platform).map_err(failed)?;
         found.ok_or_else(|| failed(dray_image::Error::NotFound(reference.familiar()).into()))
+    }
+
+    fn config(
+        &self,
+        name: &str,
+        platform: &Platform,
+        cancel: &Cancel,
+    ) -> Result<ImageConfig, BaseImageError> {
+        let failed = |error: image::Error| BaseImageError(Box::new(error));
+        if let Some(found) = self.here(name, platform).map_err(failed)? {
+            return Ok(found.config);
+        }
+        let reference = Reference::parse(name).map_err(|error| failed(error.into()))?.tagged();
+        let auth = self.credentials.for_registry(reference.domain());
+        self.interruptibly(cancel, self.images.remote_config(&reference, platform, &auth))
     }
 }
 

@@ -2,6 +2,7 @@
 //! and containers.
 
 mod base;
+mod contexts;
 mod error;
 mod export;
 mod output;
@@ -16,11 +17,12 @@ use std::sync::Arc;
 use dray_api::auth::AuthConfigs;
 use dray_api::build::{BuildPruneReport, CacheRecord};
 use dray_build::{
-    BuildEvent, BuildEvents, BuildRequest, Builder, Built, CacheImport, Cancel, ContextDir, DockerfileSource,
-    HttpSource, Limits, Resources, Secrets, context,
+    Agents, Answer, BuildEvent, BuildEvents, BuildRequest, Builder, Built, CacheImport, Cancel, ContextDir,
+    Contexts, DockerfileSource, Entitlements, HttpSource, Limits, Resources, Secrets, Subrequest, context,
 };
 use dray_image::files::Squash;
 use dray_spec::Reference;
+use dray_spec::dockerignore::Patterns;
 use tokio::runtime::Handle;
 
 use crate::{EventBus, ServiceError, image};
@@ -58,6 +60,13 @@ pub struct Options {
     pub network_mode: String,
     /// `--platform`.
     pub platform: String,
+    /// `--build-context`: contexts by name. `local:folder` is a folder of the archive, whose main context is then
+    /// in `context/`.
+    pub contexts: BTreeMap<String, String>,
+    /// `--allow`.
+    pub entitlements: Entitlements,
+    /// Which checks count, in place of what the Dockerfile says.
+    pub check: Option<String>,
     /// Limits and settings of `RUN` steps.
     pub resources: Resources,
     /// Credentials for base images.
@@ -79,8 +88,21 @@ pub struct Input {
     pub dockerfile: DockerfileSource,
     /// The context, without what is to be ignored where the Dockerfile is a text.
     pub context: Option<ContextDir>,
-    /// What steps may ask for.
+    /// What steps may ask the client for.
+    pub wishes: Wishes,
+    /// Contexts by name.
+    pub contexts: Contexts,
+    /// What the context has left out already, where the Dockerfile is a text.
+    pub ignore: Option<Patterns>,
+}
+
+/// What steps may ask the client for.
+#[derive(Debug, Clone, Default)]
+pub struct Wishes {
+    /// `RUN --mount=type=secret`
     pub secrets: Secrets,
+    /// `RUN --mount=type=ssh`
+    pub agents: Agents,
 }
 
 /// Builds of one engine.
@@ -137,17 +159,74 @@ impl Service {
         &self,
         mut options: Options,
         archive: impl Read + Send,
+        wishes: Wishes,
         events: &dyn BuildEvents,
         cancel: Cancel,
     ) -> Result<Built, Error> {
         let credentials = Credentials::new(std::mem::take(&mut options.auths));
-        let dockerfile = std::mem::take(&mut options.dockerfile);
-        let (dockerfile, context) = match options.remote.as_str() {
-            "" => (DockerfileSource::InContext(dockerfile), Some(self.unpack(archive)?)),
-            remote => self.builder.fetch_context(remote, &dockerfile, &cancel)?,
-        };
-        let input = Input { dockerfile, context, secrets: Secrets::default() };
+        let input = Input { wishes, ..self.received(&mut options, archive, &cancel)? };
         self.carry_out(options, input, credentials, events, cancel)
+    }
+
+    /// Answers a question about a Dockerfile, which comes as for a build. Blocks.
+    ///
+    /// # Errors
+    /// If there is no Dockerfile, or the question cannot be answered.
+    pub fn answer(
+        &self,
+        question: Subrequest,
+        mut options: Options,
+        archive: impl Read + Send,
+        cancel: Cancel,
+    ) -> Result<Answer, Error> {
+        let credentials = Credentials::new(std::mem::take(&mut options.auths));
+        let input = self.received(&mut options, archive, &cancel)?;
+        let (builder, request) = self.request(options, input, credentials, cancel);
+        Ok(builder.answer(question, &request)?)
+    }
+
+    /// The same for what a client offers piece by piece.
+    ///
+    /// # Errors
+    /// As [`Service::answer`].
+    pub fn answer_input(
+        &self,
+        question: Subrequest,
+        options: Options,
+        input: Input,
+        credentials: Arc<dyn CredentialSource>,
+        cancel: Cancel,
+    ) -> Result<Answer, Error> {
+        let (builder, request) = self.request(options, input, Credentials::Asked(credentials), cancel);
+        Ok(builder.answer(question, &request)?)
+    }
+
+    /// Fetches a context that has an address. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Remote`].
+    pub fn fetch(&self, address: &str, dockerfile: &str, cancel: &Cancel) -> Result<Input, Error> {
+        let (dockerfile, context) = self.builder.fetch_context(address, dockerfile, cancel)?;
+        Ok(Input { dockerfile, context, ..Input::default() })
+    }
+
+    /// What comes in one archive, or has to be fetched.
+    fn received(
+        &self,
+        options: &mut Options,
+        archive: impl Read + Send,
+        cancel: &Cancel,
+    ) -> Result<Input, Error> {
+        let dockerfile = std::mem::take(&mut options.dockerfile);
+        let named = std::mem::take(&mut options.contexts);
+        if !options.remote.is_empty() {
+            let (dockerfile, context) = self.builder.fetch_context(&options.remote, &dockerfile, cancel)?;
+            let contexts = contexts::beside(named, archive, |archive| self.unpack(archive))?;
+            return Ok(Input { dockerfile, context, contexts, ..Input::default() });
+        }
+        let (context, contexts) = contexts::parted(named, self.unpack(archive)?)?;
+        let dockerfile = DockerfileSource::InContext(dockerfile);
+        Ok(Input { dockerfile, context: Some(context), contexts, ..Input::default() })
     }
 
     /// Unpacks an archive of files, to be a context or to be read from. Blocks.
@@ -194,13 +273,36 @@ impl Service {
         events: &dyn BuildEvents,
         cancel: Cancel,
     ) -> Result<Built, Error> {
+        let epoch = options.build_args.get("SOURCE_DATE_EPOCH").cloned().flatten();
+        let squash = options.squash;
+        let (builder, request) = self.request(options, input, credentials, cancel);
+        let built = builder.build(request, events)?;
+        if !squash {
+            return Ok(built);
+        }
+        let squashed = self.squash(built, epoch.is_some_and(|epoch| !epoch.is_empty()))?;
+        events.event(BuildEvent::Built { id: squashed.image.to_string() });
+        Ok(squashed)
+    }
+
+    /// The builder for one request, and the request as it takes it.
+    fn request(
+        &self,
+        options: Options,
+        input: Input,
+        credentials: Credentials,
+        cancel: Cancel,
+    ) -> (Builder, BuildRequest) {
         let bases = Bases::new(Arc::clone(&self.images), self.handle.clone(), credentials);
-        let (squash, epoch) =
-            (options.squash, options.build_args.get("SOURCE_DATE_EPOCH").cloned().flatten());
         let request = BuildRequest {
             context: input.context,
             dockerfile: input.dockerfile,
-            secrets: input.secrets,
+            secrets: input.wishes.secrets,
+            agents: input.wishes.agents,
+            contexts: input.contexts,
+            ignore: input.ignore,
+            entitlements: options.entitlements,
+            check: options.check,
             build_args: options.build_args,
             labels: options.labels,
             target: options.target,
@@ -212,16 +314,10 @@ impl Service {
             cache_imports: options.cache_imports,
             inline_cache: options.inline_cache,
             // The squashed one is recorded instead.
-            unrecorded: options.unrecorded || squash,
+            unrecorded: options.unrecorded || options.squash,
             cancel,
         };
-        let built = self.builder.with_bases(Arc::new(bases)).build(request, events)?;
-        if !squash {
-            return Ok(built);
-        }
-        let squashed = self.squash(built, epoch.is_some_and(|epoch| !epoch.is_empty()))?;
-        events.event(BuildEvent::Built { id: squashed.image.to_string() });
-        Ok(squashed)
+        (self.builder.with_bases(Arc::new(bases)), request)
     }
 
     /// Makes one layer of all that a build has added to its base.

@@ -261,7 +261,7 @@ impl Place<'_> {
             run_dir: self.folder.join(SHIM),
             spec: spec::generate(&input)?,
             rootfs: Rootfs::Overlay { lower: layers.lower, upper: layers.upper, work: layers.work },
-            seccomp: SeccompPolicy::Default,
+            seccomp: if step.privileged { SeccompPolicy::Unconfined } else { SeccompPolicy::Default },
             attach: vec![output.into()],
             ..ShimRequest::default()
         })
@@ -379,6 +379,7 @@ fn record_of(step: &RunStep<'_>) -> Record {
         network_mode: if step.network.is_empty() { "default".into() } else { step.network.clone() },
         shm_size: if resources.shm_size > 0 { resources.shm_size } else { 64 << 20 },
         security_opt: Some(resources.security_opt.clone()),
+        privileged: step.privileged,
         ..HostConfig::default()
     };
     let limits = &mut host.resources;

@@ -60,16 +60,35 @@ impl Service {
         called: &str,
         mut request: ContainerUpdateRequest,
     ) -> Result<ContainerUpdateResponse, Error> {
-        let mut warnings = Vec::new();
-        validate::resources(&mut request.resources, &self.host, true, &mut warnings)?;
+        // What cannot be is said before the container is looked for.
+        validate::resources(&mut request.resources, &self.host, true, &mut Vec::new())?;
         validate::restart_policy(&request.restart_policy)?;
         let container = self.registry.find(called)?;
         let _order = container.lifecycle.blocking_lock();
-        let refuse = |reason: String| Error::Update { id: container.id.clone(), reason };
         let mut record = container.record();
         if record.state.removing || record.state.dead {
-            return Err(refuse("container is marked for removal and cannot be \"update\"".into()));
+            let reason = "container is marked for removal and cannot be \"update\"".into();
+            return Err(Error::Update { id: container.id.clone(), reason });
         }
+        let warnings = self.update_limits(&container, &mut record, request)?;
+        self.save(&record)?;
+        container.live().record.host = record.host;
+        self.announce(&container, "update", &[]);
+        Ok(ContainerUpdateResponse { warnings: Some(warnings) })
+    }
+
+    /// Changes limits and restart policy of the record and of what runs; gives warnings. The caller holds the
+    /// container's order and writes the record.
+    pub(super) fn update_limits(
+        &self,
+        container: &Container,
+        record: &mut super::record::Record,
+        mut request: ContainerUpdateRequest,
+    ) -> Result<Vec<String>, Error> {
+        let mut warnings = Vec::new();
+        validate::resources(&mut request.resources, &self.host, true, &mut warnings)?;
+        validate::restart_policy(&request.restart_policy)?;
+        let refuse = |reason: String| Error::Update { id: container.id.clone(), reason };
         change_limits(&mut record.host.resources, &request.resources)
             .map_err(|reason| refuse(reason.into()))?;
         if !request.restart_policy.name.is_empty() {
@@ -82,12 +101,9 @@ impl Service {
         }
         if container.is_up() {
             let limits = spec::resources(&request.resources)?;
-            self.shim(&container)?.update(&limits).map_err(|error| refuse(error.to_string()))?;
+            self.shim(container)?.update(&limits).map_err(|error| refuse(error.to_string()))?;
         }
-        self.save(&record)?;
-        container.live().record.host = record.host;
-        self.announce(&container, "update", &[]);
-        Ok(ContainerUpdateResponse { warnings: Some(warnings) })
+        Ok(warnings)
     }
 
     /// Changes the size of a container's terminal.

@@ -102,14 +102,41 @@ impl Copier {
         let source = openat(from, name, flags, Mode::empty())?;
         let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = openat(to, name, create, Mode::RUSR | Mode::WUSR)?;
-        let (mut source, mut target) = (std::fs::File::from(source), std::fs::File::from(target));
-        io::copy(&mut source, &mut target)?;
+        let (source, target) = (std::fs::File::from(source), std::fs::File::from(target));
+        content(&source, &target, u64::try_from(stat.st_size).unwrap_or(0))?;
         attributes(source.as_fd(), target.as_fd(), stat)?;
         if stat.st_nlink > 1 {
             self.linked.insert(key, target.into());
         }
         Ok(())
     }
+}
+
+/// Copies a file's bytes: shared with the original where the file system can, else without its holes.
+fn content(mut source: &std::fs::File, mut target: &std::fs::File, size: u64) -> io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    if size == 0 || fs::ioctl_ficlone(target, source).is_ok() {
+        return Ok(());
+    }
+    let mut end = 0;
+    while end < size {
+        let from = match fs::seek(source, fs::SeekFrom::Data(end)) {
+            Ok(from) => from,
+            Err(Errno::NXIO) => break,
+            // A file system that knows no holes.
+            Err(Errno::INVAL | Errno::NOTSUP) => end,
+            Err(errno) => return Err(errno.into()),
+        };
+        end = match fs::seek(source, fs::SeekFrom::Hole(from)) {
+            Ok(to) => to.min(size),
+            Err(Errno::INVAL | Errno::NOTSUP) => size,
+            Err(errno) => return Err(errno.into()),
+        };
+        source.seek(SeekFrom::Start(from))?;
+        target.seek(SeekFrom::Start(from))?;
+        io::copy(&mut source.take(end.saturating_sub(from)), &mut target)?;
+    }
+    target.set_len(size)
 }
 
 const DIRECTORY: OFlags =
@@ -174,6 +201,9 @@ mod tests {
         std::fs::write(from.join("sub/file"), "content").unwrap();
         std::fs::hard_link(from.join("sub/file"), from.join("other")).unwrap();
         std::os::unix::fs::symlink("/etc/shadow", from.join("link")).unwrap();
+        let sparse = std::fs::File::create(from.join("sparse")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&sparse, b"in the middle", 3 << 20).unwrap();
+        sparse.set_len(8 << 20).unwrap();
         std::os::unix::fs::chown(from.join("sub"), Some(1234), Some(5678)).unwrap();
         std::fs::set_permissions(from.join("sub"), PermissionsExt::from_mode(0o1750)).unwrap();
         std::fs::set_permissions(&from, PermissionsExt::from_mode(0o700)).unwrap();
@@ -183,6 +213,8 @@ mod tests {
         assert!(!is_empty(open(&to).as_fd()).unwrap());
         assert_eq!(std::fs::read_to_string(to.join("other")).unwrap(), "content");
         let meta = |path: &str| std::fs::symlink_metadata(to.join(path)).unwrap();
+        assert!(std::fs::read(to.join("sparse")).unwrap() == std::fs::read(from.join("sparse")).unwrap());
+        assert!(meta("sparse").blocks() * 512 < 1 << 20, "holes stay holes");
         assert_eq!(meta("sub/file").ino(), meta("other").ino());
         assert_eq!(std::fs::read_link(to.join("link")).unwrap().to_str(), Some("/etc/shadow"));
         assert_eq!((meta("sub").uid(), meta("sub").gid(), meta("sub").mode() & 0o7777), (1234, 5678, 0o1750));

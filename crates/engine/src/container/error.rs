@@ -95,6 +95,17 @@ pub enum Error {
     /// Stopping what does not run.
     #[error("container is already stopped")]
     AlreadyStopped,
+    /// Publishing ports of a container that shares another's network.
+    #[error("a container that shares another's network publishes no ports")]
+    NoPorts,
+    /// Withdrawing a port that is not published.
+    #[error("port {port} is not published{}", if host.is_empty() { String::new() } else { format!(" at {host}") })]
+    NotPublished {
+        /// Port and protocol in the container.
+        port: String,
+        /// Address and port of the host.
+        host: String,
+    },
     /// Starting what is being removed.
     #[error("container is marked for removal and cannot be started")]
     MarkedForRemoval,
@@ -270,6 +281,8 @@ impl Error {
             | Self::SeveralUntil
             | Self::Invalid(_)
             | Self::Mount(_)
+            | Self::NoPorts
+            | Self::NotPublished { .. }
             | Self::VolumeOverFile(_)
             | Self::Filter(_)
             | Self::DetachKeys(_)

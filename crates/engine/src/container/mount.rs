@@ -8,6 +8,8 @@ use std::path::Path;
 use dray_api::container::{BindOptions, Mount, MountType, TmpfsOptions};
 use serde::{Deserialize, Serialize};
 
+use super::idmap::Ids;
+
 /// Why a mount is refused, in Docker's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -78,6 +80,17 @@ pub enum Error {
     /// Read-only options on a mount that is not read-only, or both at once.
     #[error("mount options conflict: {0}")]
     Conflict(&'static str),
+    /// Nothing to take away.
+    #[error("nothing is mounted at {0}")]
+    NotMounted(String),
+    /// A kind of mount that only a new container can have.
+    #[error("mounts of type {0} cannot be added to a container that exists")]
+    NotLive(&'static str),
+    /// A mapping of ids that is none.
+    #[error(
+        "invalid id mapping {0:?}: it is written uids=DISK-CONTAINER-COUNT#…;gids=DISK-CONTAINER-COUNT#…"
+    )]
+    IdMap(String),
 }
 
 /// A mount that a container has.
@@ -118,6 +131,8 @@ pub struct MountPoint {
     pub options: dray_api::Labels,
     /// Layers of an image that is mounted, the bottom one first.
     pub layers: Vec<LayerId>,
+    /// Who owns its files in the container.
+    pub ids: Ids,
 }
 
 const PROPAGATIONS: &[&str] = &["private", "rprivate", "slave", "rslave", "shared", "rshared"];
@@ -213,6 +228,10 @@ pub fn parse_mount(mount: &Mount) -> Result<MountPoint, Error> {
         kind: mount.kind.clone(),
         destination: clean(&mount.target),
         rw: !mount.read_only,
+        ids: Ids::parse(&mount.id_map, mount.match_user).map_err(|reason| Error::Config {
+            kind: mount.kind.as_str().to_owned(),
+            reason: Box::new(reason),
+        })?,
         ..MountPoint::default()
     };
     match mount.kind {
@@ -259,6 +278,14 @@ fn check_mount(mount: &Mount) -> Result<(), Error> {
     ];
     if let Some((_, _, field)) = foreign.iter().find(|(kind, given, _)| *given && *kind != mount.kind) {
         return Err(Error::Extra(field));
+    }
+    if !matches!(mount.kind, MountType::Bind | MountType::Volume) {
+        if !mount.id_map.is_empty() {
+            return Err(Error::Extra("IDMap"));
+        }
+        if mount.match_user {
+            return Err(Error::Extra("MatchUser"));
+        }
     }
     if mount.target.is_empty() {
         return Err(Error::Missing("Target"));

@@ -3,15 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use dray_api::container::{ContainerConfig, HostConfig, MountType};
 use rustix::fs::OFlags;
 
+use super::idmap::{Ids, Owner};
 use super::mount::{self, MountPoint, clean, parse_bind, parse_mount, parse_volumes_from};
 use super::record::Record;
 use super::rootfs::open_in;
 use super::service::Service;
+use super::spec::Source;
 use super::volumes::VolumeRequest;
 use super::{Error, copy};
 
@@ -98,6 +101,29 @@ impl Service {
         Ok(points)
     }
 
+    /// Finds or makes the source of a mount that comes to a container that exists. Anonymous volumes that were made are
+    /// named in `made`.
+    pub(super) fn find_live_source(
+        &self,
+        point: &mut MountPoint,
+        container: &str,
+        made: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        let mut making = Making { container, volumes: Vec::new() };
+        let found = self.find_source(point, &mut making);
+        made.append(&mut making.volumes);
+        found
+    }
+
+    /// Makes the source of such a mount ready.
+    pub(super) fn prepare_live_source(
+        &self,
+        point: &MountPoint,
+        record: &Record,
+    ) -> Result<Option<Source>, Error> {
+        self.prepare_source(point, record)?.map(|path| with_owner(point, path)).transpose()
+    }
+
     fn find_source(&self, point: &mut MountPoint, making: &mut Making<'_>) -> Result<(), Error> {
         match point.kind {
             MountType::Volume => {
@@ -112,6 +138,9 @@ impl Service {
                     making.volumes.push(handle.name.clone());
                 }
                 point.source = handle.mountpoint.display().to_string();
+                if handle.read_only {
+                    (point.rw, point.copy) = (false, false);
+                }
                 (point.name, point.driver) = (handle.name, handle.driver);
                 if point.mode.is_empty() {
                     point.mode = "z".into();
@@ -173,10 +202,11 @@ impl Service {
 
     /// Makes the sources of a container's mounts ready for a start: volumes mounted, missing folders of
     /// `-v` made. Gives where each lies; [`Service::release_sources`] undoes it.
-    pub(super) fn prepare_sources(&self, record: &Record) -> Result<BTreeMap<String, PathBuf>, Error> {
+    pub(super) fn prepare_sources(&self, record: &Record) -> Result<BTreeMap<String, Source>, Error> {
         let mut sources = BTreeMap::new();
         for point in &record.mounts {
-            match self.prepare_source(point, record) {
+            let prepared = self.prepare_source(point, record);
+            match prepared.and_then(|path| path.map(|path| with_owner(point, path)).transpose()) {
                 Ok(Some(source)) => drop(sources.insert(point.destination.clone(), source)),
                 Ok(None) => {}
                 Err(error) => {
@@ -260,6 +290,17 @@ impl Service {
             self.events.publish("volume", "unmount", &point.name, attributes);
         }
     }
+}
+
+/// A source with its owner, where that matters.
+fn with_owner(point: &MountPoint, path: PathBuf) -> Result<Source, Error> {
+    let owner = if point.ids == Ids::Same {
+        Owner::default()
+    } else {
+        let found = std::fs::metadata(&path).map_err(Error::io("look at", &path))?;
+        (found.uid(), found.gid())
+    };
+    Ok(Source { path, owner })
 }
 
 /// Takes a mount away with its folder. Not mounted, not there: both are what is wanted.

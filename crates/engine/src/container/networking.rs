@@ -137,6 +137,19 @@ pub trait ContainerNetworking: Send + Sync {
         force: bool,
     ) -> Result<String, ServiceError>;
 
+    /// Changes the published ports of a running container: `now` is what it has, `remove` what of that goes, `add` what
+    /// is wanted beside it. Gives what it has then. When it fails, nothing has changed.
+    ///
+    /// # Errors
+    /// `Conflict` for a container without a network of its own; for a port in use in Docker's words.
+    fn republish(
+        &self,
+        container: &NetworkedContainer,
+        now: &PortMap,
+        add: &PortMap,
+        remove: &PortMap,
+    ) -> Result<PortMap, ServiceError>;
+
     /// The container's name changed: names in DNS follow.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ use crate::log::{self, Driver};
 
 /// What is looked up while the network is being made.
 struct Prepared {
-    sources: BTreeMap<String, PathBuf>,
+    sources: BTreeMap<String, spec::Source>,
     user: User,
     devices: Devices,
     security: SecurityOptions,
@@ -147,14 +147,19 @@ impl Service {
         security.no_new_privileges |= defaults.no_new_privileges && !says_new_privileges(&record.host);
         security.seccomp = security.seccomp.or_else(|| defaults.seccomp.clone());
         let devices = spec::devices(&record.host)?;
+        let user = self.user_of(record)?;
+        // Last, because this alone must be undone.
+        let sources = self.prepare_sources(record)?;
+        Ok(Prepared { sources, user, devices, security })
+    }
+
+    /// Who a container runs as, by its own files.
+    pub(super) fn user_of(&self, record: &Record) -> Result<User, Error> {
         let layers = self.layers(record);
         let text = |path: &str| Ok::<_, Error>(layers.read_file(path)?.unwrap_or_default());
         let add = record.host.group_add.clone().unwrap_or_default();
         let user = spec::resolve_user(&record.config.user, &add, &text("/etc/passwd")?, &text("/etc/group")?);
-        let user = user.map_err(spec::Error::from)?;
-        // Last, because this alone must be undone.
-        let sources = self.prepare_sources(record)?;
-        Ok(Prepared { sources, user, devices, security })
+        Ok(user.map_err(spec::Error::from)?)
     }
 
     fn join_networks(&self, record: &Record) -> Result<Attached, Error> {

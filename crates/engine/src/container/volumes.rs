@@ -32,6 +32,8 @@ pub struct VolumeHandle {
     pub mountpoint: PathBuf,
     /// It was made by this call, so an image's content may be copied into it.
     pub created: bool,
+    /// Nobody may write to it (a snapshot).
+    pub read_only: bool,
 }
 
 /// The volumes' side of a container's life. Whether a volume is in use is answered by

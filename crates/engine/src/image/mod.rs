@@ -5,6 +5,7 @@ mod container;
 mod error;
 mod files;
 mod mount;
+mod repository;
 mod signature;
 mod transfer;
 mod usage;

@@ -7,7 +7,7 @@ use dray_api::image::{DistributionInspect, OciDescriptor, OciPlatform, PushResul
 use dray_image::pull::PullOptions;
 use dray_image::{Import, Loaded, Progress};
 use dray_registry::Auth;
-use dray_spec::{Descriptor, Digest, Platform, Reference};
+use dray_spec::{Descriptor, Digest, ImageConfig, ManifestOrIndex, Platform, Reference};
 
 use super::{Error, Service, change, named};
 
@@ -236,13 +236,49 @@ impl Service {
             },
             platforms: Vec::new(),
         };
-        if let Ok(dray_spec::ManifestOrIndex::Index(index)) =
-            dray_spec::ManifestOrIndex::parse(Some(&found.media_type), &found.bytes)
+        if let Ok(ManifestOrIndex::Index(index)) =
+            ManifestOrIndex::parse(Some(&found.media_type), &found.bytes)
         {
             let platforms = index.manifests.iter().filter_map(|manifest| manifest.platform.as_ref());
             inspect.platforms = platforms.map(oci_platform).collect();
         }
         Ok(inspect)
+    }
+
+    /// The configuration of an image at its registry; its layers are not fetched.
+    ///
+    /// # Errors
+    /// If the registry has none of that name and platform, or fails.
+    pub async fn remote_config(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        auth: &Auth,
+    ) -> Result<ImageConfig, Error> {
+        let repository = self.client().repository(reference, auth)?;
+        let digest = reference.digest().map(ToString::to_string);
+        let mut wanted = digest.or(reference.tag().map(str::to_owned)).unwrap_or_else(|| "latest".into());
+        // An index may lead to another one, but not forever.
+        for _ in 0..3 {
+            let found = repository.manifest(&wanted).await?;
+            match ManifestOrIndex::parse(Some(&found.media_type), &found.bytes) {
+                Ok(ManifestOrIndex::Manifest(manifest)) => {
+                    let bytes = repository.small_blob(&manifest.config, MAX_CONFIG).await?;
+                    return serde_json::from_slice(&bytes).map_err(|_| no_such(reference));
+                }
+                Ok(ManifestOrIndex::Index(index)) => {
+                    let fitting = index.manifests.iter().filter_map(|manifest| {
+                        let distance = platform.distance(manifest.platform.as_ref()?)?;
+                        Some((distance, &manifest.digest))
+                    });
+                    let (_, digest) =
+                        fitting.min_by_key(|(distance, _)| *distance).ok_or_else(|| no_such(reference))?;
+                    wanted = digest.to_string();
+                }
+                Err(_) => break,
+            }
+        }
+        Err(no_such(reference))
     }
 
     /// Checks credentials at a registry.
@@ -261,6 +297,13 @@ impl Service {
             status: "Login Succeeded".to_owned(),
         })
     }
+}
+
+/// The largest configuration that is read, as in a pull.
+const MAX_CONFIG: u64 = 8 << 20;
+
+fn no_such(reference: &Reference) -> Error {
+    dray_image::Error::NotFound(reference.familiar()).into()
 }
 
 /// Credentials as the registry client takes them.

@@ -98,11 +98,24 @@ impl ContainerNetworking for Service {
         Ok(self.disconnect_one(container, network, running, force)?)
     }
 
+    fn republish(
+        &self,
+        container: &NetworkedContainer,
+        now: &PortMap,
+        add: &PortMap,
+        remove: &PortMap,
+    ) -> Result<PortMap, ServiceError> {
+        Ok(self.republish_ports(container, now, add, remove)?)
+    }
+
     fn rename(&self, container: &NetworkedContainer) -> Result<(), ServiceError> {
         self.network.rename(&container.id, &container.name);
         if let Some(joined) = self.joined().get_mut(&container.id) {
-            for endpoint in joined.iter_mut().filter_map(|joined| joined.endpoint.as_mut()) {
-                endpoint.name.clone_from(&container.name);
+            for joined in joined.iter_mut() {
+                joined.name.clone_from(&container.name);
+                if let Some(endpoint) = &mut joined.endpoint {
+                    endpoint.name.clone_from(&container.name);
+                }
             }
         }
         Ok(())
@@ -284,6 +297,34 @@ impl Service {
         Ok(())
     }
 
+    fn republish_ports(
+        &self,
+        container: &NetworkedContainer,
+        now: &PortMap,
+        add: &PortMap,
+        remove: &PortMap,
+    ) -> Result<PortMap, Error> {
+        let wanted = ports::wanted(add, &Default::default(), false)?;
+        let made: Vec<(Arc<Record>, Endpoint)> = self
+            .joined()
+            .get(&container.id)
+            .into_iter()
+            .flatten()
+            .filter_map(|joined| Some((Arc::clone(&joined.network), joined.endpoint.clone()?)))
+            .collect();
+        let endpoint = gateway_endpoint(&made).ok_or(Error::NoPorts)?;
+        let gone = ports::bound(remove);
+        self.network.withdraw(&container.id, &gone)?;
+        let new = self.network.publish(endpoint, &wanted).inspect_err(|_| {
+            if let Err(error) = self.network.restore_ports(endpoint, &gone) {
+                tracing::error!(%error, container = container.id, "publish a port again");
+            }
+        })?;
+        let kept = ports::bound(now).into_iter().filter(|bound| !gone.contains(bound));
+        let bound: Vec<_> = kept.chain(new).collect();
+        Ok(ports::shown(&bound, &container.exposed, &container.bindings))
+    }
+
     fn connect_one(
         &self,
         container: &NetworkedContainer,
@@ -376,7 +417,7 @@ impl Service {
     }
 
     fn keep_joined(&self, container: &NetworkedContainer, record: &Arc<Record>, endpoint: Option<Endpoint>) {
-        let joined = Joined { network: Arc::clone(record), endpoint };
+        let joined = Joined { network: Arc::clone(record), name: container.name.clone(), endpoint };
         self.joined().entry(container.id.clone()).or_default().push(joined);
     }
 

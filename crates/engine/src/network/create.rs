@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use dray_api::Labels;
 use dray_api::network::{Ipam, NetworkCreateRequest, NetworkCreateResponse};
-use dray_network::NetworkConfig;
+use dray_network::{Driver, NetworkConfig, SubnetConfig};
 use jiff::Timestamp;
 
 use super::record::{KIND, PREDEFINED, Record};
@@ -51,15 +51,20 @@ impl Service {
             self.take_config(&from, &mut request)?;
         }
         let driver = match request.driver.as_str() {
-            "" | "bridge" => "bridge",
+            "" => "bridge",
+            known @ ("bridge" | "macvlan" | "ipvlan") => known,
             "host" | "null" => return Err(Error::OnlyOne(request.driver)),
             "overlay" => return Err(Error::NoSwarm),
             other => return Err(Error::UnknownDriver(other.to_owned())),
         };
+        let driver = if request.config_only { "null" } else { driver }.to_owned();
         if request.ingress || !matches!(request.scope.as_str(), "" | "local") {
             return Err(Error::NoSwarm);
         }
-        let options = request.options.unwrap_or_default();
+        let mut options = request.options.unwrap_or_default();
+        for (key, value) in self.network.default_options(&driver) {
+            options.entry(key).or_insert(value);
+        }
         let by_option = options.get(ENABLE_IPV6).is_some_and(|value| value == "true" || value == "1");
         let enable_ipv6 = request.enable_ipv6.unwrap_or(by_option);
         let ipam = request.ipam.unwrap_or_default();
@@ -71,7 +76,7 @@ impl Service {
             id: names::new_id(),
             name: request.name,
             created: timestamp::rfc3339(Timestamp::now()),
-            driver: if request.config_only { "null" } else { driver }.to_owned(),
+            driver,
             enable_ipv4: request.enable_ipv4.unwrap_or(true),
             enable_ipv6,
             ipam,
@@ -144,23 +149,31 @@ impl Service {
             }
         }
         let state = self.network.create(&config)?;
+        record.enable_ipv6 = config.ipv6;
         record.options = default_options(&state);
         record.state = Some(state);
         self.keep(record)
     }
 }
 
+/// Whether the default bridge is still as the flags say.
 fn still_wanted(state: &dray_network::NetworkState, config: &NetworkConfig) -> bool {
-    let name = config.options.get("com.docker.network.bridge.name");
-    let subnet =
-        config.subnets.iter().find_map(|subnet| subnet.subnet.map(|wanted| (wanted, subnet.gateway)));
-    let same_subnet = subnet.is_none_or(|(wanted, gateway)| {
-        let have = state.subnet(wanted.is_ipv4());
+    let subnet_stays = |wanted: &SubnetConfig| {
+        let have = wanted.subnet.and_then(|subnet| state.subnet(subnet.is_ipv4()));
         have.is_some_and(|have| {
-            have.subnet == wanted.network() && gateway.is_none_or(|gateway| have.gateway == gateway)
+            Some(have.subnet) == wanted.subnet
+                && have.ip_range == wanted.ip_range
+                && wanted.gateway.is_none_or(|gateway| have.gateway == Some(gateway))
         })
-    });
-    name.is_none_or(|name| *name == state.bridge) && same_subnet
+    };
+    let option = |key: &str| config.options.get(&format!("com.docker.network.bridge.{key}"));
+    let switch = |key: &str, have: bool| option(key).is_none_or(|value| *value == have.to_string());
+    config.subnets.iter().all(subnet_stays)
+        && config.ipv6 == state.subnet(false).is_some()
+        && option("name").is_none_or(|name| *name == state.bridge)
+        && switch("enable_icc", state.icc)
+        && switch("enable_ip_masquerade", state.masquerade)
+        && option("host_binding_ipv4").and_then(|ip| ip.parse().ok()) == state.host_binding
 }
 
 fn predefined(name: &str, driver: &str) -> Record {
@@ -186,11 +199,12 @@ fn predefined(name: &str, driver: &str) -> Record {
 fn default_options(state: &dray_network::NetworkState) -> Labels {
     let option = |key: &str, value: String| (format!("com.docker.network.{key}"), value);
     let mtu = state.mtu.unwrap_or(1500);
+    let binding = state.host_binding.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string());
     [
         option("bridge.default_bridge", "true".to_owned()),
         option("bridge.enable_icc", state.icc.to_string()),
         option("bridge.enable_ip_masquerade", state.masquerade.to_string()),
-        option("bridge.host_binding_ipv4", "0.0.0.0".to_owned()),
+        option("bridge.host_binding_ipv4", binding),
         option("bridge.name", state.bridge.clone()),
         option("driver.mtu", mtu.to_string()),
     ]
@@ -207,5 +221,6 @@ fn config_of(record: &Record) -> Result<NetworkConfig, Error> {
         no_ipv4: !record.enable_ipv4,
         options: record.options.clone(),
         default_bridge: false,
+        driver: Driver::from_name(&record.driver).unwrap_or_default(),
     })
 }

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use dray_api::network::{EndpointIpamConfig, EndpointSettings};
 use dray_network::{Cidr, Endpoint};
 
-use super::record::Record;
+use super::record::{Record, lone_endpoint_id};
 use super::{Error, short};
 use crate::container::NetworkedContainer;
 
 /// The endpoint that gives the default route, and thereby the published ports.
 pub(super) fn gateway_endpoint(made: &[(Arc<Record>, Endpoint)]) -> Option<&Endpoint> {
-    let routed = made.iter().filter(|(record, _)| !record.internal);
+    let leads_out = |e: &Endpoint| e.gateway.is_some() || e.gateway6.is_some() || e.routed;
+    let some = made.iter().any(|(_, endpoint)| leads_out(endpoint));
+    let routed = made.iter().filter(|(record, endpoint)| !record.internal && (leads_out(endpoint) || !some));
     let best = routed.min_by(|(a, x), (b, y)| {
         y.gateway_priority.cmp(&x.gateway_priority).then_with(|| a.name.cmp(&b.name))
     });
@@ -135,9 +137,8 @@ pub(super) fn lone_endpoint(
     container: &NetworkedContainer,
 ) -> BTreeMap<String, EndpointSettings> {
     let asked = container.endpoints.get(&record.name).cloned().unwrap_or_default();
-    let id = dray_spec::Digest::sha256_of(format!("{}/{}", record.id, container.id).as_bytes());
-    let settings =
-        EndpointSettings { network_id: record.id.clone(), endpoint_id: id.hex().to_owned(), ..asked };
+    let endpoint_id = lone_endpoint_id(&record.id, &container.id);
+    let settings = EndpointSettings { network_id: record.id.clone(), endpoint_id, ..asked };
     BTreeMap::from([(record.name.clone(), settings)])
 }
 

@@ -89,6 +89,9 @@ pub enum Error {
     /// Several networks and one that excludes others.
     #[error("{0}")]
     Mode(&'static str),
+    /// Publishing ports of a container that has no network of its own.
+    #[error("a container without a network of its own publishes no ports")]
+    NoPorts,
     /// The container is on it already.
     #[error("endpoint with name {container} already exists in network {network}")]
     AlreadyConnected {
@@ -168,6 +171,7 @@ impl Error {
             | Self::IpamDriver(_)
             | Self::Endpoint(_)
             | Self::Mode(_)
+            | Self::NoPorts
             | Self::Port(_)
             | Self::Filter(_)
             | Self::FilterValue(_) => ErrorKind::InvalidParameter,

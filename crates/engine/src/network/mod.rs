@@ -7,6 +7,7 @@ mod attach;
 mod create;
 mod endpoint;
 mod error;
+mod exposure;
 mod ipam;
 mod ports;
 mod record;
@@ -61,6 +62,8 @@ pub struct Service {
 #[derive(Debug, Clone)]
 struct Joined {
     network: Arc<Record>,
+    /// The container's name.
+    name: String,
     /// None on `host` and `none`.
     endpoint: Option<Endpoint>,
 }
@@ -116,7 +119,10 @@ impl Service {
         for (container, joined) in self.joined().iter() {
             let here = joined.iter().find(|joined| joined.network.id == record.id);
             if let Some(joined) = here {
-                let shown = joined.endpoint.as_ref().map(record::endpoint_resource).unwrap_or_default();
+                let shown = match &joined.endpoint {
+                    Some(endpoint) => record::endpoint_resource(endpoint),
+                    None => record::lone_resource(&record, container, &joined.name),
+                };
                 wire.containers.insert(container.clone(), shown);
             }
         }

@@ -17,7 +17,7 @@ pub(super) struct Record {
     pub id: String,
     pub name: String,
     pub created: String,
-    /// `bridge`, `host` or `null`.
+    /// `bridge`, `macvlan`, `ipvlan`, `host` or `null`.
     pub driver: String,
     pub enable_ipv4: bool,
     pub enable_ipv6: bool,
@@ -71,12 +71,26 @@ impl Record {
             let network = subnet.subnet.to_string();
             let found = asked.iter().find(|config| config.subnet == network).cloned();
             let mut shown = found.unwrap_or_else(|| IpamConfig { subnet: network, ..Default::default() });
-            if shown.gateway.is_empty() {
-                shown.gateway = subnet.gateway.to_string();
+            if let (true, Some(gateway)) = (shown.gateway.is_empty(), subnet.gateway) {
+                shown.gateway = gateway.to_string();
             }
             shown
         });
         Ipam { driver, options: self.ipam.options.clone(), config: Some(config.collect()) }
+    }
+}
+
+/// The id of an endpoint on `host` or `none`, which has no interface.
+pub(super) fn lone_endpoint_id(network: &str, container: &str) -> String {
+    dray_spec::Digest::sha256_of(format!("{network}/{container}").as_bytes()).hex().to_owned()
+}
+
+/// A container on `host` or `none` in the inspected network.
+pub(super) fn lone_resource(record: &Record, container: &str, name: &str) -> EndpointResource {
+    EndpointResource {
+        name: name.to_owned(),
+        endpoint_id: lone_endpoint_id(&record.id, container),
+        ..EndpointResource::default()
     }
 }
 

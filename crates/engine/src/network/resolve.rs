@@ -117,7 +117,9 @@ impl Service {
             return self.dns.host_gateway.clone();
         }
         let bridge = self.find("bridge").ok().and_then(|record| record.state.clone());
-        bridge.map(|state| state.subnets.iter().map(|subnet| subnet.gateway).collect()).unwrap_or_default()
+        bridge
+            .map(|state| state.subnets.iter().filter_map(|subnet| subnet.gateway).collect())
+            .unwrap_or_default()
     }
 }
 

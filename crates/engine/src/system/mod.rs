@@ -192,8 +192,8 @@ impl Service {
             driver: "overlay2".into(),
             driver_status: self.driver_status(),
             plugins: PluginsInfo {
-                volume: vec!["local".into()],
-                network: ["bridge", "host", "null"].map(String::from).into(),
+                volume: self.parts.volumes.drivers(),
+                network: ["bridge", "host", "ipvlan", "macvlan", "null"].map(String::from).into(),
                 authorization: None,
                 log: ["json-file", "local", "none"].map(String::from).into(),
             },

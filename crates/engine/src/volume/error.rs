@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use dray_api::filters::FilterError;
 
+use super::PluginError;
 use crate::{ErrorKind, ServiceError};
 
 /// A failed operation on a volume.
@@ -14,13 +15,50 @@ pub enum Error {
     #[error("get {0}: no such volume")]
     NotFound(String),
     /// Containers use it.
-    #[error("remove {name}: volume is in use - [{}]", users.join(", "))]
+    #[error("{operation} {name}: volume is in use - [{}]", users.join(", "))]
     InUse {
+        /// What was wanted: `remove`, `rename`.
+        operation: &'static str,
         /// The volume.
         name: String,
         /// The containers' ids.
         users: Vec<String>,
     },
+    /// A volume that was to be made is there already.
+    #[error("{operation} {name}: a volume with this name exists already")]
+    Exists {
+        /// What was wanted: `clone`, `rename`, `restore`.
+        operation: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A containers' program could not be held.
+    #[error("hold the users of volume {name}: {source}")]
+    Hold {
+        /// The volume.
+        name: String,
+        /// Why.
+        source: ServiceError,
+    },
+    /// A label without a name.
+    #[error("invalid label {0:?}: it has no name")]
+    Label(String),
+    /// A backup could not be taken or restored.
+    #[error("{operation} {name}: {source}")]
+    Backup {
+        /// `backup` or `restore`.
+        operation: &'static str,
+        /// The volume.
+        name: String,
+        /// Why.
+        source: dray_backup::Error,
+    },
+    /// The registry that keeps a backup.
+    #[error(transparent)]
+    Registry(#[from] dray_registry::Error),
+    /// Work that was broken off.
+    #[error("{0} was broken off")]
+    Interrupted(&'static str),
     /// A name that is too short.
     #[error("create {0}: volume name is too short, names should be at least two alphanumeric characters")]
     ShortName(String),
@@ -29,12 +67,32 @@ pub enum Error {
         "create {0}: \"{0}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
     )]
     InvalidName(String),
-    /// No such driver.
-    #[error("create {name}: error looking up volume plugin {driver}: plugin \"{driver}\" not found")]
-    UnknownDriver {
+    /// A plugin that is not there, or failed.
+    #[error("{operation} {name}: {source}")]
+    Plugin {
+        /// What was wanted: `create`, `get`, `mount`, `unmount`, `remove`.
+        operation: &'static str,
         /// The volume.
         name: String,
-        /// The driver.
+        /// Why.
+        source: PluginError,
+    },
+    /// Another driver has a volume of this name.
+    #[error("create {name}: driver '{driver}' already has volume '{name}': volume name must be unique")]
+    OtherDriver {
+        /// The volume.
+        name: String,
+        /// Its driver.
+        driver: String,
+    },
+    /// Something that only the local driver can.
+    #[error("{operation} {name}: volumes of the driver {driver} cannot be given another name")]
+    NotLocal {
+        /// What was wanted.
+        operation: &'static str,
+        /// The volume.
+        name: String,
+        /// Its driver.
         driver: String,
     },
     /// An option that the local driver does not have.
@@ -106,22 +164,47 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound(_) | Self::UnknownDriver { .. } => ErrorKind::NotFound,
-            Self::InUse { .. } => ErrorKind::Conflict,
-            Self::ShortName(_)
+            Self::NotFound(_)
+            | Self::Plugin { source: PluginError::NotFound(_) | PluginError::NotVolume(_), .. } => {
+                ErrorKind::NotFound
+            }
+            Self::InUse { .. } | Self::Exists { .. } | Self::OtherDriver { .. } | Self::NotLocal { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::Hold { source, .. } => source.kind(),
+            Self::Backup { source, .. } if source.is_invalid() => ErrorKind::InvalidParameter,
+            Self::Registry(source) => registry_kind(source),
+            Self::Label(_)
+            | Self::ShortName(_)
             | Self::InvalidName(_)
             | Self::InvalidOption { .. }
             | Self::MissingOption { .. }
             | Self::NoQuota(_)
             | Self::Filter(_) => ErrorKind::InvalidParameter,
             Self::NoSwarm => ErrorKind::Unavailable,
-            Self::Mount { .. } | Self::Resolve { .. } | Self::Io { .. } | Self::Store(_) => ErrorKind::System,
+            Self::Mount { .. }
+            | Self::Resolve { .. }
+            | Self::Io { .. }
+            | Self::Store(_)
+            | Self::Backup { .. }
+            | Self::Plugin { .. }
+            | Self::Interrupted(_) => ErrorKind::System,
         }
     }
 
     pub(super) fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Error::Io { operation, path, source }
+    }
+}
+
+fn registry_kind(error: &dray_registry::Error) -> ErrorKind {
+    match error.kind() {
+        dray_registry::ErrorKind::NotFound => ErrorKind::NotFound,
+        dray_registry::ErrorKind::Unauthorized => ErrorKind::Unauthorized,
+        dray_registry::ErrorKind::Denied => ErrorKind::Forbidden,
+        dray_registry::ErrorKind::InvalidParameter => ErrorKind::InvalidParameter,
+        _ => ErrorKind::System,
     }
 }
 

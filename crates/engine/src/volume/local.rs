@@ -43,7 +43,10 @@ pub(super) fn mount_on(target: &Path, options: &Labels) -> Result<(), Error> {
     let option = |name: &str| options.get(name).map(String::as_str).unwrap_or_default();
     let (kind, device) = (option("type"), option("device"));
     let parsed = Parsed::of(option("o"));
-    let data = if kind.starts_with("nfs") { resolved(&parsed.data)? } else { parsed.data.join(",") };
+    let data = match kind {
+        "nfs" | "nfs4" | "cifs" => resolved(&with_address(kind, device, &parsed.data))?,
+        _ => parsed.data.join(","),
+    };
     let failed = |errno: rustix::io::Errno| Error::Mount {
         device: device.to_owned(),
         target: target.to_owned(),
@@ -152,6 +155,18 @@ impl Parsed {
     }
 }
 
+/// What mount.nfs would add: a device that names its server needs no `addr=`.
+fn with_address(kind: &str, device: &str, data: &[String]) -> Vec<String> {
+    let mut data = data.to_vec();
+    let server = device.split_once(":/").map(|(server, _)| server).filter(|server| !server.is_empty());
+    if let Some(server) = server.filter(|_| kind.starts_with("nfs"))
+        && !data.iter().any(|option| option.starts_with("addr="))
+    {
+        data.push(format!("addr={}", server.trim_matches(['[', ']'])));
+    }
+    data
+}
+
 /// The kernel wants a server's address, users write its name: `addr=nas.local`.
 fn resolved(data: &[String]) -> Result<String, Error> {
     let resolve = |option: &String| {
@@ -165,7 +180,7 @@ fn resolved(data: &[String]) -> Result<String, Error> {
 }
 
 /// Options for messages: passwords stay out of logs.
-fn without_password(data: &str) -> String {
+pub(super) fn without_password(data: &str) -> String {
     let hidden = |option: &str| match option.strip_prefix("password=") {
         Some(_) => "password=********".to_owned(),
         None => option.to_owned(),
@@ -197,6 +212,20 @@ mod tests {
         assert_eq!(parsed.flags, MountFlags::NOEXEC);
         assert_eq!(parsed.data, ["size=1m", "uid=5"]);
         assert!(parsed.propagation.is_some());
+    }
+
+    #[test]
+    fn a_server_in_the_device_is_its_address() {
+        let given = |kind, device, data: &[&str]| {
+            let data: Vec<String> = data.iter().map(|option| (*option).to_owned()).collect();
+            with_address(kind, device, &data)
+        };
+        assert_eq!(given("nfs", "10.0.0.1:/x", &["vers=4"]), ["vers=4", "addr=10.0.0.1"]);
+        assert_eq!(given("nfs4", "[fd00::1]:/x", &[]), ["addr=fd00::1"]);
+        assert_eq!(given("nfs", "10.0.0.1:/x", &["addr=10.0.0.2"]), ["addr=10.0.0.2"]);
+        assert_eq!(given("nfs", ":/x", &["addr=10.0.0.2"]), ["addr=10.0.0.2"]);
+        assert_eq!(resolved(&["addr=127.0.0.1".into(), "rw".into()]).unwrap(), "addr=127.0.0.1,rw");
+        assert!(given("cifs", "//10.0.0.1/x", &[]).is_empty());
     }
 
     #[test]

@@ -3,17 +3,28 @@
 //! ```text
 //! <data-root>/volumes/<name>/_data      the content; with `type` and `device` options a file system is
 //!                                       mounted there as long as containers use it
+//! <data-root>/volumes/.draft-<id>/_data a clone or a restored volume on its way; swept at the start
 //! ```
 //! The record is written after the folder is there and removed before it goes, so a record always has
-//! its folder.
+//! its folder. A rename writes the new record with the old name in it, moves the folder, and writes the record
+//! without: the next start finishes what was cut off in between.
 
+mod backup;
+mod clone;
+mod draft;
 mod error;
+mod hold;
 mod local;
+mod plugin;
+mod remote;
+mod rename;
+mod space;
+mod update;
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use dray_api::volume::{Volume, VolumeCreateRequest, VolumeListResponse, VolumeUsage, VolumesPruneReport};
 use dray_api::{Filters, Labels};
@@ -21,28 +32,42 @@ use dray_store::Store;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use remote::Known;
+
 use crate::container::{ContainerVolumes, VolumeHandle, VolumeRequest, names};
 use crate::{EventBus, ServiceError, timestamp};
+pub use backup::{Backup, Told, read_base};
+pub use clone::CloneOptions;
 pub use error::Error;
+pub use hold::{Hold, Holder};
+pub use plugin::{PluginError, Plugins};
 
 const KIND: &str = "volume";
 /// Docker's label of volumes that were made without a name.
 const ANONYMOUS: &str = "com.docker.volume.anonymous";
+/// The label of a snapshot: the volume that it is of. Containers have it read-only.
+const SNAPSHOT: &str = "dev.dray.volume.snapshot";
 
 /// Who uses a volume: ids of the containers that have it, running or not.
 pub type Users = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
 
-/// Volumes of the local driver.
+/// The driver of volumes on the daemon's own disk.
+const LOCAL: &str = "local";
+
+/// Volumes: those of the local driver, and those of plugins.
 pub struct Service {
     store: Store,
     events: EventBus,
     users: Users,
     /// Which containers have a volume mounted that needs a mount of its own.
     mounted: Mutex<HashMap<String, BTreeSet<String>>>,
+    plugins: Plugins,
     /// Containers that are being made, by the volumes that they will have.
     claimed: Mutex<HashMap<String, BTreeSet<String>>>,
     /// Held while volumes are made and removed.
     changing: Mutex<()>,
+    /// Who can hold the users of a volume still.
+    holder: OnceLock<Weak<dyn Holder>>,
 }
 
 impl std::fmt::Debug for Service {
@@ -57,30 +82,57 @@ struct Record {
     created: String,
     options: Option<Labels>,
     labels: Option<Labels>,
+    #[serde(default = "local_driver")]
+    driver: String,
+    /// Its folder has still this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    renamed_from: Option<String>,
+}
+
+fn local_driver() -> String {
+    LOCAL.to_owned()
 }
 
 impl Record {
+    fn is_local(&self) -> bool {
+        self.driver == LOCAL
+    }
+
+    fn is_snapshot(&self) -> bool {
+        self.labels.as_ref().is_some_and(|labels| labels.contains_key(SNAPSHOT))
+    }
+
     fn anonymous(&self) -> bool {
         self.labels.as_ref().is_some_and(|labels| labels.contains_key(ANONYMOUS))
     }
 
     fn needs_mount(&self) -> bool {
-        self.options.as_ref().is_some_and(local::needs_mount)
+        self.is_local() && self.options.as_ref().is_some_and(local::needs_mount)
     }
 }
 
 impl Service {
     /// The volumes of a store.
     #[must_use]
-    pub fn open(store: Store, events: EventBus, users: Users) -> Arc<Self> {
-        Arc::new(Service {
+    pub fn open(store: Store, events: EventBus, users: Users, plugins: Plugins) -> Arc<Self> {
+        let service = Service {
             store,
             events,
             users,
             mounted: Mutex::default(),
+            plugins,
             claimed: Mutex::default(),
             changing: Mutex::default(),
-        })
+            holder: OnceLock::new(),
+        };
+        service.sweep_drafts();
+        service.finish_renames();
+        Arc::new(service)
+    }
+
+    /// Who can hold the users of a volume still while it is cloned or backed up. Said once.
+    pub fn set_holder(&self, holder: Weak<dyn Holder>) {
+        let _ = self.holder.set(holder);
     }
 
     /// The volumes that match.
@@ -94,16 +146,18 @@ impl Service {
             false => None,
         };
         let mut volumes = Vec::new();
-        for record in self.records()? {
-            if filters.exact("driver", "local")
+        let mut known = Known::default();
+        for record in self.all_records(&mut known)? {
+            if filters.exact("driver", &record.driver)
                 && filters.substring("name", &record.name)
                 && filters.match_labels(&record.labels.clone().unwrap_or_default())
                 && dangling.is_none_or(|dangling| dangling == (self.users)(&record.name).is_empty())
             {
-                volumes.push(self.to_wire(&record));
+                volumes.push(self.with_known(&record, &known));
             }
         }
-        Ok(VolumeListResponse { volumes, warnings: None })
+        let warnings = Some(known.warnings).filter(|warnings| !warnings.is_empty());
+        Ok(VolumeListResponse { volumes, warnings })
     }
 
     /// One volume.
@@ -111,7 +165,7 @@ impl Service {
     /// # Errors
     /// [`Error::NotFound`].
     pub fn inspect(&self, name: &str) -> Result<Volume, Error> {
-        Ok(self.to_wire(&self.find(name)?))
+        self.inspect_record(&self.find_anywhere(name)?)
     }
 
     /// Makes a volume; one that is there already is given as it is.
@@ -129,7 +183,7 @@ impl Service {
             labels: request.labels.unwrap_or_default(),
             container: String::new(),
         })?;
-        Ok(self.to_wire(&record))
+        self.inspect_record(&record)
     }
 
     /// Removes a volume that no container has. With `force` one that is not there is no error.
@@ -138,15 +192,15 @@ impl Service {
     /// [`Error::NotFound`] or [`Error::InUse`].
     pub fn remove(&self, name: &str, force: bool) -> Result<(), Error> {
         let _changing = self.changing();
-        let record = match self.find(name) {
+        let record = match self.find_anywhere(name) {
             Err(Error::NotFound(_)) if force => return Ok(()),
             found => found?,
         };
         let users = self.users_of(name);
         if !users.is_empty() {
-            return Err(Error::InUse { name: name.to_owned(), users });
+            return Err(Error::InUse { operation: "remove", name: name.to_owned(), users });
         }
-        self.remove_record(&record)
+        self.remove_record(&record, force)
     }
 
     /// Removes volumes that no container has: anonymous ones, or all with the filter `all`.
@@ -160,14 +214,14 @@ impl Service {
         let mut report = VolumesPruneReport::default();
         for record in self.records()? {
             let labels = record.labels.clone().unwrap_or_default();
-            if !(all || record.anonymous()) || !filters.match_labels(&labels) {
+            if !record.is_local() || !(all || record.anonymous()) || !filters.match_labels(&labels) {
                 continue;
             }
             if !self.users_of(&record.name).is_empty() {
                 continue;
             }
             let size = self.size(&record);
-            match self.remove_record(&record) {
+            match self.remove_record(&record, false) {
                 Ok(()) => {
                     report.volumes_deleted.get_or_insert_default().push(record.name);
                     report.space_reclaimed += size;
@@ -187,7 +241,10 @@ impl Service {
     pub fn usage(&self) -> Result<Vec<Volume>, Error> {
         let with_usage = |record: Record| {
             let ref_count = i64::try_from(self.users_of(&record.name).len()).unwrap_or(i64::MAX);
-            let size = i64::try_from(self.allocated(&record)).unwrap_or(i64::MAX);
+            let size = match record.is_local() {
+                true => i64::try_from(self.allocated(&record)).unwrap_or(i64::MAX),
+                false => -1,
+            };
             Volume { usage_data: Some(VolumeUsage { ref_count, size }), ..self.to_wire(&record) }
         };
         Ok(self.records()?.into_iter().map(with_usage).collect())
@@ -205,19 +262,28 @@ impl Service {
     fn find_or_make(&self, request: &VolumeRequest) -> Result<(Record, bool), Error> {
         let name = request.name.clone().unwrap_or_else(names::new_id);
         check_name(&name)?;
-        if !matches!(request.driver.as_str(), "" | "local") {
-            return Err(Error::UnknownDriver { name, driver: request.driver.clone() });
-        }
         let _changing = self.changing();
-        match self.find(&name) {
+        // A volume that only a plugin knows is as good, unless another driver is asked for.
+        let found = if request.driver.is_empty() && request.name.is_some() {
+            self.find_anywhere(&name)
+        } else {
+            self.find(&name)
+        };
+        match found {
             Err(Error::NotFound(_)) => {}
             found => {
                 let found = found?;
+                if !request.driver.is_empty() && request.driver != found.driver {
+                    return Err(Error::OtherDriver { name, driver: found.driver });
+                }
                 self.claim(&name, &request.container);
                 return Ok((found, false));
             }
         }
-        local::check(&name, &request.options)?;
+        let driver = if request.driver.is_empty() { local_driver() } else { request.driver.clone() };
+        if driver == LOCAL {
+            local::check(&name, &request.options)?;
+        }
         let mut labels = request.labels.clone();
         if request.name.is_none() {
             labels.insert(ANONYMOUS.to_owned(), String::new());
@@ -226,17 +292,24 @@ impl Service {
             created: seconds(Timestamp::now()),
             options: Some(request.options.clone()).filter(|options| !options.is_empty()),
             labels: Some(labels).filter(|labels| !labels.is_empty()),
+            renamed_from: None,
+            driver,
             name,
         };
-        let data = self.data(&record.name);
-        let folder = data.parent().unwrap_or(&data);
-        let make =
-            |path: &std::path::Path, mode| std::fs::DirBuilder::new().mode(mode).recursive(true).create(path);
-        make(folder, 0o701).map_err(Error::io("create volume", folder))?;
-        make(&data, 0o755).map_err(Error::io("create volume", &data))?;
+        if record.is_local() {
+            let data = self.data(&record.name);
+            let folder = data.parent().unwrap_or(&data);
+            let make = |path: &std::path::Path, mode| {
+                std::fs::DirBuilder::new().mode(mode).recursive(true).create(path)
+            };
+            make(folder, 0o701).map_err(Error::io("create volume", folder))?;
+            make(&data, 0o755).map_err(Error::io("create volume", &data))?;
+        } else {
+            self.create_by_plugin(&record, &request.options)?;
+        }
         self.store.records().put(KIND, &record.name, Some(&record.name), &record)?;
         self.claim(&record.name, &request.container);
-        self.announce("create", &record.name);
+        self.announce("create", &record);
         Ok((record, true))
     }
 
@@ -256,11 +329,25 @@ impl Service {
         users
     }
 
+    /// Forgets all claims of a user.
+    fn unclaim(&self, user: &str) {
+        self.claimed().retain(|_, users| {
+            users.remove(user);
+            !users.is_empty()
+        });
+    }
+
     fn claimed(&self) -> MutexGuard<'_, HashMap<String, BTreeSet<String>>> {
         self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remove_record(&self, record: &Record) -> Result<(), Error> {
+    fn remove_record(&self, record: &Record, force: bool) -> Result<(), Error> {
+        if !record.is_local() {
+            self.remove_by_plugin(record, force)?;
+            self.store.records().delete(KIND, &record.name)?;
+            self.announce("destroy", record);
+            return Ok(());
+        }
         let data = self.data(&record.name);
         if local::is_mounted(&data) {
             local::unmount_from(&data)?;
@@ -274,7 +361,7 @@ impl Service {
             }
             _ => {}
         }
-        self.announce("destroy", &record.name);
+        self.announce("destroy", record);
         Ok(())
     }
 
@@ -299,9 +386,12 @@ impl Service {
     fn to_wire(&self, record: &Record) -> Volume {
         Volume {
             created_at: record.created.clone(),
-            driver: "local".to_owned(),
+            driver: record.driver.clone(),
             labels: record.labels.clone(),
-            mountpoint: self.data(&record.name).display().to_string(),
+            mountpoint: match record.is_local() {
+                true => self.data(&record.name).display().to_string(),
+                false => String::new(),
+            },
             name: record.name.clone(),
             options: record.options.clone(),
             scope: "local".to_owned(),
@@ -310,9 +400,9 @@ impl Service {
         }
     }
 
-    fn announce(&self, action: &str, name: &str) {
-        let attributes = Labels::from([("driver".to_owned(), "local".to_owned())]);
-        self.events.publish("volume", action, name, attributes);
+    fn announce(&self, action: &str, record: &Record) {
+        let attributes = Labels::from([("driver".to_owned(), record.driver.clone())]);
+        self.events.publish("volume", action, &record.name, attributes);
     }
 
     fn changing(&self) -> MutexGuard<'_, ()> {
@@ -324,7 +414,10 @@ impl Service {
     }
 
     fn mount_for(&self, name: &str, container: &str) -> Result<PathBuf, Error> {
-        let record = self.find(name)?;
+        let record = self.find_anywhere(name)?;
+        if !record.is_local() {
+            return self.mount_by_plugin(&record, container);
+        }
         let data = self.data(name);
         if let Some(options) = record.options.as_ref().filter(|_| record.needs_mount()) {
             let mut mounted = self.mounted();
@@ -337,6 +430,12 @@ impl Service {
     }
 
     fn unmount_for(&self, name: &str, container: &str) -> Result<(), Error> {
+        let record = self.find_anywhere(name);
+        if let Ok(record) = record.as_ref()
+            && !record.is_local()
+        {
+            return self.unmount_by_plugin(record, container);
+        }
         let mut mounted = self.mounted();
         if let Some(users) = mounted.get_mut(name) {
             users.remove(container);
@@ -352,15 +451,13 @@ impl Service {
 impl ContainerVolumes for Service {
     fn ensure(&self, request: &VolumeRequest) -> Result<VolumeHandle, ServiceError> {
         let (record, created) = self.find_or_make(request)?;
-        let mountpoint = self.data(&record.name);
-        Ok(VolumeHandle { name: record.name, driver: "local".to_owned(), mountpoint, created })
+        let mountpoint = PathBuf::from(self.inspect_record(&record)?.mountpoint);
+        let read_only = record.is_snapshot();
+        Ok(VolumeHandle { name: record.name, driver: record.driver, mountpoint, created, read_only })
     }
 
     fn settle(&self, container: &str) {
-        self.claimed().retain(|_, containers| {
-            containers.remove(container);
-            !containers.is_empty()
-        });
+        self.unclaim(container);
     }
 
     fn mount(&self, name: &str, container: &str) -> Result<PathBuf, ServiceError> {

@@ -17,7 +17,7 @@ fn fixture() -> Fixture {
         let used = used.lock().unwrap();
         used.iter().filter(|volume| *volume == name).map(|_| "c1".to_owned()).collect()
     });
-    Fixture { service: Service::open(store, EventBus::new(), users), in_use, _dir: dir }
+    Fixture { service: Service::open(store, EventBus::new(), users, Plugins::default()), in_use, _dir: dir }
 }
 
 fn named(name: &str) -> VolumeCreateRequest {
@@ -96,4 +96,51 @@ fn dangling_volumes_are_listed() {
     };
     assert_eq!(list("true"), ["aa"]);
     assert_eq!(list("false"), ["bb"]);
+}
+
+#[test]
+fn a_rename_that_was_cut_off_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let users: Users = Arc::new(|_| Vec::new());
+    let open = || {
+        Service::open(
+            Store::open(dir.path()).unwrap(),
+            EventBus::new(),
+            Arc::clone(&users),
+            Plugins::default(),
+        )
+    };
+    let service = open();
+    let volume = service.create(named("old")).unwrap();
+    std::fs::write(std::path::Path::new(&volume.mountpoint).join("file"), "kept").unwrap();
+    // As after the first step: the new record is there, the folder has the old name.
+    let record =
+        Record { name: "new".into(), renamed_from: Some("old".into()), ..service.find("old").unwrap() };
+    service
+        .store
+        .records()
+        .batch(|tx| {
+            tx.delete(KIND, "old")?;
+            tx.put(KIND, "new", Some("new"), &record)
+        })
+        .unwrap();
+    std::fs::create_dir(dir.path().join("volumes/.draft-x")).unwrap();
+    drop(service);
+    let service = open();
+    let volume = service.inspect("new").unwrap();
+    assert_eq!(std::fs::read_to_string(format!("{}/file", volume.mountpoint)).unwrap(), "kept");
+    assert!(service.find("new").unwrap().renamed_from.is_none());
+    assert_eq!(std::fs::read_dir(dir.path().join("volumes")).unwrap().count(), 1, "drafts are swept");
+}
+
+#[test]
+fn what_is_read_can_be_neither_removed_nor_renamed() {
+    let f = fixture();
+    f.service.create(named("data")).unwrap();
+    let reading = f.service.reading("data", "backup").unwrap();
+    assert!(f.service.remove("data", false).unwrap_err().to_string().contains("in use - [backup-"));
+    assert!(matches!(f.service.rename("data", "other"), Err(Error::InUse { .. })));
+    drop(reading);
+    f.service.rename("data", "other").unwrap();
+    f.service.remove("other", false).unwrap();
 }

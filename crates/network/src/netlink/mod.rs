@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
-    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
-    sockopt,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, getsockname, recv, sendto,
+    socket_with, sockopt,
 };
 
 use self::wire::{Message, Messages};
@@ -38,6 +38,7 @@ pub enum Family {
 pub struct Socket {
     fd: OwnedFd,
     sequence: AtomicU32,
+    port: u32,
 }
 
 impl Socket {
@@ -67,7 +68,13 @@ impl Socket {
         if family == Family::Route {
             let _ = dray_sys::netsock::strict_dumps(&fd);
         }
-        Ok(Self { fd, sequence: AtomicU32::new(1) })
+        let port = SocketAddrNetlink::try_from(getsockname(&fd)?).map(|addr| addr.pid())?;
+        Ok(Self { fd, sequence: AtomicU32::new(1), port })
+    }
+
+    /// The kernel's number of this socket, by which notifications name who made a change.
+    pub fn port(&self) -> u32 {
+        self.port
     }
 
     /// Sends messages in one system call and gives the first error of any. Each message that asks for an
@@ -125,15 +132,16 @@ impl Socket {
         }
     }
 
-    /// Reads what has arrived, without waiting.
-    pub fn drain(&self, mut each: impl FnMut(&Message<'_>)) {
+    /// Reads what has arrived, without waiting. Says whether notifications were lost for want of room.
+    pub fn drain(&self, mut each: impl FnMut(&Message<'_>)) -> bool {
         let mut buffer = [0u8; 16 * 1024];
+        let mut lost = false;
         loop {
             match recv(&self.fd, &mut buffer[..], RecvFlags::DONTWAIT) {
                 Ok((_, len)) => wire::messages(&buffer[..len.min(16 * 1024)]).for_each(|m| each(&m)),
-                // Notifications were lost: whoever listens looks at the whole state anyway.
-                Err(rustix::io::Errno::INTR | rustix::io::Errno::NOBUFS) => {}
-                Err(_) => return,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::NOBUFS) => lost = true,
+                Err(_) => return lost,
             }
         }
     }

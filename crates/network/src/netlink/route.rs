@@ -29,6 +29,7 @@ const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
+const IFLA_LINK: u16 = 5;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
@@ -44,6 +45,9 @@ const BRPORT_BCAST_FLOOD: u16 = 30;
 const BRPORT_ISOLATED: u16 = 33;
 
 const IFF_UP: u32 = 1;
+const IFF_NOARP: u32 = 0x80;
+/// The largest MTU of a pair.
+const LARGEST_MTU: u32 = 65_535;
 const AF_BRIDGE: u8 = 7;
 const LINK_HEADER: usize = 16;
 const ADDR_HEADER: usize = 8;
@@ -94,6 +98,50 @@ pub struct Veth<'a> {
     pub hairpin: bool,
     /// Where the far end goes.
     pub namespace: BorrowedFd<'a>,
+}
+
+/// A veth pair with both ends here: what goes out of one comes in by the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Loop<'a> {
+    /// The end that sends. It asks nobody for hardware addresses.
+    pub out: &'a str,
+    /// The end that receives.
+    pub back: &'a str,
+    /// The alias of both.
+    pub alias: &'a str,
+    /// The MAC address of both: an interface that asks nobody writes its own as the receiver's.
+    pub mac: Mac,
+}
+
+/// An interface in another namespace that shares one of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Sub<'a> {
+    /// The index of the one it shares.
+    pub parent: u32,
+    /// Its name there.
+    pub name: &'a str,
+    /// How it shares.
+    pub kind: SubKind,
+    /// Its MAC address, where it has one of its own.
+    pub mac: Option<Mac>,
+    /// Its MTU; the parent's if absent.
+    pub mtu: Option<u32>,
+    /// Where it goes.
+    pub namespace: BorrowedFd<'a>,
+}
+
+/// How an interface shares another, in the kernel's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubKind {
+    /// `MACVLAN_MODE_*`.
+    Macvlan(u32),
+    /// `IPVLAN_MODE_*` and `IPVLAN_F_*`.
+    Ipvlan {
+        /// The mode.
+        mode: u16,
+        /// The flags.
+        flags: u16,
+    },
 }
 
 /// A route as the kernel shows it.
@@ -172,11 +220,71 @@ pub fn add_bridge(
     }
     request.nest(IFLA_LINKINFO, |m| m.attr(INFO_KIND, b"bridge"));
     socket.send(request)?;
-    // The kernel takes an alias only of a link that exists.
+    write_alias(socket, name, alias)
+}
+
+/// Makes an interface of a kind without settings (`dummy`, `bridge`) that is up.
+pub fn add_plain(socket: &Socket, kind: &str, name: &str, alias: &str) -> Result<(), Failed> {
+    let mut request = Messages::new();
+    request.begin(NEWLINK, wire::CREATE | wire::EXCL | wire::ACK, &link_header(0, 0, true));
+    request.attr_str(IFLA_IFNAME, name);
+    request.nest(IFLA_LINKINFO, |m| m.attr(INFO_KIND, kind.as_bytes()));
+    socket.send(request)?;
+    write_alias(socket, name, alias)
+}
+
+/// Makes the interface of a VLAN, up.
+pub fn add_vlan(socket: &Socket, name: &str, alias: &str, master: u32, id: u16) -> Result<(), Failed> {
+    const VLAN_ID: u16 = 1;
+    let mut request = Messages::new();
+    request.begin(NEWLINK, wire::CREATE | wire::EXCL | wire::ACK, &link_header(0, 0, true));
+    request.attr_str(IFLA_IFNAME, name);
+    request.attr_u32(IFLA_LINK, master);
+    request.nest(IFLA_LINKINFO, |m| {
+        m.attr(INFO_KIND, b"vlan");
+        m.nest(INFO_DATA, |m| m.attr(VLAN_ID, &id.to_ne_bytes()));
+    });
+    socket.send(request)?;
+    write_alias(socket, name, alias)
+}
+
+/// The kernel takes an alias only of a link that exists.
+fn write_alias(socket: &Socket, name: &str, alias: &str) -> Result<(), Failed> {
     let mut request = Messages::new();
     request.begin(NEWLINK, wire::ACK, &link_header(0, 0, true));
     request.attr_str(IFLA_IFNAME, name);
     request.attr(IFLA_IFALIAS, alias.as_bytes());
+    socket.send(request)
+}
+
+/// Makes an interface that shares another, in its namespace and still down.
+pub fn add_sub(socket: &Socket, sub: &Sub<'_>) -> Result<(), Failed> {
+    const MODE: u16 = 1;
+    const IPVLAN_FLAGS: u16 = 2;
+    let mut request = Messages::new();
+    request.begin(NEWLINK, wire::CREATE | wire::EXCL | wire::ACK, &link_header(0, 0, false));
+    request.attr_str(IFLA_IFNAME, sub.name);
+    request.attr_u32(IFLA_LINK, sub.parent);
+    request.attr_u32(IFLA_NET_NS_FD, sub.namespace.as_raw_fd().cast_unsigned());
+    if let Some(mac) = sub.mac {
+        request.attr(IFLA_ADDRESS, &mac);
+    }
+    if let Some(mtu) = sub.mtu {
+        request.attr_u32(IFLA_MTU, mtu);
+    }
+    request.nest(IFLA_LINKINFO, |m| match sub.kind {
+        SubKind::Macvlan(mode) => {
+            m.attr(INFO_KIND, b"macvlan");
+            m.nest(INFO_DATA, |m| m.attr_u32(MODE, mode));
+        }
+        SubKind::Ipvlan { mode, flags } => {
+            m.attr(INFO_KIND, b"ipvlan");
+            m.nest(INFO_DATA, |m| {
+                m.attr(MODE, &mode.to_ne_bytes());
+                m.attr(IPVLAN_FLAGS, &flags.to_ne_bytes());
+            });
+        }
+    });
     socket.send(request)
 }
 
@@ -217,6 +325,39 @@ pub fn add_veth(socket: &Socket, veth: &Veth<'_>) -> Result<(), Failed> {
                 m.attr(BRPORT_ISOLATED, &[u8::from(veth.isolated)]);
             });
         });
+    }
+    socket.send(request)
+}
+
+/// Makes a pair that leads from here to here, both ends still down.
+pub fn add_loop(socket: &Socket, pair: &Loop<'_>) -> Result<(), Failed> {
+    let mut silent = link_header(0, 0, false);
+    silent[8..12].copy_from_slice(&IFF_NOARP.to_ne_bytes());
+    silent[12..16].copy_from_slice(&IFF_NOARP.to_ne_bytes());
+    let end = |m: &mut Messages, name: &str| {
+        m.attr_str(IFLA_IFNAME, name);
+        m.attr(IFLA_ADDRESS, &pair.mac);
+        // Whole datagrams: fragments were put together on the way here.
+        m.attr_u32(IFLA_MTU, LARGEST_MTU);
+        one_queue(m);
+    };
+    let mut request = Messages::new();
+    request.begin(NEWLINK, wire::CREATE | wire::EXCL | wire::ACK, &silent);
+    end(&mut request, pair.out);
+    request.nest(IFLA_LINKINFO, |m| {
+        m.attr(INFO_KIND, b"veth");
+        m.nest(INFO_DATA, |m| {
+            m.nest(VETH_INFO_PEER, |m| {
+                m.raw(&link_header(0, 0, false));
+                end(m, pair.back);
+            });
+        });
+    });
+    // The kernel takes an alias only of a link that exists.
+    for name in [pair.out, pair.back] {
+        request.begin(NEWLINK, wire::ACK, &link_header(0, 0, false));
+        request.attr_str(IFLA_IFNAME, name);
+        request.attr(IFLA_IFALIAS, pair.alias.as_bytes());
     }
     socket.send(request)
 }
@@ -319,16 +460,41 @@ fn write_address(request: &mut Messages, kind: u16, flags: u16, index: u32, addr
     }
 }
 
-fn write_default_route(request: &mut Messages, kind: u16, flags: u16, index: u32, gateway: IpAddr) {
-    // family, dst len, src len, tos, table main, protocol boot, scope universe, type unicast
-    let header = [af(gateway.is_ipv4()), 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
+/// Where a default route leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gateway {
+    /// To a machine.
+    At(IpAddr),
+    /// Into the interface, for IPv4 or IPv6.
+    Link {
+        /// Whether it is for IPv4.
+        v4: bool,
+    },
+}
+
+fn write_default_route(request: &mut Messages, kind: u16, flags: u16, index: u32, gateway: Gateway) {
+    const UNIVERSE: u8 = 0;
+    const LINK: u8 = 253;
+    let (v4, scope) = match gateway {
+        Gateway::At(addr) => (addr.is_ipv4(), UNIVERSE),
+        Gateway::Link { v4 } => (v4, LINK),
+    };
+    // family, dst len, src len, tos, table main, protocol boot, scope, type unicast
+    let header = [af(v4), 0, 0, 0, 254, 3, scope, 1, 0, 0, 0, 0];
     request.begin(kind, flags, &header);
-    request.attr(5, &octets(gateway));
+    if let Gateway::At(addr) = gateway {
+        request.attr(5, &octets(addr));
+    }
     request.attr_u32(4, index);
 }
 
 /// Sets an interface up with its addresses and its default routes, in one system call.
-pub fn configure(socket: &Socket, index: u32, addresses: &[Cidr], gateways: &[IpAddr]) -> Result<(), Failed> {
+pub fn configure(
+    socket: &Socket,
+    index: u32,
+    addresses: &[Cidr],
+    gateways: &[Gateway],
+) -> Result<(), Failed> {
     let mut request = Messages::new();
     request.begin(NEWLINK, wire::ACK, &link_header(0, index, true));
     for addr in addresses {
@@ -399,7 +565,7 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_answers_are_read_or_skipped(bytes in prop::collection::vec(any::<u8>(), 0..400), kind in 16u16..28) {
-            let message = Message { kind, sequence: 0, body: &bytes };
+            let message = Message { kind, sequence: 0, port: 0, body: &bytes };
             let _ = parse_link(&message);
             if let Some(route) = parse_route(&message) {
                 prop_assert!(route.destination.prefix() <= 128);

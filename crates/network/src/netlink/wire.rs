@@ -144,6 +144,8 @@ pub struct Message<'a> {
     pub kind: u16,
     /// The sequence number of the request it answers.
     pub sequence: u32,
+    /// The port of the socket that asked for it; of a notification, of the one that made the change.
+    pub port: u32,
     /// What follows the header.
     pub body: &'a [u8],
 }
@@ -179,9 +181,10 @@ impl<'a> Iterator for Answer<'a> {
         let len = read_u32(self.rest, 0)? as usize;
         let kind = read_u16(self.rest, 4)?;
         let sequence = read_u32(self.rest, 8)?;
+        let port = read_u32(self.rest, 12)?;
         let body = self.rest.get(HEADER..len)?;
         self.rest = self.rest.get(len.next_multiple_of(4)..).unwrap_or_default();
-        Some(Message { kind, sequence, body })
+        Some(Message { kind, sequence, port, body })
     }
 }
 

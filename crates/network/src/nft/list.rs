@@ -4,13 +4,17 @@ use std::io;
 
 use super::rule::Family;
 use super::{
-    CHAIN_HANDLE, CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, GETCHAIN, GETRULE, GETTABLE, HOOK_NUM,
-    Hook, RULE_CHAIN, RULE_HANDLE, RULE_TABLE, RULE_USERDATA, TABLE_NAME, kind,
+    CHAIN_HANDLE, CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, CHAIN_TYPE, GETCHAIN, GETRULE, GETTABLE,
+    HOOK_NUM, Hook, RULE_CHAIN, RULE_HANDLE, RULE_TABLE, RULE_USERDATA, TABLE_NAME, kind,
 };
 use crate::netlink::Socket;
 use crate::netlink::wire::{self, Messages};
 
 const HEADER: usize = 4;
+// Families whose hooks have the same numbers and other meanings.
+const ARP: u16 = 3;
+const NETDEV: u16 = 5;
+const BRIDGE: u16 = 7;
 
 /// A chain as the kernel shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +31,18 @@ pub struct Chain {
     pub hook: Option<u32>,
     /// Whether it drops what no rule decides.
     pub drops: bool,
+    /// Whether it is for filtering, not for translating.
+    pub filters: bool,
 }
 
 impl Chain {
+    /// Whether it sees packets that are for this host.
+    pub fn receives(&self) -> bool {
+        self.hook == Some(Hook::Input.number())
+            && !matches!(u16::from(self.family), NETDEV | ARP | BRIDGE)
+            && self.filters
+    }
+
     /// Whether it sees packets that are routed through this host.
     pub fn forwards(&self) -> bool {
         self.hook == Some(Hook::Forward.number())
@@ -80,6 +93,7 @@ pub fn chains(socket: &Socket) -> io::Result<Vec<Chain>> {
                 handle: attrs.be64(CHAIN_HANDLE).unwrap_or(0),
                 hook: attrs.nested(CHAIN_HOOK).be32(HOOK_NUM),
                 drops: attrs.be32(CHAIN_POLICY) == Some(0),
+                filters: attrs.str(CHAIN_TYPE) == Some("filter"),
             });
         },
     )?;

@@ -55,6 +55,8 @@ fn kind(message: u16) -> u16 {
 pub enum Hook {
     /// Before routing, as it came in.
     Prerouting,
+    /// For this host itself.
+    Input,
     /// Routed through this host.
     Forward,
     /// Made on this host.
@@ -67,6 +69,7 @@ impl Hook {
     pub(super) fn number(self) -> u32 {
         match self {
             Self::Prerouting => 0,
+            Self::Input => 1,
             Self::Forward => 2,
             Self::Output => 3,
             Self::Postrouting => 4,

@@ -34,6 +34,17 @@ pub enum Family {
     Ip6 = 10,
 }
 
+impl Family {
+    /// `inet`, `ip` or `ip6`, of a family's number.
+    pub fn name(number: u8) -> &'static str {
+        match number {
+            2 => "ip",
+            10 => "ip6",
+            _ => "inet",
+        }
+    }
+}
+
 /// Which address of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
@@ -216,6 +227,12 @@ impl Rule {
         self.connection(0, 6)
     }
 
+    /// Matches packets that begin a connection.
+    pub fn beginning(self) -> Self {
+        // Bit of ct state: new.
+        self.connection(0, 8)
+    }
+
     /// Matches packets of connections whose destination was translated.
     pub fn translated(self) -> Self {
         // IPS_DST_NAT of ct status.
@@ -249,6 +266,32 @@ impl Rule {
             .payload(TRANSPORT_HEADER, 2, 2, WORD + 1)
             .find(map, WORD, Some(WORD), false)
             .destination(v4, WORD, WORD + words)
+    }
+
+    /// Matches packets whose `protocol . address . port` of the destination a set holds.
+    pub fn goes_to_address(self, v4: bool, set: &str) -> Self {
+        let (offset, len) = Field::Destination.place(v4);
+        self.meta(META_L4PROTO, WORD)
+            .payload(NETWORK_HEADER, offset, len, WORD + 1)
+            .payload(TRANSPORT_HEADER, 2, 2, WORD + 1 + len / 4)
+            .find(set, WORD, None, false)
+    }
+
+    /// Matches packets whose `protocol . port` of the destination a set holds.
+    pub fn goes_to_port(self, set: &str) -> Self {
+        self.meta(META_L4PROTO, WORD).payload(TRANSPORT_HEADER, 2, 2, WORD + 1).find(set, WORD, None, false)
+    }
+
+    /// Sends a copy to a neighbour of an interface, without asking what it is to be translated to. In tables of one
+    /// family only.
+    pub fn copy_to(self, neighbour: IpAddr, interface: u32) -> Self {
+        self.immediate(REGISTER, &octets(neighbour)).immediate(2, &interface.to_ne_bytes()).expression(
+            "dup",
+            |m| {
+                m.attr_be32(1, REGISTER);
+                m.attr_be32(2, 2);
+            },
+        )
     }
 
     /// Translates the destination to an IPv4 address and port.

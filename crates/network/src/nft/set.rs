@@ -31,6 +31,10 @@ pub enum Kind {
     ByAddress(bool),
     /// `protocol . port : address . port`, of a family.
     ByPort(bool),
+    /// `protocol . address . port`, of a family.
+    Addresses(bool),
+    /// `protocol . port`.
+    Ports,
 }
 
 /// A named set or map of a table.
@@ -77,12 +81,17 @@ impl Element {
 
     /// Where packets to a protocol, host address (any if absent) and port go.
     pub fn translation(proto: u8, host: Option<IpAddr>, port: u16, to: IpAddr, to_port: u16) -> Self {
+        let mut data = octets(to);
+        data.extend(word(to_port));
+        Self { data, ..Self::destination(proto, host, port) }
+    }
+
+    /// A protocol, host address (any if absent) and port.
+    pub fn destination(proto: u8, host: Option<IpAddr>, port: u16) -> Self {
         let mut key = vec![proto, 0, 0, 0];
         key.extend(host.map(octets).unwrap_or_default());
         key.extend(word(port));
-        let mut data = octets(to);
-        data.extend(word(to_port));
-        Self { key, data, end: false }
+        Self { key, data: Vec::new(), end: false }
     }
 }
 
@@ -104,14 +113,18 @@ impl Kind {
         match self {
             Self::Interfaces => (TYPE_INTERFACE, 16),
             Self::Prefixes(_) => (address, len),
-            Self::ByAddress(_) => (concat(&[TYPE_PROTOCOL, address, TYPE_PORT]), 8 + len),
-            Self::ByPort(_) => (concat(&[TYPE_PROTOCOL, TYPE_PORT]), 8),
+            Self::ByAddress(_) | Self::Addresses(_) => {
+                (concat(&[TYPE_PROTOCOL, address, TYPE_PORT]), 8 + len)
+            }
+            Self::ByPort(_) | Self::Ports => (concat(&[TYPE_PROTOCOL, TYPE_PORT]), 8),
         }
     }
 
     fn address(self) -> (u32, u32) {
         match self {
-            Self::Prefixes(false) | Self::ByAddress(false) | Self::ByPort(false) => (TYPE_IPV6, 16),
+            Self::Prefixes(false) | Self::ByAddress(false) | Self::ByPort(false) | Self::Addresses(false) => {
+                (TYPE_IPV6, 16)
+            }
             _ => (TYPE_IPV4, 4),
         }
     }
@@ -122,7 +135,7 @@ impl Kind {
 
     fn flags(self) -> u32 {
         match self {
-            Self::Interfaces => 0,
+            Self::Interfaces | Self::Addresses(_) | Self::Ports => 0,
             Self::Prefixes(_) => INTERVAL,
             Self::ByAddress(_) | Self::ByPort(_) => MAP,
         }

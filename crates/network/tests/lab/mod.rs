@@ -29,6 +29,8 @@ pub const HOST: &str = "192.0.2.1";
 pub const OUTSIDE: &str = "192.0.2.2";
 pub const HOST6: &str = "2001:db8::1";
 pub const OUTSIDE6: &str = "2001:db8::2";
+pub const FAR: &str = "198.51.100.2";
+pub const FAR6: &str = "2001:db8:1::2";
 
 /// The machine.
 pub struct Lab {
@@ -132,6 +134,24 @@ impl Lab {
 
     pub fn outside_sh(&self, command: &str) -> String {
         within(&self.outside, || sh(command))
+    }
+
+    /// Another machine on a wire of its own, at 198.51.100.2 and 2001:db8:1::2; the host is .1 there.
+    pub fn neighbour(&self) -> Arc<OwnedFd> {
+        let there = Arc::new(new_namespace());
+        let peer = format!("/proc/{}/fd/{}", std::process::id(), there.as_raw_fd());
+        sh(&format!(
+            "ip link add far type veth peer name far netns {peer} && ip addr add 198.51.100.1/24 dev far && \
+             ip -6 addr add 2001:db8:1::1/64 dev far nodad && ip link set far up"
+        ));
+        within(&there, || {
+            sh("ip link set lo up && ip addr add 198.51.100.2/24 dev far && \
+                ip -6 addr add 2001:db8:1::2/64 dev far nodad && ip link set far up")
+        });
+        let up = "for i in $(seq 500); do ip -o link show far | grep -q 'state UP' && exit; sleep 0.01; done; exit 1";
+        sh(up);
+        within(&there, || sh(up));
+        there
     }
 
     /// Everything that listing the firewall shows.
@@ -270,6 +290,16 @@ fn connect(namespace: &OwnedFd, addr: &str, patience: Duration) -> io::Result<St
         stream.read_to_string(&mut text)?;
         if text.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(text) }
     })
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub fn eventually(what: &str, check: impl Fn() -> bool) {
+    let start = std::time::Instant::now();
+    while !check() {
+        assert!(start.elapsed() < PATIENCE, "{what}\n{}", sh("nft list ruleset"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// What the server at an address says over TCP.

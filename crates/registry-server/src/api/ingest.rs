@@ -133,11 +133,12 @@ impl<'a> Ingest<'a> {
     }
 
     /// The object, made or gone on with. Its key is recorded before it is made, so that whatever happens to this
-    /// process, somebody knows of the object. It holds what the record's buffer does not.
+    /// process, somebody knows of the object. It holds what the record's buffer does not; one that holds nothing yet
+    /// is made anew under another key, since the server that made it may still be at it.
     async fn object(&mut self) -> Result<Box<dyn Draft>, Problem> {
         let storage = &self.registry.storage;
-        if let Some(key) = &self.upload.key {
-            let inside = self.upload.offset - self.upload.buffer.len() as u64;
+        let inside = self.upload.offset - self.upload.buffer.len() as u64;
+        if let Some(key) = self.upload.key.as_ref().filter(|_| inside > 0) {
             return Ok(storage.resume(key, inside, &self.upload.state).await?);
         }
         let key = Key::random();

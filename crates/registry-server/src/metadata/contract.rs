@@ -14,6 +14,7 @@ pub(crate) async fn run(m: &dyn Metadata) {
     m.check().await.expect("it works");
     small_blobs_are_found_where_they_are(m).await;
     uploads_move_only_from_where_they_are(m).await;
+    an_object_that_holds_nothing_is_made_anew(m).await;
     a_committed_upload_is_a_blob(m).await;
     the_same_blob_twice_is_kept_once(m).await;
     mounts_need_a_source(m).await;
@@ -25,6 +26,7 @@ pub(crate) async fn run(m: &dyn Metadata) {
     only_the_old_and_unneeded_is_collected(m).await;
     untagged_manifests_are_collected_if_wanted(m).await;
     quotas_bound_what_is_held(m).await;
+    what_is_kept_for_others_is_noted(m).await;
     robots_come_and_go(m).await;
     shared_values_are_made_once(m).await;
 }
@@ -144,6 +146,29 @@ async fn uploads_move_only_from_where_they_are(m: &dyn Metadata) {
     m.forget_garbage(&[named.key.clone().unwrap()]).await.unwrap();
     assert_eq!(m.garbage(100).await.unwrap(), []);
     assert_eq!(m.unknown_keys(&[named.key.clone().unwrap()]).await.unwrap(), [named.key.unwrap()]);
+}
+
+async fn an_object_that_holds_nothing_is_made_anew(m: &dyn Metadata) {
+    let here = name("anew/here");
+    let begun = Upload { offset: 3, buffer: Bytes::from_static(b"abc"), ..upload(&here) };
+    m.begin_upload(&begun).await.unwrap();
+    let first = Upload { key: Some(Key::random()), ..begun.clone() };
+    let second = Upload { key: Some(Key::random()), ..begun.clone() };
+    assert!(m.advance_upload(&first, 3).await.unwrap());
+    assert!(m.advance_upload(&second, 3).await.unwrap(), "nothing is recorded of the first object");
+    let first_key = first.key.clone().unwrap();
+    assert_eq!(m.garbage(100).await.unwrap(), [Garbage { key: first_key.clone(), state: Vec::new() }]);
+    m.forget_garbage(&[first_key]).await.unwrap();
+    let more = |upload: &Upload| Upload { offset: 70_000, buffer: Bytes::new(), ..upload.clone() };
+    assert!(
+        !m.advance_upload(&more(&Upload { key: Some(Key::random()), ..begun.clone() }), 2).await.unwrap()
+    );
+    assert_eq!(m.commit_upload(&more(&first), &digest("anew"), &[], NOW).await.unwrap(), Put::Gone);
+    assert!(m.advance_upload(&more(&second), 3).await.unwrap());
+    let third = Upload { key: Some(Key::random()), ..more(&second) };
+    assert!(!m.advance_upload(&third, 70_000).await.unwrap(), "the second object holds something");
+    assert_eq!(m.commit_upload(&more(&second), &digest("anew"), &[], NOW).await.unwrap(), Put::Stored);
+    assert_eq!(m.garbage(100).await.unwrap(), []);
 }
 
 async fn a_committed_upload_is_a_blob(m: &dyn Metadata) {
@@ -435,6 +460,38 @@ async fn quotas_bound_what_is_held(m: &dyn Metadata) {
         [uploaded.key.clone().unwrap()]
     );
     m.forget_garbage(&[uploaded.key.unwrap()]).await.unwrap();
+}
+
+async fn what_is_kept_for_others_is_noted(m: &dyn Metadata) {
+    let here = name("cached/here");
+    blob(m, &here, "cached layer", NOW).await;
+    for (text, tag) in [("c1", "v1"), ("c2", "v2"), ("c3", "v3")] {
+        put(m, &NewManifest { sparse: true, ..manifest(&here, text, &["cached layer", "absent"], &[tag]) })
+            .await;
+    }
+    assert_eq!(m.least_used(NOW + DAY, 10).await.unwrap(), [], "the registry's own are not among them");
+    for (text, used) in [("c2", NOW + 5), ("c1", NOW + 7), ("c2", NOW + 1), ("c3", NOW + 9), ("none", NOW)] {
+        m.note_use(&here, &digest(text), used).await.unwrap();
+    }
+    let used = |text: &str, used| CachedManifest { repository: here.clone(), digest: digest(text), used };
+    let two = [used("c2", NOW + 5), used("c1", NOW + 7)];
+    assert_eq!(m.least_used(NOW + DAY, 2).await.unwrap(), two);
+    assert_eq!(m.least_used(NOW + 9, 10).await.unwrap(), two, "before, not at");
+    assert_eq!(m.checked(&here, "v1").await.unwrap(), None);
+    m.note_check(&here, "v1", NOW).await.unwrap();
+    m.note_check(&here, "none", NOW).await.unwrap();
+    assert_eq!(m.checked(&here, "v1").await.unwrap(), Some(NOW));
+    put(m, &manifest(&here, "c4", &[], &["v1"])).await;
+    assert_eq!(m.checked(&here, "v1").await.unwrap(), Some(NOW), "it is of the tag, whatever that is set to");
+    m.delete_tag(&here, "v1").await.unwrap();
+    assert_eq!(m.checked(&here, "v1").await.unwrap(), None);
+    assert_eq!(m.unneeded(&here, 10).await.unwrap(), []);
+    assert_eq!(m.unneeded(&name("cached/none"), 10).await.unwrap(), []);
+    for text in ["c1", "c2", "c3"] {
+        m.delete_manifest(&here, &digest(text)).await.unwrap();
+    }
+    assert_eq!(m.least_used(NOW + DAY, 10).await.unwrap(), []);
+    assert_eq!(m.unneeded(&here, 10).await.unwrap(), [digest("cached layer")]);
 }
 
 async fn robots_come_and_go(m: &dyn Metadata) {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::postgres::{self, explained};
+
 /// Why the metadata failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -12,6 +14,28 @@ pub enum Error {
         operation: &'static str,
         /// Why it failed.
         source: rusqlite::Error,
+    },
+    /// PostgreSQL.
+    #[error("metadata: {operation}: {}", explained(source))]
+    Postgres {
+        /// What was tried.
+        operation: &'static str,
+        /// Why it failed.
+        source: tokio_postgres::Error,
+    },
+    /// Nobody answers, or nobody who lets us in.
+    #[error("metadata: connect to {address}: {}", explained(source))]
+    Connect {
+        /// Where, without secrets.
+        address: String,
+        /// Why it failed.
+        source: tokio_postgres::Error,
+    },
+    /// An address of a database that is none. It may hold a password, so it is not repeated.
+    #[error("metadata: the database's address is wrong: {problem}")]
+    Address {
+        /// What is wrong.
+        problem: String,
     },
     /// The database's file.
     #[error("metadata: {operation} {}: {source}", path.display())]
@@ -55,11 +79,26 @@ impl Error {
         move |source| Self::Sqlite { operation, source }
     }
 
+    /// Whether the work was taken back because of somebody else's, and may be done again.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Postgres { source, .. } if postgres::is_conflict(source))
+    }
+
+    /// Whether the database is away, for now at least.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Postgres { source, .. } | Self::Connect { source, .. } => postgres::is_unavailable(source),
+            _ => false,
+        }
+    }
+
     /// Whether there is no room left.
     #[must_use]
     pub fn is_full(&self) -> bool {
         match self {
             Self::Sqlite { source, .. } => source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            Self::Postgres { source, .. } => postgres::is_full(source),
             Self::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
             _ => false,
         }

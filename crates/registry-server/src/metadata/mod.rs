@@ -25,6 +25,7 @@
 #[cfg(test)]
 pub(crate) mod contract;
 mod error;
+pub mod postgres;
 mod record;
 pub mod sqlite;
 
@@ -34,9 +35,10 @@ use dray_spec::Digest;
 use crate::name::{Key, Repository, UploadId};
 
 pub use error::Error;
+pub use postgres::Postgres;
 pub use record::{
-    Blob, Collected, Cutoff, Deleted, Expect, Filter, Garbage, Mounted, NewManifest, Place, Put, Quota,
-    Referrer, Robot, StoredManifest, TagRecord, Upload, Usage,
+    Blob, CachedManifest, Collected, Cutoff, Deleted, Expect, Filter, Garbage, Mounted, NewManifest, Place,
+    Put, Quota, Referrer, Robot, StoredManifest, TagRecord, Upload, Usage,
 };
 pub use sqlite::Sqlite;
 
@@ -103,11 +105,12 @@ pub trait Metadata: Send + Sync + 'static {
     async fn upload(&self, repository: &Repository, id: &UploadId) -> Result<Option<Upload>>;
 
     /// Records how far an upload has come, if it still is where it was (`from`). A key that it has from now on is
-    /// recorded before the object is made. Relaxed.
+    /// recorded before the object is made. Another key than it has is taken only while its object holds nothing that is
+    /// recorded; the former object becomes garbage. Relaxed.
     async fn advance_upload(&self, upload: &Upload, from: u64) -> Result<bool>;
 
     /// Turns a finished upload, whose object is sealed, into a blob of its repository. Where the blob is known
-    /// already, the object becomes garbage. False if there is no such upload (any more).
+    /// already, the object becomes garbage. Gone, if there is no such upload with this key (any more).
     async fn commit_upload(
         &self,
         upload: &Upload,
@@ -160,6 +163,21 @@ pub trait Metadata: Send + Sync + 'static {
 
     /// Those of `keys` that no record names.
     async fn unknown_keys(&self, keys: &[Key]) -> Result<Vec<Key>>;
+
+    /// Notes that a manifest which is kept for another registry was asked for. No error if it is gone. Relaxed.
+    async fn note_use(&self, repository: &Repository, digest: &Digest, now: Millis) -> Result<()>;
+
+    /// Manifests that are kept for other registries and were last asked for before, the longest unused first.
+    async fn least_used(&self, before: Millis, limit: usize) -> Result<Vec<CachedManifest>>;
+
+    /// Notes that a tag is what another registry says it is. No error if it is gone. Relaxed.
+    async fn note_check(&self, repository: &Repository, tag: &str, now: Millis) -> Result<()>;
+
+    /// When a tag was last found to be what another registry says it is.
+    async fn checked(&self, repository: &Repository, tag: &str) -> Result<Option<Millis>>;
+
+    /// Blobs of a repository that none of its manifests needs.
+    async fn unneeded(&self, repository: &Repository, limit: usize) -> Result<Vec<Digest>>;
 
     /// What the repositories whose name is `prefix` or begins with `prefix/` hold; all, if it is empty.
     async fn usage(&self, prefix: &str) -> Result<Usage>;

@@ -192,6 +192,17 @@ pub struct TagRecord {
     pub updated: Millis,
 }
 
+/// A manifest that is kept for another registry, and when it was last asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachedManifest {
+    /// Where.
+    pub repository: Repository,
+    /// Its digest.
+    pub digest: Digest,
+    /// When it was last asked for.
+    pub used: Millis,
+}
+
 /// What is old enough to be collected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cutoff {

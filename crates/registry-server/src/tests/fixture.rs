@@ -83,7 +83,8 @@ impl Fixture {
     pub(super) async fn at(root: TempDir, config: Value) -> Self {
         let file = root.path().join("registry.json");
         std::fs::write(&file, config.to_string()).unwrap();
-        let place = Place { config: Some(file), data_root: Some(root.path().join("data")), storage: None };
+        let data_root = Some(root.path().join("data"));
+        let place = Place { config: Some(file), data_root, ..Place::default() };
         let config = Config::load(ServeFlags { place, ..ServeFlags::default() }).unwrap();
         let server = Server::open(&config).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -39,7 +39,7 @@ async fn it_goes_on() {
 #[tokio::test]
 async fn a_second_server_stays_off_the_data() {
     let f = Fixture::start().await;
-    let place = crate::config::Place { config: None, data_root: Some(f.data()), storage: None };
+    let place = crate::config::Place { data_root: Some(f.data()), ..crate::config::Place::default() };
     let flags = crate::config::ServeFlags { place, ..Default::default() };
     let config = crate::config::Config::load(flags).unwrap();
     let error = crate::serve::Server::open(&config).await.err().unwrap().to_string();

@@ -26,6 +26,7 @@ mod hide;
 pub mod hooks;
 pub mod identity;
 pub mod launch;
+pub mod live;
 mod mounts;
 pub mod namespaces;
 mod options;

@@ -260,6 +260,15 @@ impl Maker<'_> {
             ..MountAttr::default()
         };
         let recursive = self.options.id_map == Some(true);
-        dray_sys::mount::set_attr(mount.as_fd(), change, recursive).at(Step::Mount, self.subject())
+        dray_sys::mount::set_attr(mount.as_fd(), change, recursive).map_err(|error| {
+            let wrong = StartError::io(Step::Mount, self.subject(), &error);
+            match error.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::INVAL | Errno::NOSYS) => wrong.with_detail(format!(
+                    "the file system of {} cannot map ids, or is mapped already",
+                    self.mount.source.as_deref().unwrap_or_default()
+                )),
+                _ => wrong,
+            }
+        })
     }
 }

@@ -21,6 +21,7 @@ use super::request::{AttachStreams, ExecRequest, ExitStatus, ShimRequest, ShimSt
 use super::wire::{self, Command, Reply, StartReply};
 use crate::cgroup::{Cgroup, CgroupError, CgroupStats};
 use crate::error::{StartError, Step};
+use crate::init::live::MountChange;
 
 /// A command a shim could not carry out.
 #[derive(Debug, thiserror::Error)]
@@ -197,6 +198,14 @@ impl Shim {
         let exec_id = exec_id.map(str::to_owned);
         let id = exec_id.clone().unwrap_or_default();
         self.ask("resize", &Command::Resize { exec_id, height, width }).map(drop).map_err(|e| named(e, &id))
+    }
+
+    /// Attaches a mount to the running container, or detaches one.
+    ///
+    /// # Errors
+    /// `Start` in the words of a container's start; nothing is changed then.
+    pub fn change_mount(&self, change: MountChange) -> Result<(), ShimError> {
+        self.ask("change a mount", &Command::Mount(change)).map(drop)
     }
 
     /// Sends a signal to the container's init.

@@ -93,6 +93,10 @@ impl Shim {
             Command::Wait { exec_id } => return self.wait(exec_id.as_deref(), stream),
             Command::Exec(request) => return self.exec(*request, stream),
             Command::Kill(signal) => self.kill(signal),
+            Command::Mount(change) => match crate::init::live::change(self.init.as_fd(), &change) {
+                Ok(()) => Reply::Done,
+                Err(error) => Reply::StartFailed(error),
+            },
             Command::Resize { exec_id, height, width } => match self.session(exec_id.as_deref()) {
                 Some(session) => session.resize(height, width),
                 None => Reply::NoSuchExec,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::request::{AttachStreams, ExecRequest, ExitStatus, Started};
 use crate::error::StartError;
+use crate::init::live::MountChange;
 
 /// Most attachments of one start request.
 pub const MAX_FDS: usize = 16;
@@ -47,6 +48,8 @@ pub enum Command {
         /// Columns.
         width: u16,
     },
+    /// Change the container's mounts.
+    Mount(MountChange),
     /// Send a signal to the init.
     Kill(i32),
     /// Answer with [`Reply::Exited`] when the container, or the exec, has ended.

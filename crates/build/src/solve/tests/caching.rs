@@ -1,5 +1,5 @@
 use super::*;
-use crate::CachePrune;
+use crate::{CachePrune, CacheRecord};
 
 /// Builds twice; gives which commands the second build ran.
 fn ran_again(first: (&str, &[(&str, &str)]), second: (&str, &[(&str, &str)])) -> Vec<String> {
@@ -110,6 +110,19 @@ fn a_remote_file_is_compared_by_content() {
     assert_eq!(world.build(text, &[]).ran, ["one"]);
 }
 
+/// What the cache holds once no build uses it: one that found everything there is counted a moment after its end.
+fn records_at_rest(world: &World) -> Vec<CacheRecord> {
+    let mut records = world.builder.cache_records().expect("records");
+    for _ in 0..3000 {
+        if records.iter().all(|record| !record.in_use) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        records = world.builder.cache_records().expect("records");
+    }
+    records
+}
+
 #[test]
 fn the_cache_survives_the_builder_and_can_be_emptied() {
     let world = World::new();
@@ -118,24 +131,13 @@ fn the_cache_survives_the_builder_and_can_be_emptied() {
     let another = Builder::new(world.images.clone(), world.runner.clone(), bases, world.remote.clone());
     let world = World { builder: another, ..world };
     assert_eq!(world.build(STEPS, &[("f", "x")]).image().id, first.image().id);
-    // A build from the cache is counted a moment after its end, and uses it until then.
-    let settled = || {
-        for _ in 0..3000 {
-            let records = world.builder.cache_records().expect("records");
-            if records.iter().all(|record| !record.in_use) {
-                return records;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        panic!("a build that has ended uses the cache");
-    };
-    let records = settled();
+    let records = records_at_rest(&world);
     assert!(records.iter().all(|record| record.shared && !record.in_use), "{records:?}");
     assert!(records.iter().any(|record| record.description.contains("COPY")));
     let pruned = world.builder.prune_cache(&CachePrune::default()).expect("pruned");
     assert_eq!(pruned.ids, Vec::<String>::new(), "the image has all of it");
     assert!(world.build(STEPS, &[("f", "x")]).ran.is_empty());
-    settled();
+    records_at_rest(&world);
     let all = CachePrune { all: true, ..CachePrune::default() };
     let pruned = world.builder.prune_cache(&all).expect("pruned");
     assert_eq!((pruned.ids.len(), pruned.bytes), (records.len(), 0));

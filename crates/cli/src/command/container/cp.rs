@@ -255,7 +255,7 @@ async fn to_container(
         if !target.is_dir {
             return Err(Error::Refused(format!("destination \"{container}:{path}\" must be a directory")));
         }
-        client.container_copy_to(container, &target.path, archive, Upload::tar(pack::stdin())).await?;
+        client.container_copy_to(container, &target.path, archive, Upload::tar_chunks(pack::stdin())).await?;
         return Ok(None);
     }
     let local = Local::find(source, follow)?;
@@ -269,7 +269,7 @@ async fn to_container(
         }
         packer.finish()
     });
-    client.container_copy_to(container, &dir, archive, Upload::tar(tar)).await?;
+    client.container_copy_to(container, &dir, archive, Upload::tar_chunks(tar)).await?;
     Ok(Some(size_of(&local.path)))
 }
 

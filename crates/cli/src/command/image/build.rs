@@ -1,9 +1,9 @@
 //! `build`: sends the context, shows the steps.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,11 +13,13 @@ use dray_client::api::progress::ProgressMessage;
 use dray_client::{JsonStream, Query};
 use dray_spec::Descriptor;
 
+use super::build_call::Question;
 use super::pull::parse;
 use crate::app::App;
-use crate::build_context;
+use crate::build_context::{self, Wanted};
 use crate::build_session::content::{self, Stores};
-use crate::build_session::{BuildSession, Destination};
+use crate::build_session::output::{Destination, Outputs};
+use crate::build_session::{BuildSession, Offers};
 use crate::command::container::create::platform;
 use crate::command::output_file::Target;
 use crate::command_error::Error;
@@ -36,11 +38,16 @@ mod epoch;
 const FLAGS: &[Flag] = &[
     list("add-host", NONE, "Add a line to the hosts file of RUN (name:address)")
         .check(host::check_extra_host),
+    list("allow", NONE, "Let RUN have more than any container (network.host, security.insecure, device)"),
     list("annotation", NONE, "Add an annotation to the image's manifest (key=value)"),
     list("build-arg", NONE, "Set a build argument; without a value, this environment's")
         .check(env::check_env),
+    list("build-context", NONE, "Another context by name (name=path, docker-image://, https://)")
+        .check(check_context),
     list("cache-from", NONE, "Cache to take steps from (an image, type=local,src=path)").shown("stringArray"),
     list("cache-to", NONE, "Where to put the cache (type=registry,ref=name,mode=max)").shown("stringArray"),
+    text("call", NONE, "What to do: build, check, outline or targets").default("build").check(check_call),
+    switch("check", NONE, "Check the Dockerfile, build nothing; the same as --call=check"),
     text("cgroup-parent", NONE, "Cgroup to make those of RUN in"),
     switch("compress", NONE, "Kept for old scripts").hidden(),
     int("cpu-period", NONE, "Period of the CPU quota in microseconds").default("0"),
@@ -72,9 +79,11 @@ const FLAGS: &[Flag] = &[
     switch("quiet", 'q', "Show the image's id only, at the end"),
     switch("reproducible", NONE, "Give all that is new the time of the context's last commit"),
     switch("rm", NONE, "Kept for old scripts").default("true").hidden(),
+    list("secret", NONE, "A secret for RUN (id=mysecret[,src=/local/secret|,env=VARIABLE])"),
     commas("security-opt", NONE, "Security option"),
     bytes("shm-size", NONE, "Size of /dev/shm in RUN"),
     switch("squash", NONE, "Make one layer of all new ones"),
+    list("ssh", NONE, "An SSH agent for RUN (default|<id>[=<socket>])"),
     list("tag", 't', "Name of the image, with an optional tag").check(check_tag),
     text("target", NONE, "Stage to build"),
     list("ulimit", NONE, "Limit of the processes of RUN").shown("ulimit").check(limit::check_ulimit),
@@ -98,6 +107,39 @@ fn check_progress(value: &str) -> Result<(), String> {
     }
 }
 
+fn check_context(value: &str) -> Result<(), String> {
+    match value.split_once('=') {
+        Some((name, context)) if !name.is_empty() && !context.is_empty() => Ok(()),
+        _ => Err(format!("invalid context value: {value}, expected key=value")),
+    }
+}
+
+fn check_call(value: &str) -> Result<(), String> {
+    Question::parse(value).map(|_| ())
+}
+
+/// The contexts by name as the daemon takes them, and the folders that go along.
+type Beside = (BTreeMap<String, String>, Vec<(String, PathBuf)>);
+
+fn contexts(texts: &[String]) -> Result<Beside, Error> {
+    let (mut contexts, mut beside) = Beside::default();
+    for (name, value) in texts.iter().filter_map(|text| text.split_once('=')) {
+        let is_local = !build_context::is_url(value) && !value.contains("://");
+        let value = match is_local {
+            false => value.to_owned(),
+            true => {
+                let path = std::fs::canonicalize(value).ok().filter(|path| path.is_dir());
+                let missing = || format!("failed to get build context {name}: {value}: no such directory");
+                let folder = beside.len().to_string();
+                beside.push((folder.clone(), path.ok_or_else(|| Error::Refused(missing()))?));
+                format!("local:{folder}")
+            }
+        };
+        contexts.insert(name.to_owned(), value);
+    }
+    Ok((contexts, beside))
+}
+
 fn check_tag(value: &str) -> Result<(), String> {
     parse(value).map(|_| ()).map_err(|e| e.to_string())
 }
@@ -112,10 +154,14 @@ async fn run(app: &App, p: Parsed) -> Done {
             _ => {}
         }
     }
+    let call = Question::read(&p);
+    let offers = Offers::parse(&p.all("secret"), &p.all("ssh")).map_err(Error::Refused)?;
     let outputs = output::outputs(&p.all("output"), p.is("push"), p.is("load"), &p.all("annotation"))
         .map_err(Error::Refused)?;
     let mut caches = Caches::read(app, &p)?;
-    let context = build_context::prepare(p.raw_args[0].as_ref(), p.get("file"))?;
+    let (contexts, beside) = contexts(&p.all("build-context"))?;
+    let wanted = Wanted { beside, definition_only: call.is_some() };
+    let context = build_context::prepare(p.raw_args[0].as_ref(), p.get("file"), wanted)?;
     let quiet = p.is("quiet") || p.get("progress") == "quiet";
     let mut args = build_args(&p.all("build-arg"));
     for (name, value) in app.config().borrow().proxies(&app.client()?.endpoint().text) {
@@ -125,18 +171,30 @@ async fn run(app: &App, p: Parsed) -> Done {
         args.entry(epoch::SOURCE_DATE_EPOCH.to_owned()).or_insert(Some(epoch));
     }
     let mut query = query(&p, &args, &context.dockerfile, &context.remote)?;
+    if !contexts.is_empty() {
+        query.add("contexts", &json(&contexts)?);
+    }
+    for entitlement in p.all("allow") {
+        query.add("allow", &entitlement);
+    }
+    let auths = auth_header(&app.config().borrow().all_auths().unwrap_or_default());
+    if let Some(question) = call {
+        query.add("call", &question.name);
+        let answer = app.client()?.build_call(query, &auths, context.upload).await?;
+        return question.show(app, &answer);
+    }
     if !quiet || !p.get("metadata-file").is_empty() || !caches.exports.is_empty() {
         query.add("dray", "1");
     }
-    let session = session(app, &outputs, std::mem::take(&mut caches.stores)).await?;
-    caches.add_to(&mut query)?;
-    if let Some(session) = &session {
-        query.add("session", session.id());
+    let stores = std::mem::take(&mut caches.stores);
+    let session = BuildSession { offers, outputs: taken_here(&outputs)?, stores };
+    if !session.is_empty() {
+        query.add("session", &session.open(app.client()?).await?);
     }
+    caches.add_to(&mut query)?;
     if !outputs.is_empty() {
         query.add("outputs", &json(&outputs.iter().map(|o| &o.asked).collect::<Vec<_>>())?);
     }
-    let auths = auth_header(&app.config().borrow().all_auths().unwrap_or_default());
     let messages = app.client()?.image_build(query, &auths, context.upload).await?;
     let of_dray = messages.headers().get("server").is_some_and(|s| s.as_bytes().starts_with(b"Dray/"));
     if (!outputs.is_empty() || !caches.exports.is_empty()) && !of_dray {
@@ -167,9 +225,9 @@ async fn run(app: &App, p: Parsed) -> Done {
     Ok(0)
 }
 
-/// The session that takes what comes here, if anything does.
-async fn session(app: &App, outputs: &[Output], stores: Stores) -> Result<Option<BuildSession>, Error> {
-    let mut destinations = HashMap::new();
+/// Where what comes here goes.
+fn taken_here(outputs: &[Output]) -> Result<Outputs, Error> {
+    let mut here = Outputs::default();
     for (number, output) in outputs.iter().enumerate() {
         let kind = &output.asked.kind;
         let destination = match &output.place {
@@ -186,12 +244,9 @@ async fn session(app: &App, outputs: &[Output], stores: Stores) -> Result<Option
             }
             Some(Place::File(path)) => Destination::Bytes(Target::check(path, "failed to write the output")?),
         };
-        destinations.insert(number, destination);
+        here.add(number, destination);
     }
-    match destinations.is_empty() && stores.is_empty() {
-        true => Ok(None),
-        false => BuildSession::open(app.client()?, destinations, stores).await.map(Some),
-    }
+    Ok(here)
 }
 
 /// The caches of a build elsewhere, and the folders of this machine among them.

@@ -32,7 +32,7 @@ async fn run(app: &App, p: Parsed) -> Done {
     let is_url =
         ["http://", "https://", "git://", "git@", "github.com/"].iter().any(|s| source.starts_with(s));
     let (named, body) = if source == "-" {
-        ("-", Upload::tar(pack::stdin()))
+        ("-", Upload::tar_chunks(pack::stdin()))
     } else if is_url {
         (source, Upload::Empty)
     } else {

@@ -30,7 +30,7 @@ async fn run(app: &App, p: Parsed) -> Done {
         if crate::terminal::is_terminal(std::io::stdin()) {
             return Err(Error::Refused("requested load from stdin, but stdin is empty".into()));
         }
-        Upload::tar(pack::stdin())
+        Upload::tar_chunks(pack::stdin())
     } else {
         Upload::tar(tokio::fs::File::open(input).await.map_err(Error::file("open", input))?)
     };

@@ -1,6 +1,7 @@
 //! Images.
 
 pub mod build;
+mod build_call;
 pub mod diff;
 pub mod history;
 pub mod import;

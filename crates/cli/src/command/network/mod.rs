@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod create;
+pub mod exposure;
 pub mod ls;
 pub mod rm;
 
@@ -19,6 +20,7 @@ pub static GROUP: Group = Group {
         &connect::CONNECT,
         &create::COMMAND,
         &connect::DISCONNECT,
+        &exposure::COMMAND,
         &INSPECT,
         &ls::COMMAND,
         &PRUNE,

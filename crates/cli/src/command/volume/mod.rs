@@ -1,5 +1,11 @@
 //! Volumes.
 
+mod backup;
+mod clone;
+mod df;
+mod rename;
+mod update;
+
 use dray_client::api::volume::{Volume, VolumeCreateRequest};
 
 use crate::app::App;
@@ -17,8 +23,24 @@ use crate::spec::{Args, Command, Done, Group};
 use crate::value::{Row, Value};
 
 /// `volume`
-pub static GROUP: Group =
-    Group { name: "volume", about: "Manage volumes", commands: &[&CREATE, &INSPECT, &LS, &PRUNE, &RM] };
+pub static GROUP: Group = Group {
+    name: "volume",
+    about: "Manage volumes",
+    commands: &[
+        &backup::BACKUP,
+        &clone::CLONE,
+        &CREATE,
+        &df::COMMAND,
+        &INSPECT,
+        &LS,
+        &PRUNE,
+        &rename::COMMAND,
+        &backup::RESTORE,
+        &RM,
+        &clone::SNAPSHOT,
+        &update::COMMAND,
+    ],
+};
 
 const CREATE_FLAGS: &[Flag] = &[
     text("driver", 'd', "Driver of the volume").default("local"),

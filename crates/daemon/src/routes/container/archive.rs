@@ -17,6 +17,7 @@ use crate::blocking::call;
 use crate::body;
 use crate::error::{ApiError, ApiResult};
 use crate::extract::Params;
+use crate::read_ahead;
 use crate::state::App;
 
 const TAR: &str = "application/x-tar";
@@ -92,7 +93,7 @@ async fn upload(
     let path = path_of(&params)?;
     let keep_kind = params.bool("noOverwriteDirNonDir");
     let as_user = params.bool("copyUIDGID");
-    let archive = body::reader(body);
+    let archive = read_ahead::reader(body);
     call(move || {
         let owner = if as_user { Some(containers.owner(&id)?) } else { None };
         containers.put_archive(&id, &path, UnpackOptions { keep_kind, owner }, archive)

@@ -21,6 +21,7 @@ use super::validate::{Invalid, Namespace, SecurityOptions, granted_capabilities,
 
 pub use devices::{Devices, device_rule, devices};
 pub use limits::{resources, rlimits};
+pub use mounts::one as mount;
 pub use user::{Error as UserError, User, resolve as resolve_user};
 
 /// Where programs are looked for when the image says nothing.
@@ -81,6 +82,15 @@ pub struct Joined {
     pub uts: Option<PathBuf>,
 }
 
+/// Where the source of a mount lies, and who owns it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Path on the host.
+    pub path: PathBuf,
+    /// Its owner on the disk.
+    pub owner: super::idmap::Owner,
+}
+
 /// All that the configuration is made of.
 #[derive(Debug)]
 pub struct Input<'a> {
@@ -99,7 +109,7 @@ pub struct Input<'a> {
     /// Further read-only mounts: source and destination.
     pub read_only: Vec<(PathBuf, String)>,
     /// Where the sources of volumes lie, by destination, where it is not as recorded.
-    pub sources: BTreeMap<String, PathBuf>,
+    pub sources: BTreeMap<String, Source>,
     /// A shared `/dev/shm`.
     pub shm: Option<PathBuf>,
     /// Variables below those of the configuration.

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use dray_api::container::MountType;
 use dray_spec::runtime::Mount;
 
-use super::Input;
+use super::{Input, Source};
+use crate::container::idmap::Owner;
 use crate::container::mount::{MountPoint, tmpfs_data};
 
 /// What every container has mounted.
@@ -80,7 +81,8 @@ fn asked_for(input: &Input<'_>) -> Vec<Mount> {
         |destination: &str, asked: &[Mount]| asked.iter().any(|m| m.destination.as_os_str() == destination);
     for point in &record.mounts {
         if !taken(&point.destination, &asked) {
-            asked.push(one(point, input));
+            let source = input.sources.get(&point.destination);
+            asked.push(one(point, source, (input.user.uid, input.user.gid)));
         }
     }
     for (source, destination) in &input.files {
@@ -110,7 +112,8 @@ fn asked_for(input: &Input<'_>) -> Vec<Mount> {
 
 const DEFAULT_SPREAD: &str = "rprivate";
 
-fn one(point: &MountPoint, input: &Input<'_>) -> Mount {
+/// A mount of a container with this user.
+pub fn one(point: &MountPoint, known: Option<&Source>, user: Owner) -> Mount {
     if point.kind == MountType::Tmpfs {
         let options = tmpfs_data(&point.tmpfs.clone().unwrap_or_default(), !point.rw);
         let given = options.iter().map(String::as_str);
@@ -118,14 +121,22 @@ fn one(point: &MountPoint, input: &Input<'_>) -> Mount {
         return Mount::new(point.destination.as_str(), "tmpfs", "tmpfs", &all);
     }
     let bind = point.bind.clone().unwrap_or_default();
-    let source =
-        input.sources.get(&point.destination).cloned().unwrap_or_else(|| PathBuf::from(&point.source));
+    let source = known.map_or_else(|| PathBuf::from(&point.source), |known| known.path.clone());
     let spread = if point.propagation.is_empty() { DEFAULT_SPREAD } else { &point.propagation };
-    let access = match (point.rw, bind.read_only_non_recursive) {
-        (true, _) => "rw",
-        (false, true) => "ro",
-        (false, false) => "rro",
-    };
     let how = if bind.non_recursive { "bind" } else { "rbind" };
-    Mount::new(point.destination.as_str(), "bind", source.display().to_string(), &[how, access, spread])
+    let access = match (point.rw, bind.read_only_non_recursive) {
+        // A source that is mounted read-only stays so.
+        (true, _) => None,
+        (false, true) => Some("ro"),
+        (false, false) => Some("rro"),
+    };
+    let mut options: Vec<&str> = [how].into_iter().chain(access).chain([spread]).collect();
+    let owner = known.map(|known| known.owner).unwrap_or_default();
+    let mappings = point.ids.mappings(owner, user);
+    if mappings.is_some() {
+        options.push("idmap");
+    }
+    let mut mount = Mount::new(point.destination.as_str(), "bind", source.display().to_string(), &options);
+    (mount.uid_mappings, mount.gid_mappings) = mappings.unwrap_or_default();
+    mount
 }

@@ -5,6 +5,7 @@
 //! ```
 
 mod blob;
+mod cached;
 mod collect;
 mod connection;
 mod manifest;
@@ -20,8 +21,8 @@ use dray_spec::Digest;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    Blob, Collected, Cutoff, Deleted, Error, Filter, Garbage, Metadata, Millis, Mounted, NewManifest, Put,
-    Quota, Referrer, Result, Robot, StoredManifest, TagRecord, Upload, Usage,
+    Blob, CachedManifest, Collected, Cutoff, Deleted, Error, Filter, Garbage, Metadata, Millis, Mounted,
+    NewManifest, Put, Quota, Referrer, Result, Robot, StoredManifest, TagRecord, Upload, Usage,
 };
 use crate::name::{Key, Repository, UploadId};
 use connection::{Database, Durability};
@@ -221,6 +222,28 @@ impl Metadata for Sqlite {
 
     async fn unknown_keys(&self, keys: &[Key]) -> Result<Vec<Key>> {
         self.0.read(|c| collect::unknown(c, keys))
+    }
+
+    async fn note_use(&self, repository: &Repository, digest: &Digest, now: Millis) -> Result<()> {
+        let (repository, digest) = (repository.clone(), digest.clone());
+        self.relaxed(move |c| cached::note_use(c, &repository, &digest, now)).await
+    }
+
+    async fn least_used(&self, before: Millis, limit: usize) -> Result<Vec<CachedManifest>> {
+        self.0.read(|c| cached::least_used(c, before, limit))
+    }
+
+    async fn note_check(&self, repository: &Repository, tag: &str, now: Millis) -> Result<()> {
+        let (repository, tag) = (repository.clone(), tag.to_owned());
+        self.relaxed(move |c| cached::note_check(c, &repository, &tag, now)).await
+    }
+
+    async fn checked(&self, repository: &Repository, tag: &str) -> Result<Option<Millis>> {
+        self.0.read(|c| cached::checked(c, repository, tag))
+    }
+
+    async fn unneeded(&self, repository: &Repository, limit: usize) -> Result<Vec<Digest>> {
+        self.0.read(|c| cached::unneeded(c, repository, limit))
     }
 
     async fn usage(&self, prefix: &str) -> Result<Usage> {

@@ -51,6 +51,18 @@ const MIGRATIONS: &[&str] = &[
         created INTEGER NOT NULL, expires INTEGER NOT NULL
      ) WITHOUT ROWID;
      CREATE TABLE shared (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;",
+    // 2: what is kept for other registries.
+    "CREATE TABLE used (
+        repository INTEGER NOT NULL, digest TEXT NOT NULL, at INTEGER NOT NULL,
+        PRIMARY KEY (repository, digest),
+        FOREIGN KEY (repository, digest) REFERENCES manifest (repository, digest) ON DELETE CASCADE
+     ) WITHOUT ROWID;
+     CREATE INDEX used_at ON used (at);
+     CREATE TABLE checked (
+        repository INTEGER NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL,
+        PRIMARY KEY (repository, name),
+        FOREIGN KEY (repository, name) REFERENCES tag (repository, name) ON DELETE CASCADE
+     ) WITHOUT ROWID;",
 ];
 
 /// Brings the tables up to this version.

@@ -51,22 +51,32 @@ pub(super) fn find(c: &Connection, repository: &Repository, id: &UploadId) -> Re
 }
 
 pub(super) fn advance(c: &Connection, upload: &Upload, from: u64) -> Result<bool> {
+    let next = upload.key.as_ref().map(Key::as_str);
+    let former: Option<Option<String>> =
+        one(c, "SELECT key FROM upload WHERE id = ?1", [upload.id.as_str()], |row| row.get(0))?;
     let changed = execute(
         c,
         "UPDATE upload SET offset = ?3, hasher = ?4, buffer = ?5, key = ?6, state = ?7, updated = ?8
-         WHERE id = ?1 AND offset = ?2 AND (key IS NULL OR key = ?6)",
+         WHERE id = ?1 AND offset = ?2
+         AND (key IS NULL OR key = ?6 OR (state = x'' AND length(buffer) = offset))",
         params![
             upload.id.as_str(),
             signed(from),
             signed(upload.offset),
             upload.hasher,
             &upload.buffer[..],
-            upload.key.as_ref().map(Key::as_str),
+            next,
             upload.state,
             upload.updated
         ],
     )?;
-    Ok(changed > 0)
+    if changed == 0 {
+        return Ok(false);
+    }
+    if let Some(former) = former.flatten().filter(|former| Some(former.as_str()) != next) {
+        discard(c, &key(&former)?, &[])?;
+    }
+    Ok(true)
 }
 
 pub(super) fn commit(
@@ -76,7 +86,9 @@ pub(super) fn commit(
     quotas: &[Quota],
     now: Millis,
 ) -> Result<Put> {
-    if execute(c, "DELETE FROM upload WHERE id = ?1", [upload.id.as_str()])? == 0 {
+    let stored = upload.key.as_ref().map(Key::as_str);
+    if execute(c, "DELETE FROM upload WHERE id = ?1 AND key IS ?2", params![upload.id.as_str(), stored])? == 0
+    {
         return Ok(Put::Gone);
     }
     let Some(key) = &upload.key else {

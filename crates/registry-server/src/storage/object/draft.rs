@@ -1,7 +1,14 @@
 //! A multi-part upload on its way.
+//!
+//! Several servers may come to write the same object, when a client that was cut off goes on at another before the
+//! first has noticed. Whatever they do, what is sealed is what its writer has hashed: an object that was checkpointed
+//! is a multi-part upload, which ends once and with exactly the parts that it is ended with; one that never was has a
+//! single writer, since whoever takes its upload over takes another key (`crate::api::ingest`); and the tail is taken
+//! up again only if it is the tail that was recorded.
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use dray_spec::Digest;
 use object_store::multipart::PartId;
 use object_store::{MultipartId, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
@@ -23,6 +30,7 @@ pub(super) struct State {
     upload: Option<MultipartId>,
     parts: Vec<String>,
     tail: usize,
+    tail_digest: Option<Digest>,
 }
 
 impl State {
@@ -49,7 +57,8 @@ impl State {
 
 /// Stores disagree about how they say that an upload has been ended.
 fn is_gone(error: &object_store::Error) -> bool {
-    is_missing(error) || error.to_string().contains("NoSuchUpload")
+    let text = error.to_string();
+    is_missing(error) || text.contains("NoSuchUpload") || text.contains("MultipartUpload not found")
 }
 
 async fn remove_tail(store: &Store, key: &Key) -> Result<()> {
@@ -70,12 +79,15 @@ pub(super) struct ObjectDraft {
     pending: BytesMut,
     /// Length of the tail that the store has.
     tail: usize,
+    /// Whether it holds more than a checkpoint that it went on from.
+    written: bool,
 }
 
 impl ObjectDraft {
     pub(super) fn new(store: Arc<Store>, key: Key) -> Self {
         let sending = JoinSet::new();
-        Self { store, key, upload: None, parts: Vec::new(), sending, pending: BytesMut::new(), tail: 0 }
+        let pending = BytesMut::new();
+        Self { store, key, upload: None, parts: Vec::new(), sending, pending, tail: 0, written: false }
     }
 
     pub(super) async fn resume(store: Arc<Store>, key: Key, offset: u64, state: &[u8]) -> Result<Self> {
@@ -94,7 +106,8 @@ impl ObjectDraft {
             let bytes: Bytes = read.await.map_err(failed("read", &path))?;
             // A later checkpoint that was never recorded may have made it longer.
             draft.pending.extend_from_slice(bytes.get(..state.tail).unwrap_or_default());
-            if draft.pending.len() != state.tail {
+            let known = state.tail_digest.is_none_or(|digest| digest.verifies(&draft.pending));
+            if draft.pending.len() != state.tail || !known {
                 return Err(Error::Lost { key: draft.key, found: bytes.len() as u64, recorded: offset });
             }
         }
@@ -106,13 +119,7 @@ impl ObjectDraft {
 
     async fn send(&mut self, part: Bytes) -> Result<()> {
         let path = self.store.object(&self.key);
-        let upload = match &self.upload {
-            Some(upload) => upload.clone(),
-            None => {
-                let begun = self.store.parts.create_multipart(&path).await;
-                self.upload.insert(begun.map_err(failed("begin", &path))?).clone()
-            }
-        };
+        let upload = self.begun().await?;
         while self.sending.len() >= AT_ONCE {
             self.one_sent().await?;
         }
@@ -122,6 +129,16 @@ impl ObjectDraft {
             (at, store.parts.put_part(&path, &upload, at, PutPayload::from_bytes(part)).await)
         });
         Ok(())
+    }
+
+    /// The multi-part upload, begun when first needed.
+    async fn begun(&mut self) -> Result<MultipartId> {
+        if let Some(upload) = &self.upload {
+            return Ok(upload.clone());
+        }
+        let path = self.store.object(&self.key);
+        let begun = self.store.parts.create_multipart(&path).await;
+        Ok(self.upload.insert(begun.map_err(failed("begin", &path))?).clone())
     }
 
     async fn one_sent(&mut self) -> Result<()> {
@@ -161,7 +178,11 @@ impl ObjectDraft {
                 .map_err(failed("end", &path))
         };
         let Err(error) = ended.await else { return Ok(()) };
-        // A server before this one may have ended it and not have come to say so.
+        if self.written {
+            return Err(error);
+        }
+        // A server before this one may have ended it and not have come to say so: at this length it can only have been
+        // with these bytes.
         match self.store.objects.head(&path).await {
             Ok(object) if object.size == length as u64 => Ok(()),
             _ => Err(error),
@@ -172,6 +193,7 @@ impl ObjectDraft {
 #[async_trait]
 impl Draft for ObjectDraft {
     async fn write(&mut self, pieces: Vec<Bytes>) -> Result<()> {
+        self.written = true;
         for piece in pieces {
             self.pending.extend_from_slice(&piece);
             while self.pending.len() >= PART {
@@ -184,7 +206,10 @@ impl Draft for ObjectDraft {
 
     async fn checkpoint(&mut self) -> Result<Vec<u8>> {
         self.all_sent().await?;
+        let mut tail_digest = None;
         if !self.pending.is_empty() {
+            self.begun().await?;
+            tail_digest = Some(Digest::sha256_of(&self.pending));
             let path = self.store.tail(&self.key);
             let tail = PutPayload::from_bytes(self.pending.clone().freeze());
             self.store.objects.put(&path, tail).await.map_err(failed("write", &path))?;
@@ -192,7 +217,7 @@ impl Draft for ObjectDraft {
         // One that is longer than this state's is no harm, one that is forgotten would stay.
         self.tail = self.tail.max(self.pending.len());
         let parts = self.parts.iter().flatten().map(|part| part.content_id.clone()).collect();
-        let state = State { upload: self.upload.clone(), parts, tail: self.pending.len() };
+        let state = State { upload: self.upload.clone(), parts, tail: self.pending.len(), tail_digest };
         serde_json::to_vec(&state).map_err(|_| Error::Abandoned { operation: "write down the state" })
     }
 

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 /// `%q`: the text in double quotes.
-pub(crate) fn quoted(text: &str) -> String {
+#[must_use]
+pub fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {
@@ -27,6 +28,16 @@ pub(crate) fn quoted(text: &str) -> String {
     out
 }
 
+/// A yes-or-no value as `strconv.ParseBool` reads it; `None` if it is neither.
+#[must_use]
+pub fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 /// Why a text is no duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
@@ -41,8 +52,42 @@ pub enum DurationError {
     UnknownUnit(String, String),
 }
 
+/// Nanoseconds of a second.
+pub const SECOND: i64 = 1_000_000_000;
+
 /// Reads `1h30m`, `1.5s`, `300ms`, `-2us` as nanoseconds.
-pub(super) fn parse_duration(text: &str) -> Result<i64, DurationError> {
+///
+/// # Errors
+/// [`DurationError`], in Go's words.
+pub fn parse_duration(text: &str) -> Result<i64, DurationError> {
+    parse_with(text, unit)
+}
+
+/// The same with days and weeks, as Compose files have them: `1d12h`, `2w`.
+///
+/// # Errors
+/// [`DurationError`], in Go's words.
+pub fn parse_duration_with_days(text: &str) -> Result<i64, DurationError> {
+    parse_with(text, |name| match name {
+        "d" => Some(24 * 3_600 * SECOND),
+        "w" => Some(7 * 24 * 3_600 * SECOND),
+        name => unit(name),
+    })
+}
+
+fn unit(name: &str) -> Option<i64> {
+    Some(match name {
+        "ns" => 1,
+        "us" | "µs" | "μs" => 1_000,
+        "ms" => 1_000_000,
+        "s" => SECOND,
+        "m" => 60 * SECOND,
+        "h" => 3_600 * SECOND,
+        _ => return None,
+    })
+}
+
+fn parse_with(text: &str, unit_of: impl Fn(&str) -> Option<i64>) -> Result<i64, DurationError> {
     let invalid = || DurationError::Invalid(quoted(text));
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
@@ -65,16 +110,10 @@ pub(super) fn parse_duration(text: &str) -> Result<i64, DurationError> {
         }
         let unit_end = behind.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(behind.len());
         let (unit, next) = behind.split_at(unit_end);
-        let scale = match unit {
-            "" => return Err(DurationError::MissingUnit(quoted(text))),
-            "ns" => 1,
-            "us" | "µs" | "μs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000_i64,
-            _ => return Err(DurationError::UnknownUnit(quoted(unit), quoted(text))),
-        };
+        if unit.is_empty() {
+            return Err(DurationError::MissingUnit(quoted(text)));
+        }
+        let scale = unit_of(unit).ok_or_else(|| DurationError::UnknownUnit(quoted(unit), quoted(text)))?;
         let whole: i64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
         let part = whole.checked_mul(scale).ok_or_else(invalid)?.checked_add(part_of(fraction, scale));
         total = part.and_then(|part| total.checked_add(part)).ok_or_else(invalid)?;
@@ -95,7 +134,8 @@ fn part_of(fraction: &str, scale: i64) -> i64 {
 }
 
 /// A duration in nanoseconds as Go prints it: `1m30s`, `300ms`, `0s`.
-pub(crate) fn duration_text(nanos: i64) -> String {
+#[must_use]
+pub fn duration_text(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     let n = nanos.unsigned_abs();
     let decimal = |whole: u64, fraction: u64, digits: usize| {
@@ -136,9 +176,11 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text), Ok(nanos), "{text}");
         }
+        assert_eq!(parse_duration_with_days("1w2d1h"), Ok((9 * 24 + 1) * 3_600 * SECOND));
         let message = |text: &str| parse_duration(text).expect_err("invalid").to_string();
         assert_eq!(message("5"), "time: missing unit in duration \"5\"");
         assert_eq!(message("5x"), "time: unknown unit \"x\" in duration \"5x\"");
+        assert_eq!(message("2d"), "time: unknown unit \"d\" in duration \"2d\"");
         assert_eq!(message("abc"), "time: invalid duration \"abc\"");
         assert_eq!(message("9999999999h"), "time: invalid duration \"9999999999h\"");
         for text in ["0s", "1ns", "1.5µs", "300ms", "1.5s", "1m30s", "2h0m0s"] {

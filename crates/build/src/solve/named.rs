@@ -1,0 +1,135 @@
+//! Named contexts that are no images: fetched once per build, when a step first needs them, and made a layer.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::layers::{Draft, failed};
+use super::stage::{Stage, State, now};
+use super::{git, kind, lock, remote};
+use crate::cache::{Entry, Key, KeyBuilder, Turn};
+use crate::context::ContextDir;
+use crate::copy::{Selection, SourceTree, item_digest, select};
+use crate::dockerignore::Patterns;
+use crate::error::BuildError;
+use crate::named::NamedContextError;
+use crate::tree::Tree;
+
+/// What became of the contexts, by key. Who comes second waits.
+#[derive(Default)]
+pub(super) struct Loaded(Mutex<HashMap<String, Arc<Mutex<Slot>>>>);
+
+type Slot = Option<(Key, Entry)>;
+
+/// The name of a file that an address leads to, as BuildKit has it.
+const FETCHED: &str = "context";
+
+impl Stage<'_, '_, '_> {
+    /// The state of the named context with this key.
+    pub(super) fn context_state(&self, key: &str) -> Result<State, BuildError> {
+        let slot = lock(&self.build.contexts_loaded.0).entry(key.to_owned()).or_default().clone();
+        let mut slot = lock(&slot);
+        let (files, entry) = match &*slot {
+            Some(loaded) => loaded.clone(),
+            None => {
+                let loaded = self.load_context(key)?;
+                slot.insert(loaded).clone()
+            }
+        };
+        let mut state = State::scratch(self.plan);
+        state.layers.extend(entry.layer);
+        state.files = files;
+        state.chain = files;
+        Ok(state)
+    }
+
+    fn load_context(&self, name: &str) -> Result<(Key, Entry), BuildError> {
+        let build = self.build;
+        let context = self.fetch_context(name)?;
+        let key = self.content_of(&context).map_err(|error| NamedContextError::from((name, error)))?;
+        let created_by = format!("CONTEXT {name}");
+        // Known by its content, so that `--no-cache` makes it no other.
+        let entry = match build.builder.cache.turn(&key, true, &build.cancel)? {
+            Turn::Known(entry) => entry,
+            Turn::Yours(_guard) => {
+                let draft = Draft::new(build.builder.images.store())?;
+                move_into(context.path(), &draft.upper())?;
+                let entry = Entry::of_files(now(), draft.commit(build, None)?);
+                build.record(&key, &entry)?;
+                entry
+            }
+        };
+        let entry = build.stamped(&key, entry)?;
+        build.used(&key, &entry, &created_by, &KeyBuilder::new("scratch").finish());
+        Ok((key, entry))
+    }
+
+    /// Fetches what a context's value names.
+    fn fetch_context(&self, name: &str) -> Result<ContextDir, BuildError> {
+        let build = self.build;
+        let value = build.contexts.value(name).unwrap_or_default().to_owned();
+        let wrong = || NamedContextError::Specifier { name: name.to_owned(), value: value.clone() };
+        if let Some(folder) = value.strip_prefix("local:") {
+            return Ok(build.contexts.directory(folder, name, &build.cancel)?);
+        }
+        match kind(&value) {
+            Some(remote::Kind::Git) => {
+                let clone = self.empty_context(name)?;
+                let folder = git::clone(&value, clone.path(), &git::Options::default(), &build.cancel)
+                    .map_err(|error| NamedContextError::from((name, error)))?;
+                let part = clone.part(&folder).map_err(|error| NamedContextError::from((name, error)))?;
+                Ok(part)
+            }
+            Some(remote::Kind::Http) => {
+                let context = self.empty_context(name)?;
+                let fetch = remote::Fetch {
+                    source: build.builder.remote.as_ref(),
+                    url: &value,
+                    dest: "/",
+                    name: Some(FETCHED),
+                    checksum: None,
+                    cancel: &build.cancel,
+                };
+                fetch.save_in(context.path()).map_err(|error| NamedContextError::from((name, error)))?;
+                Ok(context)
+            }
+            None => {
+                let (kind, _) = value.split_once(':').ok_or_else(wrong)?;
+                Err(NamedContextError::Kind { name: name.to_owned(), kind: kind.to_owned() }.into())
+            }
+        }
+    }
+
+    fn empty_context(&self, name: &str) -> Result<ContextDir, NamedContextError> {
+        ContextDir::create(&self.build.builder.context_parent())
+            .map_err(|error| NamedContextError::from((name, error)))
+    }
+
+    /// Names a directory by what is in it.
+    fn content_of(&self, context: &ContextDir) -> Result<Key, crate::CopyError> {
+        let tree = Tree::open(context.path()).map_err(crate::copy::io_error("open", "."))?;
+        let source = SourceTree { tree, context: Some(context) };
+        let selection = Selection {
+            source: &source,
+            exclude: &Patterns::default(),
+            parents: false,
+            cancel: &self.build.cancel,
+        };
+        let mut key = KeyBuilder::new("context");
+        for item in select(&selection, ".")? {
+            key.add(item_digest(&source, &item, true, &self.build.cancel)?.bytes());
+        }
+        Ok(key.finish())
+    }
+}
+
+/// Moves everything in a directory into another one of the same file system.
+fn move_into(from: &Path, to: &Path) -> Result<(), BuildError> {
+    for entry in fs::read_dir(from).map_err(failed("list", from))? {
+        let entry = entry.map_err(failed("list", from))?;
+        let path = entry.path();
+        fs::rename(&path, to.join(entry.file_name())).map_err(failed("move", &path))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! A volume on its way: filled under a name that no volume can have, then named at once.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use dray_api::Labels;
+use dray_api::volume::Volume;
+use jiff::Timestamp;
+
+use super::{Error, KIND, Record, Service, check_name, seconds};
+
+const PREFIX: &str = ".draft-";
+
+/// A folder that becomes a volume, or goes away when it is dropped.
+pub(super) struct Draft<'a> {
+    service: &'a Service,
+    folder: PathBuf,
+    kept: bool,
+}
+
+impl Service {
+    /// An empty draft for a volume that is not there yet.
+    pub(super) fn draft(&self, operation: &'static str, name: &str) -> Result<Draft<'_>, Error> {
+        check_name(name)?;
+        self.must_be_new(operation, name)?;
+        let folder = self.store.volumes_dir().join(format!("{PREFIX}{}", crate::container::names::new_id()));
+        let draft = Draft { service: self, folder, kept: false };
+        let make = |path: &Path, mode| std::fs::DirBuilder::new().mode(mode).create(path);
+        make(&draft.folder, 0o701).map_err(Error::io("create volume", &draft.folder))?;
+        make(&draft.data(), 0o755).map_err(Error::io("create volume", draft.data()))?;
+        Ok(draft)
+    }
+
+    pub(super) fn must_be_new(&self, operation: &'static str, name: &str) -> Result<(), Error> {
+        match self.find(name) {
+            Err(Error::NotFound(_)) => Ok(()),
+            Ok(_) => Err(Error::Exists { operation, name: name.to_owned() }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes what a killed daemon has left half made.
+    pub(super) fn sweep_drafts(&self) {
+        let Ok(entries) = std::fs::read_dir(self.store.volumes_dir()) else { return };
+        for entry in entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with(PREFIX)) {
+            if let Err(error) = std::fs::remove_dir_all(entry.path()) {
+                tracing::warn!(%error, path = %entry.path().display(), "remove half a volume");
+            }
+        }
+    }
+}
+
+impl Draft<'_> {
+    /// Where its content goes.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("_data")
+    }
+
+    /// Writes everything to the disk and makes it a volume, unless one of this name has come meanwhile.
+    pub fn name(mut self, operation: &'static str, name: &str, labels: Labels) -> Result<Volume, Error> {
+        let flush = || {
+            let folder = std::fs::File::open(&self.folder)?;
+            Ok(rustix::fs::syncfs(&folder)?)
+        };
+        flush().map_err(Error::io("write back", &self.folder))?;
+        let service = self.service;
+        let _changing = service.changing();
+        service.must_be_new(operation, name)?;
+        let target = service.store.volume_dir(name);
+        // A folder without a record is what a removal has left behind.
+        let _ = std::fs::remove_dir_all(&target);
+        std::fs::rename(&self.folder, &target).map_err(Error::io("rename", &self.folder))?;
+        (self.folder, self.kept) = (target, true);
+        let record = Record {
+            name: name.to_owned(),
+            created: seconds(Timestamp::now()),
+            options: None,
+            labels: Some(labels).filter(|labels| !labels.is_empty()),
+            driver: super::local_driver(),
+            renamed_from: None,
+        };
+        if let Err(error) = service.store.records().put(KIND, name, Some(name), &record) {
+            self.kept = false;
+            return Err(error.into());
+        }
+        service.announce("create", &record);
+        Ok(service.to_wire(&record))
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
+            tracing::warn!(%error, path = %self.folder.display(), "remove half a volume");
+        }
+    }
+}
