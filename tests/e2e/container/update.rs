@@ -135,7 +135,7 @@ fn what_fails_leaves_all_as_it_was() {
         .sh("update --mount-add type=bind,src=/no/such,dst=/x web")
         .expect_code(1)
         .expect_error("bind source path does not exist");
-    // Limits that cannot be, after mounts and ports were changed.
+    // Limits that cannot be.
     client
         .sh(&format!("update --memory 64m --memory-swap 32m --mount-add {bind} --publish-rm 80 web"))
         .expect_code(1);

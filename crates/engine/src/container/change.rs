@@ -71,20 +71,21 @@ impl Service {
             let reason = "container is marked for removal and cannot be \"update\"".into();
             return Err(Error::Update { id: container.id.clone(), reason });
         }
-        let warnings = self.update_limits(&container, &mut record, request)?;
+        let warnings = self.plan_limits(&container, &mut record, &mut request)?;
+        self.apply_limits(&container, &request)?;
         self.save(&record)?;
         container.live().record.host = record.host;
         self.announce(&container, "update", &[]);
         Ok(ContainerUpdateResponse { warnings: Some(warnings) })
     }
 
-    /// Changes limits and restart policy of the record and of what runs; gives warnings. The caller holds the
-    /// container's order and writes the record.
-    pub(super) fn update_limits(
+    /// Changes limits and restart policy of the record, and leaves in the request what this host can do; gives warnings.
+    /// The caller holds the container's order, applies the limits and writes the record.
+    pub(super) fn plan_limits(
         &self,
         container: &Container,
         record: &mut super::record::Record,
-        mut request: ContainerUpdateRequest,
+        request: &mut ContainerUpdateRequest,
     ) -> Result<Vec<String>, Error> {
         let mut warnings = Vec::new();
         validate::resources(&mut request.resources, &self.host, true, &mut warnings)?;
@@ -100,11 +101,21 @@ impl Service {
             }
             record.host.restart_policy.clone_from(&request.restart_policy);
         }
+        Ok(warnings)
+    }
+
+    /// Gives a container that runs the limits of a request.
+    pub(super) fn apply_limits(
+        &self,
+        container: &Container,
+        request: &ContainerUpdateRequest,
+    ) -> Result<(), Error> {
         if container.is_up() {
             let limits = spec::resources(&request.resources)?;
+            let refuse = |reason| Error::Update { id: container.id.clone(), reason };
             self.shim(container)?.update(&limits).map_err(|error| refuse(error.to_string()))?;
         }
-        Ok(warnings)
+        Ok(())
     }
 
     /// Changes the size of a container's terminal.

@@ -151,6 +151,12 @@ impl Service {
         undo: &mut Vec<Undo<'a>>,
     ) -> Result<Vec<String>, Error> {
         let up = container.is_up();
+        // Limits that cannot be are refused before anything is touched.
+        let mut update = request.update.clone();
+        let warnings = match &mut update {
+            Some(update) => self.plan_limits(container, record, update)?,
+            None => Vec::new(),
+        };
         for point in changes.detach.iter().filter(|_| up) {
             self.detach_mount(container, point)?;
             undo.push(Box::new(move || self.attach_mount(container, old, point)));
@@ -174,15 +180,15 @@ impl Service {
                 Ok(())
             }));
         }
-        let mut warnings = Vec::new();
-        if let Some(update) = &request.update {
-            warnings = self.update_limits(container, record, update.clone())?;
-            if up {
-                undo.push(Box::new(move || {
-                    let limits = spec::resources(&old.host.resources)?;
-                    Ok(self.shim(container)?.update(&limits)?)
-                }));
-            }
+        if let Some(update) = &update {
+            self.apply_limits(container, update)?;
+            undo.push(Box::new(move || {
+                if !container.is_up() {
+                    return Ok(());
+                }
+                let limits = spec::resources(&old.host.resources)?;
+                Ok(self.shim(container)?.update(&limits)?)
+            }));
         }
         self.save(record)?;
         Ok(warnings)

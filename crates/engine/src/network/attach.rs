@@ -329,12 +329,19 @@ impl Service {
             .collect();
         let endpoint = gateway_endpoint(&made).ok_or(Error::NoPorts)?;
         let gone = ports::bound(remove);
-        self.network.withdraw(&container.id, &gone)?;
-        let new = self.network.publish(endpoint, &wanted).inspect_err(|_| {
-            if let Err(error) = self.network.restore_ports(endpoint, &gone) {
-                tracing::error!(%error, container = container.id, "publish a port again");
-            }
-        })?;
+        // What goes is held until what comes is there, unless that wants the same port of the host.
+        let new = if gone.iter().any(|bound| wanted.iter().any(|wanted| ports::may_take(wanted, bound))) {
+            self.network.withdraw(&container.id, &gone)?;
+            self.network.publish(endpoint, &wanted).inspect_err(|_| {
+                if let Err(error) = self.network.restore_ports(endpoint, &gone) {
+                    tracing::error!(%error, container = container.id, "publish a port again");
+                }
+            })?
+        } else {
+            let new = self.network.publish(endpoint, &wanted)?;
+            self.network.withdraw(&container.id, &gone)?;
+            new
+        };
         let kept = ports::bound(now).into_iter().filter(|bound| !gone.contains(bound));
         let bound: Vec<_> = kept.chain(new).collect();
         Ok(ports::shown(&bound, &container.exposed, &container.bindings))

@@ -79,6 +79,12 @@ pub(super) fn bound(ports: &PortMap) -> Vec<Bound> {
     all
 }
 
+/// Whether a binding that is wanted may be given this port of the host.
+pub(super) fn may_take(wanted: &PortBinding, bound: &Bound) -> bool {
+    let last = wanted.host_port_end.max(wanted.host_port);
+    wanted.proto == bound.proto && (wanted.host_port..=last).contains(&bound.host_port)
+}
+
 /// `80`, `80/tcp` or `8000-8010/udp`.
 fn container_ports(key: &str) -> Result<Vec<(Proto, u16)>, Error> {
     let invalid = || Error::Port(key.to_owned());
