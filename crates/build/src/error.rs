@@ -92,6 +92,9 @@ pub enum BuildError {
         /// What is wrong.
         source: dray_spec::PlatformError,
     },
+    /// `SOURCE_DATE_EPOCH` is no number of seconds.
+    #[error("invalid SOURCE_DATE_EPOCH: {0}")]
+    Epoch(String),
     /// `FROM $x` with an empty `x`.
     #[error("base name ({0}) should not be blank")]
     BlankBase(String),
@@ -159,6 +162,9 @@ pub enum BuildError {
     /// The image could not be recorded.
     #[error(transparent)]
     Image(#[from] dray_image::Error),
+    /// The cache cannot be written down.
+    #[error("write the cache's configuration: {0}")]
+    CacheDocument(#[source] serde_json::Error),
     /// There is nothing in the image.
     #[error("No image was generated. Is your Dockerfile empty?")]
     Nothing,
@@ -189,6 +195,7 @@ impl BuildError {
             | BuildError::CheckOptions(_)
             | BuildError::Checks(_)
             | BuildError::Ignore(_)
+            | BuildError::Epoch(_)
             | BuildError::Target { .. }
             | BuildError::Circular(_)
             | BuildError::CopyFromLater { .. }

@@ -10,6 +10,9 @@ mod hostile;
 mod instructions;
 mod language;
 mod named_context;
+mod output;
+mod remote_cache;
+mod reproducible;
 mod secret;
 mod vanish;
 

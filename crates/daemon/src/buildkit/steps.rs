@@ -159,6 +159,7 @@ impl BuildEvents for Steps<'_> {
             BuildEvent::Step { .. }
             | BuildEvent::CacheHit { .. }
             | BuildEvent::Removed { .. }
+            | BuildEvent::Export { .. }
             | BuildEvent::Built { .. }
             | BuildEvent::Tagged { .. } => {}
         }

@@ -326,13 +326,17 @@ impl Parsed {
     }
 }
 
+/// Whether a layer is one that need not be at the registry: it may be had elsewhere, or must not be passed on.
+pub(crate) fn is_elsewhere(descriptor: &Descriptor) -> bool {
+    !descriptor.urls.is_empty()
+        || descriptor.media_type.contains(".nondistributable.")
+        || descriptor.media_type == media_type::DOCKER_FOREIGN_LAYER
+}
+
 impl NewManifest {
     /// A configuration or a layer. Layers that may be had elsewhere need not be here.
     fn need(&mut self, descriptor: Descriptor) {
-        let elsewhere = !descriptor.urls.is_empty()
-            || descriptor.media_type.contains(".nondistributable.")
-            || descriptor.media_type == media_type::DOCKER_FOREIGN_LAYER;
-        match elsewhere {
+        match is_elsewhere(&descriptor) {
             true => self.optional_blobs.push(descriptor.digest),
             false => self.blobs.push((descriptor.digest, descriptor.size)),
         }

@@ -22,7 +22,7 @@ use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::{Notify, watch};
 
 use super::Cache;
-use super::flight::Flights;
+use super::flight::{Flights, Wanted};
 use super::upstream::{Judgement, Upstream};
 use crate::api::{Problem, Registry, hash, now};
 use crate::metadata::{Metadata, Mounted, Put, Quota, Upload};
@@ -97,6 +97,9 @@ impl Cache {
         let outcome = if first { CacheOutcome::Miss } else { CacheOutcome::Shared };
         registry.report.cache(CacheThing::Blob, outcome);
         if first {
+            // Before anything can fail, or those who join would wait for ever.
+            let wanted = (repository.clone(), digest.clone());
+            let landing = Landing { flights: self.flights.clone(), fetch: fetch.clone(), wanted };
             let fetching = Fetching {
                 storage: registry.storage.clone(),
                 metadata: registry.metadata.clone(),
@@ -109,21 +112,19 @@ impl Cache {
                 upstream: upstream.clone(),
                 repository: repository.clone(),
                 digest: digest.clone(),
-                landing: Landing {
-                    flights: self.flights.clone(),
-                    fetch: fetch.clone(),
-                    key: (repository.clone(), digest.clone()),
-                },
+                landing,
             };
             tokio::spawn(fetching.run());
         }
         let known = watched.wait_for(|progress| progress.size.is_some() || progress.end.is_some()).await;
         let progress = known.map_err(|_| Problem::Abandoned)?.clone();
         match (progress.size, progress.end) {
-            (Some(size), _) => Ok(Joined::Coming(fetch, size)),
+            (Some(size), None | Some(Ok(()))) => Ok(Joined::Coming(fetch, size)),
+            // All of it may have been there before storing it failed.
+            (Some(size), _) if progress.ready == size => Ok(Joined::Coming(fetch, size)),
             (None, Some(Ok(()))) => Ok(Joined::Here),
-            (None, Some(Err(Failure::Absent))) => Err(Problem::BlobUnknown(digest.clone())),
-            (None, Some(Err(Failure::Broken(problem)))) => Err(Problem::Upstream {
+            (_, Some(Err(Failure::Absent))) => Err(Problem::BlobUnknown(digest.clone())),
+            (_, Some(Err(Failure::Broken(problem)))) => Err(Problem::Upstream {
                 registry: upstream.domain().to_owned(),
                 problem: problem.to_string(),
             }),
@@ -194,12 +195,12 @@ fn broken(problem: &str) -> io::Error {
 struct Landing {
     flights: Flights,
     fetch: Arc<Fetch>,
-    key: (Repository, Digest),
+    wanted: Wanted,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        self.flights.leave(&self.key.0, &self.key.1);
+        self.flights.leave(&self.wanted, &self.fetch);
         self.fetch.publish(|progress| {
             progress.end.get_or_insert_with(|| Err(Failure::broken("it was given up")));
         });
@@ -232,6 +233,8 @@ impl Fetching {
             self.grown.notify_one();
         }
         let landing = self.landing;
+        // Who asks from now on finds the blob, or begins anew: nobody joins what has failed.
+        landing.flights.leave(&landing.wanted, &landing.fetch);
         landing.fetch.publish(|progress| progress.end = Some(done));
     }
 

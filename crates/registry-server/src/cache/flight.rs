@@ -13,7 +13,7 @@ use crate::name::Repository;
 const REMEMBERED: usize = 1024;
 
 /// A blob of a repository.
-type Wanted = (Repository, Digest);
+pub(super) type Wanted = (Repository, Digest);
 
 /// Blobs that are being fetched.
 #[derive(Default, Clone)]
@@ -32,8 +32,12 @@ impl Flights {
     }
 
     /// The fetch has ended: from now on the blob is where blobs are, or is asked for anew.
-    pub(super) fn leave(&self, repository: &Repository, digest: &Digest) {
-        lock(&self.0).remove(&(repository.clone(), digest.clone()));
+    pub(super) fn leave(&self, wanted: &Wanted, fetch: &Arc<Fetch>) {
+        let mut flights = lock(&self.0);
+        // It may have been begun anew.
+        if flights.get(wanted).is_some_and(|current| Arc::ptr_eq(current, fetch)) {
+            flights.remove(wanted);
+        }
     }
 }
 

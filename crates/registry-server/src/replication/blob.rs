@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use dray_registry::{Mount, UploadSession};
-use dray_spec::{Descriptor, media_type};
+use dray_spec::Descriptor;
 use futures_util::StreamExt;
 use tokio::io::AsyncWriteExt;
 
 use super::synchronise::{SyncError, Synchronise};
-use crate::api::now;
+use crate::api::{is_elsewhere, now};
 use crate::cache::nameless;
 use crate::metadata::Place;
 use crate::name::Repository;
@@ -32,10 +32,7 @@ impl Synchronise<'_> {
         }
         let metadata = &self.registry.metadata;
         let Some(blob) = metadata.blob(&self.repository, digest).await? else {
-            let elsewhere = !descriptor.urls.is_empty()
-                || descriptor.media_type.contains(".nondistributable.")
-                || descriptor.media_type == media_type::DOCKER_FOREIGN_LAYER;
-            return if elsewhere { Ok(()) } else { Err(SyncError::NoBlob(digest.clone())) };
+            return if is_elsewhere(descriptor) { Ok(()) } else { Err(SyncError::NoBlob(digest.clone())) };
         };
         let whole = Descriptor::new("application/octet-stream", digest.clone(), blob.size);
         let key = match blob.place {
