@@ -12,6 +12,9 @@ use dray_buildkit::proto::{Range, SourceInfo};
 
 use super::progress::{Progress, VertexProgress};
 
+/// A warning brings the whole Dockerfile along, unless it is longer: there may be as many warnings as lines.
+const MAX_SOURCE: usize = 256 << 10;
+
 /// Turns the events of one build into messages.
 pub(super) struct Steps<'a> {
     progress: &'a Progress,
@@ -138,15 +141,17 @@ impl BuildEvents for Steps<'_> {
             BuildEvent::Warning { message } => self.definition.warn(message),
             BuildEvent::Check { rule, description, url, detail, lines, .. } => {
                 let short = format!("{rule}: {detail} (line {})", lines.0);
+                let text = &self.dockerfile.text;
+                let info = (text.len() <= MAX_SOURCE).then(|| SourceInfo {
+                    filename: self.dockerfile.name.clone(),
+                    data: text.as_bytes().to_vec(),
+                    language: "Dockerfile".to_owned(),
+                });
                 self.definition.warned(VertexWarning {
                     short: short.into_bytes(),
                     detail: vec![description.into_bytes()],
                     url,
-                    info: Some(SourceInfo {
-                        filename: self.dockerfile.name.clone(),
-                        data: self.dockerfile.text.as_bytes().to_vec(),
-                        language: "Dockerfile".to_owned(),
-                    }),
+                    info,
                     ranges: (lines.0..=lines.1).map(Range::of_line).collect(),
                     ..VertexWarning::default()
                 });
