@@ -21,20 +21,26 @@ pub struct Registry {
 impl Registry {
     /// A registry that anybody may use.
     pub fn start() -> Self {
-        Self::launch(None)
+        Self::launch("docker-registry".as_ref(), None)
+    }
+
+    /// The same of another release of the program.
+    pub fn of(program: &Path) -> Self {
+        Self::launch(program, None)
     }
 
     /// A registry that asks for this user and password (basic authentication).
     pub fn with_user(user: &str, password: &str) -> Self {
         let output = Command::new("htpasswd").args(["-Bbn", user, password]).output().expect("htpasswd");
-        Self::launch(Some(String::from_utf8(output.stdout).expect("htpasswd")))
+        let users = String::from_utf8(output.stdout).expect("htpasswd");
+        Self::launch("docker-registry".as_ref(), Some(users))
     }
 
-    fn launch(htpasswd: Option<String>) -> Self {
+    fn launch(program: &Path, htpasswd: Option<String>) -> Self {
         let root = tempfile::Builder::new().prefix("dray-registry-").tempdir().expect("registry folder");
         let port = free_port();
         let mut config = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  delete:\n    enabled: true\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  cache:\n    blobdescriptor: inmemory\n  delete:\n    enabled: true\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
             root.path().join("data").display()
         );
         if let Some(lines) = htpasswd {
@@ -44,7 +50,7 @@ impl Registry {
         }
         let file = root.path().join("config.yml");
         fs::write(&file, config).expect("registry configuration");
-        let process = Command::new("docker-registry")
+        let process = Command::new(program)
             .arg("serve")
             .arg(&file)
             .stdin(Stdio::null())
@@ -55,6 +61,16 @@ impl Registry {
         let registry = Self { process, port, _root: root };
         eventually("the registry answers", || http::get(("127.0.0.1", port), "/v2/").is_ok());
         registry
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// `localhost:PORT`, the prefix of its images' names.
@@ -137,10 +153,22 @@ impl DrayRegistry {
         let _ = self.process.wait();
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.process.id().cast_signed()) {
+            rustix::process::kill_process(pid, signal).expect("a signal");
+        }
+    }
+
     /// Starts it again at the same address, on what it left.
     pub fn start_again(&mut self) {
         (self.process, self.port) =
             Self::launch(self.root.path(), &self.arguments, &self.environment, self.port);
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// Its folder.

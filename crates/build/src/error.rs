@@ -277,9 +277,6 @@ pub enum InstructionError {
     /// `VOLUME $x` with an empty `x`.
     #[error("VOLUME specified can not be an empty string")]
     EmptyVolume,
-    /// `WORKDIR $x` with an empty `x`.
-    #[error("cannot normalize nothing")]
-    EmptyWorkdir,
     /// A heredoc on a `RUN` in exec form.
     #[error("parsing produced an invalid run command: {0:?}")]
     HeredocCommand(Vec<String>),
@@ -376,8 +373,11 @@ pub enum CopyError {
     /// `--chmod` with something else than a mode.
     #[error("invalid chmod parameter: '{0}'. it should be octal string and between 0 and 07777")]
     Chmod(String),
+    /// `--checksum` of several sources.
+    #[error("checksum can't be specified for multiple sources")]
+    ChecksumSources,
     /// `--checksum` of something that is not fetched.
-    #[error("checksum can't be specified for multiple sources or local files")]
+    #[error("checksum requires HTTP(S) or Git sources")]
     ChecksumSource,
     /// `--checksum` that is no digest.
     #[error("invalid checksum {0}: it has to be a digest, sha256:<hex>")]

@@ -12,6 +12,7 @@ use crate::config::{Config, ConfigError, Place, ServeFlags};
 use crate::duration::Span;
 use crate::garbage::{Ages, Collector};
 use crate::metadata::Metadata;
+use crate::replication::{self, Replication, ReplicationError};
 use crate::retention::Expired;
 use crate::serve::{self, ServeError};
 
@@ -49,9 +50,29 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Look after the copies at other registries
+    #[command(subcommand)]
+    Replication(Replicate),
     /// Manage accounts of programs, whose secrets end by themselves
     #[command(subcommand)]
     Robot(Robot),
+}
+
+#[derive(Debug, Subcommand)]
+enum Replicate {
+    /// List the copies and how they stand
+    Ls {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Have everything compared that the configuration says is replicated; the server does it
+    Sync {
+        #[command(flatten)]
+        place: Place,
+        /// Only to this target
+        #[arg(long, value_name = "NAME")]
+        target: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -98,6 +119,10 @@ enum CommandError {
     Garbage(#[from] crate::garbage::Error),
     #[error("start the runtime: {0}")]
     Runtime(std::io::Error),
+    #[error(transparent)]
+    Replication(#[from] ReplicationError),
+    #[error("no such replication target: {0}")]
+    NoTarget(String),
     #[error("no such robot account: {0}")]
     NoRobot(String),
     #[error("{0} is no name of a robot account: letters, digits and . _ - + $ only")]
@@ -152,6 +177,7 @@ fn run(command: Command) -> Result<(), CommandError> {
             runtime.block_on(collect(&place, &ages))?;
         }
         Command::Retention { place, dry_run } => runtime.block_on(retain(place, dry_run))?,
+        Command::Replication(command) => runtime.block_on(replicate(command))?,
         Command::Robot(command) => runtime.block_on(robot(command))?,
     }
     Ok(())
@@ -187,6 +213,39 @@ async fn retain(place: Place, dry_run: bool) -> Result<(), CommandError> {
     }
     let what = if dry_run { "would be deleted" } else { "deleted" };
     println!("{} tags {what}", expired.len());
+    Ok(())
+}
+
+async fn replicate(command: Replicate) -> Result<(), CommandError> {
+    match command {
+        Replicate::Ls { place } => {
+            println!(
+                "{:<16} {:<40} {:<8} {:<21} {:<9} ERROR",
+                "TARGET", "REPOSITORY", "STATE", "SYNCED", "ATTEMPTS"
+            );
+            for copy in open(&place).await?.replications().await? {
+                let synced = copy.synced.map_or_else(|| "never".to_owned(), replication::instant);
+                let state = replication::state(copy.due, copy.attempts);
+                println!(
+                    "{:<16} {:<40} {state:<8} {synced:<21} {:<9} {}",
+                    copy.target,
+                    copy.repository.as_str(),
+                    copy.attempts,
+                    copy.error.unwrap_or_default()
+                );
+            }
+        }
+        Replicate::Sync { place, target } => {
+            let config = Config::load(ServeFlags { place, ..ServeFlags::default() })?;
+            let targets = Replication::open(&config.replication)?;
+            if let Some(name) = target.as_ref().filter(|name| !targets.has(name)) {
+                return Err(CommandError::NoTarget(name.clone()));
+            }
+            let metadata = config.data.open_metadata().await?;
+            let marked = targets.mark_all(&*metadata, target.as_deref()).await?;
+            println!("{marked} copies are due");
+        }
+    }
     Ok(())
 }
 

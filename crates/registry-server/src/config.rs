@@ -10,8 +10,11 @@ use clap::Args;
 use serde::Deserialize;
 
 use crate::access::{AccessRule, Challenge, Policy};
+use crate::cache::{CacheBounds, UpstreamRule};
 use crate::duration::Span;
 use crate::metadata::{self, Metadata, Postgres, Sqlite};
+use crate::remote::RemoteRule;
+use crate::replication::ReplicationRule;
 use crate::report::WebhookRule;
 use crate::retention::RetentionRule;
 use crate::rules::{ImmutableTags, QuotaRule, Rules, WarningRule};
@@ -72,6 +75,9 @@ pub(crate) struct ServeFlags {
     /// Take manifests whose layers or manifests are not there
     #[arg(long)]
     pub(crate) sparse: bool,
+    /// Be a cache of this registry (https://host[:port]), for Docker's registry-mirrors
+    #[arg(long, value_name = "URL")]
+    pub(crate) upstream: Option<String>,
     /// How often garbage is collected; 0s for never [default: 1h]
     #[arg(long, value_name = "DURATION")]
     pub(crate) gc_interval: Option<Span>,
@@ -124,6 +130,10 @@ struct File {
     warnings: Vec<WarningRule>,
     retention: Vec<RetentionRule>,
     webhooks: Vec<WebhookRule>,
+    upstream: Option<String>,
+    upstreams: Vec<UpstreamRule>,
+    cache: CacheBounds,
+    replication: Vec<ReplicationRule>,
 }
 
 /// What the registry is to be.
@@ -137,6 +147,9 @@ pub(crate) struct Config {
     pub(crate) rules: Rules,
     pub(crate) retention: Vec<RetentionRule>,
     pub(crate) webhooks: Vec<WebhookRule>,
+    pub(crate) upstreams: Vec<UpstreamRule>,
+    pub(crate) cache: CacheBounds,
+    pub(crate) replication: Vec<ReplicationRule>,
     pub(crate) audit_log: Option<PathBuf>,
     pub(crate) gc_interval: Span,
     pub(crate) gc_grace: Span,
@@ -201,6 +214,8 @@ impl Config {
             return Err(ConfigError::KeepsNothing);
         }
         let public_url = flags.public_url.or(file.public_url).map(checked_url).transpose()?;
+        let whole = flags.upstream.or(file.upstream).map(RemoteRule::at);
+        let whole = whole.map(|registry| UpstreamRule { prefix: String::new(), registry, ttl: None });
         let seconds = |seconds| Span(std::time::Duration::from_secs(seconds));
         Ok(Self {
             data: Data::of(
@@ -227,6 +242,9 @@ impl Config {
             },
             retention: file.retention,
             webhooks: file.webhooks,
+            upstreams: file.upstreams.into_iter().chain(whole).collect(),
+            cache: file.cache,
+            replication: file.replication,
             audit_log: flags.audit_log.or(file.audit_log),
             gc_interval: flags.gc_interval.or(file.gc_interval).unwrap_or(seconds(60 * 60)),
             gc_grace: flags.gc_grace.or(file.gc_grace).unwrap_or(seconds(24 * 60 * 60)),
@@ -280,6 +298,11 @@ impl std::fmt::Debug for Data {
 impl Data {
     fn of(root: Option<PathBuf>, storage: Option<String>, database: Option<String>) -> Self {
         Self { root: root.unwrap_or_else(|| DEFAULT_ROOT.into()), storage, database }
+    }
+
+    /// Where a blob lies while it comes from another registry, if the storage is no disk.
+    pub(crate) fn spool(&self) -> PathBuf {
+        if self.needs_root() { self.root.join("spool") } else { std::env::temp_dir() }
     }
 
     /// Whether the data root holds anything: then one server at a time may use it.

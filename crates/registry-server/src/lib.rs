@@ -6,6 +6,8 @@
 //!                        └─ garbage (collector), retention          ▼        ▼
 //!                                           access · rules · report   metadata   storage
 //!                                           who        what   whom    SQLite     disk
+//!                                           cache (copies of others)  PostgreSQL bucket
+//!                                           replication (copies at others)
 //! ```
 //! Storage holds bytes under keys that are never used twice; the metadata say what they are and who has them, and
 //! every change is one transaction there. Why that makes collection of garbage safe beside pushes is told in
@@ -13,6 +15,7 @@
 
 pub mod access;
 pub mod api;
+mod cache;
 pub mod command;
 mod config;
 pub mod connection;
@@ -21,6 +24,8 @@ pub mod garbage;
 pub mod metadata;
 pub mod name;
 pub mod pattern;
+mod remote;
+mod replication;
 pub mod report;
 mod retention;
 pub mod rules;

@@ -17,9 +17,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, Htpasswd, HtpasswdError};
 use crate::api::{Limits, Link, Registry, RegistryParts};
+use crate::cache::{Cache, evict};
 use crate::config::Config;
 use crate::connection::Socket;
 use crate::garbage::{Ages, Collector};
+use crate::remote::RemoteError;
+use crate::replication::{self, Replication, ReplicationError};
 use crate::report::{Audit, AuditError, HookError, Hooks, Report};
 use crate::retention::{self, Expired};
 use crate::tls::{Certificate, TlsError};
@@ -30,6 +33,9 @@ const HEAD_LIMIT: Duration = Duration::from_secs(120);
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
 /// How often the certificate's files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
+/// How often copies of other registries are looked at, at most and at least.
+const EVICT_AT_MOST: Duration = Duration::from_secs(5);
+const EVICT_AT_LEAST: Duration = Duration::from_secs(600);
 /// Rounds of the collector between two searches for objects that nobody knows.
 const ORPHANS_EVERY: u32 = 24;
 
@@ -62,6 +68,12 @@ pub(crate) enum ServeError {
     /// The webhooks.
     #[error(transparent)]
     Hooks(#[from] HookError),
+    /// A registry that is to be copied.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// A registry that is to be copied to.
+    #[error(transparent)]
+    Replication(#[from] ReplicationError),
     /// The certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -89,11 +101,15 @@ pub(crate) async fn run(config: Config) -> Result<(), ServeError> {
     let listener = listener.map_err(system(format!("listen on {}", config.address)))?;
     let signals = tokio::spawn(follow_signals(server.clone())?);
     let collecting = tokio::spawn(collect_at_intervals(server.clone(), config.clone()));
+    let evicting = tokio::spawn(evict_at_intervals(server.clone(), config.clone()));
+    let replicating = replication::start(&server.registry);
     announce(&config, &listener);
     server.accept(listener).await;
     server.drain(config.drain.0).await;
     signals.abort();
     collecting.abort();
+    evicting.abort();
+    drop(replicating);
     tracing::info!("stopped");
     Ok(())
 }
@@ -186,6 +202,8 @@ impl Server {
         let limits = Limits { grace: config.gc_grace.millis(), ..Limits::default() };
         let collector = Collector::new(storage.clone(), metadata.clone());
         let rules = config.rules.clone();
+        let replication = Replication::open(&config.replication)?;
+        let cache = Cache::open(&config.upstreams, config.cache, config.data.spool())?;
         Ok(Arc::new(Self {
             registry: Arc::new(Registry::new(RegistryParts {
                 storage,
@@ -193,6 +211,8 @@ impl Server {
                 access,
                 rules,
                 report,
+                cache,
+                replication,
                 limits,
             })),
             collector,
@@ -250,7 +270,8 @@ impl Server {
         }
     }
 
-    fn refresh(&self) {
+    /// Reads the certificate again, if its files have changed.
+    pub(crate) fn refresh(&self) {
         if let Some(certificate) = &self.certificate {
             certificate.refresh();
         }
@@ -333,11 +354,7 @@ async fn collect_at_intervals(server: Arc<Server>, config: Config) {
     if config.gc_interval.0.is_zero() {
         return;
     }
-    let ages = Ages {
-        blobs: config.gc_grace.millis(),
-        uploads: config.upload_expiry.millis(),
-        untagged: config.gc_untagged.map(crate::duration::Span::millis),
-    };
+    let ages = ages(&config);
     for round in 0_u32.. {
         if round % ORPHANS_EVERY == 0 {
             match server.collector.orphans().await {
@@ -352,5 +369,29 @@ async fn collect_at_intervals(server: Arc<Server>, config: Config) {
             Ok(collected) => server.registry.report.collected(&collected),
             Err(error) => tracing::error!(%error, "collect garbage"),
         }
+    }
+}
+
+fn ages(config: &Config) -> Ages {
+    Ages {
+        blobs: config.gc_grace.millis(),
+        uploads: config.upload_expiry.millis(),
+        untagged: config.gc_untagged.map(crate::duration::Span::millis),
+    }
+}
+
+/// Keeps the copies of other registries within their bounds: soon after one has grown, and now and then for what has
+/// grown old.
+async fn evict_at_intervals(server: Arc<Server>, config: Config) {
+    if !server.registry.cache.is_used() {
+        return;
+    }
+    let ages = ages(&config);
+    loop {
+        let _ = tokio::time::timeout(EVICT_AT_LEAST, server.registry.cache.grown.notified()).await;
+        if let Err(error) = evict(&server.registry, &server.collector, &ages).await {
+            tracing::error!(%error, "evict copies of other registries");
+        }
+        tokio::time::sleep(EVICT_AT_MOST).await;
     }
 }

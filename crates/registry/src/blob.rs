@@ -42,6 +42,45 @@ impl Repository {
         self.open_blob(request, descriptor, (offset, descriptor.size)).await
     }
 
+    /// Opens a blob whose size the registry is asked for ([`BlobStream::size`]).
+    ///
+    /// # Errors
+    /// If the registry refuses it or doesn't say how long it is.
+    pub async fn whole_blob(&self, digest: &Digest) -> Result<BlobStream, Error> {
+        let request = self
+            .request(Method::GET, &format!("blobs/{digest}"))
+            .await?
+            .header(header::ACCEPT_ENCODING, "identity");
+        let answer = self.call(Action::Pull, request, Repeat::Always).await?;
+        if answer.status != StatusCode::OK {
+            return Err(refusal(answer).await);
+        }
+        let unsaid = || Error::invalid(answer.verb, &answer.url, "a blob without its length");
+        let size = answer.content_length().ok_or_else(unsaid)?;
+        let (repository, digest) = (self.name(), digest.clone());
+        Ok(BlobStream { answer, repository, digest, size, at: 0, end: size, skip: 0 })
+    }
+
+    /// How long a blob is, if the repository has it.
+    ///
+    /// # Errors
+    /// If the registry answers neither yes nor no, or doesn't say how long it is.
+    pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, Error> {
+        let request = self
+            .request(Method::HEAD, &format!("blobs/{digest}"))
+            .await?
+            .header(header::ACCEPT_ENCODING, "identity");
+        let answer = self.call(Action::Pull, request, Repeat::Always).await?;
+        match answer.status {
+            StatusCode::OK => match answer.content_length() {
+                None => Err(Error::invalid(answer.verb, &answer.url, "a blob without its length")),
+                length => Ok(length),
+            },
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(refusal(answer).await),
+        }
+    }
+
     /// Opens the bytes `from..to` of the blob, on a connection that is shared with no other answer under way: so
     /// several of them come at once, each at a connection's speed. A registry that knows no ranges sends the blob
     /// to its end ([`BlobStream::is_partial`]).
@@ -164,6 +203,11 @@ impl Repository {
 }
 
 impl BlobStream {
+    /// The whole blob's length.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Whether it is the range that was asked for; else it goes to the blob's end.
     pub fn is_partial(&self) -> bool {
         self.answer.status == StatusCode::PARTIAL_CONTENT

@@ -26,15 +26,28 @@ impl Repository {
     pub async fn referrers(&self, subject: &Digest, artifact_type: &str) -> Result<Vec<Descriptor>, Error> {
         let mut request = self.request(Method::GET, &format!("referrers/{subject}")).await?;
         request.url.query_pairs_mut().append_pair("artifactType", artifact_type);
-        let all = match self.listed(request).await {
-            Err(error) if unknown(&error) => self.fallback(subject).await?.manifests,
-            listed => listed?,
-        };
+        let all = self.listed_or_tagged(request, subject).await?;
         // The filter is a wish, and the fallback has none.
         let fits = |entry: &Descriptor| {
             entry.artifact_type.as_deref().is_none_or(|kind| kind.is_empty() || kind == artifact_type)
         };
         Ok(all.into_iter().filter(fits).collect())
+    }
+
+    /// The manifests about `subject`, of whatever kind.
+    ///
+    /// # Errors
+    /// As [`Self::referrers`].
+    pub async fn all_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
+        let request = self.request(Method::GET, &format!("referrers/{subject}")).await?;
+        self.listed_or_tagged(request, subject).await
+    }
+
+    async fn listed_or_tagged(&self, request: Request, subject: &Digest) -> Result<Vec<Descriptor>, Error> {
+        match self.listed(request).await {
+            Err(error) if unknown(&error) => Ok(self.fallback(subject).await?.manifests),
+            listed => listed,
+        }
     }
 
     async fn listed(&self, mut request: Request) -> Result<Vec<Descriptor>, Error> {

@@ -151,6 +151,23 @@ impl Repository {
         self.exists(request).await
     }
 
+    /// What a tag is set to, without the manifest itself; nothing if the registry doesn't say so in its answer's head.
+    ///
+    /// # Errors
+    /// If the registry refuses, or has no such tag.
+    pub async fn resolve(&self, tag: &str) -> Result<Option<Digest>, Error> {
+        let mut request = self.request(Method::HEAD, &format!("manifests/{tag}")).await?;
+        for accepted in media_type::ACCEPT_MANIFESTS {
+            request = request.header(header::ACCEPT, accepted);
+        }
+        let answer = self.call(Action::Pull, request, Repeat::Always).await?;
+        if answer.status != StatusCode::OK {
+            return Err(self.manifest_refusal(answer).await);
+        }
+        let named = header::HeaderName::from_static("docker-content-digest");
+        Ok(answer.header(named).and_then(|text| text.parse().ok()))
+    }
+
     pub(crate) async fn exists(&self, request: Request) -> Result<bool, Error> {
         let answer = self.call(Action::Pull, request, Repeat::Always).await?;
         match answer.status {
@@ -201,6 +218,22 @@ impl Repository {
         let answer = self.call(Action::Delete, request, Repeat::Always).await?;
         match answer.status {
             StatusCode::ACCEPTED | StatusCode::OK | StatusCode::NO_CONTENT => Ok(()),
+            _ => Err(refusal(answer).await),
+        }
+    }
+
+    /// Removes a tag and leaves its manifest. False if the registry removes manifests only.
+    ///
+    /// # Errors
+    /// If the registry refuses it otherwise.
+    pub async fn delete_tag(&self, tag: &str) -> Result<bool, Error> {
+        let request = self.request(Method::DELETE, &format!("manifests/{tag}")).await?;
+        let answer = self.call(Action::Delete, request, Repeat::Always).await?;
+        match answer.status {
+            StatusCode::ACCEPTED | StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => {
+                Ok(true)
+            }
+            StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED => Ok(false),
             _ => Err(refusal(answer).await),
         }
     }

@@ -15,6 +15,7 @@ mod progress;
 mod remote_cache;
 mod reproducible;
 mod secret;
+mod vanish;
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,10 +1,13 @@
 //! `push`, `pull`, `login` against Debian's own registry server.
 
+mod cache;
 mod hostile;
 mod login;
 mod platforms;
+mod replication;
 mod server;
 mod shared;
+mod tls;
 mod trust;
 
 use dray_harness::Daemon;

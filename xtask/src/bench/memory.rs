@@ -33,7 +33,7 @@ pub fn per_container(sides: &[Side], table: &Table) -> Result<()> {
 }
 
 /// Private memory (clean and dirty) of processes together, in KiB: what would be free without them.
-fn private_kib(pids: &[u32]) -> f64 {
+pub fn private_kib(pids: &[u32]) -> f64 {
     pids.iter().map(|pid| rollup(*pid, "Private_Clean:") + rollup(*pid, "Private_Dirty:")).sum()
 }
 

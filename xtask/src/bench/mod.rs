@@ -8,6 +8,7 @@
 //! side     who is measured: Dray, Debian's dockerd, Debian's Podman
 //! table    rounds, medians, printed lines
 //! container, build, image, archive, memory, port    the figures, by noun
+//! registry the same of registry servers: Dray's, Debian's docker-registry, distribution
 //! ```
 
 mod archive;
@@ -16,6 +17,7 @@ mod container;
 mod image;
 mod memory;
 mod port;
+mod registry;
 mod side;
 mod table;
 
@@ -75,7 +77,9 @@ const FIGURES: &[(&str, Figure)] = &[
 /// Builds, moves into a namespace of its own and measures.
 pub fn run(options: &Options) -> Result<()> {
     if options.list {
-        FIGURES.iter().for_each(|(name, _)| println!("{name}"));
+        let names =
+            FIGURES.iter().map(|(name, _)| name).chain(registry::FIGURES.iter().map(|(name, _)| name));
+        names.for_each(|name| println!("{name}"));
         return Ok(());
     }
     if std::env::var_os(INSIDE).is_some() {
@@ -83,8 +87,12 @@ pub fn run(options: &Options) -> Result<()> {
     }
     packages::ensure_installed(packages::TEST)?;
     packages::ensure_installed(packages::BENCH)?;
+    packages::ensure_go()?;
     fixture::busybox();
     fixture::debian();
+    if wants_registries(options) {
+        registry::distribution();
+    }
     let dray = build_dray(true)?;
     let error = Command::new("unshare")
         .args(["--net", "--mount", "--propagation", "private"])
@@ -96,8 +104,27 @@ pub fn run(options: &Options) -> Result<()> {
     Err(error).context("unshare")
 }
 
+/// Whether a figure is wanted.
+fn is_wanted(options: &Options, name: &str) -> bool {
+    options.filters.is_empty() || options.filters.iter().any(|filter| name.contains(filter.as_str()))
+}
+
+fn wants_registries(options: &Options) -> bool {
+    registry::FIGURES.iter().any(|(name, _)| is_wanted(options, name))
+}
+
 fn measure(options: &Options) -> Result<()> {
     side::loopback_up()?;
+    if FIGURES.iter().any(|(name, _)| is_wanted(options, name)) {
+        measure_engines(options)?;
+    }
+    if wants_registries(options) {
+        measure_registries(options)?;
+    }
+    Ok(())
+}
+
+fn measure_engines(options: &Options) -> Result<()> {
     let mut sides = vec![Side::dray(), Side::docker()];
     if !options.no_podman {
         sides.push(Side::podman()?);
@@ -112,11 +139,19 @@ fn measure(options: &Options) -> Result<()> {
             _ => true,
         }
     });
-    let table = Table::new(options.rounds, &sides);
-    for (name, figure) in FIGURES {
-        if options.filters.is_empty() || options.filters.iter().any(|filter| name.contains(filter.as_str())) {
-            figure(&sides, &table).with_context(|| (*name).to_owned())?;
-        }
+    let table = Table::new(options.rounds, &sides.iter().map(|side| side.name).collect::<Vec<_>>());
+    for (name, figure) in FIGURES.iter().filter(|(name, _)| is_wanted(options, name)) {
+        figure(&sides, &table).with_context(|| (*name).to_owned())?;
+    }
+    println!("\n{}", table.machine_line());
+    Ok(())
+}
+
+fn measure_registries(options: &Options) -> Result<()> {
+    let servers = registry::Server::all();
+    let table = Table::new(options.rounds, &servers.iter().map(|server| server.name).collect::<Vec<_>>());
+    for (name, figure) in registry::FIGURES.iter().filter(|(name, _)| is_wanted(options, name)) {
+        figure(&servers, &table).with_context(|| (*name).to_owned())?;
     }
     println!("\n{}", table.machine_line());
     Ok(())

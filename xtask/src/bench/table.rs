@@ -46,13 +46,13 @@ impl<'a> Line<'a> {
 
 impl Table {
     /// A table of figures that are medians of `rounds`.
-    pub fn new(rounds: usize, sides: &[Side]) -> Self {
+    pub fn new(rounds: usize, sides: &[&str]) -> Self {
         print!("{:<44}", "figure (median)");
         for side in sides {
-            print!(" {:>12}", side.name);
+            print!(" {side:>12}");
         }
         for peer in sides.iter().skip(1) {
-            print!(" {:>10}", format!("x {}", peer.name));
+            print!(" {:>10}", format!("x {peer}"));
         }
         println!("   goal");
         Self { rounds }

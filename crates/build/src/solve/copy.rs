@@ -311,7 +311,7 @@ impl<'scope> Stage<'scope, '_, '_> {
         sources: &mut Sources<'_>,
     ) -> Result<(), CopyError> {
         if files.checksum.is_some() && files.sources.len() > 1 {
-            return Err(CopyError::ChecksumSource);
+            return Err(CopyError::ChecksumSources);
         }
         let scratch = self.scratch(sources)?;
         let (host_dir, dir) = scratch.dir()?;

@@ -1,5 +1,7 @@
 //! Blobs: pulled whole or in part, looked for, deleted.
 
+use std::sync::Arc;
+
 use dray_spec::Digest;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 
@@ -7,10 +9,11 @@ use super::now;
 use super::problem::Problem;
 use super::range::{Wanted, wanted};
 use super::registry::{Call, Registry, empty, set};
+use crate::cache::{Fetch, Joined, Judgement};
 use crate::connection::Body;
 use crate::metadata::{Blob, Deleted, Place};
 use crate::name::Repository;
-use crate::report::Event;
+use crate::report::{CacheOutcome, CacheThing, Event};
 
 /// How long a blob may be cached: it cannot change.
 const FOREVER: &str = "max-age=31536000";
@@ -23,7 +26,8 @@ pub(super) async fn get(
     digest: &Digest,
 ) -> Result<Response<Body>, Problem> {
     let head = call.head.method == Method::HEAD;
-    let blob = find(registry, repository, digest, head).await?;
+    let source = source(registry, repository, digest, head).await?;
+    let size = source.size();
     let tag = format!("\"{digest}\"");
     if call.header(header::IF_NONE_MATCH).is_some_and(|wanted| names(wanted, &tag)) {
         let mut response = empty(StatusCode::NOT_MODIFIED);
@@ -34,16 +38,18 @@ pub(super) async fn get(
     // A part of another blob is no part of this one.
     let same = call.header(header::IF_RANGE).is_none_or(|wanted| names(wanted, &tag));
     let range = call.header(header::RANGE).filter(|_| same && !head);
-    let (status, part) = match wanted(range, blob.size) {
-        Wanted::All => (StatusCode::OK, 0..blob.size),
+    let (status, part) = match wanted(range, size) {
+        Wanted::All => (StatusCode::OK, 0..size),
         Wanted::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
-        Wanted::Nothing => return Err(Problem::RangeInvalid(blob.size)),
+        Wanted::Nothing => return Err(Problem::RangeInvalid(size)),
     };
     let length = part.end - part.start;
-    let content_range = format!("bytes {}-{}/{}", part.start, part.end.saturating_sub(1), blob.size);
-    let body = match head {
-        true => Body::default(),
-        false => content(registry, call, repository, digest, blob, part).await?,
+    let content_range = format!("bytes {}-{}/{}", part.start, part.end.saturating_sub(1), size);
+    let body = match source {
+        _ if head => Body::default(),
+        Source::Kept(blob) => content(registry, call, repository, digest, blob, part).await?,
+        Source::Coming(fetch, _) => Body::coming(fetch.stream(part), length),
+        Source::There(_) => Body::default(),
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -55,6 +61,55 @@ pub(super) async fn get(
         set(&mut response, "content-range", content_range);
     }
     Ok(response)
+}
+
+/// Where the bytes of a blob come from.
+enum Source {
+    /// From here.
+    Kept(Blob),
+    /// From the upstream, right now.
+    Coming(Arc<Fetch>, u64),
+    /// Nobody has asked for more than its length; the upstream has it.
+    There(u64),
+}
+
+impl Source {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Kept(blob) => blob.size,
+            Self::Coming(_, size) | Self::There(size) => *size,
+        }
+    }
+}
+
+async fn source(
+    registry: &Registry,
+    repository: &Repository,
+    digest: &Digest,
+    head: bool,
+) -> Result<Source, Problem> {
+    let Some(upstream) = registry.cache.of(repository) else {
+        return find(registry, repository, digest, head).await.map(Source::Kept);
+    };
+    match find(registry, repository, digest, head).await {
+        Err(Problem::BlobUnknown(_)) => {}
+        found => {
+            registry.report.cache(CacheThing::Blob, CacheOutcome::Hit);
+            return found.map(Source::Kept);
+        }
+    }
+    if head {
+        let there = upstream.repository(repository).map_err(|error| upstream.problem(&error))?;
+        return match there.blob_size(digest).await {
+            Ok(size) => size.map(Source::There).ok_or_else(|| Problem::BlobUnknown(digest.clone())),
+            Err(error) if upstream.judge(&error) == Judgement::Away => Err(upstream.problem(&error)),
+            Err(_) => Err(Problem::BlobUnknown(digest.clone())),
+        };
+    }
+    match registry.cache.join(registry, upstream, repository, digest).await? {
+        Joined::Coming(fetch, size) => Ok(Source::Coming(fetch, size)),
+        Joined::Here => find(registry, repository, digest, head).await.map(Source::Kept),
+    }
 }
 
 fn describe(response: &mut Response<Body>, digest: &Digest, tag: &str) {

@@ -221,7 +221,8 @@ impl<'a> Ingest<'a> {
     }
 }
 
-async fn hash(mut hasher: Hasher, pieces: Vec<Bytes>, length: usize) -> Result<Hasher, Problem> {
+/// Takes pieces into a hash, on a thread that may work for a while where they are many.
+pub(crate) async fn hash(mut hasher: Hasher, pieces: Vec<Bytes>, length: usize) -> Result<Hasher, Problem> {
     let work = move || {
         pieces.iter().for_each(|piece| hasher.update(piece));
         hasher

@@ -11,11 +11,15 @@ use super::blob::names;
 use super::now;
 use super::problem::Problem;
 use super::registry::{Call, Registry, empty, set};
+use crate::cache::{self, Copy};
 use crate::connection::Body;
 use crate::metadata::{Deleted, Expect, NewManifest, Put, StoredManifest};
 use crate::name::{Repository, Target};
+use crate::replication::Change;
 use crate::report::Event;
 
+/// What a client is told whose answer may be old (RFC 7234, section 5.5.1).
+const STALE: &str = "110 - \"Response is Stale\"";
 /// The most tags of one request.
 const TAGS: usize = 64;
 
@@ -26,6 +30,11 @@ pub(super) async fn get(
     repository: &Repository,
     target: &Target,
 ) -> Result<Response<Body>, Problem> {
+    let upstream = registry.cache.of(repository);
+    let copy = match upstream {
+        Some(upstream) => cache::bring(registry, upstream, repository, target).await?,
+        None => Copy::Current,
+    };
     let manifest = find(registry, repository, target).await?;
     let manifest = negotiate(registry, call, repository, target, manifest).await?;
     let tag = format!("\"{}\"", manifest.digest);
@@ -46,6 +55,13 @@ pub(super) async fn get(
     set(&mut response, "docker-content-digest", manifest.digest.as_str());
     set(&mut response, "etag", tag);
     set(&mut response, "vary", "Accept");
+    if copy == Copy::Stale {
+        set(&mut response, "warning", STALE);
+    }
+    if upstream.is_some() {
+        let metadata = &*registry.metadata;
+        registry.cache.note_use(metadata, repository, &manifest.digest, now()).await?;
+    }
     registry.report.event(&Event::pull(call, repository, &manifest, target));
     Ok(response)
 }
@@ -91,10 +107,15 @@ async fn negotiate(
         let parsed = ManifestOrIndex::parse(Some(&manifest.media_type), &manifest.content);
         if let Ok(ManifestOrIndex::Index(index)) = parsed
             && let Some(child) = default_manifest(&index)
-            && let Some(found) = registry.metadata.manifest(repository, &child.digest).await?
-            && accepted.allows(&found.media_type)
         {
-            return Ok(found);
+            if let Some(upstream) = registry.cache.of(repository) {
+                let child = Target::Digest(child.digest.clone());
+                cache::bring(registry, upstream, repository, &child).await?;
+            }
+            let found = registry.metadata.manifest(repository, &child.digest).await?;
+            if let Some(found) = found.filter(|found| accepted.allows(&found.media_type)) {
+                return Ok(found);
+            }
         }
     }
     Err(Problem::NotAccepted(manifest.media_type))
@@ -123,6 +144,7 @@ pub(super) async fn put(
         Put::OverQuota(quota) => return Err(super::registry::over(&quota)),
         Put::Gone => return Err(Problem::Abandoned),
     }
+    registry.replication.note(&*registry.metadata, repository, Change::Grown).await?;
     registry.report.event(&Event::push(call, repository, &new));
     let mut response = empty(StatusCode::CREATED);
     set(&mut response, "location", format!("/v2/{repository}/manifests/{}", new.digest));
@@ -147,6 +169,28 @@ async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Problem> {
         content.extend_from_slice(&piece);
     }
     Ok(content.freeze())
+}
+
+/// A manifest that came from another registry, whose blobs may come later.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn received(
+    repository: &Repository,
+    media_type: &str,
+    digest: Digest,
+    content: Bytes,
+    tag: Option<&str>,
+) -> Result<NewManifest, Problem> {
+    let parsed = parse(Some(media_type).filter(|text| !text.is_empty()), &content)?;
+    Ok(NewManifest {
+        digest,
+        content,
+        sparse: true,
+        tags: tag.into_iter().map(str::to_owned).collect(),
+        now: now(),
+        ..parsed.into_new(repository)
+    })
 }
 
 /// Everything about a manifest that can be known without looking into the registry.
@@ -282,13 +326,17 @@ impl Parsed {
     }
 }
 
+/// Whether a layer is one that need not be at the registry: it may be had elsewhere, or must not be passed on.
+pub(crate) fn is_elsewhere(descriptor: &Descriptor) -> bool {
+    !descriptor.urls.is_empty()
+        || descriptor.media_type.contains(".nondistributable.")
+        || descriptor.media_type == media_type::DOCKER_FOREIGN_LAYER
+}
+
 impl NewManifest {
     /// A configuration or a layer. Layers that may be had elsewhere need not be here.
     fn need(&mut self, descriptor: Descriptor) {
-        let elsewhere = !descriptor.urls.is_empty()
-            || descriptor.media_type.contains(".nondistributable.")
-            || descriptor.media_type == media_type::DOCKER_FOREIGN_LAYER;
-        match elsewhere {
+        match is_elsewhere(&descriptor) {
             true => self.optional_blobs.push(descriptor.digest),
             false => self.blobs.push((descriptor.digest, descriptor.size)),
         }
@@ -334,6 +382,7 @@ pub(super) async fn delete(
         Target::Tag(tag) => ("", Some(tag.as_str())),
         Target::Digest(digest) => (digest.as_str(), None),
     };
+    registry.replication.note(&*registry.metadata, repository, Change::Shrunk).await?;
     registry.report.event(&Event::delete(call, repository, digest, tag));
     Ok(empty(StatusCode::ACCEPTED))
 }

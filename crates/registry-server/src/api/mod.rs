@@ -18,6 +18,8 @@ mod tag;
 mod turn;
 mod upload;
 
+pub(crate) use ingest::hash;
+pub(crate) use manifest::{is_elsewhere, received};
 pub use problem::Problem;
 pub(crate) use registry::{Call, Link};
 pub use registry::{Limits, Registry, RegistryParts};

@@ -21,9 +21,14 @@ pub(super) async fn answer(
         Route::Metrics => {
             registry.access.authorize_operator(head, link).await?;
             let usage = registry.metadata.usage("").await?;
-            let mut response = json(registry.report.metrics(&usage));
+            let copies = registry.replication.metrics(&*registry.metadata).await?;
+            let mut response = json(registry.report.metrics(&usage) + &copies);
             set(&mut response, "content-type", "text/plain; version=0.0.4; charset=utf-8");
             response
+        }
+        Route::Replication => {
+            registry.access.authorize_operator(head, link).await?;
+            json(registry.replication.status(&*registry.metadata).await?.to_string())
         }
         _ => return Ok(None),
     }))

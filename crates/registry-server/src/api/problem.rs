@@ -120,6 +120,17 @@ pub enum Problem {
     /// The metadata failed.
     #[error("the metadata failed")]
     Metadata(#[from] metadata::Error),
+    /// The registry that is copied cannot be asked, or says what nobody understands.
+    #[error("the registry {registry}, which this is a copy of: {problem}")]
+    Upstream {
+        /// Its host.
+        registry: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A copy cannot be changed.
+    #[error("the operation is unsupported: the repository is a copy of {0}'s")]
+    Cached(String),
     /// A task of ours is gone.
     #[error("the work was abandoned")]
     Abandoned,
@@ -141,7 +152,8 @@ impl Problem {
             Self::ManifestTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::Denied(_) => StatusCode::FORBIDDEN,
-            Self::Kept(_) | Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Kept(_) | Self::Method(_) | Self::Cached(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Upstream { .. } => StatusCode::BAD_GATEWAY,
             Self::Condition => StatusCode::PRECONDITION_FAILED,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
@@ -173,6 +185,7 @@ impl Problem {
             Self::Unauthorized { .. } => "UNAUTHORIZED",
             Self::Denied(_) | Self::Kept(_) | Self::Condition | Self::Full(_) => "DENIED",
             Self::TooMany(_) => "TOOMANYREQUESTS",
+            Self::Upstream { .. } => "UNAVAILABLE",
             _ => "UNSUPPORTED",
         }
     }

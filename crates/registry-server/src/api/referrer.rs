@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::problem::Problem;
 use super::registry::{Call, Registry, json, set};
+use crate::cache::Judgement;
 use crate::connection::Body;
 use crate::metadata::{Filter, Referrer};
 use crate::name::Repository;
@@ -23,6 +24,9 @@ pub(super) async fn list(
     subject: &Digest,
 ) -> Result<Response<Body>, Problem> {
     let artifact_type = call.query("artifactType");
+    if let Some(found) = there(registry, repository, subject, artifact_type.as_deref()).await? {
+        return Ok(answer(&found, artifact_type.is_some(), None));
+    }
     let filter =
         Filter { artifact_type: artifact_type.clone(), after: call.query("last"), limit: ENTRIES + 1 };
     let referrers = registry.metadata.referrers(repository, subject, &filter).await?;
@@ -35,16 +39,40 @@ pub(super) async fn list(
         let query = query.append_pair("last", last.digest.as_str()).finish();
         format!("</v2/{repository}/referrers/{subject}?{query}>; rel=\"next\"")
     });
+    Ok(answer(&page, artifact_type.is_some(), link))
+}
+
+fn answer(page: &[Descriptor], filtered: bool, link: Option<String>) -> Response<Body> {
     let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": page });
     let mut response = json(index.to_string());
     set(&mut response, "content-type", media_type::OCI_INDEX);
-    if artifact_type.is_some() {
+    if filtered {
         set(&mut response, "oci-filters-applied", "artifactType");
     }
     if let Some(link) = link {
         set(&mut response, "link", link);
     }
-    Ok(response)
+    response
+}
+
+/// What the upstream lists, if the repository is a copy and the upstream can be asked.
+async fn there(
+    registry: &Registry,
+    repository: &Repository,
+    subject: &Digest,
+    artifact_type: Option<&str>,
+) -> Result<Option<Vec<Descriptor>>, Problem> {
+    let Some(upstream) = registry.cache.of(repository) else { return Ok(None) };
+    let there = upstream.repository(repository).map_err(|error| upstream.problem(&error))?;
+    let found = match artifact_type {
+        Some(kind) => there.referrers(subject, kind).await,
+        None => there.all_referrers(subject).await,
+    };
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if upstream.judge(&error) == Judgement::Away => Ok(None),
+        Err(_) => Ok(Some(Vec::new())),
+    }
 }
 
 /// As many as one answer can hold, and whether there are more.

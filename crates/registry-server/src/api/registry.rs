@@ -13,9 +13,11 @@ use super::route::Route;
 use super::turn::Turns;
 use super::{blob, catalog, manifest, operation, referrer, tag, upload};
 use crate::access::{Access, Action, Need, Principal};
+use crate::cache::Cache;
 use crate::connection::{Body, Lane};
 use crate::metadata::{Metadata, Millis, Quota};
 use crate::name::Repository;
+use crate::replication::Replication;
 use crate::report::Report;
 use crate::rules::Rules;
 use crate::storage::Storage;
@@ -51,6 +53,10 @@ pub struct RegistryParts {
     pub rules: Rules,
     /// Who is told of it.
     pub report: Report,
+    /// What is copied from other registries.
+    pub(crate) cache: Cache,
+    /// What is copied to other registries.
+    pub(crate) replication: Replication,
     /// Bounds.
     pub limits: Limits,
 }
@@ -62,6 +68,8 @@ pub struct Registry {
     pub(crate) access: Access,
     pub(crate) rules: Rules,
     pub(crate) report: Report,
+    pub(crate) cache: Cache,
+    pub(crate) replication: Replication,
     pub(crate) limits: Limits,
     pub(super) turns: Turns,
 }
@@ -108,8 +116,9 @@ impl Registry {
     /// Puts a registry together.
     #[must_use]
     pub fn new(parts: RegistryParts) -> Self {
-        let RegistryParts { storage, metadata, access, rules, report, limits } = parts;
-        Self { storage, metadata, access, rules, report, limits, turns: Turns::default() }
+        let RegistryParts { storage, metadata, access, rules, report, cache, replication, limits } = parts;
+        let turns = Turns::default();
+        Self { storage, metadata, access, rules, report, cache, replication, limits, turns }
     }
 
     /// Answers a request; whatever happens, there is an answer.
@@ -171,6 +180,11 @@ impl Registry {
         body: Incoming,
     ) -> Result<Response<Body>, Problem> {
         let method = call.head.method.clone();
+        if matches!(method, Method::POST | Method::PUT | Method::PATCH)
+            && let Some(repository) = route.repository()
+        {
+            self.cache.may_push(repository)?;
+        }
         match (route, method) {
             (Route::Root, Method::GET | Method::HEAD) => Ok(json("{}")),
             (Route::Catalog, Method::GET) => catalog::list(&self, &call).await,

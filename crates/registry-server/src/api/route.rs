@@ -45,6 +45,8 @@ pub enum Route {
     Ready,
     /// Figures.
     Metrics,
+    /// How copies at other registries stand.
+    Replication,
 }
 
 impl Route {
@@ -60,6 +62,7 @@ impl Route {
             "/livez" | "/healthz" => return Ok(Self::Live),
             "/readyz" => return Ok(Self::Ready),
             "/metrics" => return Ok(Self::Metrics),
+            "/replication" => return Ok(Self::Replication),
             _ => {}
         }
         let nowhere = || Problem::NotFound(path.chars().take(200).collect());
@@ -117,7 +120,7 @@ impl Route {
             Self::Uploads(_) | Self::Upload(..) => "upload",
             Self::Referrers(..) => "referrers",
             Self::Token => "token",
-            Self::Live | Self::Ready | Self::Metrics => "operation",
+            Self::Live | Self::Ready | Self::Metrics | Self::Replication => "operation",
         }
     }
 }

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use http_body::{Frame, SizeHint};
 use tokio::task::JoinHandle;
 
 use super::socket::{Lane, PLACEHOLDER};
-use crate::storage::{self, Content};
+use crate::storage::Content;
 
 /// How much of a file is read at once.
 const PIECE: u64 = 256 * 1024;
@@ -48,7 +48,7 @@ enum Kind {
         range: Range<u64>,
         ahead: Option<JoinHandle<io::Result<Bytes>>>,
     },
-    Stream(BoxStream<'static, storage::Result<Bytes>>),
+    Stream(BoxStream<'static, io::Result<Bytes>>),
 }
 
 impl Body {
@@ -58,9 +58,15 @@ impl Body {
         let kind = match (content, lane) {
             (Content::File { file, range }, Some(lane)) => Kind::Sent { file, at: range.start, lane },
             (Content::File { file, range }, None) => Kind::Read { file, range, ahead: None },
-            (Content::Stream(stream), _) => Kind::Stream(stream),
+            (Content::Stream(stream), _) => Kind::Stream(stream.map_err(io::Error::other).boxed()),
         };
         Self { kind, left: length, sent: None, out: 0 }
+    }
+
+    /// Bytes that come from elsewhere.
+    #[must_use]
+    pub(crate) fn coming(stream: BoxStream<'static, io::Result<Bytes>>, length: u64) -> Self {
+        Self { kind: Kind::Stream(stream), left: length, sent: None, out: 0 }
     }
 
     /// The body as it is, telling `sent` at its end how many bytes went out.
@@ -86,9 +92,7 @@ impl Body {
                 *ahead = (!range.is_empty()).then(|| read_ahead(file, range));
                 Some(piece.unwrap_or_else(|gone| Err(io::Error::other(gone))))
             }
-            Kind::Stream(stream) => {
-                ready!(stream.as_mut().poll_next(cx)).map(|piece| piece.map_err(io::Error::other))
-            }
+            Kind::Stream(stream) => ready!(stream.as_mut().poll_next(cx)),
         })
     }
 }

@@ -27,6 +27,7 @@ pub(crate) async fn run(m: &dyn Metadata) {
     untagged_manifests_are_collected_if_wanted(m).await;
     quotas_bound_what_is_held(m).await;
     what_is_kept_for_others_is_noted(m).await;
+    copies_are_brought_up_to_date_by_one_at_a_time(m).await;
     robots_come_and_go(m).await;
     shared_values_are_made_once(m).await;
 }
@@ -492,6 +493,50 @@ async fn what_is_kept_for_others_is_noted(m: &dyn Metadata) {
     }
     assert_eq!(m.least_used(NOW + DAY, 10).await.unwrap(), []);
     assert_eq!(m.unneeded(&here, 10).await.unwrap(), [digest("cached layer")]);
+}
+
+async fn copies_are_brought_up_to_date_by_one_at_a_time(m: &dyn Metadata) {
+    let (one, other) = (name("copy/one"), name("copy/other"));
+    let claim = async |now| m.claim_replication("dr", now, now + 10).await.unwrap();
+    assert_eq!(claim(NOW).await, None);
+    m.mark_replication("dr", &other, NOW + 1).await.unwrap();
+    m.mark_replication("dr", &one, NOW).await.unwrap();
+    m.mark_replication("elsewhere", &one, NOW).await.unwrap();
+    let first = claim(NOW + 5).await.expect("it is due");
+    assert_eq!((&first.repository, first.attempts, first.upload.clone()), (&one, 0, None));
+    let second = claim(NOW + 5).await.expect("the other is due as well");
+    assert_eq!(second.repository, other);
+    assert_eq!(claim(NOW + 5).await, None, "both are taken");
+    let upload = Some((digest("half"), "https://there/upload".to_owned()));
+    let first = ReplicationJob { upload: upload.clone(), ..first };
+    m.keep_replication(&first, NOW + 30).await.unwrap();
+    assert_eq!(claim(NOW + 20).await.expect("nobody has kept it").repository, other);
+    m.end_replication(&second, NOW + 21).await.unwrap();
+    let again = claim(NOW + 40).await.expect("whoever had it is gone");
+    assert_eq!((&again.repository, again.upload.clone()), (&one, upload.clone()));
+    m.fail_replication(&again, "no route", NOW + 100).await.unwrap();
+    m.mark_replication("dr", &one, NOW + 50).await.unwrap();
+    assert_eq!(claim(NOW + 60).await, None, "what fails is not hurried by more changes");
+    let listed = m.replications().await.unwrap();
+    let state = |repository: &Repository, due, attempts, error: Option<&str>, synced| Replication {
+        target: "dr".into(),
+        repository: repository.clone(),
+        due,
+        attempts,
+        error: error.map(str::to_owned),
+        synced,
+    };
+    let failing = state(&one, Some(NOW + 100), 1, Some("no route"), None);
+    assert_eq!(listed[..2], [failing, state(&other, None, 0, None, Some(NOW + 21))]);
+    assert_eq!((listed[2].target.as_str(), listed.len()), ("elsewhere", 3));
+    let third = claim(NOW + 100).await.expect("it is time");
+    assert_eq!((third.attempts, third.upload.clone()), (1, upload));
+    m.mark_replication("dr", &one, NOW + 101).await.unwrap();
+    m.end_replication(&third, NOW + 102).await.unwrap();
+    let fourth = claim(NOW + 103).await.expect("it has changed since it was taken");
+    assert_eq!((fourth.attempts, fourth.upload.clone()), (0, None));
+    m.end_replication(&fourth, NOW + 104).await.unwrap();
+    assert_eq!(claim(NOW + 200).await, None);
 }
 
 async fn robots_come_and_go(m: &dyn Metadata) {

@@ -38,7 +38,7 @@ pub use error::Error;
 pub use postgres::Postgres;
 pub use record::{
     Blob, CachedManifest, Collected, Cutoff, Deleted, Expect, Filter, Garbage, Mounted, NewManifest, Place,
-    Put, Quota, Referrer, Robot, StoredManifest, TagRecord, Upload, Usage,
+    Put, Quota, Referrer, Replication, ReplicationJob, Robot, StoredManifest, TagRecord, Upload, Usage,
 };
 pub use sqlite::Sqlite;
 
@@ -178,6 +178,30 @@ pub trait Metadata: Send + Sync + 'static {
 
     /// Blobs of a repository that none of its manifests needs.
     async fn unneeded(&self, repository: &Repository, limit: usize) -> Result<Vec<Digest>>;
+
+    /// Notes that a repository has changed, so that its copy at `target` is to be brought up to date: now, or when it
+    /// will be tried again.
+    async fn mark_replication(&self, target: &str, repository: &Repository, now: Millis) -> Result<()>;
+
+    /// Takes the copy at `target` that is due for the longest time and that nobody has taken until later than now.
+    async fn claim_replication(
+        &self,
+        target: &str,
+        now: Millis,
+        until: Millis,
+    ) -> Result<Option<ReplicationJob>>;
+
+    /// Keeps a copy for longer, and notes an upload to be gone on with. Relaxed.
+    async fn keep_replication(&self, job: &ReplicationJob, until: Millis) -> Result<()>;
+
+    /// Gives a copy back that is up to date. It is due again if its repository has changed since it was taken.
+    async fn end_replication(&self, job: &ReplicationJob, now: Millis) -> Result<()>;
+
+    /// Gives a copy back that could not be brought up to date, to be tried again at `due`.
+    async fn fail_replication(&self, job: &ReplicationJob, error: &str, due: Millis) -> Result<()>;
+
+    /// All copies, by target and repository.
+    async fn replications(&self) -> Result<Vec<Replication>>;
 
     /// What the repositories whose name is `prefix` or begins with `prefix/` hold; all, if it is empty.
     async fn usage(&self, prefix: &str) -> Result<Usage>;

@@ -203,6 +203,38 @@ pub struct CachedManifest {
     pub used: Millis,
 }
 
+/// How the copy of a repository at another registry stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replication {
+    /// The other registry's name in the configuration.
+    pub target: String,
+    /// The repository.
+    pub repository: Repository,
+    /// When it is to be brought up to date; none, if it is.
+    pub due: Option<Millis>,
+    /// How often that has failed since it last succeeded.
+    pub attempts: u32,
+    /// Why it failed last.
+    pub error: Option<String>,
+    /// When it last succeeded.
+    pub synced: Option<Millis>,
+}
+
+/// A copy that is to be brought up to date now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicationJob {
+    /// The other registry's name in the configuration.
+    pub target: String,
+    /// The repository.
+    pub repository: Repository,
+    /// What changes of the repository it will know of.
+    pub generation: i64,
+    /// How often it has failed since it last succeeded.
+    pub attempts: u32,
+    /// An upload that was not finished: the blob, and where it goes on.
+    pub upload: Option<(Digest, String)>,
+}
+
 /// What is old enough to be collected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cutoff {

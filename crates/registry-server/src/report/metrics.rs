@@ -14,6 +14,32 @@ const CLASSES: [u64; 12] =
 const ROUTES: [&str; 10] =
     ["root", "catalog", "tags", "manifest", "blob", "upload", "referrers", "token", "operation", "none"];
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
+/// What a client asked a copy of another registry for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CacheThing {
+    /// A manifest.
+    Manifest,
+    /// A blob.
+    Blob,
+}
+
+/// Where it came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CacheOutcome {
+    /// From here.
+    Hit,
+    /// From here, after a look at the upstream.
+    Revalidated,
+    /// From here, though the upstream could not be asked.
+    Stale,
+    /// From the upstream.
+    Miss,
+    /// From the upstream, by a fetch that somebody else had begun.
+    Shared,
+}
+
+const THINGS: [&str; 2] = ["manifest", "blob"];
+const OUTCOMES: [&str; 5] = ["hit", "revalidated", "stale", "miss", "shared"];
 /// 1xx to 5xx.
 const STATUSES: usize = 5;
 
@@ -25,6 +51,12 @@ pub(super) struct Metrics {
     received: AtomicU64,
     collected_blobs: AtomicU64,
     collected_bytes: AtomicU64,
+    cache: [[AtomicU64; OUTCOMES.len()]; THINGS.len()],
+    fetched: AtomicU64,
+    evicted: AtomicU64,
+    replicated_manifests: AtomicU64,
+    replicated: AtomicU64,
+    replications_failed: AtomicU64,
 }
 
 #[derive(Default)]
@@ -43,6 +75,12 @@ impl Default for Metrics {
             received: AtomicU64::new(0),
             collected_blobs: AtomicU64::new(0),
             collected_bytes: AtomicU64::new(0),
+            cache: Default::default(),
+            fetched: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            replicated_manifests: AtomicU64::new(0),
+            replicated: AtomicU64::new(0),
+            replications_failed: AtomicU64::new(0),
         }
     }
 }
@@ -79,16 +117,71 @@ impl Metrics {
         add(&self.collected_bytes, collected.bytes);
     }
 
+    pub(super) fn cache(&self, thing: CacheThing, outcome: CacheOutcome) {
+        add(&self.cache[thing as usize][outcome as usize], 1);
+    }
+
+    pub(super) fn fetched(&self, bytes: u64) {
+        add(&self.fetched, bytes);
+    }
+
+    pub(super) fn evicted(&self, manifests: u64) {
+        add(&self.evicted, manifests);
+    }
+
+    pub(super) fn replicated_manifest(&self) {
+        add(&self.replicated_manifests, 1);
+    }
+
+    pub(super) fn replicated(&self, bytes: u64) {
+        add(&self.replicated, bytes);
+    }
+
+    pub(super) fn replication_failed(&self) {
+        add(&self.replications_failed, 1);
+    }
+
     pub(super) fn text(&self, usage: &Usage) -> String {
         let mut text = String::new();
         self.write_requests(&mut text);
         self.write_times(&mut text);
+        self.write_cache(&mut text);
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         for (name, kind, help, value) in [
             ("sent_bytes_total", "counter", "Bytes of bodies sent.", read(&self.sent)),
             ("received_blob_bytes_total", "counter", "Bytes of blobs received.", read(&self.received)),
             ("collected_blobs_total", "counter", "Blobs collected as garbage.", read(&self.collected_blobs)),
             ("collected_bytes_total", "counter", "Bytes collected as garbage.", read(&self.collected_bytes)),
+            (
+                "cache_fetched_bytes_total",
+                "counter",
+                "Bytes of blobs from other registries.",
+                read(&self.fetched),
+            ),
+            (
+                "cache_evicted_manifests_total",
+                "counter",
+                "Manifests evicted from copies.",
+                read(&self.evicted),
+            ),
+            (
+                "replicated_manifests_total",
+                "counter",
+                "Manifests sent to other registries.",
+                read(&self.replicated_manifests),
+            ),
+            (
+                "replicated_bytes_total",
+                "counter",
+                "Bytes of blobs sent to other registries.",
+                read(&self.replicated),
+            ),
+            (
+                "replication_failures_total",
+                "counter",
+                "Attempts at a copy that failed.",
+                read(&self.replications_failed),
+            ),
             ("repositories", "gauge", "Repositories.", usage.repositories),
             ("manifests", "gauge", "Manifests.", usage.manifests),
             ("tags", "gauge", "Tags.", usage.tags),
@@ -119,6 +212,20 @@ impl Metrics {
                     text,
                     "dray_registry_requests_total{{route=\"{route}\",method=\"{method}\",status=\"{status}xx\"}} {count}"
                 );
+            }
+        }
+    }
+
+    fn write_cache(&self, text: &mut String) {
+        let name = "dray_registry_cache_requests_total";
+        let _ = writeln!(
+            text,
+            "# HELP {name} What copies of other registries were asked for.\n# TYPE {name} counter"
+        );
+        for (thing, outcomes) in THINGS.iter().zip(&self.cache) {
+            for (outcome, counter) in OUTCOMES.iter().zip(outcomes) {
+                let count = counter.load(Ordering::Relaxed);
+                let _ = writeln!(text, "{name}{{kind=\"{thing}\",result=\"{outcome}\"}} {count}");
             }
         }
     }

@@ -21,6 +21,7 @@ pub use audit::{Audit, AuditError};
 pub use event::Event;
 pub use hook::{HookError, Hooks, WebhookRule};
 use metrics::Metrics;
+pub(crate) use metrics::{CacheOutcome, CacheThing};
 
 /// Tells; a clone tells the same.
 #[derive(Clone, Default)]
@@ -79,6 +80,37 @@ impl Report {
         if let Some(hooks) = &self.0.hooks {
             hooks.tell(event);
         }
+    }
+
+    /// Something was asked for that is kept for another registry.
+    pub(crate) fn cache(&self, thing: CacheThing, outcome: CacheOutcome) {
+        self.0.metrics.cache(thing, outcome);
+    }
+
+    /// Bytes of blobs came from another registry.
+    pub(crate) fn fetched(&self, bytes: u64) {
+        self.0.metrics.fetched(bytes);
+    }
+
+    /// Manifests of other registries are kept no longer.
+    pub(crate) fn evicted(&self, manifests: u64) {
+        tracing::info!(manifests, "copies of other registries evicted");
+        self.0.metrics.evicted(manifests);
+    }
+
+    /// A manifest was copied to another registry.
+    pub(crate) fn replicated_manifest(&self) {
+        self.0.metrics.replicated_manifest();
+    }
+
+    /// Bytes of a blob were copied to another registry.
+    pub(crate) fn replicated(&self, bytes: u64) {
+        self.0.metrics.replicated(bytes);
+    }
+
+    /// A copy at another registry could not be brought up to date.
+    pub(crate) fn replication_failed(&self) {
+        self.0.metrics.replication_failed();
     }
 
     /// Garbage was collected.

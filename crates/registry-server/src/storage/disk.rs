@@ -74,14 +74,18 @@ async fn blocking<T: Send + 'static>(
 impl Storage for Disk {
     async fn create(&self, key: &Key) -> Result<Box<dyn Draft>> {
         let path = self.path(key);
-        let file =
-            File::options().write(true).create_new(true).open(&path).map_err(failed("create", &path))?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(failed("create", &path))?;
         Ok(self.draft(key, file, 0))
     }
 
     async fn resume(&self, key: &Key, offset: u64, _state: &[u8]) -> Result<Box<dyn Draft>> {
         let path = self.path(key);
-        let file = File::options().write(true).create(offset == 0).truncate(false).open(&path);
+        let file = File::options().read(true).write(true).create(offset == 0).truncate(false).open(&path);
         let file = file.map_err(failed("open", &path))?;
         let found = file.metadata().map_err(failed("read", &path))?.len();
         if found < offset {
@@ -170,6 +174,10 @@ impl Draft for DiskDraft {
     async fn checkpoint(&mut self) -> Result<Vec<u8>> {
         // Written is enough: the page cache outlives the process, and a power cut takes the record too.
         Ok(Vec::new())
+    }
+
+    fn written(&self) -> Option<Arc<File>> {
+        Some(self.file.clone())
     }
 
     async fn seal(&mut self) -> Result<()> {

@@ -71,6 +71,11 @@ pub trait Draft: Send {
     /// Makes what was written so far survive this process, and gives what [`Storage::resume`] needs.
     async fn checkpoint(&mut self) -> Result<Vec<u8>>;
 
+    /// A file in which what was written so far can be read meanwhile, where the back end has one.
+    fn written(&self) -> Option<Arc<File>> {
+        None
+    }
+
     /// Ends the object: from now on it can be read, and a power cut does not take it.
     async fn seal(&mut self) -> Result<()>;
 }

@@ -249,6 +249,7 @@ fn get_manifest(state: &State, name: &str, reference: &str) -> Response<Body> {
         Some((media_type, bytes)) => {
             let mut response = plain(200);
             *response.body_mut() = full(bytes.clone());
+            let response = with(response, "docker-content-digest", Digest::sha256_of(bytes).as_str());
             with(response, "content-type", media_type)
         }
     }

@@ -14,7 +14,7 @@ pub(super) async fn note_use(
     used: &Digest,
     now: Millis,
 ) -> Result<()> {
-    let sql = "INSERT INTO used SELECT m.repository, m.digest, $3 FROM repository r
+    let sql = "INSERT INTO used SELECT m.repository, m.digest, $3::bigint FROM repository r
                JOIN manifest m ON m.repository = r.id AND m.digest = $2 WHERE r.name = $1
                ON CONFLICT (repository, digest) DO UPDATE SET at = greatest(used.at, excluded.at)";
     session.execute(sql, &[&repository.as_str(), &used.as_str(), &now]).await.map(drop)
@@ -45,7 +45,7 @@ pub(super) async fn note_check(
     tag: &str,
     now: Millis,
 ) -> Result<()> {
-    let sql = "INSERT INTO checked SELECT t.repository, t.name, $3 FROM repository r
+    let sql = "INSERT INTO checked SELECT t.repository, t.name, $3::bigint FROM repository r
                JOIN tag t ON t.repository = r.id AND t.name = $2 WHERE r.name = $1
                ON CONFLICT (repository, name) DO UPDATE SET at = greatest(checked.at, excluded.at)";
     session.execute(sql, &[&repository.as_str(), &tag, &now]).await.map(drop)

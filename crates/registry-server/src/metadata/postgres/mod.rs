@@ -15,6 +15,7 @@ mod collect;
 mod lock;
 mod manifest;
 mod pool;
+mod replication;
 mod robot;
 mod schema;
 mod tls;
@@ -28,7 +29,8 @@ use tokio_postgres::types::FromSqlOwned;
 
 use super::{
     Blob, CachedManifest, Collected, Cutoff, Deleted, Error, Expect, Filter, Garbage, Metadata, Millis,
-    Mounted, NewManifest, Put, Quota, Referrer, Result, Robot, StoredManifest, TagRecord, Upload, Usage,
+    Mounted, NewManifest, Put, Quota, Referrer, Replication, ReplicationJob, Result, Robot, StoredManifest,
+    TagRecord, Upload, Usage,
 };
 use crate::name::{Key, Repository, UploadId};
 use address::Address;
@@ -292,6 +294,35 @@ impl Metadata for Postgres {
 
     async fn unneeded(&self, repository: &Repository, limit: usize) -> Result<Vec<Digest>> {
         query!(self, |session| cached::unneeded(session, repository, limit))
+    }
+
+    async fn mark_replication(&self, target: &str, repository: &Repository, now: Millis) -> Result<()> {
+        transact!(self, Full, Locks::adding(), |session| replication::mark(session, target, repository, now))
+    }
+
+    async fn claim_replication(
+        &self,
+        target: &str,
+        now: Millis,
+        until: Millis,
+    ) -> Result<Option<ReplicationJob>> {
+        transact!(self, Relaxed, Locks::adding(), |session| replication::claim(session, target, now, until))
+    }
+
+    async fn keep_replication(&self, job: &ReplicationJob, until: Millis) -> Result<()> {
+        transact!(self, Relaxed, Locks::adding(), |session| replication::keep(session, job, until))
+    }
+
+    async fn end_replication(&self, job: &ReplicationJob, now: Millis) -> Result<()> {
+        transact!(self, Full, Locks::adding(), |session| replication::end(session, job, now))
+    }
+
+    async fn fail_replication(&self, job: &ReplicationJob, error: &str, due: Millis) -> Result<()> {
+        transact!(self, Full, Locks::adding(), |session| replication::fail(session, job, error, due))
+    }
+
+    async fn replications(&self) -> Result<Vec<Replication>> {
+        query!(self, |session| replication::list(session))
     }
 
     async fn usage(&self, prefix: &str) -> Result<Usage> {

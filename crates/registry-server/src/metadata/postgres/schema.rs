@@ -74,6 +74,13 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (repository, name),
         FOREIGN KEY (repository, name) REFERENCES tag (repository, name) ON DELETE CASCADE
      );",
+    // 3: copies at other registries.
+    "CREATE TABLE replication (
+        target TEXT COLLATE \"C\" NOT NULL, repository TEXT COLLATE \"C\" NOT NULL, generation BIGINT NOT NULL, due BIGINT, claimed BIGINT NOT NULL,
+        attempts BIGINT NOT NULL, error TEXT, synced BIGINT, upload_digest TEXT, upload_location TEXT,
+        PRIMARY KEY (target, repository)
+     );
+     CREATE INDEX replication_due ON replication (target, due) WHERE due IS NOT NULL;",
 ];
 
 /// Brings the tables up to this version. Servers that begin at the same time do it one after the other.

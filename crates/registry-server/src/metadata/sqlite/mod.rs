@@ -9,6 +9,7 @@ mod cached;
 mod collect;
 mod connection;
 mod manifest;
+mod replication;
 mod robot;
 mod schema;
 mod upload;
@@ -22,7 +23,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     Blob, CachedManifest, Collected, Cutoff, Deleted, Error, Filter, Garbage, Metadata, Millis, Mounted,
-    NewManifest, Put, Quota, Referrer, Result, Robot, StoredManifest, TagRecord, Upload, Usage,
+    NewManifest, Put, Quota, Referrer, Replication, ReplicationJob, Result, Robot, StoredManifest, TagRecord,
+    Upload, Usage,
 };
 use crate::name::{Key, Repository, UploadId};
 use connection::{Database, Durability};
@@ -244,6 +246,40 @@ impl Metadata for Sqlite {
 
     async fn unneeded(&self, repository: &Repository, limit: usize) -> Result<Vec<Digest>> {
         self.0.read(|c| cached::unneeded(c, repository, limit))
+    }
+
+    async fn mark_replication(&self, target: &str, repository: &Repository, now: Millis) -> Result<()> {
+        let (target, repository) = (target.to_owned(), repository.clone());
+        self.full(move |c| replication::mark(c, &target, &repository, now)).await
+    }
+
+    async fn claim_replication(
+        &self,
+        target: &str,
+        now: Millis,
+        until: Millis,
+    ) -> Result<Option<ReplicationJob>> {
+        let target = target.to_owned();
+        self.relaxed(move |c| replication::claim(c, &target, now, until)).await
+    }
+
+    async fn keep_replication(&self, job: &ReplicationJob, until: Millis) -> Result<()> {
+        let job = job.clone();
+        self.relaxed(move |c| replication::keep(c, &job, until)).await
+    }
+
+    async fn end_replication(&self, job: &ReplicationJob, now: Millis) -> Result<()> {
+        let job = job.clone();
+        self.full(move |c| replication::end(c, &job, now)).await
+    }
+
+    async fn fail_replication(&self, job: &ReplicationJob, error: &str, due: Millis) -> Result<()> {
+        let (job, error) = (job.clone(), error.to_owned());
+        self.full(move |c| replication::fail(c, &job, &error, due)).await
+    }
+
+    async fn replications(&self) -> Result<Vec<Replication>> {
+        self.0.read(replication::list)
     }
 
     async fn usage(&self, prefix: &str) -> Result<Usage> {

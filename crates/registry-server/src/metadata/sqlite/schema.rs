@@ -63,6 +63,13 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (repository, name),
         FOREIGN KEY (repository, name) REFERENCES tag (repository, name) ON DELETE CASCADE
      ) WITHOUT ROWID;",
+    // 3: copies at other registries.
+    "CREATE TABLE replication (
+        target TEXT NOT NULL, repository TEXT NOT NULL, generation INTEGER NOT NULL, due INTEGER, claimed INTEGER NOT NULL,
+        attempts INTEGER NOT NULL, error TEXT, synced INTEGER, upload_digest TEXT, upload_location TEXT,
+        PRIMARY KEY (target, repository)
+     ) WITHOUT ROWID;
+     CREATE INDEX replication_due ON replication (target, due) WHERE due IS NOT NULL;",
 ];
 
 /// Brings the tables up to this version.
