@@ -68,7 +68,14 @@ pub enum BuildEvent {
     /// Progress of fetching the step's base image.
     Pull { n: usize, id: String, status: String, current: Option<u64>, total: Option<u64> },
     /// The step is done.
-    StepDone { n: usize, id: String, millis: u64, cached: bool },
+    StepDone {
+        n: usize,
+        /// None for an `ARG` before the first `FROM`.
+        #[serde(default, deserialize_with = "crate::json::nullable")]
+        id: String,
+        millis: u64,
+        cached: bool,
+    },
     /// The step failed; the build ends.
     StepFailed {
         n: usize,

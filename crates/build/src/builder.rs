@@ -143,6 +143,13 @@ impl Builder {
         Ok(pruned)
     }
 
+    /// How large the disk is that the cache is on, in bytes.
+    #[must_use]
+    pub fn disk_size(&self) -> u64 {
+        let found = rustix::fs::statvfs(self.images.store().root());
+        found.map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize))
+    }
+
     fn disk_free(&self) -> u64 {
         let found = rustix::fs::statvfs(self.images.store().root());
         found.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use dray_api::container::Ulimit;
+use dray_engine::build::{GcPolicy, GcRule};
 use dray_network::{Cidr, DefaultBridge, Pool, PublishMode};
 use dray_registry::InsecureRegistry;
 
@@ -217,6 +218,10 @@ pub struct Config {
     /// A feature to turn on or off: name=true
     #[arg(long = "feature", value_name = "FEATURE", value_parser = feature)]
     pub features: Vec<(String, bool)>,
+    /// A rule for what of the build cache is collected (max-used-space=20GB,keep-duration=48h,…), in place of the usual
+    /// ones; or off
+    #[arg(long = "builder-gc", value_name = "RULE", value_parser = gc_rule)]
+    pub builder_gc: Vec<Option<GcRule>>,
     /// Option of the runtime: native.cgroupdriver=cgroupfs
     #[arg(long = "exec-opt", value_name = "OPTION", value_parser = exec_option)]
     pub exec_opts: Vec<String>,
@@ -320,6 +325,15 @@ impl Config {
             cert: self.tlscert.clone(),
             key: self.tlskey.clone(),
         })
+    }
+
+    /// What of the build cache is collected.
+    #[must_use]
+    pub fn build_gc(&self) -> GcPolicy {
+        match self.builder_gc.as_slice() {
+            [] => GcPolicy::default(),
+            rules => GcPolicy { rules: rules.iter().flatten().cloned().collect() },
+        }
     }
 
     /// The networking's part. Table and bridge have names of their own for each run root, so that
@@ -431,6 +445,11 @@ fn feature(text: &str) -> Result<(String, bool), String> {
     let (name, on) = text.split_once('=').unwrap_or((text, "true"));
     let on = on.parse().map_err(|_| format!("invalid value {on:?} for feature {name:?}"))?;
     Ok((name.to_owned(), on))
+}
+
+/// A rule of collection; none for `off`.
+fn gc_rule(text: &str) -> Result<Option<GcRule>, String> {
+    if text == "off" { Ok(None) } else { text.parse().map(Some) }
 }
 
 /// Docker's options of runc: Dray writes cgroups itself.

@@ -240,6 +240,7 @@ pub(crate) fn engine_config(config: &Config, program: &Program) -> Result<Engine
             uploads: config.max_concurrent_uploads as usize,
             attempts: config.max_download_attempts,
         },
+        build_gc: config.build_gc(),
         live_restore: config.live_restore,
         shutdown_timeout: u64::try_from(config.shutdown_timeout).ok(),
     })

@@ -50,6 +50,8 @@ pub struct EngineConfig {
     pub plugin_dirs: Vec<PathBuf>,
     /// How much of images moves at once.
     pub transfers: Transfers,
+    /// What of the build cache is collected.
+    pub build_gc: build::GcPolicy,
     /// Leave containers running when the daemon stops.
     pub live_restore: bool,
     /// Seconds that containers have to stop with the daemon; none is no limit.
@@ -168,6 +170,7 @@ impl Engine {
         let execs = exec::Service::new(Arc::clone(&containers));
         let runner = open_runner(&config, &store, trust, &networks, registry)?;
         let builds = build::Service::open(Arc::clone(&images), runner, events.clone());
+        builds.set_gc_policy(config.build_gc.clone());
         Handle::current().block_on(containers.restore())?;
         networks.forget_others()?;
         networks.network().restore_done()?;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use dray_harness::registry::Registry;
-use dray_harness::{Daemon, http};
+use dray_harness::{Daemon, client, http};
 use serde_json::Value;
 
 use super::{du, noise};
@@ -49,6 +49,11 @@ fn build_images(daemon: &Daemon) {
         fs::write(folder.join("Dockerfile"), text).expect("a Dockerfile");
         daemon.dray().run(["build", "-q", "-t", name, &folder.to_string_lossy()]).expect_success();
     }
+    // A context goes after the answer.
+    let contexts = daemon.data_root().join("build/contexts");
+    client::eventually("the contexts are gone", || {
+        fs::read_dir(&contexts).map_or(true, |entries| entries.count() == 0)
+    });
 }
 
 #[test]

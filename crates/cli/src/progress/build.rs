@@ -3,7 +3,12 @@
 //! ```text
 //! live    finished steps above as lines that stay; below them the running ones with their last lines, redrawn
 //! plain   every line once, each with its step's number and the seconds since the step began
+//! rawjson see raw.rs
 //! ```
+//! A live frame has no line that is wider than the terminal and no more lines than it has: nothing of it would be where
+//! the next one expects it.
+
+pub mod raw;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -44,6 +49,7 @@ struct Step {
 pub struct Display {
     style: Style,
     width: usize,
+    height: usize,
     total: usize,
     done: usize,
     began: Instant,
@@ -63,6 +69,7 @@ impl Display {
         Display {
             style,
             width,
+            height: usize::MAX,
             total: 0,
             done: 0,
             began: Instant::now(),
@@ -70,6 +77,11 @@ impl Display {
             drawn: 0,
             warnings: Vec::new(),
         }
+    }
+
+    /// The terminal has this many columns and lines now.
+    pub fn resize(&mut self, width: usize, height: usize) {
+        (self.width, self.height) = (width, height);
     }
 
     /// What an event prints at once; on a terminal running steps are drawn by [`Display::frame`].
@@ -106,7 +118,7 @@ impl Display {
         } else {
             format!("{stage} ")
         };
-        let first = text.lines().next().unwrap_or_default();
+        let first = shown(text.lines().next().unwrap_or_default());
         let title = format!("[{stage}{n}/{}] {first}", self.total);
         let step = Step {
             title: title.clone(),
@@ -218,7 +230,11 @@ impl Display {
 
     /// A line with the time at its right end.
     fn line(&self, mark: &str, title: &str, time: &str) -> String {
-        let room = self.width.saturating_sub(mark.len() + time.len() + 4).max(8);
+        let room = self.width.saturating_sub(mark.len() + time.len() + 4);
+        if room < 8 {
+            // There is no room for the time.
+            return format!("{}\n", ellipsis(&format!(" {mark} {title}"), self.width.max(1)));
+        }
         let title = ellipsis(title, room);
         let used: usize = title.chars().map(columns).sum();
         format!(" {mark} {title}{} {time}\n", " ".repeat(room.saturating_sub(used)))
@@ -245,12 +261,9 @@ impl Display {
         }
         let mut lines = Vec::new();
         if self.total > 0 {
-            lines.push(format!(
-                "[+] Building {} ({}/{})\n",
-                seconds(self.began.elapsed()),
-                self.done,
-                self.total
-            ));
+            let time = seconds(self.began.elapsed());
+            let head = format!("[+] Building {time} ({}/{})", self.done, self.total);
+            lines.push(format!("{}\n", ellipsis(&head, self.width.max(1))));
         }
         for step in self.running.values() {
             lines.push(self.line("=>", &step.title, &seconds(step.began.elapsed())));
@@ -258,10 +271,13 @@ impl Display {
             let partial = Some(step.partial.as_str()).filter(|p| !p.is_empty());
             let all: Vec<&str> = pulls.chain(step.lines.iter().map(String::as_str)).chain(partial).collect();
             for line in &all[all.len().saturating_sub(TAIL)..] {
-                let line = ellipsis(&shown(line), self.width.saturating_sub(8).max(8));
-                lines.push(format!("    | {line}\n"));
+                let line = format!("    | {}", shown(line));
+                lines.push(format!("{}\n", ellipsis(&line, self.width.saturating_sub(2).max(1))));
             }
         }
+        // The latest of what there is no room for.
+        let room = self.height.saturating_sub(1).max(1);
+        lines.drain(..lines.len().saturating_sub(room));
         let mut out = self.clear();
         self.drawn = lines.len();
         out.extend(lines);
@@ -346,6 +362,25 @@ mod tests {
             d.finish(),
             "\n2 warnings found:\n\nWARNING: A\nwhat\nDockerfile:1\n\nWARNING: B - http://b\nwhat\nDockerfile:1\n"
         );
+    }
+
+    #[test]
+    fn a_frame_fits_the_terminal_however_small() {
+        for (width, height) in [(12, 5), (1, 2), (20, 3), (7, 24)] {
+            let mut d = Display::new(Style::Live { coloured: false }, 80);
+            d.event(BuildEvent::Plan { total: 9 });
+            for n in 1..6 {
+                d.event(step(n, "RUN \u{1b}[2Jsomething of some length"));
+                let text = "output of it\n".repeat(8);
+                d.event(BuildEvent::Output { n, stream: "stdout".into(), text });
+            }
+            d.resize(width, height);
+            let frame = d.frame();
+            let lines: Vec<&str> = frame.lines().collect();
+            assert!(lines.len() < height.max(3), "{width}x{height}: {frame}");
+            let wide = |line: &&str| line.chars().map(columns).sum::<usize>() > width;
+            assert!(!lines.iter().any(wide) && !frame.contains('\u{1b}'), "{width}x{height}: {frame:?}");
+        }
     }
 
     #[test]

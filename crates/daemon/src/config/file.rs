@@ -52,6 +52,8 @@ enum Kind {
     Ulimits,
     /// Names that are true or false.
     Truths,
+    /// Docker's `{"gc": {"enabled": …, "policy": […]}}`.
+    Builder,
     /// No flag: Dray does what this value says, and cannot do the other.
     Only(bool),
     /// No flag: true or false make no difference.
@@ -117,6 +119,7 @@ const OPTIONS: &[(&str, &str, &str, Kind)] = &[
     ("seccomp-profile", "seccomp-profile", "seccomp_profile", Kind::Text),
     ("default-runtime", "default-runtime", "default_runtime", Kind::Text),
     ("features", "feature", "features", Kind::Truths),
+    ("builder", "builder-gc", "builder_gc", Kind::Builder),
     ("exec-opts", "exec-opt", "exec_opts", Kind::List),
     ("userland-proxy", "", "", Kind::Only(false)),
     ("experimental", "", "", Kind::Any),
@@ -176,6 +179,10 @@ fn add(flags: &mut Vec<String>, key: &str, flag: &str, kind: Kind, value: &Value
                 flags.push(format!("--{flag}={name}={item}"));
             }
         }
+        Kind::Builder => {
+            let rules = builder_rules(value).ok_or_else(|| wrong("an object with gc: enabled, policy"))?;
+            flags.extend(rules.into_iter().map(|rule| format!("--{flag}={rule}")));
+        }
         Kind::Ulimits => {
             let expected = "an object of limits with Name, Soft and Hard";
             for (key, limit) in value.as_object().ok_or_else(|| wrong(expected))? {
@@ -225,4 +232,73 @@ fn add(flags: &mut Vec<String>, key: &str, flag: &str, kind: Kind, value: &Value
         }
     }
     Ok(())
+}
+
+/// The rules of `builder.gc`, as flags have them. `default…` fields make one of their own.
+fn builder_rules(value: &Value) -> Option<Vec<String>> {
+    let builder = value.as_object()?;
+    let Some(gc) = builder.get("gc") else { return Some(Vec::new()) };
+    let gc = gc.as_object()?;
+    if gc.get("enabled").is_some_and(|enabled| enabled == &Value::Bool(false)) {
+        return Some(vec!["off".to_owned()]);
+    }
+    const SPACES: [(&str, &str); 4] = [
+        ("keepStorage", "reserved-space"),
+        ("reservedSpace", "reserved-space"),
+        ("maxUsedSpace", "max-used-space"),
+        ("minFreeSpace", "min-free-space"),
+    ];
+    let mut rules = Vec::new();
+    for rule in gc.get("policy").map_or(Some(&Vec::new()), Value::as_array)? {
+        let rule = rule.as_object()?;
+        let mut fields = Vec::new();
+        if rule.get("all").is_some_and(|all| all == &Value::Bool(true)) {
+            fields.push("all=true".to_owned());
+        }
+        for (name, field) in SPACES.iter().chain(&[("keepDuration", "keep-duration")]) {
+            if let Some(text) = rule.get(*name) {
+                fields.push(format!("{field}={}", text.as_str()?));
+            }
+        }
+        for filter in rule.get("filter").map_or(Some(&Vec::new()), Value::as_array)? {
+            // A time in the filter is the rule's own.
+            let filter = filter.as_str()?;
+            fields.push(match filter.strip_prefix("unused-for=") {
+                Some(duration) => format!("keep-duration={duration}"),
+                None => format!("filter={filter}"),
+            });
+        }
+        rules.push(fields.join(","));
+    }
+    let spaces = SPACES.iter().filter_map(|(name, field)| {
+        let name = format!("default{}{}", name[..1].to_uppercase(), &name[1..]);
+        Some(format!("{field}={}", gc.get(&name)?.as_str()?))
+    });
+    let usual: Vec<String> = spaces.collect();
+    if rules.is_empty() && !usual.is_empty() {
+        rules.push(usual.join(","));
+    }
+    Some(rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docker_s_rules_for_the_build_cache_are_flags() {
+        let flags = |text: &str| flags(text, |_| false, |_| String::new());
+        let policy = r#"{"builder":{"gc":{"enabled":true,"policy":[
+            {"keepStorage":"512MB","filter":["unused-for=168h","type==exec.cachemount"]},
+            {"maxUsedSpace":"50GB","all":true}]}}}"#;
+        let expected = [
+            "--builder-gc=reserved-space=512MB,keep-duration=168h,filter=type==exec.cachemount",
+            "--builder-gc=all=true,max-used-space=50GB",
+        ];
+        assert_eq!(flags(policy).unwrap(), expected);
+        assert_eq!(flags(r#"{"builder":{"gc":{"enabled":false}}}"#).unwrap(), ["--builder-gc=off"]);
+        let usual = r#"{"builder":{"gc":{"defaultMaxUsedSpace":"20GB"}}}"#;
+        assert_eq!(flags(usual).unwrap(), ["--builder-gc=max-used-space=20GB"]);
+        assert!(matches!(flags(r#"{"builder":[]}"#), Err(FileError::Type { .. })));
+    }
 }

@@ -2,6 +2,7 @@
 //! and containers.
 
 mod base;
+mod collect;
 mod contexts;
 mod error;
 mod export;
@@ -12,7 +13,7 @@ mod step;
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock, Weak};
 
 use dray_api::auth::AuthConfigs;
 use dray_api::build::{BuildPruneReport, CacheRecord};
@@ -28,6 +29,8 @@ use tokio::runtime::Handle;
 use crate::{EventBus, ServiceError, image};
 use base::{Bases, Credentials};
 pub use base::{CredentialSource, given_credentials};
+use collect::Collecting;
+pub use collect::{GcPolicy, GcRule, Space};
 pub use error::Error;
 pub use export::{Export, Results};
 pub use output::{Output, OutputKind};
@@ -111,6 +114,9 @@ pub struct Service {
     images: Arc<image::Service>,
     events: EventBus,
     handle: Handle,
+    policy: RwLock<GcPolicy>,
+    collecting: Collecting,
+    this: Weak<Service>,
 }
 
 impl std::fmt::Debug for Service {
@@ -128,7 +134,17 @@ impl Service {
         let remote = HttpSource::new(images.client().clone(), handle.clone());
         let builder =
             Builder::new(images.images().clone(), Arc::new(runner), Arc::new(bases), Arc::new(remote));
-        Arc::new(Service { builder, images, events, handle })
+        let (policy, collecting) = (RwLock::default(), Collecting::default());
+        let service = |this: &Weak<Service>| Service {
+            builder,
+            images,
+            events,
+            handle,
+            policy,
+            collecting,
+            this: this.clone(),
+        };
+        Arc::new_cyclic(service)
     }
 
     /// Checks what can be checked before anything is read: the names of the result.
@@ -276,7 +292,9 @@ impl Service {
         let epoch = options.build_args.get("SOURCE_DATE_EPOCH").cloned().flatten();
         let squash = options.squash;
         let (builder, request) = self.request(options, input, credentials, cancel);
-        let built = builder.build(request, events)?;
+        let built = builder.build(request, events);
+        self.collect_soon();
+        let built = built?;
         if !squash {
             return Ok(built);
         }

@@ -1,5 +1,7 @@
 //! The builder.
 
+mod du;
+
 use crate::app::App;
 use crate::command::container::prune::{FLAGS as PRUNE_COMMON, agree};
 use crate::command::image::build;
@@ -9,7 +11,7 @@ use crate::spec::{Args, Command, Done, Group};
 
 /// `builder`
 pub static GROUP: Group =
-    Group { name: "builder", about: "Manage builds", commands: &[&build::COMMAND, &PRUNE] };
+    Group { name: "builder", about: "Manage builds", commands: &[&build::COMMAND, &du::COMMAND, &PRUNE] };
 
 const FLAGS: &[Flag] = &[
     switch("all", 'a', "Remove all that is not in use, not only what nothing refers to"),

@@ -28,6 +28,7 @@ use crate::flag::{Flag, NONE, Parsed, bytes, commas, int, list, switch, text};
 use crate::opts::cache::{self, Cache};
 use crate::opts::output::{self, Output, Place};
 use crate::opts::{env, host, limit, pairs};
+use crate::progress::build::raw::Raw;
 use crate::progress::build::{Display, Style};
 use crate::progress::{self, failure};
 use crate::spec::{Args, Command, Done};
@@ -71,7 +72,7 @@ const FLAGS: &[Flag] = &[
     switch("no-cache", NONE, "Carry out all steps anew"),
     list("output", 'o', "Where the result goes (type=local,dest=path)").shown("stringArray"),
     text("platform", NONE, "Platform to build for"),
-    text("progress", NONE, "How to show progress: auto, plain, tty or quiet")
+    text("progress", NONE, "How to show progress: auto, plain, tty, quiet or rawjson")
         .default("auto")
         .check(check_progress),
     switch("pull", NONE, "Look for newer base images"),
@@ -103,7 +104,7 @@ pub static COMMAND: Command = Command::new(
 fn check_progress(value: &str) -> Result<(), String> {
     match value {
         "auto" | "plain" | "tty" | "quiet" | "rawjson" => Ok(()),
-        _ => Err("must be auto, plain, tty or quiet".into()),
+        _ => Err("must be auto, plain, tty, quiet or rawjson".into()),
     }
 }
 
@@ -162,7 +163,8 @@ async fn run(app: &App, p: Parsed) -> Done {
     let (contexts, beside) = contexts(&p.all("build-context"))?;
     let wanted = Wanted { beside, definition_only: call.is_some() };
     let context = build_context::prepare(p.raw_args[0].as_ref(), p.get("file"), wanted)?;
-    let quiet = p.is("quiet") || p.get("progress") == "quiet";
+    let progress = progress_of(&p)?;
+    let quiet = p.is("quiet") || progress == "quiet";
     let mut args = build_args(&p.all("build-arg"));
     for (name, value) in app.config().borrow().proxies(&app.client()?.endpoint().text) {
         args.entry(name).or_insert(Some(value));
@@ -203,8 +205,8 @@ async fn run(app: &App, p: Parsed) -> Done {
     let screen = Screen { app, stdout_taken: outputs.iter().any(|o| o.place == Some(Place::Stdout)) };
     let done = if quiet {
         quietly(&screen, messages).await?
-    } else if of_dray && app.name != "docker" {
-        with_steps(&screen, messages, style(&screen, p.get("progress"))).await?
+    } else if of_dray && (app.name != "docker" || progress == "rawjson") {
+        with_steps(&screen, messages, style(&screen, &progress)).await?
     } else {
         classic(&screen, messages).await?
     };
@@ -342,13 +344,23 @@ impl Screen<'_> {
         if !self.stdout_taken {
             return self.app.print(text);
         }
-        let mut out = std::io::stderr().lock();
-        out.write_all(text.as_ref()).and_then(|()| out.flush()).map_err(Error::io("write standard error"))
+        print_error(text)
+    }
+
+    /// Columns and lines.
+    fn size(&self) -> (usize, usize) {
+        let size = terminal::size(self.fd()).filter(|(height, width)| *height > 0 && *width > 0);
+        size.map_or((80, usize::MAX), |(height, width)| (usize::from(width), usize::from(height)))
     }
 
     fn fd(&self) -> BorrowedFd<'static> {
         if self.stdout_taken { rustix::stdio::stderr() } else { rustix::stdio::stdout() }
     }
+}
+
+fn print_error(text: impl AsRef<[u8]>) -> Result<(), Error> {
+    let mut out = std::io::stderr().lock();
+    out.write_all(text.as_ref()).and_then(|()| out.flush()).map_err(Error::io("write standard error"))
 }
 
 /// What came of a build.
@@ -373,15 +385,36 @@ impl Outcome {
     }
 }
 
-fn style(screen: &Screen<'_>, progress: &str) -> Style {
+/// How a build is shown.
+enum Shown {
+    /// To people.
+    Display(Display),
+    /// To programs, on standard error.
+    Raw(Raw),
+}
+
+fn style(screen: &Screen<'_>, progress: &str) -> Shown {
     let fd = screen.fd();
     let live = Style::Live { coloured: terminal::is_coloured(fd) };
-    match progress {
+    let style = match progress {
+        "rawjson" => return Shown::Raw(Raw::default()),
         "plain" => Style::Plain,
         "tty" => live,
         _ if terminal::is_live(fd) => live,
         _ => Style::Plain,
+    };
+    Shown::Display(Display::new(style, screen.size().0))
+}
+
+/// The flag, else what the environment says, as with buildx.
+fn progress_of(p: &Parsed) -> Result<String, Error> {
+    let from_environment = std::env::var("BUILDKIT_PROGRESS").unwrap_or_default();
+    if p.given("progress") || from_environment.is_empty() {
+        return Ok(p.get("progress").to_owned());
     }
+    let wrong = |error| Error::Refused(format!("invalid progress mode {from_environment:?}: {error}"));
+    check_progress(&from_environment).map_err(wrong)?;
+    Ok(from_environment)
 }
 
 /// Build arguments: those without a value take this environment's, and are null where there is none.
@@ -428,7 +461,7 @@ fn query(
         .with_flag("nocache", p.is("no-cache"))
         .with_some("platform", platform(p).to_lowercase())
         .with_flag("pull", p.is("pull"))
-        .with_flag("q", p.is("quiet") || p.get("progress") == "quiet")
+        .with_flag("q", p.is("quiet") || progress_of(p)? == "quiet")
         .with_some("remote", remote)
         .with("rm", "1")
         .with_some("shmsize", size("shm-size"))
@@ -478,7 +511,7 @@ async fn quietly(screen: &Screen<'_>, mut messages: JsonStream<ProgressMessage>)
 async fn classic(screen: &Screen<'_>, messages: JsonStream<ProgressMessage>) -> Result<Outcome, Error> {
     let mut done = Outcome::default();
     if screen.stdout_taken {
-        return with_steps(screen, messages, Style::Plain).await;
+        return with_steps(screen, messages, style(screen, "plain")).await;
     }
     progress::show(screen.app, messages, |aux| done.take_in(aux)).await?;
     Ok(done)
@@ -488,10 +521,8 @@ async fn classic(screen: &Screen<'_>, messages: JsonStream<ProgressMessage>) -> 
 async fn with_steps(
     screen: &Screen<'_>,
     mut messages: JsonStream<ProgressMessage>,
-    style: Style,
+    mut shown: Shown,
 ) -> Result<Outcome, Error> {
-    let width = terminal::size(screen.fd()).map_or(80, |(_, w)| usize::from(w).max(20));
-    let mut display = Display::new(style, width);
     let mut frames = tokio::time::interval(Duration::from_millis(100));
     frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut done = Outcome::default();
@@ -499,7 +530,11 @@ async fn with_steps(
         let message = tokio::select! {
             message = messages.next() => message,
             _ = frames.tick() => {
-                screen.print(display.frame())?;
+                if let Shown::Display(display) = &mut shown {
+                    let (width, height) = screen.size();
+                    display.resize(width, height);
+                    screen.print(display.frame())?;
+                }
                 continue;
             }
         };
@@ -513,7 +548,10 @@ async fn with_steps(
                         if let BuildEvent::Built { id } = &event {
                             done.id.clone_from(id);
                         }
-                        screen.print(display.event(event))?;
+                        match &mut shown {
+                            Shown::Display(display) => screen.print(display.event(event))?,
+                            Shown::Raw(raw) => print_error(raw.event(event))?,
+                        }
                     } else {
                         done.take_in(aux);
                     }
@@ -523,7 +561,9 @@ async fn with_steps(
             Ok(None) => Ok(()),
             Err(e) => Err(e.into()),
         };
-        screen.print(display.finish())?;
+        if let Shown::Display(display) = &mut shown {
+            screen.print(display.finish())?;
+        }
         return ended.map(|()| done);
     }
 }
