@@ -1,8 +1,10 @@
 //! `dray compose`: `config` against Docker Compose's own output, bad input, real stacks on Dray's daemon and on
 //! Debian's dockerd, and Docker's own Compose on Dray's daemon.
 
+mod boot;
 mod config;
 mod refused;
+mod roll;
 mod shop;
 mod stack;
 

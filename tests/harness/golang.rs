@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sha2::{Digest, Sha256};
+
 use crate::cache_dir;
 
 /// What the programs need at least.
@@ -54,6 +56,32 @@ pub fn program_in_place(module: &str, package: &str, name: &str) -> PathBuf {
             .arg(package)
             .env("CGO_ENABLED", "0")
             .current_dir(found["Dir"].as_str().expect("the module's folder"));
+        run(&mut command);
+        fs::rename(draft, &built).expect("a program");
+    }
+    built
+}
+
+/// Builds the program of a folder of this repository, once for what it holds, and gives its path in the cache.
+pub fn program_of(folder: &Path, name: &str, tags: &str) -> PathBuf {
+    let mut hash = Sha256::new();
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder).expect("the program's folder").flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    files.iter().for_each(|file| hash.update(fs::read(file).expect("a file of the program")));
+    let built = cache_dir().join(format!("{name}-{}", &hex::encode(hash.finalize())[..16]));
+    let lock = File::create(cache_dir().join(format!("{name}.lock"))).expect("a lock");
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("a lock");
+    if !built.exists() {
+        let draft = built.with_extension("draft");
+        let mut command = Command::new(toolchain());
+        command
+            .args(["build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-tags", tags, "-o"])
+            .arg(&draft)
+            .arg(".")
+            .env("GOFLAGS", "-modcacherw")
+            .env("CGO_ENABLED", "0")
+            .current_dir(folder);
         run(&mut command);
         fs::rename(draft, &built).expect("a program");
     }

@@ -7,6 +7,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+/// The header of a client that knows manifests and indexes, OCI's and Docker's.
+const MANIFESTS: &str = "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json\r\n";
+
 /// An answer, read to the end of its connection.
 #[derive(Debug)]
 pub struct Answer {
@@ -39,7 +43,7 @@ pub fn unix_get(socket: &Path, path: &str) -> Result<Answer> {
 pub fn unix_request(socket: &Path, method: &str, path: &str, body: Option<&str>) -> Result<Answer> {
     let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    exchange(stream, "localhost", method, path, body)
+    exchange(stream, "localhost", method, path, "", body)
 }
 
 /// GET `http://host:port/path`.
@@ -47,7 +51,15 @@ pub fn get(address: impl ToSocketAddrs, path: &str) -> Result<Answer> {
     let address = address.to_socket_addrs()?.next().ok_or_else(|| Error::from(ErrorKind::NotFound))?;
     let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    exchange(stream, &address.to_string(), "GET", path, None)
+    exchange(stream, &address.to_string(), "GET", path, "", None)
+}
+
+/// As [`get`], of a manifest or an index of any kind that clients know.
+pub fn get_manifest(address: impl ToSocketAddrs, path: &str) -> Result<Answer> {
+    let address = address.to_socket_addrs()?.next().ok_or_else(|| Error::from(ErrorKind::NotFound))?;
+    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    exchange(stream, &address.to_string(), "GET", path, MANIFESTS, None)
 }
 
 fn exchange(
@@ -55,9 +67,10 @@ fn exchange(
     host: &str,
     method: &str,
     path: &str,
+    headers: &str,
     body: Option<&str>,
 ) -> Result<Answer> {
-    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}");
     if let Some(body) = body {
         request.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
     } else if method != "GET" {

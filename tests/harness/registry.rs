@@ -84,6 +84,16 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// A manifest or an index of a repository, by tag or digest.
+    pub fn manifest(&self, repository: &str, reference: &str) -> serde_json::Value {
+        let path = format!("/v2/{repository}/manifests/{reference}");
+        let answer = http::get_manifest(("127.0.0.1", self.port), &path).expect("the registry answers");
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json()
+    }
+}
+
 impl Drop for Registry {
     fn drop(&mut self) {
         let _ = self.process.kill();

@@ -22,6 +22,14 @@ wire! {
         pub usage_count: i64,
     }
 
+    /// An output in the query of `POST /build`.
+    #[serde(rename_all = "PascalCase")]
+    pub struct BuildOutput {
+        #[serde(rename = "Type")]
+        pub kind: String,
+        pub attrs: Option<std::collections::HashMap<String, String>>,
+    }
+
     /// Answer of `POST /build/prune`.
     #[serde(rename_all = "PascalCase")]
     pub struct BuildPruneReport {
@@ -38,6 +46,9 @@ wire! {
 
 /// What a build tells with the query `dray=1`, in messages with this id.
 pub const BUILD_EVENT_ID: &str = "dray.build";
+
+/// The id of the message that tells a `dray=1` client of its outputs, by BuildKit's names.
+pub const BUILD_RESULT_ID: &str = "dray.build.result";
 
 /// One event of a build, in the `aux` of a message. `n` is the step's number, from 1. A mirror of the builder's own
 /// type; kinds that a client does not know are [`BuildEvent::Unknown`].
@@ -77,6 +88,8 @@ pub enum BuildEvent {
     },
     /// Something that deserves attention, but does not stop the build.
     Warning { message: String },
+    /// An output begins, or has ended after so long.
+    Export { name: String, millis: Option<u64> },
     /// The image is stored.
     Built { id: String },
     /// The image has a name.

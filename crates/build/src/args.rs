@@ -138,6 +138,7 @@ impl BuildArgs {
                 || PROXIES.contains(&key.as_str())
                 || self.automatic.contains_key(key)
                 || key.starts_with("BUILDKIT_")
+                || key == crate::epoch::SOURCE_DATE_EPOCH
         };
         self.given.keys().filter(|key| !known(key)).cloned().collect()
     }

@@ -15,6 +15,7 @@
 //! by the cache from its end on: what the build has used is recorded with its hold in one transaction then, so that
 //! no hold is without a record. The same step in two builds at once is carried out once.
 
+mod portable;
 mod prune;
 mod usage;
 
@@ -27,6 +28,10 @@ use dray_store::{LayerId, Store};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use portable::UsedSteps;
+pub use portable::{
+    BlobSource, CACHE_CONFIG, CacheDocumentError, CacheExport, CacheImport, CacheMode, INLINE_CACHE,
+};
 pub use prune::{CachePrune, CachePruned};
 pub use usage::CacheRecord;
 pub(crate) use usage::Used;
@@ -110,12 +115,60 @@ pub(crate) struct Entry {
     /// How many builds had it.
     #[serde(default)]
     pub(crate) uses: u64,
+    /// The times of its files.
+    #[serde(default)]
+    pub(crate) times: Times,
 }
 
 impl Entry {
     pub(crate) fn new(created: impl Into<String>, layer: Option<LayerId>) -> Self {
         let created = created.into();
-        Entry { created, layer, description: String::new(), parent: None, last_used: None, uses: 0 }
+        Entry {
+            created,
+            layer,
+            description: String::new(),
+            parent: None,
+            last_used: None,
+            uses: 0,
+            times: Times::default(),
+        }
+    }
+
+    /// The result of a step that wrote files, with their times.
+    pub(crate) fn of_files(created: impl Into<String>, written: Option<Written>) -> Self {
+        let times = written.map(|written| written.times).unwrap_or_default();
+        Entry { times, ..Entry::new(created, written.map(|written| written.layer)) }
+    }
+}
+
+/// What a step has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) layer: LayerId,
+    pub(crate) times: Times,
+}
+
+/// The times of a layer's files, as far as the step has set them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Times {
+    /// When the step began, in seconds since 1970: what is not older is of its own making. Without it all is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) began: Option<i64>,
+    /// What the times were set to, in a reproducible build.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) epoch: Option<i64>,
+}
+
+impl Times {
+    /// The time of a file in a build of this epoch, whose time is now `time`: the same whenever the step was carried
+    /// out, and whichever epoch it had then.
+    pub(crate) fn at(&self, epoch: i64, time: i64) -> i64 {
+        let own = match (self.began, self.epoch) {
+            (None, _) => true,
+            (Some(_), Some(before)) => time == before,
+            (Some(began), None) => time >= began,
+        };
+        if own || time > epoch { epoch } else { time }
     }
 }
 
@@ -250,6 +303,20 @@ mod tests {
         assert_ne!(key(&["ab", "c"]), key(&["a", "bc"]));
         assert_ne!(key(&["a"]), key(&["a", ""]));
         assert_eq!(key(&["a", "b"]), key(&["a", "b"]));
+    }
+
+    #[test]
+    fn times_do_not_depend_on_when_a_step_was_carried_out() {
+        let fresh = Times { began: Some(1000), epoch: None };
+        let stamped = Times { began: Some(1000), epoch: Some(800) };
+        let copied = Times { began: None, epoch: None };
+        // Unpacked with an old time, written by the step, and from the future.
+        let at = |times: Times, now: [i64; 3], epoch| now.map(|time| times.at(epoch, time));
+        assert_eq!(at(fresh, [500, 1001, 3000], 800), [500, 800, 800]);
+        assert_eq!(at(fresh, [500, 1001, 3000], 2000), [500, 2000, 2000]);
+        assert_eq!(at(stamped, [500, 800, 800], 2000), [500, 2000, 2000]);
+        assert_eq!(at(stamped, [500, 800, 800], 400), [400, 400, 400]);
+        assert_eq!(at(copied, [500, 1001, 3000], 800), [800, 800, 800]);
     }
 
     #[test]

@@ -116,6 +116,8 @@ impl<W: Fn(Piece) + Send + Sync> BuildEvents for ClassicText<W> {
             BuildEvent::StepFailed { n, .. } => self.step_failed(*n),
             // The classic builder does not check.
             BuildEvent::Plan { .. } | BuildEvent::Check { .. } => {}
+            BuildEvent::Export { name, millis: None } => self.text(format!("{name}\n")),
+            BuildEvent::Export { .. } => {}
             BuildEvent::Warning { message } => self.text(format!("[Warning] {message}\n")),
             BuildEvent::Built { id } => {
                 (self.write)(Piece::Image(id.clone()));

@@ -132,7 +132,7 @@ impl Edits {
                 format!("VOLUME [{}]", paths.join(" "))
             }
             Command::Workdir(path) => {
-                config.working_dir = workdir(&config.working_dir, path)?;
+                config.working_dir = workdir(&config.working_dir, path);
                 format!("WORKDIR {}", config.working_dir)
             }
             Command::Add(_) | Command::Arg(_) | Command::Copy(_) | Command::Run(_) => return Ok(None),
@@ -200,16 +200,13 @@ fn healthcheck_comment(check: &Healthcheck) -> String {
     )
 }
 
-/// A new working directory, relative to the one before.
-fn workdir(current: &str, path: &str) -> Result<String, InstructionError> {
-    if path.is_empty() {
-        return Err(InstructionError::EmptyWorkdir);
-    }
-    Ok(crate::glob::clean_path(&if path.starts_with('/') {
+/// A new working directory, relative to the one before; nothing leaves that, as with BuildKit.
+fn workdir(current: &str, path: &str) -> String {
+    crate::glob::clean_path(&if path.starts_with('/') {
         path.to_owned()
     } else {
         format!("/{current}/{path}")
-    }))
+    })
 }
 
 /// The ports of `EXPOSE` as `80/tcp`, ranges spelt out. Host parts are read and left out.

@@ -92,6 +92,9 @@ pub enum BuildError {
         /// What is wrong.
         source: dray_spec::PlatformError,
     },
+    /// `SOURCE_DATE_EPOCH` is no number of seconds.
+    #[error("invalid SOURCE_DATE_EPOCH: {0}")]
+    Epoch(String),
     /// `FROM $x` with an empty `x`.
     #[error("base name ({0}) should not be blank")]
     BlankBase(String),
@@ -159,6 +162,9 @@ pub enum BuildError {
     /// The image could not be recorded.
     #[error(transparent)]
     Image(#[from] dray_image::Error),
+    /// The cache cannot be written down.
+    #[error("write the cache's configuration: {0}")]
+    CacheDocument(#[source] serde_json::Error),
     /// There is nothing in the image.
     #[error("No image was generated. Is your Dockerfile empty?")]
     Nothing,
@@ -189,6 +195,7 @@ impl BuildError {
             | BuildError::CheckOptions(_)
             | BuildError::Checks(_)
             | BuildError::Ignore(_)
+            | BuildError::Epoch(_)
             | BuildError::Target { .. }
             | BuildError::Circular(_)
             | BuildError::CopyFromLater { .. }
@@ -270,9 +277,6 @@ pub enum InstructionError {
     /// `VOLUME $x` with an empty `x`.
     #[error("VOLUME specified can not be an empty string")]
     EmptyVolume,
-    /// `WORKDIR $x` with an empty `x`.
-    #[error("cannot normalize nothing")]
-    EmptyWorkdir,
     /// A heredoc on a `RUN` in exec form.
     #[error("parsing produced an invalid run command: {0:?}")]
     HeredocCommand(Vec<String>),
@@ -369,8 +373,11 @@ pub enum CopyError {
     /// `--chmod` with something else than a mode.
     #[error("invalid chmod parameter: '{0}'. it should be octal string and between 0 and 07777")]
     Chmod(String),
+    /// `--checksum` of several sources.
+    #[error("checksum can't be specified for multiple sources")]
+    ChecksumSources,
     /// `--checksum` of something that is not fetched.
-    #[error("checksum can't be specified for multiple sources or local files")]
+    #[error("checksum requires HTTP(S) or Git sources")]
     ChecksumSource,
     /// `--checksum` that is no digest.
     #[error("invalid checksum {0}: it has to be a digest, sha256:<hex>")]

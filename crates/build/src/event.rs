@@ -123,6 +123,13 @@ pub enum BuildEvent {
         /// The text, without `[Warning]`.
         message: String,
     },
+    /// An output begins, or has ended.
+    Export {
+        /// What it is, as BuildKit names it.
+        name: String,
+        /// How long it took; none while it is under way.
+        millis: Option<u64>,
+    },
     /// The image is stored.
     Built {
         /// Its id, `sha256:…`.

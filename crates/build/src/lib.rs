@@ -24,6 +24,7 @@ mod copy;
 mod definition;
 pub mod dockerfile;
 mod entitlement;
+mod epoch;
 mod error;
 mod event;
 pub mod expand;
@@ -49,7 +50,10 @@ use dray_spec::glob;
 pub use agent::{AgentError, AgentSource, Agents};
 pub use base::{BaseImage, BaseImageError, BaseImages};
 pub use builder::Builder;
-pub use cache::{CachePrune, CachePruned, CacheRecord};
+pub use cache::{
+    BlobSource, CACHE_CONFIG, CacheDocumentError, CacheExport, CacheImport, CacheMode, CachePrune,
+    CachePruned, CacheRecord, INLINE_CACHE,
+};
 pub use cancel::{Cancel, CancelGuard};
 pub use context::remote::RemoteContextError;
 pub use context::{ContextDir, ContextError, Limits};

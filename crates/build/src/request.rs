@@ -46,6 +46,12 @@ pub struct BuildRequest {
     pub ignore: Option<Patterns>,
     /// What of the Dockerfile is checked, in place of what its `check` directive says.
     pub check: Option<String>,
+    /// Caches from elsewhere, asked in this order for what is not known here.
+    pub cache_imports: Vec<std::sync::Arc<crate::CacheImport>>,
+    /// The image carries its own cache.
+    pub inline_cache: bool,
+    /// The image is not recorded: it goes elsewhere, as long as its claim is held.
+    pub unrecorded: bool,
     /// Raised when the client goes away.
     pub cancel: Cancel,
 }
@@ -76,6 +82,12 @@ impl Default for DockerfileSource {
 pub struct Built {
     /// Id of the image.
     pub image: dray_spec::Digest,
+    /// The image.
+    pub content: dray_image::Image,
+    /// The image it was built upon, with how many of its layers are that one's; none for `FROM scratch`.
+    pub base: Option<(dray_spec::Digest, usize)>,
     /// Keeps the image until it has its names.
     pub claim: dray_image::Claim,
+    /// The results that it is made of, and those that the build had beside.
+    pub(crate) steps: crate::cache::UsedSteps,
 }

@@ -85,6 +85,12 @@ pub enum FileSyncError {
         /// What is wrong.
         source: io::Error,
     },
+    /// The client could not take the files.
+    #[error("error from receiver: {0}")]
+    Receiver(String),
+    /// The files could not be read, or not be sent.
+    #[error("sending files to the client: {0}")]
+    Source(io::Error),
     /// Nobody wants the files any more.
     #[error("nobody reads the files of the client any more")]
     Unwanted,
@@ -403,6 +409,23 @@ impl Tar<'_> {
     }
 }
 
+/// A file's mode (`st_mode`) as Go has it.
+#[must_use]
+pub fn go_mode(st_mode: u32) -> u32 {
+    let kind = match st_mode & 0o170_000 {
+        0o040_000 => mode::DIR,
+        0o120_000 => mode::SYMLINK,
+        0o010_000 => mode::FIFO,
+        0o140_000 => mode::SOCKET,
+        0o060_000 => mode::DEVICE,
+        0o020_000 => mode::DEVICE | mode::CHAR_DEVICE,
+        _ => 0,
+    };
+    let bit = |from: u32, to: u32| if st_mode & from != 0 { to } else { 0 };
+    let special = bit(0o4000, mode::SETUID) | bit(0o2000, mode::SETGID) | bit(0o1000, mode::STICKY);
+    (st_mode & 0o777) | kind | special
+}
+
 /// Go's mode as a tar has it.
 fn permissions(go: u32) -> u32 {
     let bit = |from: u32, to: u32| if go & from != 0 { to } else { 0 };
@@ -433,6 +456,9 @@ mod tests {
     fn modes_are_go_s() {
         assert_eq!(permissions(mode::DIR | mode::STICKY | 0o777), 0o1777);
         assert_eq!(permissions(mode::SETUID | mode::SETGID | 0o755), 0o6755);
+        for st_mode in [0o041_777, 0o106_755, 0o120_777, 0o020_600] {
+            assert_eq!(permissions(go_mode(st_mode)), st_mode & 0o7777, "{st_mode:o}");
+        }
     }
 
     #[test]

@@ -9,10 +9,13 @@
 //! has it. [`grpc`] is the little of gRPC that this takes: unary calls and streams, statuses with details, over a
 //! connection that is already there.
 
+pub mod content;
+pub mod filesend;
 mod filesync;
 pub mod grpc;
 pub mod proto;
 mod session;
 
-pub use filesync::{ArchiveReader, FileSyncError, Wanted, copy_as_tar};
+pub use filesend::{ArchiveWriter, SentFiles};
+pub use filesync::{ArchiveReader, FileSyncError, Wanted, copy_as_tar, go_mode};
 pub use session::{AGENT_ID, Session, SessionError, Sessions};

@@ -1,10 +1,15 @@
-//! What a build may ask this client for while it runs: the secrets of `--secret`, the agents of `--ssh`.
+//! What a build may ask this client for while it runs: the secrets of `--secret`, the agents of `--ssh`, caches in
+//! folders; and what it puts out here.
 //!
 //! ```text
-//! POST /session ── taken over, HTTP/2 ──► the daemon calls: Secrets.GetSecret, SSH.CheckAgent, SSH.ForwardAgent
+//! POST /session ── taken over, HTTP/2 ──► the daemon calls: Secrets.GetSecret, SSH.CheckAgent, SSH.ForwardAgent,
+//!                                         FileSend.DiffCopy (output.rs), Content.Read and Write (content.rs)
 //! ```
 //! A secret is read when a step asks for it. Of an agent's protocol only the listing of keys and signing pass: a step
 //! cannot add keys to the user's agent, remove or lock them.
+
+pub mod content;
+pub mod output;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,11 +18,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use content::Stores;
 use dray_buildkit::AGENT_ID;
+use dray_buildkit::content::{READ, WRITE};
+use dray_buildkit::filesend::DIFF_COPY;
 use dray_buildkit::grpc::{self, Call, Code, Messages, Reply, ReplySender, Status};
 use dray_buildkit::proto::control::{BytesMessage, Empty};
 use dray_buildkit::proto::session::{CheckAgentRequest, GetSecretRequest, GetSecretResponse};
 use dray_client::Client;
+use output::Outputs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -71,24 +80,8 @@ impl Offers {
     }
 
     /// Whether there is nothing to offer.
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.secrets.is_empty() && self.agents.is_empty()
-    }
-
-    /// Opens a session with the daemon; gives its id. It lasts as long as the program.
-    ///
-    /// # Errors
-    /// The daemon has no sessions, or is not there.
-    pub async fn open(self, client: &Client) -> Result<String, Error> {
-        let mut random = [0; 16];
-        let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
-        let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let connection = client.session(&id).await?;
-        tokio::spawn(async move {
-            // A build that needs the session tells of its end.
-            let _ = grpc::serve(tokio::io::join(connection.output, connection.input), Arc::new(self)).await;
-        });
-        Ok(id)
     }
 
     fn read(&self, id: &str) -> Result<Vec<u8>, Status> {
@@ -109,7 +102,7 @@ impl Offers {
         self.agents.get(id).ok_or_else(missing)
     }
 
-    async fn answer(self: Arc<Self>, mut call: Call) -> Result<Reply, Status> {
+    async fn answer(&self, mut call: Call) -> Result<Reply, Status> {
         match call.method.as_str() {
             "/moby.buildkit.secrets.v1.Secrets/GetSecret" => {
                 let request: GetSecretRequest = call.messages.only().await?;
@@ -135,9 +128,50 @@ impl Offers {
     }
 }
 
-impl grpc::Service for Offers {
+/// All that a session is for.
+#[derive(Default)]
+pub struct BuildSession {
+    /// What the daemon may ask for.
+    pub offers: Offers,
+    /// What comes here.
+    pub outputs: Outputs,
+    /// Folders with caches.
+    pub stores: Stores,
+}
+
+impl BuildSession {
+    /// Whether there is nothing that a session is needed for.
+    pub fn is_empty(&self) -> bool {
+        self.offers.is_empty() && self.outputs.is_empty() && self.stores.is_empty()
+    }
+
+    /// Opens the session with the daemon; gives its id. It lasts as long as the program.
+    ///
+    /// # Errors
+    /// The daemon has no sessions, or is not there.
+    pub async fn open(self, client: &Client) -> Result<String, Error> {
+        let mut random = [0; 16];
+        let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+        let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let connection = client.session(&id).await?;
+        tokio::spawn(async move {
+            // A build that needs the session tells of its end.
+            let _ = grpc::serve(tokio::io::join(connection.output, connection.input), Arc::new(self)).await;
+        });
+        Ok(id)
+    }
+}
+
+impl grpc::Service for BuildSession {
     fn call(self: Arc<Self>, call: Call) -> Pin<Box<dyn Future<Output = Result<Reply, Status>> + Send>> {
-        Box::pin(self.answer(call))
+        Box::pin(async move {
+            match call.method.as_str() {
+                DIFF_COPY => self.outputs.take(call).await,
+                READ => self.stores.read(call).await,
+                WRITE => self.stores.write(call).await,
+                _ => self.offers.answer(call).await,
+            }
+        })
     }
 }
 

@@ -29,6 +29,7 @@ mod spec;
 mod stdio;
 mod template;
 mod terminal;
+mod unpack;
 mod value;
 
 use std::ffi::OsString;

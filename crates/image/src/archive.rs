@@ -26,6 +26,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+pub(crate) use save::Plan as SavePlan;
+
 use dray_spec::{Descriptor, Digest, Platform, Reference};
 use serde::{Deserialize, Serialize};
 

@@ -86,6 +86,41 @@ impl Images {
         Ok((image, claim))
     }
 
+    /// An image that is not recorded: of a build whose result goes elsewhere. Its layers and what is exported of it
+    /// stay as long as the claim.
+    ///
+    /// # Errors
+    /// If a layer is not there.
+    pub fn assemble(
+        &self,
+        config: &ImageConfig,
+        layers: Vec<LayerId>,
+        claimant: &str,
+    ) -> Result<(Image, Claim)> {
+        let lease = self.lease();
+        let config_bytes = config.to_bytes();
+        let mut size = 0;
+        for layer in &layers {
+            size += self.store().layers().get(*layer)?.size;
+        }
+        let image = Image {
+            id: Digest::sha256_of(&config_bytes),
+            config: config.clone(),
+            config_bytes,
+            layers,
+            tags: Vec::new(),
+            repo_digests: Vec::new(),
+            parent: None,
+            manifest: None,
+            blobs: Vec::new(),
+            size,
+            created: config.created.clone().unwrap_or_default(),
+        };
+        self.claims.lock().push((image.id.clone(), claimant.to_owned()));
+        let claim = self.held(&image, claimant, lease);
+        Ok((image, claim))
+    }
+
     fn held(&self, image: &Image, claimant: &str, lease: Lease) -> Claim {
         let (claims, image) = (self.claims.clone(), image.id.clone());
         Claim(Arc::new(Held { claims, image, claimant: claimant.to_owned(), _lease: lease }))

@@ -121,11 +121,29 @@ impl Images {
 
     /// Copies an upper folder into a layer, by packing and unpacking at the same time; none if it is empty.
     fn copied(&self, upper: &Path) -> Result<Option<(LayerId, Digest)>> {
+        self.copied_at(upper, &|time| time)
+    }
+
+    /// A layer with the same files and other times, which `times` gives for each of the old ones (seconds since
+    /// 1970). The caller holds a lease.
+    ///
+    /// # Errors
+    /// If the layer cannot be read or the disk fails; nothing of it stays then.
+    pub fn with_times(&self, layer: LayerId, times: &(dyn Fn(i64) -> i64 + Sync)) -> Result<Option<LayerId>> {
+        let folder = self.store().layers().path(layer);
+        Ok(self.copied_at(&folder, times)?.map(|(id, _)| id))
+    }
+
+    fn copied_at(
+        &self,
+        upper: &Path,
+        times: &(dyn Fn(i64) -> i64 + Sync),
+    ) -> Result<Option<(LayerId, Digest)>> {
         let failed = || Error::layer("container");
         let draft = self.store().layers().begin()?;
         let (reader, writer) = std::io::pipe().map_err(|error| failed()(LayerError::Write(error)))?;
         let (packed, unpacked) = std::thread::scope(|scope| {
-            let packing = scope.spawn(move || layer::tar(upper, writer));
+            let packing = scope.spawn(move || layer::tar_at(upper, writer, &|time| times(time)));
             let unpacked = layer::unpack(reader, draft.path(), &Options::default());
             let packed = packing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (packed, unpacked)

@@ -4,7 +4,7 @@
 //! registry ──pull──┐                                  ┌──push──► registry
 //! archive  ──load──┼─► store: layers, blobs, records ─┼──save──► archive
 //! tar    ──import──┤        [Images] names them       └─► lowerdir of a container
-//! upper  ──commit──┘
+//! upper  ──commit──┘             └──export─► manifest, OCI layout, files
 //! ```
 //!
 //! An image's ID is the digest of its configuration, so a configuration is kept byte by byte. A layer is
@@ -15,6 +15,7 @@ mod archive;
 mod claim;
 pub mod error;
 mod exact;
+pub mod export;
 pub mod files;
 pub mod filter;
 mod history;

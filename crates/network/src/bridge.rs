@@ -1,7 +1,7 @@
 //! Networks: their bridges, and the rules that go with them.
 
 use crate::cidr::Cidr;
-use crate::config::{Driver, NetworkConfig, NetworkState};
+use crate::config::{Driver, GatewayMode, NetworkConfig, NetworkState};
 use crate::error::{Error, Result};
 use crate::firewall::Plan;
 use crate::gate;
@@ -23,6 +23,9 @@ pub fn create(inner: &Inner, config: &NetworkConfig) -> Result<NetworkState> {
         None => format!("br-{}", config.id.get(..12).unwrap_or(&config.id)),
     };
     options::check_interface_name(&bridge)?;
+    if options.gateway_modes.contains(&GatewayMode::Isolated) && !config.internal {
+        return Err(Error::IsolatedNotInternal);
+    }
     let mut state = inner.state();
     // Made anew under its id: what is known of it counts no more.
     if state.networks.remove(&config.id).is_some() {
@@ -50,10 +53,14 @@ pub fn create(inner: &Inner, config: &NetworkConfig) -> Result<NetworkState> {
         inhibit_ipv4: options.inhibit_ipv4,
         container_iface_prefix: options.container_iface_prefix,
         publish_mode: options.publish_mode,
+        gateway_modes: options.gateway_modes,
+        trusted_interfaces: options.trusted_interfaces,
+        host_addresses: options.host_addresses,
         driver: Driver::Bridge,
         parent: None,
     };
     inner.ipam().reserve(&network.id, &network.subnets);
+    own_subnets(inner, &network);
     state.networks.insert(network.id.clone(), network.clone());
     let made = make_bridge(inner, &network).and_then(|()| apply(inner, &state));
     if let Err(e) = made {
@@ -114,6 +121,7 @@ fn make_bridge(inner: &Inner, network: &NetworkState) -> Result<()> {
         .subnets
         .iter()
         .filter(|s| !(network.inhibit_ipv4 && s.subnet.is_ipv4()))
+        .filter(|s| network.gateway_mode(s.subnet.is_ipv4()) != GatewayMode::Isolated)
         .filter_map(|s| Cidr::new(s.gateway?, s.subnet.prefix()))
         .collect();
     let socket = inner.route();
@@ -190,6 +198,7 @@ pub fn restore(inner: &Inner, network: &NetworkState) -> Result<()> {
     let mut state = inner.state();
     state.restoring = true;
     inner.ipam().reserve(&network.id, &network.subnets);
+    own_subnets(inner, network);
     state.networks.insert(network.id.clone(), network.clone());
     make_bridge(inner, network)
 }
@@ -212,10 +221,16 @@ pub fn remove(inner: &Inner, id: &str) -> Result<()> {
     Ok(())
 }
 
+/// Nobody else has names for addresses of a bridge.
+fn own_subnets(inner: &Inner, network: &NetworkState) {
+    inner.names.set_subnets(&network.id, network.subnets.iter().map(|s| s.subnet).collect());
+}
+
 /// Forgets a network and takes its bridge down as far as it is there.
 fn forget(inner: &Inner, state: &mut State, network: &NetworkState) {
     state.networks.remove(&network.id);
     inner.ipam().release_network(&network.id);
+    inner.names.set_subnets(&network.id, Vec::new());
     if let Err(e) = remove_link(inner, state, network) {
         tracing::warn!("{e}");
     }

@@ -39,6 +39,41 @@ pub struct Config {
     pub publish_mode: PublishMode,
 }
 
+/// How a bridge's containers of one family are joined to the world (`gateway_mode_ipv4`, `gateway_mode_ipv6`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GatewayMode {
+    /// Behind the host's address; published ports are translated.
+    #[default]
+    Nat,
+    /// The same, and whoever routes to a container reaches all of its ports.
+    NatUnprotected,
+    /// With their own addresses; published ports are open at those, and no port of the host's is used.
+    Routed,
+    /// Without an address of the bridge's own: not even the host is there.
+    Isolated,
+}
+
+impl GatewayMode {
+    /// The mode of its name in Docker's options.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "nat" => Self::Nat,
+            "nat-unprotected" => Self::NatUnprotected,
+            "routed" => Self::Routed,
+            "isolated" => Self::Isolated,
+            _ => return None,
+        })
+    }
+
+    /// Whether containers are behind the host's address.
+    #[must_use]
+    pub fn translates(self) -> bool {
+        matches!(self, Self::Nat | Self::NatUnprotected)
+    }
+}
+
 /// What flags say about the network `bridge`, beyond its name, address and MTU.
 #[derive(Clone, Debug, Default)]
 pub struct DefaultBridge {
@@ -243,6 +278,15 @@ pub struct NetworkState {
     /// How its ports are published; as the daemon says if absent.
     #[serde(default)]
     pub publish_mode: Option<PublishMode>,
+    /// How its containers are joined to the world: by IPv4, by IPv6.
+    #[serde(default)]
+    pub gateway_modes: [GatewayMode; 2],
+    /// Interfaces by which published ports may be asked for at the containers' own addresses.
+    #[serde(default)]
+    pub trusted_interfaces: Vec<String>,
+    /// The host's addresses that containers are hidden behind; that of the way out if absent.
+    #[serde(default)]
+    pub host_addresses: Vec<IpAddr>,
     /// What links its containers.
     #[serde(default)]
     pub driver: Driver,
@@ -252,6 +296,12 @@ pub struct NetworkState {
 }
 
 impl NetworkState {
+    /// How containers of a family are joined to the world.
+    #[must_use]
+    pub fn gateway_mode(&self, v4: bool) -> GatewayMode {
+        self.gateway_modes[usize::from(!v4)]
+    }
+
     /// The subnet of a family, where the network has one.
     #[must_use]
     pub fn subnet(&self, v4: bool) -> Option<&SubnetState> {
@@ -288,6 +338,14 @@ pub struct EndpointConfig {
     pub ip6: Option<Ipv6Addr>,
     /// A wanted MAC address, `02:42:ac:11:00:02`; derived from the IPv4 address if absent.
     pub mac: Option<String>,
+    /// Names of its own for others on this network (`--link`): the other's name or id, and what it is called.
+    pub links: Vec<(String, String)>,
+    /// Further addresses of the interface, of the link alone (`--link-local-ip`).
+    pub link_local: Vec<IpAddr>,
+    /// The interface's name; the network's prefix with a number if absent.
+    pub interface: Option<String>,
+    /// Settings of the interface, by their name below `net/`, with `IFNAME` for its own.
+    pub sysctls: Vec<(String, String)>,
     /// Among several networks the one with the highest priority gives the default route.
     pub gateway_priority: i32,
 }
@@ -328,6 +386,12 @@ pub struct Endpoint {
     /// Whether the default route leads into the interface without a gateway.
     #[serde(default)]
     pub routed: bool,
+    /// Names of its own for others on this network.
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
+    /// Further addresses, of the link alone.
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
 }
 
 /// A transport protocol whose ports can be published.
@@ -403,4 +467,7 @@ pub struct Bound {
 pub struct DnsConfig {
     /// Upstreams of this container alone (`--dns`); the host's if empty.
     pub servers: Vec<IpAddr>,
+    /// Names without a dot are never asked upstream: the container sets `ndots` above 0 and asks for them with its
+    /// search domains.
+    pub dotless_stay: bool,
 }

@@ -16,6 +16,7 @@ use crate::host::inside;
 use crate::mac;
 use crate::netlink::route::{self, Gateway, Veth};
 use crate::network::{Inner, State, addresses};
+use crate::options;
 use crate::publish;
 use crate::sandbox::Sandbox;
 use crate::sublink;
@@ -36,9 +37,15 @@ pub fn attach(
         (network, taken)
     };
     let wanted_mac = config.mac.as_deref().filter(|m| !m.is_empty()).map(mac::parse).transpose()?;
+    if let Some(name) = &config.interface {
+        options::check_interface_name(name)?;
+        if taken.contains(name) || name == "lo" {
+            return Err(Error::InterfaceInUse(name.clone()));
+        }
+    }
     let (ip, ip6) = take_addresses(inner, &network, config)?;
     let endpoint = describe(sandbox, &network, config, wanted_mac, (ip, ip6), &taken);
-    match join(inner, sandbox, &network, &endpoint) {
+    match join(inner, sandbox, &network, &endpoint, &config.sysctls) {
         Ok(()) => Ok(endpoint),
         Err(e) => {
             inner.state().endpoints.remove(&endpoint.id);
@@ -76,8 +83,9 @@ fn describe(
 ) -> Endpoint {
     let id = config.id.clone().unwrap_or_else(mac::random_id);
     let prefix = network.container_iface_prefix.as_deref().unwrap_or("eth");
-    let names = (0..).map(|n| format!("{prefix}{n}"));
-    let interface = names.into_iter().find(|n| !taken.contains(n)).unwrap_or_default();
+    let mut names = (0..).map(|n| format!("{prefix}{n}"));
+    let chosen = config.interface.clone();
+    let interface = chosen.or_else(|| names.find(|n| !taken.contains(n))).unwrap_or_default();
     let gateway = |v4: bool| {
         let inhibited = network.internal || (v4 && network.inhibit_ipv4);
         network.subnet(v4).filter(|_| !inhibited).and_then(|s| s.gateway)
@@ -105,6 +113,8 @@ fn describe(
         gateway6: v6(gateway(false)).filter(|_| ip6.is_some()),
         gateway_priority: config.gateway_priority,
         routed,
+        links: config.links.clone(),
+        link_local: config.link_local.clone(),
         id,
     }
 }
@@ -134,7 +144,13 @@ fn v6(addr: Option<IpAddr>) -> Option<Ipv6Addr> {
 }
 
 /// Makes the interface, gives it what it needs, and tells the resolver.
-fn join(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint: &Endpoint) -> Result<()> {
+fn join(
+    inner: &Inner,
+    sandbox: &Sandbox,
+    network: &NetworkState,
+    endpoint: &Endpoint,
+    sysctls: &[(String, String)],
+) -> Result<()> {
     forward(inner, network)?;
     match &network.parent {
         Some(parent) => sublink::attach(inner, sandbox, parent, network.mtu, endpoint)?,
@@ -145,9 +161,10 @@ fn join(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint: &End
         state.endpoints.insert(endpoint.id.clone(), endpoint.clone());
         default_endpoint(&state, sandbox.container_id()).is_some_and(|e| e.id == endpoint.id)
     };
-    if endpoint.ip6.is_some() {
+    if endpoint.ip6.is_some() || endpoint.link_local.iter().any(IpAddr::is_ipv6) {
         enable_ipv6(sandbox, endpoint)?;
     }
+    set_sysctls(sandbox, endpoint, sysctls)?;
     configure(sandbox, endpoint, routes)?;
     announce(inner, sandbox, network, endpoint)
 }
@@ -201,12 +218,28 @@ fn enable_ipv6(sandbox: &Sandbox, endpoint: &Endpoint) -> Result<()> {
         .map_err(|source| Error::System { operation: "enter a sandbox", source })?
 }
 
+/// Changes settings of the interface that the container asked for, before it is up.
+fn set_sysctls(sandbox: &Sandbox, endpoint: &Endpoint, sysctls: &[(String, String)]) -> Result<()> {
+    if sysctls.is_empty() {
+        return Ok(());
+    }
+    let write = |(key, value): &(String, String)| {
+        let key = key.replace('.', "/").replace("IFNAME", &endpoint.interface);
+        sysctl::write(&format!("net/{key}"), value)
+    };
+    inside(sandbox.namespace(), || sysctls.iter().try_for_each(write))
+        .map_err(|source| Error::System { operation: "enter a sandbox", source })?
+}
+
 /// Gives an interface its addresses, and the default routes if they are to lead through it.
 fn configure(sandbox: &Sandbox, endpoint: &Endpoint, routes: bool) -> Result<()> {
     let what = || format!("give {} of {} its addresses", endpoint.interface, endpoint.name);
     let v4 = endpoint.ip.and_then(|ip| Cidr::new(ip.into(), endpoint.prefix));
     let v6 = endpoint.ip6.and_then(|ip| Cidr::new(ip.into(), endpoint.prefix6));
-    let addresses: Vec<Cidr> = v4.into_iter().chain(v6).collect();
+    // The prefixes of RFC 3927 and RFC 4291.
+    let link_local = endpoint.link_local.iter();
+    let link_local = link_local.filter_map(|ip| Cidr::new(*ip, if ip.is_ipv4() { 16 } else { 64 }));
+    let addresses: Vec<Cidr> = v4.into_iter().chain(v6).chain(link_local).collect();
     let gateways = if routes { default_routes(endpoint) } else { Vec::new() };
     sandbox.with_route(|socket| {
         let link = route::link(socket, &endpoint.interface)
@@ -244,7 +277,7 @@ fn announce(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint: 
     let mut dns = sandbox.inner.dns.lock().unwrap_or_else(PoisonError::into_inner);
     if dns.is_none() {
         let config = sandbox.inner.dns_config.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        *dns = Some(inner.dns.serve(sandbox, config.servers)?);
+        *dns = Some(inner.dns.serve(sandbox, config)?);
     }
     drop(dns);
     update_scope(inner, sandbox);
@@ -268,18 +301,29 @@ fn record(endpoint: &Endpoint) -> Record {
 
 /// Tells a container's resolver which networks it is on, and whether one of them leads outside.
 fn update_scope(inner: &Inner, sandbox: &Sandbox) {
-    let (networks, outside) = {
+    let (networks, links, outside) = {
         let state = inner.state();
         let mut endpoints: Vec<&Endpoint> = state.endpoints_of(sandbox.container_id()).collect();
         let name = |e: &Endpoint| state.networks.get(&e.network_id).map(|n| n.name.clone());
         endpoints.sort_by_key(|e| (std::cmp::Reverse(e.gateway_priority), name(e)));
         let outside =
             endpoints.iter().any(|e| state.networks.get(&e.network_id).is_some_and(|n| !n.internal));
-        (endpoints.iter().map(|e| e.network_id.clone()).collect(), outside)
+        let links = endpoints.iter().flat_map(|e| links(e)).collect();
+        (endpoints.iter().map(|e| e.network_id.clone()).collect(), links, outside)
     };
     if let Some(served) = &*sandbox.inner.dns.lock().unwrap_or_else(PoisonError::into_inner) {
-        served.set_networks(networks, outside);
+        served.set_networks(networks, links, outside);
     }
+}
+
+/// A container's own names for others, as the resolver wants them.
+fn links(endpoint: &Endpoint) -> impl Iterator<Item = (String, (String, String))> {
+    endpoint.links.iter().map(|(target, alias)| {
+        // Names know the beginning of an id only.
+        let id = target.len() == 64 && target.bytes().all(|b| b.is_ascii_hexdigit());
+        let target = if id { &target[..12] } else { target };
+        (alias.to_lowercase(), (endpoint.network_id.clone(), target.to_lowercase()))
+    })
 }
 
 /// Makes an endpoint of a running container known again.

@@ -44,16 +44,24 @@ pub enum Error {
     #[error("no matching subnet for range {0}")]
     RangeOutside(Cidr),
     /// An option of the network cannot be understood.
-    #[error("invalid value for network option {key}: {value}")]
+    #[error("failed to parse {key} value: {value} ({reason})")]
     InvalidOption {
         /// The option's key.
         key: String,
         /// Its value.
         value: String,
+        /// What is wrong with it.
+        reason: String,
     },
+    /// A network that even the host is kept out of must not lead elsewhere either.
+    #[error("gateway mode 'isolated' can only be used for an internal network")]
+    IsolatedNotInternal,
     /// A bridge or interface name that the kernel would refuse.
     #[error("invalid interface name: {0:?}")]
     InvalidInterfaceName(String),
+    /// A wanted interface name that another network of the container has.
+    #[error("interface {0} is in use by another network of the container")]
+    InterfaceInUse(String),
     /// A MAC address that is none.
     #[error("invalid MAC address: {0}")]
     InvalidMac(String),
@@ -228,6 +236,7 @@ impl Error {
             | Self::RangeOutside(_)
             | Self::InvalidOption { .. }
             | Self::InvalidInterfaceName(_)
+            | Self::InterfaceInUse(_)
             | Self::InvalidMac(_) => ErrorKind::InvalidParameter,
             Self::UnknownNetwork(_) | Self::UnknownSandbox(_) | Self::NoFreePool(_) => ErrorKind::NotFound,
             Self::NoAddress => ErrorKind::Unavailable,

@@ -132,6 +132,9 @@ fn publication(
         .iter()
         .find(|m| (m.proto, m.host_ip, m.host_port) == (bound.proto, ip, bound.host_port));
     let (from, reason) = match mapping {
+        _ if bound.host_port == 0 => {
+            (Reach::Anyone, "routed: open at the container's own address".to_owned())
+        }
         _ if ip.is_loopback() => (Reach::Host, "published on loopback".to_owned()),
         Some(m) if m.gated => (Reach::InputRules, format!("firewall-aware: {}", facts.input)),
         Some(_) => (Reach::Anyone, "nat: translated before the host's INPUT rules are asked".to_owned()),
@@ -147,7 +150,7 @@ fn publication(
         network: network.name.clone(),
         port: Some((bound.proto, bound.container_port)),
         address: ip,
-        host_port: Some(bound.host_port),
+        host_port: Some(bound.host_port).filter(|port| *port != 0),
         addresses: all.copied().collect(),
         from,
         reason,

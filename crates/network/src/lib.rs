@@ -32,8 +32,8 @@ mod sysctl;
 
 pub use cidr::Cidr;
 pub use config::{
-    Bound, Config, DefaultBridge, DnsConfig, Driver, Endpoint, EndpointConfig, NetworkConfig, NetworkState,
-    ParsePublishModeError, Pool, PortBinding, Proto, PublishMode, SubnetConfig, SubnetState,
+    Bound, Config, DefaultBridge, DnsConfig, Driver, Endpoint, EndpointConfig, GatewayMode, NetworkConfig,
+    NetworkState, ParsePublishModeError, Pool, PortBinding, Proto, PublishMode, SubnetConfig, SubnetState,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use exposure::{Exposure, Reach};

@@ -19,7 +19,7 @@ use crate::config::{
 use crate::dns;
 use crate::error::{Error, Result};
 use crate::exposure::Exposure;
-use crate::firewall::{Firewall, Listing, Mapping};
+use crate::firewall::{Firewall, Listing, Mapping, Opening};
 use crate::forwarder::Forwarder;
 use crate::host::Host;
 use crate::ipam::Ipam;
@@ -74,6 +74,7 @@ pub(crate) struct State {
 pub(crate) struct Published {
     pub(crate) bound: Vec<Bound>,
     pub(crate) mappings: Vec<Mapping>,
+    pub(crate) openings: Vec<Opening>,
     /// Sockets that hold IPv4 ports.
     pub(crate) held: Vec<Held>,
     pub(crate) forwarders: Vec<(Bound, Forwarder)>,
@@ -102,6 +103,7 @@ impl State {
         Listing {
             mappings: self.published.values().flat_map(|p| p.mappings.iter().copied()).collect(),
             held: self.published.values().flat_map(|p| publish::held(&p.bound)).collect(),
+            openings: self.published.values().flat_map(|p| p.openings.iter().copied()).collect(),
         }
     }
 }
@@ -290,6 +292,17 @@ impl Network {
     /// A container's upstreams (`--dns`), before its first attach.
     pub fn set_dns(&self, sandbox: &Sandbox, dns: DnsConfig) {
         *sandbox.inner.dns_config.lock().unwrap_or_else(PoisonError::into_inner) = dns;
+    }
+
+    /// Keeps the names of a container, by network, from being asked of the world, whether it runs or not. They are
+    /// those that it had before no more.
+    pub fn keep_names(&self, container_id: &str, names: &[(String, Vec<String>)]) {
+        self.inner.names.keep(container_id, names);
+    }
+
+    /// Lets go of the names of a container that is gone.
+    pub fn forget_names(&self, container_id: &str) {
+        self.inner.names.forget(container_id);
     }
 
     /// Joins a container to a network.

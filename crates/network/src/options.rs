@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::config::PublishMode;
+use crate::config::{GatewayMode, PublishMode};
 use crate::error::{Error, Result};
 
 const NAME: &str = "com.docker.network.bridge.name";
@@ -13,6 +13,10 @@ const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
 const INHIBIT: &str = "com.docker.network.bridge.inhibit_ipv4";
 const MTU: &str = "com.docker.network.driver.mtu";
 const PREFIX: &str = "com.docker.network.container_iface_prefix";
+const GATEWAY_MODES: [&str; 2] =
+    ["com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6"];
+const TRUSTED: &str = "com.docker.network.bridge.trusted_host_interfaces";
+const HOST_ADDRESSES: [&str; 2] = ["com.docker.network.host_ipv4", "com.docker.network.host_ipv6"];
 /// Dray's own.
 const PUBLISH_MODE: &str = "dray.network.publish_mode";
 
@@ -35,6 +39,12 @@ pub struct Options {
     pub container_iface_prefix: Option<String>,
     /// How ports are published.
     pub publish_mode: Option<PublishMode>,
+    /// How containers are joined to the world: by IPv4, by IPv6.
+    pub gateway_modes: [GatewayMode; 2],
+    /// Interfaces by which published ports may be asked for at the containers' own addresses.
+    pub trusted_interfaces: Vec<String>,
+    /// The host's addresses that containers are hidden behind.
+    pub host_addresses: Vec<IpAddr>,
 }
 
 impl Options {
@@ -45,22 +55,65 @@ impl Options {
         prefix.map_or(Ok(()), |p| check_interface_name(&format!("{p}99")))?;
         let bridge = map.get(NAME).filter(|n| !n.is_empty());
         bridge.map_or(Ok(()), |n| check_interface_name(n))?;
+        let trusted = map.get(TRUSTED).map(String::as_str).unwrap_or_default();
+        let trusted: Vec<String> = trusted.split(':').filter(|n| !n.is_empty()).map(str::to_owned).collect();
+        trusted.iter().try_for_each(|n| check_interface_name(n))?;
+        let [four, six] = GATEWAY_MODES.map(|key| gateway_mode(map, key));
         Ok(Self {
             bridge: bridge.cloned(),
             masquerade: boolean(map, MASQUERADE)?.unwrap_or(true),
             icc: boolean(map, ICC)?.unwrap_or(true),
-            host_binding: value(map, HOST_BINDING)?,
+            host_binding: address(map, HOST_BINDING)?,
             inhibit_ipv4: boolean(map, INHIBIT)?.unwrap_or(false),
-            mtu: value(map, MTU)?.filter(|m| *m != 0),
+            mtu: mtu(map)?,
             container_iface_prefix: prefix.cloned(),
-            publish_mode: value(map, PUBLISH_MODE)?,
+            publish_mode: publish_mode(map)?,
+            gateway_modes: [four?, six?],
+            trusted_interfaces: trusted,
+            host_addresses: host_addresses(map)?,
         })
     }
 }
 
-fn value<T: std::str::FromStr>(map: &BTreeMap<String, String>, key: &str) -> Result<Option<T>> {
-    let Some(text) = map.get(key).filter(|t| !t.is_empty()) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| Error::InvalidOption { key: key.into(), value: text.clone() })
+/// An option that says something.
+fn said<'a>(map: &'a BTreeMap<String, String>, key: &str) -> Option<&'a str> {
+    map.get(key).map(String::as_str).filter(|text| !text.is_empty())
+}
+
+fn refused(key: &str, value: &str, reason: String) -> Error {
+    Error::InvalidOption { key: key.into(), value: value.into(), reason }
+}
+
+fn address(map: &BTreeMap<String, String>, key: &str) -> Result<Option<IpAddr>> {
+    let parse = |text: &str| text.parse().map_err(|_| refused(key, text, "nil ip".into()));
+    said(map, key).map(parse).transpose()
+}
+
+fn host_addresses(map: &BTreeMap<String, String>) -> Result<Vec<IpAddr>> {
+    let [four, six] = HOST_ADDRESSES.map(|key| address(map, key));
+    let [four, six] = [four?.filter(IpAddr::is_ipv4), six?.filter(IpAddr::is_ipv6)];
+    Ok(four.into_iter().chain(six).collect())
+}
+
+fn mtu(map: &BTreeMap<String, String>) -> Result<Option<u32>> {
+    let parse = |text: &str| {
+        text.parse::<u32>()
+            .map_err(|_| refused(MTU, text, format!("strconv.Atoi: parsing {text:?}: invalid syntax")))
+    };
+    Ok(said(map, MTU).map(parse).transpose()?.filter(|m| *m != 0))
+}
+
+fn publish_mode(map: &BTreeMap<String, String>) -> Result<Option<PublishMode>> {
+    let parse = |text: &str| {
+        text.parse::<PublishMode>().map_err(|_| refused(PUBLISH_MODE, text, "nat or firewall-aware".into()))
+    };
+    said(map, PUBLISH_MODE).map(parse).transpose()
+}
+
+fn gateway_mode(map: &BTreeMap<String, String>, key: &str) -> Result<GatewayMode> {
+    let unknown = |text: &str| refused(key, text, format!("unknown gateway mode {text}"));
+    let parse = |text: &str| GatewayMode::from_name(text).ok_or_else(|| unknown(text));
+    said(map, key).map_or(Ok(GatewayMode::default()), parse)
 }
 
 /// The spellings of truth that Docker takes.
@@ -69,7 +122,9 @@ fn boolean(map: &BTreeMap<String, String>, key: &str) -> Result<Option<bool>> {
         None | Some("") => Ok(None),
         Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
         Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Some(false)),
-        Some(other) => Err(Error::InvalidOption { key: key.into(), value: other.into() }),
+        Some(other) => {
+            Err(refused(key, other, format!("strconv.ParseBool: parsing {other:?}: invalid syntax")))
+        }
     }
 }
 
@@ -111,7 +166,20 @@ mod tests {
     #[test]
     fn nonsense_is_named() {
         let error = parse(&[(ICC, "maybe")]).expect_err("no boolean").to_string();
-        assert_eq!(error, format!("invalid value for network option {ICC}: maybe"));
+        assert_eq!(
+            error,
+            format!(
+                "failed to parse {ICC} value: maybe (strconv.ParseBool: parsing \"maybe\": invalid syntax)"
+            )
+        );
+        let told = |key: &str, value: &str| parse(&[(key, value)]).expect_err(value).to_string();
+        let mode = GATEWAY_MODES[1];
+        assert_eq!(
+            told(mode, "open"),
+            format!("failed to parse {mode} value: open (unknown gateway mode open)")
+        );
+        assert!(told(MTU, "x").ends_with("x (strconv.Atoi: parsing \"x\": invalid syntax)"));
+        assert!(told(HOST_BINDING, "x").ends_with("value: x (nil ip)"));
         for name in ["a/b", "sixteen-letters-", "..", "with space"] {
             assert!(parse(&[(NAME, name)]).is_err(), "{name}");
         }

@@ -57,16 +57,18 @@ impl Ports {
         Self { claims: HashMap::new(), next: *ephemeral.start(), ephemeral, ipv6 }
     }
 
-    /// Takes ports for wanted publications: all or none. `default_ip` is where those without an address go.
+    /// Takes ports for wanted publications: all or none. `default_ip` is where those without an address go; only
+    /// addresses of these `families` (IPv4, IPv6) are taken.
     pub fn take(
         &mut self,
         owner: Owner<'_>,
         wanted: &[PortBinding],
         default_ip: Option<IpAddr>,
+        families: [bool; 2],
     ) -> Result<Vec<Held>> {
         let mut all = Vec::new();
         for binding in wanted {
-            match self.take_one(owner, binding, default_ip) {
+            match self.take_one(owner, binding, default_ip, families) {
                 Ok(held) => all.extend(held),
                 Err(e) => {
                     self.release(all.iter().map(|h: &Held| &h.bound), owner.container_id);
@@ -82,15 +84,20 @@ impl Ports {
         owner: Owner<'_>,
         binding: &PortBinding,
         default_ip: Option<IpAddr>,
+        families: [bool; 2],
     ) -> Result<Vec<Held>> {
         let chosen = binding.host_ip.or(default_ip.filter(|ip| !ip.is_unspecified()));
-        let addresses: Vec<(IpAddr, bool)> = match chosen {
+        let mut addresses: Vec<(IpAddr, bool)> = match chosen {
             Some(ip) => vec![(ip, true)],
             None if self.ipv6 => {
                 vec![(Ipv4Addr::UNSPECIFIED.into(), true), (Ipv6Addr::UNSPECIFIED.into(), false)]
             }
             None => vec![(Ipv4Addr::UNSPECIFIED.into(), true)],
         };
+        addresses.retain(|(ip, _)| families[usize::from(ip.is_ipv6())]);
+        if addresses.is_empty() {
+            return Ok(Vec::new());
+        }
         if binding.host_port != 0 && binding.host_port_end <= binding.host_port {
             return self.take_at(owner, binding, &addresses, binding.host_port);
         }
@@ -202,9 +209,9 @@ impl Ports {
         self.claims.get(&(proto, port)).is_some_and(|claims| claims.iter().any(clash))
     }
 
-    /// Whether another container has this port at an IPv6 address.
-    pub fn serves(&self, proto: Proto, port: u16, not: &str) -> bool {
-        let theirs = |c: &Claim| c.host_ip.is_ipv6() && c.container_id != not;
+    /// Whether this port is taken at an IPv6 address, beside claims (address, container) that do not count.
+    pub fn serves(&self, proto: Proto, port: u16, not: impl Fn(IpAddr, &str) -> bool) -> bool {
+        let theirs = |c: &Claim| c.host_ip.is_ipv6() && !not(c.host_ip, &c.container_id);
         self.claims.get(&(proto, port)).is_some_and(|claims| claims.iter().any(theirs))
     }
 
@@ -279,8 +286,9 @@ mod tests {
     fn a_port_is_taken_once_and_can_be_given_back() {
         let mut ports = Ports::new(32768..=60999, false);
         let port = free_port();
-        let held = ports.take(OWNER, &[binding(Some("127.0.0.1"), port, port)], None).expect("free");
-        let error = ports.take(OWNER, &[binding(None, port, port)], None).expect_err("taken");
+        let held =
+            ports.take(OWNER, &[binding(Some("127.0.0.1"), port, port)], None, [true; 2]).expect("free");
+        let error = ports.take(OWNER, &[binding(None, port, port)], None, [true; 2]).expect_err("taken");
         assert_eq!(
             error.to_string(),
             format!(
@@ -289,7 +297,7 @@ mod tests {
         );
         ports.release(held.iter().map(|h| &h.bound), "c1");
         drop(held);
-        ports.take(OWNER, &[binding(Some("127.0.0.1"), port, port)], None).expect("free again");
+        ports.take(OWNER, &[binding(Some("127.0.0.1"), port, port)], None, [true; 2]).expect("free again");
     }
 
     #[test]
@@ -297,7 +305,8 @@ mod tests {
         let other = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         let port = other.local_addr().expect("address").port();
         let mut ports = Ports::new(32768..=60999, false);
-        let error = ports.take(OWNER, &[binding(Some("127.0.0.1"), port, port)], None).expect_err("taken");
+        let error =
+            ports.take(OWNER, &[binding(Some("127.0.0.1"), port, port)], None, [true; 2]).expect_err("taken");
         assert_eq!(
             error.to_string(),
             format!(
@@ -310,10 +319,11 @@ mod tests {
     fn all_or_none() {
         let mut ports = Ports::new(32768..=60999, false);
         let (one, two) = (free_port(), free_port());
-        let blocker = ports.take(OWNER, &[binding(Some("127.0.0.1"), two, two)], None).expect("free");
+        let blocker =
+            ports.take(OWNER, &[binding(Some("127.0.0.1"), two, two)], None, [true; 2]).expect("free");
         let wanted = [binding(Some("127.0.0.1"), one, one), binding(Some("127.0.0.1"), two, two)];
-        ports.take(OWNER, &wanted, None).expect_err("the second is taken");
-        ports.take(OWNER, &wanted[..1], None).expect("the first was given back");
+        ports.take(OWNER, &wanted, None, [true; 2]).expect_err("the second is taken");
+        ports.take(OWNER, &wanted[..1], None, [true; 2]).expect("the first was given back");
         drop(blocker);
     }
 
@@ -325,8 +335,9 @@ mod tests {
         if port > 60000 {
             return;
         }
-        let held =
-            ports.take(OWNER, &[binding(Some("127.0.0.1"), port, port + 50)], None).expect("one is free");
+        let held = ports
+            .take(OWNER, &[binding(Some("127.0.0.1"), port, port + 50)], None, [true; 2])
+            .expect("one is free");
         assert!(held[0].bound.host_port > port);
     }
 }

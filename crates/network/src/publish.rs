@@ -1,15 +1,15 @@
 //! Publishing ports: sockets that hold them, map elements that translate, forwarders for what cannot be translated.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::RwLockReadGuard;
 
-use crate::config::{Bound, Driver, Endpoint, PortBinding, Proto};
+use crate::config::{Bound, Driver, Endpoint, GatewayMode, NetworkState, PortBinding, Proto};
 use crate::error::{Error, Result};
-use crate::firewall::{Listing, Mapping};
+use crate::firewall::{Listing, Mapping, Opening};
 use crate::forwarder;
 use crate::gate;
 use crate::netlink::{Family, Socket, conntrack};
-use crate::network::{Inner, Published};
+use crate::network::{Inner, Published, addresses};
 use crate::ports::{Held, Owner};
 
 /// Publishes ports of a container: all or none.
@@ -17,7 +17,7 @@ pub fn publish(inner: &Inner, endpoint: &Endpoint, ports: &[PortBinding]) -> Res
     if ports.is_empty() {
         return Ok(Vec::new());
     }
-    let (default_ip, gated) = {
+    let (network, gated) = {
         let state = inner.state();
         let network = state.network(&endpoint.network_id)?;
         // As with Docker: nothing leads into an internal network, what is on the parent's network is there already,
@@ -25,14 +25,18 @@ pub fn publish(inner: &Inner, endpoint: &Endpoint, ports: &[PortBinding]) -> Res
         if network.internal || network.driver != Driver::Bridge {
             return Ok(Vec::new());
         }
-        (network.host_binding, gate::guards(inner, network))
+        (network.clone(), gate::guards(inner, network))
     };
     let shared = inner.publishing();
     let owner =
         Owner { container_id: &endpoint.container_id, name: &endpoint.name, endpoint_id: &endpoint.id };
-    let held = inner.host.run(|| inner.ports().take(owner, ports, default_ip))??;
-    let bound: Vec<Bound> = held.iter().map(|h| h.bound).collect();
-    let listing = Listing { mappings: mappings(endpoint, &bound, gated), held: self::held(&bound).collect() };
+    // Without IPv6 of its own, what comes by it is carried to IPv4: that mode counts.
+    let mode = |v4: bool| network.gateway_mode(v4 || network.subnet(false).is_none());
+    let families = [true, false].map(|v4| mode(v4) != GatewayMode::Routed);
+    let held = inner.host.run(|| inner.ports().take(owner, ports, network.host_binding, families))??;
+    let routed = routed(&network, endpoint, ports);
+    let bound: Vec<Bound> = held.iter().map(|h| h.bound).chain(routed.iter().copied()).collect();
+    let listing = listing(&network, endpoint, &bound, gated);
     let _shared = match add(inner, &listing, shared) {
         Ok(shared) => shared,
         Err(e) => {
@@ -40,7 +44,7 @@ pub fn publish(inner: &Inner, endpoint: &Endpoint, ports: &[PortBinding]) -> Res
             return Err(e);
         }
     };
-    record(inner, endpoint, held, listing.mappings);
+    record(inner, endpoint, held, listing, &routed);
     Ok(bound)
 }
 
@@ -67,20 +71,68 @@ pub fn restore(inner: &Inner, endpoint: &Endpoint, ports: &[Bound]) -> Result<()
     let known: Vec<Bound> =
         inner.state().published.get(&endpoint.container_id).map(|p| p.bound.clone()).unwrap_or_default();
     let new: Vec<Bound> = ports.iter().filter(|b| !known.contains(b)).copied().collect();
-    let gated = gate::guards(inner, inner.state().network(&endpoint.network_id)?);
+    let network = inner.state().network(&endpoint.network_id)?.clone();
     let _shared = inner.publishing();
-    let held = inner.host.run(|| inner.ports().retake(&endpoint.container_id, &new))?;
-    let listing = Listing { mappings: mappings(endpoint, &new, gated), held: self::held(&new).collect() };
+    let (routed, taken): (Vec<Bound>, Vec<Bound>) = new.iter().partition(|b| b.host_port == 0);
+    let held = inner.host.run(|| inner.ports().retake(&endpoint.container_id, &taken))?;
+    let listing = listing(&network, endpoint, &new, gate::guards(inner, &network));
     if !inner.state().restoring {
         inner.firewall.add_ports(&listing)?;
     }
-    record(inner, endpoint, held, listing.mappings);
+    record(inner, endpoint, held, listing, &routed);
     Ok(())
+}
+
+/// What is published of a routed network: ports of the container's, none of the host's.
+fn routed(network: &NetworkState, endpoint: &Endpoint, ports: &[PortBinding]) -> Vec<Bound> {
+    let any: [(IpAddr, bool); 2] = [
+        (Ipv4Addr::UNSPECIFIED.into(), endpoint.ip.is_some()),
+        (Ipv6Addr::UNSPECIFIED.into(), endpoint.ip6.is_some()),
+    ];
+    let families =
+        any.into_iter().filter(|(ip, has)| *has && network.gateway_mode(ip.is_ipv4()) == GatewayMode::Routed);
+    families
+        .flat_map(|(host_ip, _)| {
+            ports.iter().filter(move |p| p.host_ip.is_none_or(|ip| ip.is_ipv4() == host_ip.is_ipv4())).map(
+                move |p| Bound { proto: p.proto, container_port: p.container_port, host_ip, host_port: 0 },
+            )
+        })
+        .collect()
+}
+
+fn listing(network: &NetworkState, endpoint: &Endpoint, bound: &[Bound], gated: bool) -> Listing {
+    Listing {
+        mappings: mappings(endpoint, bound, gated),
+        held: held(bound).collect(),
+        openings: openings(network, endpoint, bound),
+    }
+}
+
+/// What may be asked for at the container's own address.
+fn openings(network: &NetworkState, endpoint: &Endpoint, bound: &[Bound]) -> Vec<Opening> {
+    let open = |b: &&Bound| b.host_port == 0 || !network.trusted_interfaces.is_empty();
+    let opening = |b: &Bound| {
+        let address = match b.host_ip {
+            IpAddr::V4(_) => endpoint.ip.map(IpAddr::V4),
+            IpAddr::V6(_) => endpoint.ip6.map(IpAddr::V6),
+        };
+        address.map(|address| Opening { proto: b.proto, address, port: b.container_port })
+    };
+    let mut found: Vec<Opening> = bound.iter().filter(open).filter_map(opening).collect();
+    found.sort_by_key(|o| (o.proto, o.address, o.port));
+    found.dedup();
+    found
+}
+
+/// Whether a publication is one that an opening may be for.
+fn opens(bound: &Bound, opening: &Opening) -> bool {
+    (bound.proto, bound.container_port) == (opening.proto, opening.port)
+        && bound.host_ip.is_ipv4() == opening.address.is_ipv4()
 }
 
 /// The ports that are served by sockets of the daemon's own, whatever the table does.
 pub fn held(bound: &[Bound]) -> impl Iterator<Item = (Proto, u16)> {
-    let served = bound.iter().filter(|b| b.host_ip.is_ipv6() && b.proto != Proto::Sctp);
+    let served = bound.iter().filter(|b| b.host_ip.is_ipv6() && b.proto != Proto::Sctp && b.host_port != 0);
     served.map(|b| (b.proto, b.host_port))
 }
 
@@ -96,15 +148,17 @@ fn mappings(endpoint: &Endpoint, bound: &[Bound], gated: bool) -> Vec<Mapping> {
         let gated = gated && !host_ip.is_loopback();
         target(b).map(|to| Mapping { proto, host_ip, host_port, to, to_port: container_port, gated })
     };
-    bound.iter().filter_map(map).collect()
+    bound.iter().filter(|b| b.host_port != 0).filter_map(map).collect()
 }
 
 /// Keeps what was made, and starts forwarders on the IPv6 sockets.
-fn record(inner: &Inner, endpoint: &Endpoint, held: Vec<Held>, mappings: Vec<Mapping>) {
+fn record(inner: &Inner, endpoint: &Endpoint, held: Vec<Held>, listing: Listing, routed: &[Bound]) {
     let target = endpoint.ip.map(IpAddr::V4).or(endpoint.ip6.map(IpAddr::V6));
     let mut state = inner.state();
     let published = state.published.entry(endpoint.container_id.clone()).or_default();
-    published.mappings.extend(mappings);
+    published.mappings.extend(listing.mappings);
+    published.openings.extend(listing.openings);
+    published.bound.extend(routed);
     for mut one in held {
         published.bound.push(one.bound);
         let serves = one.bound.host_ip.is_ipv6() && one.bound.proto != Proto::Sctp;
@@ -130,6 +184,7 @@ pub fn withdraw(inner: &Inner, container_id: &str) -> Result<()> {
 
 /// Withdraws some published ports of a container; the others stay as they are.
 pub fn withdraw_some(inner: &Inner, container_id: &str, ports: &[Bound]) -> Result<()> {
+    let _shared = inner.publishing();
     let taken = {
         let mut state = inner.state();
         let Some(all) = state.published.get_mut(container_id) else { return Ok(()) };
@@ -140,8 +195,12 @@ pub fn withdraw_some(inner: &Inner, container_id: &str, ports: &[Bound]) -> Resu
             };
             ports.iter().any(leads_from)
         };
+        let bound = all.bound.extract_if(.., |bound| ports.contains(bound)).collect();
+        // What is left may need the same opening.
+        let closed = |o: &Opening| !all.bound.iter().any(|b| opens(b, o));
         Published {
-            bound: all.bound.extract_if(.., |bound| ports.contains(bound)).collect(),
+            openings: all.openings.extract_if(.., |opening| closed(opening)).collect(),
+            bound,
             mappings: all.mappings.extract_if(.., |mapping| of(mapping)).collect(),
             held: all.held.extract_if(.., |held| ports.contains(&held.bound)).collect(),
             forwarders: all.forwarders.extract_if(.., |(bound, _)| ports.contains(bound)).collect(),
@@ -158,16 +217,23 @@ pub fn withdraw_to(inner: &Inner, endpoint: &Endpoint) -> Result<()> {
         let here = |m: &Mapping| {
             Some(m.to) == endpoint.ip.map(IpAddr::V4) || Some(m.to) == endpoint.ip6.map(IpAddr::V6)
         };
-        published.is_some_and(|p| p.mappings.iter().any(here))
+        let open = |o: &Opening| addresses(endpoint).contains(&o.address);
+        published.is_some_and(|p| p.mappings.iter().any(here) || p.openings.iter().any(open))
     };
     if leads_here { withdraw(inner, &endpoint.container_id) } else { Ok(()) }
 }
 
 fn close(inner: &Inner, container_id: &str, published: Published) -> Result<()> {
-    // Another container's socket may serve the same port at another address.
-    let last = |(proto, port): &(Proto, u16)| !inner.ports().serves(*proto, *port, container_id);
+    // Another socket may serve the same port at another address.
+    let last = |(proto, port): &(Proto, u16)| {
+        !inner.ports().serves(*proto, *port, |ip, container| {
+            container == container_id && published.bound.iter().any(|b| b.host_ip == ip)
+        })
+    };
     let held = self::held(&published.bound).filter(last).collect();
-    let removed = inner.firewall.delete_ports(&Listing { mappings: published.mappings.clone(), held });
+    let listing =
+        Listing { mappings: published.mappings.clone(), held, openings: published.openings.clone() };
+    let removed = inner.firewall.delete_ports(&listing);
     // Sockets close before others may take their ports.
     drop(published.held);
     forwarder::close(published.forwarders.into_iter().map(|(_, forwarder)| forwarder).collect());

@@ -170,6 +170,9 @@ pub fn create(inner: &Inner, config: &NetworkConfig) -> Result<NetworkState> {
         inhibit_ipv4: false,
         container_iface_prefix: common.container_iface_prefix,
         publish_mode: None,
+        gateway_modes: Default::default(),
+        trusted_interfaces: Vec::new(),
+        host_addresses: Vec::new(),
         driver: config.driver,
         parent: Some(Parent { name, owned: made || shared, mode: wanted.mode }),
     };

@@ -5,7 +5,7 @@ mod lab;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dray_network::{DnsConfig, EndpointConfig, NetworkConfig};
@@ -108,8 +108,14 @@ fn ask_over_tcp(container: &Container, name: &str, kind: u16) -> Answer {
     })
 }
 
-/// A resolver somewhere that knows one name, and tells who asks.
+/// A resolver somewhere that knows one name.
 fn upstream(namespace: &OwnedFd, addr: &str) -> Server {
+    listening_upstream(namespace, addr, &Arc::default())
+}
+
+/// The same, which writes down what it is asked over UDP.
+fn listening_upstream(namespace: &OwnedFd, addr: &str, heard: &Arc<Mutex<Vec<String>>>) -> Server {
+    let heard = Arc::clone(heard);
     let socket = within(namespace, || UdpSocket::bind((addr, 53)).expect("bind"));
     let tcp = within(namespace, || std::net::TcpListener::bind((addr, 53)).expect("listen"));
     std::thread::spawn(move || {
@@ -132,10 +138,28 @@ fn upstream(namespace: &OwnedFd, addr: &str) -> Server {
         let mut buffer = [0; 4096];
         while !stop.load(std::sync::atomic::Ordering::Relaxed) {
             if let Ok((len, peer)) = socket.recv_from(&mut buffer) {
+                heard.lock().expect("heard").push(asked_name(&buffer[..len]));
                 let _ = socket.send_to(&respond(&buffer[..len], true), peer);
             }
         }
     })
+}
+
+/// What an upstream heard. Who gets no answer in time asks again: that counts once.
+fn told(heard: &Mutex<Vec<String>>) -> Vec<String> {
+    let mut names = heard.lock().expect("heard").clone();
+    names.dedup();
+    names
+}
+
+fn asked_name(query: &[u8]) -> String {
+    let (mut at, mut labels) = (12, Vec::new());
+    while query[at] != 0 {
+        let len = usize::from(query[at]);
+        labels.push(String::from_utf8_lossy(&query[at + 1..=at + len]).into_owned());
+        at += 1 + len;
+    }
+    labels.join(".")
 }
 
 /// `host.example` has an address; `large.example` only fits into TCP; all else does not exist.
@@ -237,12 +261,142 @@ fn other_names_are_asked_of_the_hosts_resolvers() {
         assert_eq!(ask(&alone, "alone", A).rcode, 0);
 
         let own = net.sandbox(&container_id("own")).expect("sandbox");
-        net.set_dns(&own, DnsConfig { servers: ips(&["192.0.2.2"]) });
+        net.set_dns(&own, DnsConfig { servers: ips(&["192.0.2.2"]), ..Default::default() });
         let own = run(&net, "own", &[&front]);
         assert_eq!(ask(&own, "host.example", A).addresses(), ips(&["198.51.100.7"]));
         std::fs::write(lab.root.path().join("resolv.conf"), "").expect("write");
         std::thread::sleep(Duration::from_millis(20));
         assert_eq!(ask(&web, "host.example", A).rcode, 2, "no server is left");
+        net.purge().expect("purge");
+    });
+}
+
+#[test]
+fn what_only_this_daemon_can_know_never_leaves_it() {
+    lab(|lab| {
+        std::fs::write(lab.root.path().join("resolv.conf"), "nameserver 192.0.2.2\n").expect("write");
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let _resolver = listening_upstream(&lab.outside, "192.0.2.2", &heard);
+        let net = lab.open();
+        let front = NetworkConfig { ipv6: true, ..network("front", "10.10.0.0/24") };
+        let back = network("back", "10.20.0.0/24");
+        net.create(&front).expect("create");
+        net.create(&back).expect("create");
+        let id = container_id("db");
+        let names = |name: &str| {
+            let short = id[..12].to_owned();
+            vec![(
+                "front".to_owned(),
+                vec![name.to_owned(), "store".to_owned(), "db.example".to_owned(), short],
+            )]
+        };
+        net.keep_names(&id, &names("db"));
+        let web = run(&net, "web", &[&front]);
+        let far = run(&net, "far", &[&back]);
+        let asked = |container: &Container, name: &str, kind: u16| ask(container, name, kind).rcode;
+        let six = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0";
+        let prefix = web.ip6().to_string();
+        let IpAddr::V6(v6) = web.ip6() else { panic!("{prefix}") };
+        let nibbles: String =
+            v6.octets()[..8].iter().rev().map(|b| format!("{:x}.{:x}.", b & 15, b >> 4)).collect();
+        let reverse6 = format!("{}.{nibbles}ip6.arpa", six.replacen('1', "f", 1));
+        let private = || {
+            let short = &id[..12];
+            for name in ["db", "DB", "store", "db.front", short] {
+                for kind in [A, AAAA, 16] {
+                    // Not running, and from a network that does not know it at all.
+                    assert_eq!(asked(&web, name, kind), 3, "{name}");
+                    assert_eq!(asked(&far, name, kind), 3, "{name}");
+                }
+            }
+            for name in ["9.0.10.10.in-addr.arpa", "200.0.20.10.in-addr.arpa", &reverse6] {
+                assert_eq!(asked(&web, name, PTR), 3, "{name}");
+            }
+        };
+        private();
+        // It comes and goes; then its names are private again.
+        let config =
+            EndpointConfig { aliases: vec!["store".into(), "db.example".into()], ..Default::default() };
+        let db = run_with(&net, "db", &[&front], &config);
+        assert_eq!(ask(&web, "store", A).addresses(), [db.ip()]);
+        assert_eq!(ask(&web, "db.example", A).addresses(), [db.ip()]);
+        assert_eq!(ask(&web, "3.0.10.10.in-addr.arpa", PTR).data, [b"\x02db\x05front\0".to_vec()]);
+        net.remove_sandbox(&id).expect("remove");
+        private();
+        assert_eq!(told(&heard).as_slice(), &[] as &[String]);
+
+        // What others may know is asked of them, a name with a dot too when nobody here answers to it.
+        for (name, kind) in
+            [("host.example", A), ("db.example", A), ("nas", A), ("7.100.51.198.in-addr.arpa", PTR)]
+        {
+            asked(&web, name, kind);
+        }
+        let others = ["host.example", "db.example", "nas", "7.100.51.198.in-addr.arpa"];
+        assert_eq!(told(&heard).as_slice(), others);
+        // A container that is gone, and one that is renamed, leave their names to others.
+        net.keep_names(&id, &names("renamed"));
+        asked(&web, "db", A);
+        assert_eq!(asked(&web, "renamed", A), 3);
+        net.forget_names(&id);
+        asked(&web, "renamed", A);
+        assert_eq!(told(&heard).as_slice()[others.len()..], ["db", "renamed"]);
+
+        // Who asks again with search domains (`ndots`) is not helped by others.
+        let own = net.sandbox(&container_id("own")).expect("sandbox");
+        net.set_dns(&own, DnsConfig { dotless_stay: true, ..Default::default() });
+        let own = run(&net, "own", &[&front]);
+        assert_eq!(asked(&own, "nas", A), 3);
+        assert_eq!(ask(&own, "web", A).addresses(), [web.ip()]);
+        assert_eq!(ask(&own, "host.example", A).addresses(), ips(&["198.51.100.7"]));
+        assert!(!told(&heard).as_slice()[others.len()..].contains(&"nas".to_owned()));
+        net.purge().expect("purge");
+    });
+}
+
+#[test]
+fn links_and_settings_of_one_endpoint_hold_for_it_alone() {
+    lab(|lab| {
+        let net = lab.open();
+        let front = network("front", "10.10.0.0/24");
+        let state = net.create(&front).expect("create");
+        let db = run(&net, "db", &[&front]);
+        let config = EndpointConfig {
+            links: vec![("db".into(), "Database".into()), (container_id("db"), "store".into())],
+            link_local: vec!["169.254.7.7".parse().expect("address"), "fe80::77".parse().expect("address")],
+            interface: Some("front0".into()),
+            sysctls: vec![("ipv4.conf.IFNAME.log_martians".into(), "1".into())],
+            ..Default::default()
+        };
+        let web = run_with(&net, "web", &[&front], &config);
+        let near = run(&net, "near", &[&front]);
+        let held = |when: &str| {
+            for name in ["database", "store", "db", "database.front"] {
+                assert_eq!(ask(&web, name, A).addresses(), [db.ip()], "{name} {when}");
+            }
+            assert_ne!(ask(&near, "database", A).rcode, 0, "nobody else's");
+        };
+        held("at first");
+        let shown = web.sh("ip -o addr show dev front0; cat /proc/sys/net/ipv4/conf/front0/log_martians");
+        for part in ["10.10.0.3/24", "169.254.7.7/16", "fe80::77/64"] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        assert_eq!(shown.lines().last(), Some("1"), "{shown}");
+        let wrong = EndpointConfig { interface: Some("a/b".into()), ..Default::default() };
+        let error = net.attach(&near.sandbox, &front.id, &wrong).expect_err("no name").to_string();
+        assert_eq!(error, "invalid interface name: \"a/b\"");
+        let taken = EndpointConfig { interface: Some("eth0".into()), ..Default::default() };
+        let error = net.attach(&near.sandbox, &front.id, &taken).expect_err("taken").to_string();
+        assert_eq!(error, "interface eth0 is in use by another network of the container");
+
+        drop(net);
+        let net = lab.open();
+        net.restore(&state).expect("restore");
+        for container in [&web, &db, &near] {
+            let sandbox = net.open_sandbox(container.sandbox.container_id()).expect("found");
+            net.restore_endpoint(&sandbox, &container.endpoints[0]).expect("endpoint");
+        }
+        net.restore_done().expect("done");
+        held("after a restart");
         net.purge().expect("purge");
     });
 }

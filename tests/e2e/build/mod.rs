@@ -10,7 +10,11 @@ mod hostile;
 mod instructions;
 mod language;
 mod named_context;
+mod output;
+mod remote_cache;
+mod reproducible;
 mod secret;
+mod vanish;
 
 use std::fs;
 use std::path::PathBuf;

@@ -91,6 +91,7 @@ impl GitServer {
             .arg(format!("--base-path={}", root.display()))
             .arg(root)
             .process_group(0)
+            .stderr(std::process::Stdio::null())
             .spawn()
             .expect("git daemon");
         let server = GitServer { child, port };

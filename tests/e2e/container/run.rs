@@ -137,7 +137,7 @@ fn flags_reach_the_process() {
     assert_eq!(line("-u 1234:55", "id -u; id -g"), "1234\n55\n");
     assert_eq!(line("-h box", "hostname; cat /etc/hostname"), "box\nbox\n");
     assert_eq!(line("--ulimit nofile=99:100", "ulimit -n; ulimit -Hn"), "99\n100\n");
-    assert_eq!(line("--add-host db:10.1.2.3", "grep db /etc/hosts"), "10.1.2.3\tdb\n");
+    assert_eq!(line("--add-host db:10.1.2.3", "grep -w db /etc/hosts"), "10.1.2.3\tdb\n");
     assert_eq!(line("--tmpfs /scratch", "grep -c ' /scratch tmpfs ' /proc/mounts"), "1\n");
     assert_eq!(
         line(

@@ -54,3 +54,39 @@ fn nonsense_is_refused_in_dockers_words() {
         client.sh("network inspect bad").expect_code(1);
     }
 }
+
+#[test]
+fn routed_containers_need_no_port_of_the_host() {
+    let daemon = Daemon::start();
+    for client in daemon.clients() {
+        client.ok("network create -o com.docker.network.bridge.gateway_mode_ipv4=routed routed");
+        client.ok("network create other");
+        client.ok("run -d --name web -p 8080:80 --network routed busybox nc -ll -p 80 -e echo reached");
+        client.ok("exec -d web nc -ll -p 81 -e echo closed");
+        let get =
+            |text: &str| client.run(["inspect", "-f", text, "web"]).expect_success().stdout.trim().to_owned();
+        assert_eq!(
+            get("{{json .NetworkSettings.Ports}}"),
+            r#"{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":""}]}"#
+        );
+        let address = get("{{.NetworkSettings.Networks.routed.IPAddress}}");
+        let from = |port: &str| {
+            client.run(["run", "--rm", "--network", "other", "busybox", "nc", "-w", "3", &address, port])
+        };
+        assert_eq!(from("80").expect_success().stdout.trim(), "reached");
+        assert!(!from("81").stdout.contains("closed"), "what is not published stays closed");
+        client.ok("rm -f web");
+        client.ok("network rm routed other");
+        client
+            .sh("network create -o com.docker.network.bridge.gateway_mode_ipv4=isolated bad")
+            .expect_code(1)
+            .expect_error("gateway mode 'isolated' can only be used for an internal network");
+        client
+            .sh("network create -o com.docker.network.bridge.enable_icc=maybe bad")
+            .expect_code(1)
+            .expect_error(
+                "failed to parse com.docker.network.bridge.enable_icc value: maybe \
+                 (strconv.ParseBool: parsing \"maybe\": invalid syntax)",
+            );
+    }
+}

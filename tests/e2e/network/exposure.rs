@@ -66,6 +66,6 @@ fn guarded_ports_are_reached_where_the_host_lets_everybody_in() {
         client
             .sh("network create -o dray.network.publish_mode=open bad")
             .expect_code(1)
-            .expect_error("invalid value for network option dray.network.publish_mode: open");
+            .expect_error("failed to parse dray.network.publish_mode value: open (nat or firewall-aware)");
     }
 }

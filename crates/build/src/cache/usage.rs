@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dray_store::{LayerId, Tx};
 
+use super::portable::{UsedStep, UsedSteps};
 use super::{Cache, Entry, KIND, Key, holder};
 use crate::error::BuildError;
 
@@ -17,6 +18,9 @@ pub(super) type Counts = Arc<Mutex<HashMap<String, usize>>>;
 #[derive(Default)]
 pub(crate) struct Used {
     entries: Mutex<HashMap<String, Entry>>,
+    /// Those that are part of the target.
+    target: Mutex<HashSet<String>>,
+    aliases: Mutex<Vec<(String, Key, String)>>,
     /// Where they are counted.
     counts: Mutex<Option<Counts>>,
 }
@@ -33,6 +37,30 @@ impl Drop for Used {
                 }
             }
         }
+    }
+}
+
+impl Used {
+    /// Notes that a result is part of the target.
+    pub(crate) fn in_target(&self, key: &Key) {
+        lock(&self.target).insert(key.to_string());
+    }
+
+    /// Notes what a quicker key stood for.
+    pub(crate) fn alias(&self, quick: &Key, key: &Key, created_by: &str) {
+        lock(&self.aliases).push((quick.to_string(), *key, created_by.to_owned()));
+    }
+
+    /// All of it.
+    pub(crate) fn steps(&self) -> UsedSteps {
+        let target = lock(&self.target);
+        let step = |(key, entry): (&String, &Entry)| UsedStep {
+            key: key.clone(),
+            entry: entry.clone(),
+            in_target: target.contains(key),
+        };
+        let steps = lock(&self.entries).iter().map(step).collect();
+        UsedSteps { steps, aliases: lock(&self.aliases).clone() }
     }
 }
 

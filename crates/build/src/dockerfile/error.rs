@@ -61,6 +61,14 @@ impl ParseError {
         }
     }
 
+    /// The sentence as BuildKit has it: without the file's name.
+    pub fn reason(&self) -> String {
+        match self.fault.phase() {
+            Phase::Bare | Phase::Syntax => self.fault.to_string(),
+            Phase::Instruction => self.message(),
+        }
+    }
+
     /// Docker's sentence, without the place.
     pub fn message(&self) -> String {
         match self.fault.phase() {
@@ -115,6 +123,9 @@ pub enum Fault {
     /// An instruction other than `ARG` before the first `FROM`.
     #[error("no build stage in current context")]
     NoBuildStage,
+    /// Arguments only.
+    #[error("dockerfile contains no stages to build")]
+    NoStages,
     /// A word that is no instruction.
     #[error("unknown instruction: {name}{}", did_you_mean(.suggestion))]
     UnknownInstruction {
@@ -235,7 +246,7 @@ pub enum Fault {
     #[error(transparent)]
     Device(DeviceError),
     /// `RUN --network=x`.
-    #[error("unsupported network mode {mode}", mode = super::quoted(.0))]
+    #[error("invalid network mode {mode}", mode = super::quoted(.0))]
     NetworkMode(String),
     /// `RUN --security=x`.
     #[error("security {mode} is not valid", mode = super::quoted(.0))]
@@ -253,7 +264,7 @@ enum Phase {
 impl Fault {
     fn phase(&self) -> Phase {
         match self {
-            Fault::Empty { .. } | Fault::NoBuildStage => Phase::Bare,
+            Fault::Empty { .. } | Fault::NoBuildStage | Fault::NoStages => Phase::Bare,
             Fault::NoInstructions
             | Fault::UnterminatedHeredoc
             | Fault::HeredocName(_)

@@ -57,7 +57,7 @@ impl FileBuilder {
 
     pub(super) fn finish(self, reader: Reader<'_>) -> Result<Dockerfile, ParseError> {
         if self.stages.is_empty() {
-            return Err(ParseError::whole_file(reader.name, Fault::NoBuildStage));
+            return Err(ParseError::whole_file(reader.name, Fault::NoStages));
         }
         Ok(Dockerfile {
             name: reader.name.to_owned(),

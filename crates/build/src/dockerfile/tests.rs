@@ -216,7 +216,7 @@ RUN --mount=target y      | invalid field 'target' must be a key=value pair
 RUN --mount=tarjet=/x y   | unexpected key 'tarjet' in 'tarjet=/x' (did you mean target?)
 RUN --mount=type=bind,size=1m,target=/x y | unexpected key 'size' for mount type 'bind'
 RUN --mount=from=$x,target=/x y | 'from' doesn't support variable expansion, define alias stage instead
-RUN --network=x y         | unsupported network mode "x"
+RUN --network=x y         | invalid network mode "x"
 ENV                       | ENV requires at least one argument
 ENV =x                    | ENV names can not be blank
 ARG                       | ARG requires at least one argument
@@ -263,7 +263,7 @@ fn files_that_cannot_be_split_fail_to_parse() {
         ("", "the Dockerfile (Dockerfile) cannot be empty"),
         ("\n# only a comment\n", "failed to parse Dockerfile: file with no instructions"),
         ("RUN x", "no build stage in current context"),
-        ("ARG x", "no build stage in current context"),
+        ("ARG x", "dockerfile contains no stages to build"),
         ("FROM a\nENV A", "failed to parse Dockerfile: ENV must have two arguments"),
         ("FROM a\nLABEL A", "failed to parse Dockerfile: LABEL must have two arguments"),
         (

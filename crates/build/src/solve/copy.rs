@@ -5,13 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dray_store::{LayerDraft, LayerId, Store};
+use dray_store::{LayerDraft, Store};
 use rustix::fs::FileType;
 
 use super::layers::{self, Draft};
-use super::stage::{Stage, State, now};
+use super::stage::{Stage, State, began, now};
 use super::{git, remote};
-use crate::cache::{Entry, Key, KeyBuilder, Turn};
+use crate::cache::{Entry, Key, KeyBuilder, Turn, Written};
 use crate::config;
 use crate::copy::{
     ChownSpec, Destination, Item, ModeChange, Placement, Selection, SourceTree, io_error, is_archive,
@@ -164,34 +164,39 @@ impl<'scope> Stage<'scope, '_, '_> {
         // What a stage gives is known from how it was made, without reading it.
         let quick = from.as_ref().map(|from| quick_key(self, &files, &settings, from));
         if let Some((key, created_by)) = self.alias(quick.as_ref())?
-            && let Some(entry) = self.build.builder.cache.get(&key)?
+            && let Some(entry) = self.build.known(&key)?
         {
             self.hit();
-            self.files_done(key, entry, created_by);
-            return Ok(());
+            if let Some(quick) = &quick {
+                self.build.used.alias(quick, &key, &created_by);
+            }
+            return self.files_done(key, entry, created_by);
         }
         let sources = self.sources(&files, &settings, from.as_deref())?;
         let digests = self.digests(&settings, &sources).map_err(failed)?;
         let key = self.content_key(&files, &settings, &sources, &digests);
         let created_by = self.copied_by(&files, &digests);
         let build = self.build;
-        let entry = match build.builder.cache.turn(&key, !build.no_cache, &build.cancel)? {
+        let entry = match build.turn(&key)? {
             Turn::Known(entry) => {
                 self.hit();
                 entry
             }
             Turn::Yours(_guard) => {
                 self.cached = false;
-                let entry = Entry::new(now(), self.write(&files, &settings, &sources)?);
+                // The times of an image's files are the same in every build.
+                let of_image = from.as_ref().is_some_and(|from| from.image.is_some());
+                let began = of_image.then(began);
+                let entry = Entry::of_files(now(), self.write(&files, &settings, &sources, began)?);
                 build.record(&key, &entry)?;
                 entry
             }
         };
         if let Some(quick) = quick {
             build.builder.cache.put_alias(&quick, &key, &created_by)?;
+            build.used.alias(&quick, &key, &created_by);
         }
-        self.files_done(key, entry, created_by);
-        Ok(())
+        self.files_done(key, entry, created_by)
     }
 
     fn settings(&self, files: &Files<'_>) -> Result<Settings, CopyError> {
@@ -209,7 +214,7 @@ impl<'scope> Stage<'scope, '_, '_> {
 
     fn alias(&self, quick: Option<&Key>) -> Result<Option<(Key, String)>, BuildError> {
         match quick {
-            Some(quick) if !self.build.no_cache => self.build.builder.cache.get_alias(quick),
+            Some(quick) if !self.build.no_cache => self.build.alias(quick),
             _ => Ok(None),
         }
     }
@@ -306,7 +311,7 @@ impl<'scope> Stage<'scope, '_, '_> {
         sources: &mut Sources<'_>,
     ) -> Result<(), CopyError> {
         if files.checksum.is_some() && files.sources.len() > 1 {
-            return Err(CopyError::ChecksumSource);
+            return Err(CopyError::ChecksumSources);
         }
         let scratch = self.scratch(sources)?;
         let (host_dir, dir) = scratch.dir()?;
@@ -413,7 +418,8 @@ impl<'scope> Stage<'scope, '_, '_> {
         files: &Files<'_>,
         settings: &Settings,
         sources: &Sources<'_>,
-    ) -> Result<Option<LayerId>, BuildError> {
+        began: Option<i64>,
+    ) -> Result<Option<Written>, BuildError> {
         let failed = files.failed();
         let build = self.build;
         let _pass = build.builder.gate.enter(&build.cancel)?;
@@ -440,7 +446,7 @@ impl<'scope> Stage<'scope, '_, '_> {
             }
         }
         drop(view);
-        draft.commit()
+        draft.commit(build, began)
     }
 }
 

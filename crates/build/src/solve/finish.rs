@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::Scope;
 
-use dray_image::Claim;
 use dray_image::layer::DiffId;
-use dray_spec::Digest;
+use dray_image::{Claim, Image};
+use dray_spec::{Digest, ImageConfig};
 use dray_store::LayerId;
 
 use super::{Build, State, lock};
+use crate::cache::INLINE_CACHE;
 use crate::error::BuildError;
 use crate::event::BuildEvent;
 use crate::request::Built;
@@ -93,8 +94,8 @@ impl Digests {
 /// Records the image of a finished target.
 pub(super) fn image(build: &Build<'_>, state: &State) -> Result<Built, BuildError> {
     build.check_cancelled()?;
-    let (image, claim) = match &state.image {
-        Some(image) => (image.clone(), build.builder.images.claim(image.as_str(), CLAIMANT)?.1),
+    let (content, claim) = match &state.image {
+        Some(image) => build.builder.images.claim(image.as_str(), CLAIMANT)?,
         None if state.config.history.is_empty() => {
             if let Some(last) = state.last_step {
                 build.emit(BuildEvent::StepDone {
@@ -108,6 +109,7 @@ pub(super) fn image(build: &Build<'_>, state: &State) -> Result<Built, BuildErro
         }
         None => record(build, state)?,
     };
+    let image = content.id.clone();
     if let Some(last) = state.last_step {
         let millis = u64::try_from(last.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let id = Some(image.short().to_owned());
@@ -118,11 +120,27 @@ pub(super) fn image(build: &Build<'_>, state: &State) -> Result<Built, BuildErro
         let message = format!("One or more build-args [{unused}] were not consumed");
         build.emit(BuildEvent::Warning { message });
     }
-    build.emit(BuildEvent::Built { id: image.to_string() });
-    Ok(Built { image, claim })
+    if !build.unrecorded {
+        build.emit(BuildEvent::Built { id: image.to_string() });
+    }
+    let steps = build.used.steps();
+    Ok(Built { image, content, base: state.base.clone(), claim, steps })
 }
 
-fn record(build: &Build<'_>, state: &State) -> Result<(Digest, Claim), BuildError> {
+/// The cache that the image carries.
+fn inline_cache(build: &Build<'_>, config: &ImageConfig) -> Result<serde_json::Value, BuildError> {
+    let steps = build.used.steps();
+    let mut places = HashMap::new();
+    for layer in steps.steps.iter().filter(|step| step.in_target).filter_map(|step| step.entry.layer) {
+        let (_, diff_id) = build.digests.get(layer)?;
+        if let Some(place) = config.rootfs.diff_ids.iter().position(|known| *known == diff_id) {
+            places.insert(layer, place);
+        }
+    }
+    Ok(steps.inline(|entry| places.get(&entry.layer?).copied(), build.epoch))
+}
+
+fn record(build: &Build<'_>, state: &State) -> Result<(Image, Claim), BuildError> {
     let mut config = state.config.clone();
     let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
     for layer in &state.layers {
@@ -134,6 +152,13 @@ fn record(build: &Build<'_>, state: &State) -> Result<(Digest, Claim), BuildErro
     // What the base says of its own making is not true of this image.
     config.extra.clear();
     config.comment.clear();
-    let (image, claim) = build.builder.images.create_claimed(&config, layers, CLAIMANT)?;
-    Ok((image.id, claim))
+    if build.inline_cache {
+        let inline = inline_cache(build, &config)?;
+        config.extra.insert(INLINE_CACHE.to_owned(), inline);
+    }
+    let images = &build.builder.images;
+    Ok(match build.unrecorded {
+        true => images.assemble(&config, layers, CLAIMANT)?,
+        false => images.create_claimed(&config, layers, CLAIMANT)?,
+    })
 }

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use dray_store::{LayerDraft, LayerId, Store};
+use dray_store::{LayerDraft, Store};
 
+use super::Build;
+use crate::cache::Written;
 use crate::error::BuildError;
 use crate::tree::Tree;
 
@@ -36,15 +38,17 @@ impl Draft {
             .map_err(failed("mount", self.upper.path()))
     }
 
-    /// Makes it a layer, unless nothing was written.
-    pub(super) fn commit(self) -> Result<Option<LayerId>, BuildError> {
+    /// Makes it a layer, unless nothing was written. The step began at `began`, in seconds since 1970; without it, the
+    /// times of its files mean nothing.
+    pub(super) fn commit(self, build: &Build<'_>, began: Option<i64>) -> Result<Option<Written>, BuildError> {
         let path = self.upper.path();
         let empty = std::fs::read_dir(path).map_err(failed("list", path))?.next().is_none();
         if empty {
             return Ok(None);
         }
+        let times = build.stamp(path, began)?;
         let size = dray_store::usage(path)?.bytes;
-        Ok(Some(self.upper.commit_unnamed(size)?))
+        Ok(Some(Written { layer: self.upper.commit_unnamed(size)?, times }))
     }
 }
 

@@ -23,6 +23,7 @@ mod stage;
 mod stubs;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
@@ -36,11 +37,12 @@ pub(crate) use stage::State;
 use crate::agent::Agents;
 use crate::base::BaseImage;
 use crate::builder::Builder;
-use crate::cache::{Entry, Key, Used};
+use crate::cache::{CacheImport, Entry, Key, Times, Turn, Used};
 use crate::context::ContextDir;
 use crate::dockerfile::{Dockerfile, excerpt};
 use crate::dockerignore::Patterns;
 use crate::entitlement::Entitlements;
+use crate::epoch;
 use crate::error::BuildError;
 use crate::event::{BuildEvent, BuildEvents};
 use crate::lint::{Linter, Surroundings, walk};
@@ -71,6 +73,11 @@ pub(crate) struct Build<'a> {
     checked: bool,
     /// What the context leaves out, for the checks.
     ignore: Option<Patterns>,
+    /// The time of all that is made, in a reproducible build.
+    epoch: Option<i64>,
+    imports: Vec<Arc<CacheImport>>,
+    inline_cache: bool,
+    unrecorded: bool,
     cancel: Cancel,
     events: &'a dyn BuildEvents,
     stages: Vec<Slot>,
@@ -107,6 +114,7 @@ pub(crate) fn build<'a>(
     checks: Checks<'a>,
     events: &'a dyn BuildEvents,
 ) -> Result<Built, BuildError> {
+    let epoch = epoch::of_request(&request)?;
     let cancel = Cancel::new();
     let inner = cancel.clone();
     let _guard = request.cancel.on_cancel(move || inner.cancel());
@@ -117,7 +125,8 @@ pub(crate) fn build<'a>(
         context: request.context,
         no_cache: request.no_cache,
         pull: request.pull,
-        network_mode: request.network_mode,
+        // Clients say the same in two ways; a step is the same one.
+        network_mode: Some(request.network_mode).filter(|mode| mode != "default").unwrap_or_default(),
         resources: request.resources,
         secrets: request.secrets,
         agents: request.agents,
@@ -128,6 +137,10 @@ pub(crate) fn build<'a>(
         linter: checks.linter,
         checked: false,
         ignore: checks.ignore,
+        epoch,
+        imports: request.cache_imports,
+        inline_cache: request.inline_cache,
+        unrecorded: request.unrecorded,
         cancel,
         events,
         first_error: Mutex::new(None),
@@ -200,9 +213,77 @@ impl Build<'_> {
         self.builder.cache.put(key, entry)
     }
 
+    /// The result of a step, from here or from an imported cache, or the right to carry it out.
+    fn turn(&self, key: &Key) -> Result<Turn, BuildError> {
+        match self.builder.cache.turn(key, !self.no_cache, &self.cancel)? {
+            Turn::Yours(guard) => Ok(self.imported(key)?.map_or(Turn::Yours(guard), Turn::Known)),
+            known => Ok(known),
+        }
+    }
+
+    /// The result for a key, from here or from an imported cache.
+    fn known(&self, key: &Key) -> Result<Option<Entry>, BuildError> {
+        match self.builder.cache.get(key)? {
+            Some(entry) => Ok(Some(entry)),
+            None => self.imported(key),
+        }
+    }
+
+    /// A result of an imported cache, which is one of this cache from then on. One that cannot be had is none.
+    fn imported(&self, key: &Key) -> Result<Option<Entry>, BuildError> {
+        for import in self.imports.iter().filter(|_| !self.no_cache) {
+            match import.result(key, &self.builder.images) {
+                Ok(None) => {}
+                Ok(Some(entry)) => {
+                    self.record(key, &entry)?;
+                    return Ok(Some(entry));
+                }
+                Err(error) => {
+                    let message = format!("cache {}: {error}", import.name());
+                    self.emit(BuildEvent::Warning { message });
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a quicker key stands for, here or in an imported cache.
+    fn alias(&self, quick: &Key) -> Result<Option<(Key, String)>, BuildError> {
+        if let Some(known) = self.builder.cache.get_alias(quick)? {
+            return Ok(Some(known));
+        }
+        let found = self.imports.iter().find_map(|import| import.alias(quick));
+        if let Some((key, created_by)) = &found {
+            self.builder.cache.adopt_alias(quick, key, created_by)?;
+        }
+        Ok(found)
+    }
+
     /// Notes that a result is part of this build; `before` is the key of what it worked on.
     fn used(&self, key: &Key, entry: &Entry, created_by: &str, before: &Key) {
         self.builder.cache.used(&self.used, key, entry, created_by, Some(before));
+    }
+
+    /// Sets the times of what a step has written, which began at `began` (see [`Times`]).
+    fn stamp(&self, folder: &Path, began: Option<i64>) -> Result<Times, BuildError> {
+        if let Some(epoch) = self.epoch {
+            let times = Times { began, epoch: None };
+            epoch::stamp(folder, epoch, &times).map_err(layers::failed("set times in", folder))?;
+        }
+        Ok(Times { began, epoch: self.epoch })
+    }
+
+    /// A result whose files have the times of this build's epoch.
+    fn stamped(&self, key: &Key, entry: Entry) -> Result<Entry, BuildError> {
+        let (Some(epoch), Some(layer)) = (self.epoch, entry.layer) else { return Ok(entry) };
+        if entry.times.epoch == Some(epoch) {
+            return Ok(entry);
+        }
+        let times = entry.times;
+        let layer = self.builder.images.with_times(layer, &|time| times.at(epoch, time))?;
+        let entry = Entry { layer, times: Times { epoch: Some(epoch), ..times }, ..entry };
+        self.record(key, &entry)?;
+        Ok(entry)
     }
 
     fn check_cancelled(&self) -> Result<(), BuildError> {

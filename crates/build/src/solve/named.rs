@@ -55,11 +55,12 @@ impl Stage<'_, '_, '_> {
             Turn::Yours(_guard) => {
                 let draft = Draft::new(build.builder.images.store())?;
                 move_into(context.path(), &draft.upper())?;
-                let entry = Entry::new(now(), draft.commit()?);
+                let entry = Entry::of_files(now(), draft.commit(build, None)?);
                 build.record(&key, &entry)?;
                 entry
             }
         };
+        let entry = build.stamped(&key, entry)?;
         build.used(&key, &entry, &created_by, &KeyBuilder::new("scratch").finish());
         Ok((key, entry))
     }

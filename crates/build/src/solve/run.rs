@@ -4,16 +4,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use dray_store::{LayerDraft, LayerId};
+use dray_store::LayerDraft;
 
 use super::agent::AgentSocket;
 use super::layers::{self, Draft, failed};
 use super::lock;
-use super::stage::{Stage, now};
+use super::stage::{Stage, began, now};
 use super::stubs::Stubs;
 use crate::agent::AgentError;
 use crate::args::LineEnv;
-use crate::cache::{Entry, KeyBuilder, Turn};
+use crate::cache::{Entry, KeyBuilder, Turn, Written};
 use crate::config;
 use crate::copy::{SourceTree, write_file};
 use crate::dockerfile::{CommandLine, Mount, MountKind, RunCommand, Security};
@@ -89,8 +89,7 @@ impl<'scope> Stage<'scope, '_, '_> {
             self.add_mount_key(mount, &mut key)?;
         }
         let key = key.finish();
-        let look_up = !self.build.no_cache;
-        let entry = match self.build.builder.cache.turn(&key, look_up, &self.build.cancel)? {
+        let entry = match self.build.turn(&key)? {
             Turn::Known(entry) => {
                 self.hit();
                 entry
@@ -99,14 +98,13 @@ impl<'scope> Stage<'scope, '_, '_> {
                 let mut step_env = env;
                 step_env.extend(variables(false));
                 let privileged = run.security == Security::Insecure;
-                let layer = self.execute(&program, &mounts, step_env, network, privileged)?;
-                let entry = Entry::new(now(), layer);
+                let written = self.execute(&program, &mounts, step_env, network, privileged)?;
+                let entry = Entry::of_files(now(), written);
                 self.build.record(&key, &entry)?;
                 entry
             }
         };
-        self.files_done(key, entry, created_by);
-        Ok(())
+        self.files_done(key, entry, created_by)
     }
 
     /// The network of a step. A Dockerfile may come from anywhere: it takes no privileges that the request for the
@@ -229,8 +227,9 @@ impl<'scope> Stage<'scope, '_, '_> {
         mut env: Vec<String>,
         network: String,
         privileged: bool,
-    ) -> Result<Option<LayerId>, BuildError> {
+    ) -> Result<Option<Written>, BuildError> {
         let build = self.build;
+        let began = began();
         let _pass = build.builder.gate.enter(&build.cancel)?;
         let store = build.builder.images.store();
         let lower = self.state.lower(build);
@@ -286,7 +285,7 @@ impl<'scope> Stage<'scope, '_, '_> {
             .and_then(|layer| stubs.remove_from(&layer))
             .map_err(failed("clear mount points in", &upper))?;
         self.ran(id);
-        draft.commit()
+        draft.commit(build, Some(began))
     }
 
     /// Looks at what the step will see, and makes its working directory if the image lacks it.
@@ -438,7 +437,7 @@ impl<'scope> Stage<'scope, '_, '_> {
         let path = self.state.run_config().working_dir.clone();
         let created_by = config::nop_file(self.state.run_config(), comment);
         let key = KeyBuilder::new("workdir").field(self.state.files.bytes()).field(&path).finish();
-        let entry = match build.builder.cache.turn(&key, !build.no_cache, &build.cancel)? {
+        let entry = match build.turn(&key)? {
             Turn::Known(entry) => {
                 self.hit();
                 entry
@@ -446,18 +445,18 @@ impl<'scope> Stage<'scope, '_, '_> {
             Turn::Yours(_guard) => {
                 let container = self.running(None);
                 let lower = self.state.lower(build);
-                let layer = self.make_workdir(&lower, &path)?;
-                let entry = Entry::new(now(), layer);
+                let written = self.make_workdir(&lower, &path)?;
+                let entry = Entry::of_files(now(), written);
                 build.record(&key, &entry)?;
                 self.ran(container);
                 entry
             }
         };
-        self.files_done(key, entry, created_by);
-        Ok(())
+        self.files_done(key, entry, created_by)
     }
 
-    fn make_workdir(&self, lower: &[PathBuf], path: &str) -> Result<Option<LayerId>, BuildError> {
+    fn make_workdir(&self, lower: &[PathBuf], path: &str) -> Result<Option<Written>, BuildError> {
+        let began = began();
         let store = self.build.builder.images.store();
         let resolve = |tree: &Tree| tree.resolve(Path::new(path)).map_err(failed("resolve", path));
         let view = layers::view(lower, store)?;
@@ -470,7 +469,7 @@ impl<'scope> Stage<'scope, '_, '_> {
         let view = draft.view(lower)?;
         view.make_dirs(&dir, Owner::default()).map_err(failed("create", path))?;
         drop(view);
-        draft.commit()
+        draft.commit(self.build, Some(began))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::base::BaseImage;
 use crate::cache::{Entry, Key, KeyBuilder};
 use crate::config::{self, Edits};
 use crate::dockerfile::{Command, Instruction, parse_trigger};
+use crate::epoch;
 use crate::error::BuildError;
 use crate::event::BuildEvent;
 use crate::expand::Expander;
@@ -30,6 +31,8 @@ pub(crate) struct State {
     pub(crate) layers: Vec<LayerId>,
     /// The image it still is, before the first instruction.
     pub(crate) image: Option<Digest>,
+    /// The image it was begun with, and how many layers that has.
+    pub(crate) base: Option<(Digest, usize)>,
     /// Names the files.
     pub(crate) files: Key,
     /// Names every instruction.
@@ -59,6 +62,7 @@ impl State {
             config: ImageConfig::for_platform(&plan.platform),
             layers: Vec::new(),
             image: None,
+            base: None,
             files: KeyBuilder::new("scratch").finish(),
             chain: KeyBuilder::new("scratch").field(plan.platform.to_string()).finish(),
             shown: String::new(),
@@ -76,6 +80,7 @@ impl State {
             files: key,
             chain: key,
             shown: image.id.short().to_owned(),
+            base: Some((image.id.clone(), image.layers.len())),
             config: image.config,
             layers: image.layers,
             image: Some(image.id),
@@ -289,7 +294,7 @@ impl Stage<'_, '_, '_> {
     fn metadata(&mut self, created_by: String) -> Result<(), BuildError> {
         let chain =
             KeyBuilder::new("instruction").field(self.state.chain.bytes()).field(&created_by).finish();
-        let known = if self.build.no_cache { None } else { self.build.builder.cache.get(&chain)? };
+        let known = if self.build.no_cache { None } else { self.build.known(&chain)? };
         let entry = match known {
             Some(entry) => {
                 self.hit();
@@ -304,18 +309,26 @@ impl Stage<'_, '_, '_> {
             }
         };
         self.build.used(&chain, &entry, &created_by, &self.state.chain);
+        self.note_target(&chain);
         self.advance(chain, entry.created, created_by, true);
         Ok(())
     }
 
     /// Ends an instruction that works on files: `files` names what they are now.
-    pub(crate) fn files_done(&mut self, files: Key, entry: Entry, created_by: String) {
+    pub(crate) fn files_done(
+        &mut self,
+        files: Key,
+        entry: Entry,
+        created_by: String,
+    ) -> Result<(), BuildError> {
+        let entry = self.build.stamped(&files, entry)?;
         let chain = KeyBuilder::new("files")
             .field(self.state.chain.bytes())
             .field(&created_by)
             .field(files.bytes())
             .finish();
         self.build.used(&files, &entry, &created_by, &self.state.files);
+        self.note_target(&files);
         self.state.files = files;
         if let Some(layer) = entry.layer {
             self.state.layers.push(layer);
@@ -324,9 +337,11 @@ impl Stage<'_, '_, '_> {
             }
         }
         self.advance(chain, entry.created, created_by, entry.layer.is_none());
+        Ok(())
     }
 
     fn advance(&mut self, chain: Key, created: String, created_by: String, empty_layer: bool) {
+        let created = self.build.epoch.map_or(created, epoch::text);
         let state = &mut self.state;
         state.chain = chain;
         state.shown = chain.short();
@@ -339,6 +354,13 @@ impl Stage<'_, '_, '_> {
             comment: String::new(),
             empty_layer,
         });
+    }
+
+    /// Notes a result that is part of the image.
+    fn note_target(&self, key: &Key) {
+        if self.plan.in_target {
+            self.build.used.in_target(key);
+        }
     }
 
     pub(crate) fn hit(&mut self) {
@@ -358,6 +380,12 @@ impl Stage<'_, '_, '_> {
     pub(crate) fn ran(&self, container: String) {
         self.emit(BuildEvent::Removed { n: self.n, container: container[..12].to_owned() });
     }
+}
+
+/// The time at which a step begins, for [`crate::cache::Times`]. Files get their times from a clock that may be a tick
+/// behind.
+pub(crate) fn began() -> i64 {
+    jiff::Timestamp::now().as_second() - 1
 }
 
 /// The time as images carry it.

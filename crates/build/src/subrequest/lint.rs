@@ -106,7 +106,7 @@ fn results<'a>(source: &'a Source, warnings: &'a [Warning], failure: Option<&Bui
 
 fn message(error: &BuildError) -> String {
     match error.cause() {
-        BuildError::Parse(error) => ParseError::message(error),
+        BuildError::Parse(error) => ParseError::reason(error),
         error => error.to_string(),
     }
 }

@@ -1,7 +1,9 @@
 //! Making calls over a connection that is already there.
 
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -44,23 +46,58 @@ impl Pacing {
     }
 }
 
+/// The same for what is of use only as a whole. Dropped before its end, the call is broken off: the peer must not take
+/// what came for all of it.
+pub struct Uploading {
+    messages: mpsc::Sender<Bytes>,
+    whole: Arc<AtomicBool>,
+}
+
+impl Uploading {
+    /// Sends a message from a thread that may block, waiting for room.
+    ///
+    /// # Errors
+    /// If the call has ended, which its answer tells more of.
+    pub fn blocking_send(&self, message: &impl Message) -> io::Result<()> {
+        let ended = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the client takes no more");
+        self.messages.blocking_send(framed(message)).map_err(ended)
+    }
+
+    /// Sends a message, waiting for room; lost if the call has ended, which its answer tells.
+    pub async fn send(&self, message: &impl Message) {
+        let _ = self.messages.send(framed(message)).await;
+    }
+
+    /// That was all.
+    pub fn finish(self) {
+        self.whole.store(true, Ordering::Release);
+    }
+}
+
 /// The body of a request.
 enum Sent {
     AsItComes(mpsc::UnboundedReceiver<Bytes>),
     Paced(mpsc::Receiver<Bytes>),
+    Whole { messages: mpsc::Receiver<Bytes>, whole: Arc<AtomicBool> },
 }
 
 impl Body for Sent {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let next = match &mut *self {
             Sent::AsItComes(messages) => messages.poll_recv(cx),
             Sent::Paced(messages) => messages.poll_recv(cx),
+            Sent::Whole { messages, whole } => match messages.poll_recv(cx) {
+                Poll::Ready(None) if !whole.swap(true, Ordering::AcqRel) => {
+                    return Poll::Ready(Some(Err(io::ErrorKind::BrokenPipe.into())));
+                }
+                next => next,
+            },
         };
         next.map(|message| message.map(|message| Ok(Frame::data(message))))
     }
@@ -88,7 +125,7 @@ impl Channel {
     /// If the connection is gone, or the peer refuses at once.
     pub async fn stream(&self, method: &str, metadata: HeaderMap) -> Result<(Outgoing, Messages), Status> {
         let (outgoing, sent) = mpsc::unbounded_channel();
-        let answer = self.request(method, metadata, Sent::AsItComes(sent)).await?;
+        let answer = self.request(method, metadata, Sent::AsItComes(sent)).await?.await?;
         Ok((Outgoing(outgoing), answer))
     }
 
@@ -100,7 +137,7 @@ impl Channel {
     ) -> (Pacing, impl Future<Output = Result<Messages, Status>> + use<>) {
         let (sender, sent) = mpsc::channel(QUEUED);
         let channel = self.clone();
-        let answer = async move { channel.request(method, metadata, Sent::Paced(sent)).await };
+        let answer = async move { channel.request(method, metadata, Sent::Paced(sent)).await?.await };
         (Pacing(sender), answer)
     }
 
@@ -115,12 +152,37 @@ impl Channel {
     ) -> Result<M, Status> {
         let (outgoing, sent) = mpsc::unbounded_channel();
         Outgoing(outgoing).send(message);
-        let mut answer = self.request(method, HeaderMap::new(), Sent::AsItComes(sent)).await?;
+        let mut answer = self.request(method, HeaderMap::new(), Sent::AsItComes(sent)).await?.await?;
         answer.only().await
     }
 
-    async fn request(&self, method: &str, metadata: HeaderMap, sent: Sent) -> Result<Messages, Status> {
-        let gone = |error: hyper::Error| Status::new(Code::Unavailable, format!("{method}: {error}"));
+    /// Begins a call that sends something as a whole. The answer is a future: peers may not answer before all has come.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn upload(
+        &self,
+        method: &str,
+        metadata: HeaderMap,
+    ) -> Result<(Uploading, impl Future<Output = Result<Messages, Status>> + Send + use<>), Status> {
+        let (sender, messages) = mpsc::channel(QUEUED);
+        let whole = Arc::new(AtomicBool::new(false));
+        let sent = Sent::Whole { messages, whole: Arc::clone(&whole) };
+        let answer = self.request(method, metadata, sent).await?;
+        Ok((Uploading { messages: sender, whole }, answer))
+    }
+
+    async fn request(
+        &self,
+        method: &str,
+        metadata: HeaderMap,
+        sent: Sent,
+    ) -> Result<impl Future<Output = Result<Messages, Status>> + Send + use<>, Status> {
+        let method = method.to_owned();
+        let gone = {
+            let method = method.clone();
+            move |error: hyper::Error| Status::new(Code::Unavailable, format!("{method}: {error}"))
+        };
         let wrong = |error: http::Error| Status::new(Code::Internal, format!("{method}: {error}"));
         let uri = format!("http://session{method}");
         let mut request = Request::builder().method(Method::POST).uri(uri).body(sent).map_err(wrong)?;
@@ -129,9 +191,9 @@ impl Channel {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         let mut requests = self.requests.clone();
-        requests.ready().await.map_err(gone)?;
-        let response = requests.send_request(request).await.map_err(gone)?;
-        accepted(response)
+        requests.ready().await.map_err(&gone)?;
+        let response = requests.send_request(request);
+        Ok(async move { accepted(response.await.map_err(gone)?) })
     }
 }
 

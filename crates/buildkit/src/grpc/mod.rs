@@ -10,7 +10,7 @@ mod messages;
 mod server;
 mod status;
 
-pub use client::{Channel, Outgoing, Pacing};
+pub use client::{Channel, Outgoing, Pacing, Uploading};
 pub use messages::Messages;
 pub use server::{Call, Reply, ReplySender, Service, serve};
 pub(crate) use status::Wire as WireStatus;

@@ -38,12 +38,31 @@ pub struct SolveRequest {
     pub frontend: String,
     #[prost(map = "string, string", tag = "7")]
     pub frontend_attrs: HashMap<String, String>,
+    #[prost(message, optional, tag = "8")]
+    pub cache: Option<CacheOptions>,
     #[prost(string, repeated, tag = "9")]
     pub entitlements: Vec<String>,
     #[prost(map = "string, message", tag = "10")]
     pub frontend_inputs: HashMap<String, Definition>,
     #[prost(message, repeated, tag = "13")]
     pub exporters: Vec<Exporter>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct CacheOptions {
+    #[prost(message, repeated, tag = "4")]
+    pub exports: Vec<CacheOptionsEntry>,
+    #[prost(message, repeated, tag = "5")]
+    pub imports: Vec<CacheOptionsEntry>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct CacheOptionsEntry {
+    /// Named `Type` there.
+    #[prost(string, tag = "1")]
+    pub kind: String,
+    #[prost(map = "string, string", tag = "2")]
+    pub attrs: HashMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -4,6 +4,7 @@
 
 #![allow(missing_docs)]
 
+pub mod content;
 pub mod control;
 pub mod gateway;
 pub mod session;

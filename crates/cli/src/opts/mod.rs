@@ -1,11 +1,13 @@
 //! What flags' values mean: ports, mounts, environment, limits. Pure: text in, API types or Docker's error text out.
 
+pub mod cache;
 pub mod device;
 pub mod env;
 pub mod host;
 pub mod limit;
 pub mod mount;
 pub mod network;
+pub mod output;
 pub mod port;
 pub mod volume;
 

@@ -90,6 +90,7 @@ impl Display {
                 String::new()
             }
             BuildEvent::Warning { message } => self.lasting(&format!("WARNING: {message}\n")),
+            BuildEvent::Export { name, millis } => self.export(&name, millis),
             BuildEvent::Built { id } => {
                 self.lasting(&format!("Successfully built {}\n", crate::format::short_id(&id)))
             }
@@ -191,6 +192,21 @@ impl Display {
         }
         text.push_str(excerpt);
         self.lasting(&text)
+    }
+
+    /// An output, told when it begins where lines stay, and when it has ended.
+    fn export(&mut self, name: &str, millis: Option<u64>) -> String {
+        match (self.style, millis) {
+            (Style::Plain, None) => format!("=> {name}\n"),
+            (Style::Plain, Some(millis)) => {
+                format!("=> {name} DONE {}\n", seconds(Duration::from_millis(millis)))
+            }
+            (_, None) => String::new(),
+            (_, Some(millis)) => {
+                let line = self.line("=>", name, &seconds(Duration::from_millis(millis)));
+                self.lasting(&self.coloured("\x1b[34m", &line))
+            }
+        }
     }
 
     fn coloured(&self, colour: &str, line: &str) -> String {

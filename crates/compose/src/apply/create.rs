@@ -9,6 +9,7 @@ use dray_api::network::EndpointSettings;
 use futures_util::future::try_join_all;
 use tokio::sync::watch;
 
+use super::roll::{Replacement, rolls};
 use super::{Engine, Error, Include, Result, Status, shown};
 use crate::model::project::Project;
 use crate::model::service::Service;
@@ -42,10 +43,13 @@ struct Making<'a> {
     many_networks: bool,
     /// Containers of each service so far: id and name.
     made: RefCell<BTreeMap<String, Vec<(String, String)>>>,
+    /// Where containers that are rolled out are kept for the start; none if nothing is rolled out.
+    rolled: Option<&'a RefCell<Vec<Replacement>>>,
 }
 
 impl Engine<'_> {
-    /// Carries a plan out: nothing is started.
+    /// Carries a plan out: nothing is started. With `rolled`, running containers of services that are rolled out stay
+    /// as they are, and what is to replace them is added there for the start.
     ///
     /// # Errors
     /// The daemon refuses.
@@ -56,9 +60,11 @@ impl Engine<'_> {
         images: &BTreeMap<String, String>,
         inherit: bool,
         timeout: Option<i64>,
+        rolled: Option<&RefCell<Vec<Replacement>>>,
     ) -> Result<()> {
         let many_networks = self.speaks(1, 44).await?;
-        let making = Making { project, images, inherit, timeout, many_networks, made: RefCell::default() };
+        let made = RefCell::default();
+        let making = Making { project, images, inherit, timeout, many_networks, made, rolled };
         let mut done: BTreeMap<&str, watch::Receiver<bool>> = BTreeMap::new();
         let mut work = Vec::new();
         for service in &plan.services {
@@ -91,7 +97,12 @@ impl Engine<'_> {
         if !plan.stop.is_empty() {
             self.stop_containers(&plan.stop, None, making.timeout).await?;
         }
-        let actions = plan.actions.iter().map(|a| self.act(making, &plan.name, &service, a));
+        // What a roll that was cut off has left goes first: its names are needed again.
+        let is_removal = |action: &&Action| matches!(action, Action::Remove(_));
+        let removals = plan.actions.iter().filter(is_removal).filter(|_| rolls(&service));
+        try_join_all(removals.map(|a| self.act(making, &plan.name, &service, a))).await?;
+        let others = plan.actions.iter().filter(|a| !(rolls(&service) && is_removal(a)));
+        let actions = others.map(|a| self.act(making, &plan.name, &service, a));
         let made: Vec<Option<(String, String)>> = try_join_all(actions).await?;
         self.mend_names(making, &service, plan).await?;
         making.made.borrow_mut().insert(plan.name.clone(), made.into_iter().flatten().collect());
@@ -137,6 +148,24 @@ impl Engine<'_> {
                 self.tell(&shown(&title), Status::Done, "Created");
                 Ok(Some((id, title)))
             }
+            Action::Recreate(seen) if seen.is_running() && rolls(service) && making.rolled.is_some() => {
+                let number = seen.number().max(1);
+                let title = self.name_of(making.project, name, service, number);
+                let interim = interim_name(seen, &title);
+                let new = self.make(making, name, service, number, &title, &interim, Some(seen)).await;
+                let new = self.told(&shown(seen.name()), new)?;
+                if let Some(rolled) = making.rolled {
+                    rolled.borrow_mut().push(Replacement {
+                        service: name.to_owned(),
+                        old: seen.clone(),
+                        new: new.clone(),
+                        title: title.clone(),
+                        timeout: making.timeout,
+                        moved: RefCell::default(),
+                    });
+                }
+                Ok(Some((new, title)))
+            }
             Action::Recreate(seen) => {
                 self.tell(&shown(seen.name()), Status::Working, "Recreate");
                 let made = self.recreate(making, name, service, seen).await;
@@ -173,7 +202,7 @@ impl Engine<'_> {
         let number = old.number().max(1);
         let title = self.name_of(making.project, name, service, number);
         let old_id = &old.summary.id;
-        let interim = format!("{}_{title}", &old_id[..old_id.len().min(12)]);
+        let interim = interim_name(old, &title);
         let id = self.make(making, name, service, number, &title, &interim, Some(old)).await?;
         self.client.container_stop(old_id, "", making.timeout).await?;
         match self.client.container_remove(old_id, false, false, false).await {
@@ -361,6 +390,12 @@ impl Engine<'_> {
         };
         self.send(&wanted, &one_off.name).await
     }
+}
+
+/// The name of a container until the one that it replaces is gone.
+fn interim_name(old: &Seen, title: &str) -> String {
+    let old = &old.summary.id;
+    format!("{}_{title}", &old[..old.len().min(12)])
 }
 
 /// What a service shares with a container that is not there.

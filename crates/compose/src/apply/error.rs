@@ -55,6 +55,32 @@ pub enum Error {
         /// What it should say.
         wanted: String,
     },
+    /// A new container did not get well, and all are as before.
+    #[error("service {name:?} is rolled back: {source}")]
+    RolledBack {
+        /// The service.
+        name: String,
+        /// What was wrong.
+        source: Box<Error>,
+    },
+    /// A new container did not get well; others are new already.
+    #[error("service {name:?} is updated in part, {new} of {all} containers: {source}")]
+    RollPaused {
+        /// The service.
+        name: String,
+        /// How many are new.
+        new: usize,
+        /// Of how many.
+        all: usize,
+        /// What was wrong.
+        source: Box<Error>,
+    },
+    /// Ports cannot be moved from one container to another.
+    #[error(
+        "service {0:?}: deploy.update_config.order is start-first and it publishes ports, which only Dray's daemon can move; \
+         use stop-first"
+    )]
+    NoMove(String),
     /// An external volume does not exist.
     #[error("external volume {0:?} not found")]
     NoVolume(String),

@@ -3,6 +3,7 @@
 //! ```text
 //! observe.rs   what is there          network.rs volume.rs   what services share
 //! create.rs    a plan's containers    start.rs wait.rs       in order of dependency, with conditions
+//! roll.rs      changed services, container by container
 //! hook.rs file.rs   commands and contents that go into containers
 //! stop.rs      stop, kill, remove; down
 //! progress.rs  what users see of it
@@ -16,6 +17,7 @@ mod hook;
 mod network;
 mod observe;
 mod progress;
+mod roll;
 mod start;
 mod stop;
 mod volume;
@@ -28,6 +30,7 @@ pub use error::Error;
 pub use hook::HookOutput;
 pub use observe::{Include, Observed};
 pub use progress::{Event, Progress, Silent, Status};
+pub use roll::Replacement;
 pub use start::Start;
 pub use stop::{Down, Images};
 

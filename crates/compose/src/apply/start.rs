@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 use tokio::sync::watch;
 
 use super::hook::HookOutput;
+use super::roll::Replacement;
 use super::wait::Condition;
 use super::{Engine, Error, Include, Observed, Result, Status, shown};
 use crate::model::project::Project;
@@ -23,6 +24,8 @@ pub struct Start<'a> {
     pub timeout: Option<Duration>,
     /// Who hears what hooks write.
     pub hooks: Option<&'a dyn HookOutput>,
+    /// Containers that replace running ones.
+    pub rolled: &'a [Replacement],
 }
 
 impl Engine<'_> {
@@ -72,7 +75,8 @@ impl Engine<'_> {
         if how.wait {
             let conditions: Vec<(String, Condition, bool)> =
                 project.services.keys().map(|n| (n.clone(), final_condition(project, n), true)).collect();
-            self.wait_for(project, &project.name, &conditions, &seen).await?;
+            let now = self.seen_now(project, how).await?;
+            self.wait_for(project, &project.name, &conditions, now.as_ref().unwrap_or(&seen)).await?;
         }
         Ok(())
     }
@@ -88,6 +92,8 @@ impl Engine<'_> {
         if service.replicas() == 0 {
             return Ok(());
         }
+        let now = self.seen_now(project, how).await?;
+        let seen = now.as_ref().unwrap_or(seen);
         let conditions: Vec<(String, Condition, bool)> = service
             .depends_on
             .iter()
@@ -98,13 +104,28 @@ impl Engine<'_> {
         if own.is_empty() {
             return Err(Error::NothingToStart(name.to_owned()));
         }
-        for container in own.iter().filter(|c| !c.is_running()) {
+        let mut rolled: Vec<&Replacement> = how.rolled.iter().filter(|one| one.service == name).collect();
+        rolled.sort_by_key(|one| one.old.number());
+        if !rolled.is_empty() {
+            self.roll(project, name, service, &rolled, how).await?;
+        }
+        let replaced =
+            |c: &Seen| rolled.iter().any(|one| one.new == c.summary.id || one.old.summary.id == c.summary.id);
+        for container in own.iter().filter(|c| !c.is_running() && !replaced(c)) {
             self.start_container(project, name, service, container, how.hooks).await?;
         }
         Ok(())
     }
 
-    async fn start_container(
+    /// What is there now, where a roll may have changed it since it was looked at.
+    async fn seen_now(&self, project: &Project, how: Start<'_>) -> Result<Option<Observed>> {
+        if how.rolled.is_empty() {
+            return Ok(None);
+        }
+        self.containers(&project.name, Include::Services, true, &[]).await.map(Some)
+    }
+
+    pub(super) async fn start_container(
         &self,
         project: &Project,
         name: &str,

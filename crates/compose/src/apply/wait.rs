@@ -32,10 +32,16 @@ impl Condition {
 }
 
 /// Between two looks: short at first, then longer.
-struct Pace(Duration);
+pub(super) struct Pace(Duration);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace(Duration::from_millis(15))
+    }
+}
 
 impl Pace {
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         tokio::time::sleep(self.0).await;
         self.0 = (self.0 * 3 / 2).min(Duration::from_millis(300));
     }
@@ -95,7 +101,7 @@ impl Engine<'_> {
         condition: Condition,
         containers: &[&Seen],
     ) -> Result<&'static str> {
-        let mut pace = Pace(Duration::from_millis(15));
+        let mut pace = Pace::default();
         loop {
             let mut ready = true;
             for container in containers {
@@ -124,7 +130,8 @@ fn completed(service: &str, found: &ContainerInspect) -> Result<bool> {
     }
 }
 
-fn healthy(found: &ContainerInspect, or_running: bool) -> Result<bool> {
+/// Whether a container is healthy, or runs where it has no health check and that is enough.
+pub(super) fn healthy(found: &ContainerInspect, or_running: bool) -> Result<bool> {
     let name = found.name.trim_start_matches('/').to_owned();
     if found.state.status == "exited" {
         return Err(Error::Exited { name, code: found.state.exit_code });

@@ -15,6 +15,7 @@ use crate::model::hash;
 use crate::model::kind::{self, Environment};
 use crate::model::project::Project;
 use crate::model::service::{self, Service};
+use crate::parse::node::Node;
 
 /// A container that is to be made.
 #[derive(Clone, Debug)]
@@ -187,6 +188,9 @@ impl Wanted<'_> {
         let dependency =
             |(name, d): (&String, &service::Dependency)| format!("{name}:{}:{}", d.condition, d.restart);
         set(label::DEPENDS_ON, s.depends_on.iter().map(dependency).collect::<Vec<_>>().join(","));
+        if s.extensions.get("x-dray-restart-unhealthy").and_then(Node::text).as_deref() == Some("true") {
+            labels.insert(label::RESTART_UNHEALTHY.to_owned(), "true".to_owned());
+        }
         labels.extend(self.labels.clone());
         labels
     }

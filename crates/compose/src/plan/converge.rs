@@ -48,6 +48,13 @@ impl Seen {
         own.map(|n| n.trim_start_matches('/')).unwrap_or_default()
     }
 
+    /// Whether it waits, under an interim name, to take the place of another.
+    pub fn is_interim(&self) -> bool {
+        let prefix = self.name().split_once('_').map_or("", |(prefix, _)| prefix);
+        let is_id = prefix.len() == 12 && prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_id && !self.label(label::REPLACE).is_empty()
+    }
+
     /// Whether it runs.
     pub fn is_running(&self) -> bool {
         self.summary.state == "running"
@@ -153,8 +160,11 @@ impl Planner<'_> {
             .filter(|c| c.service() == name && !c.is_one_off())
             .map(|c| (c.clone(), self.diverged(name, resolved.as_ref(), c)))
             .collect();
-        // Those that are as they should be stay first; of them, the lowest numbers.
-        own.sort_by_key(|(c, diverged)| (*diverged, c.number(), c.summary.created));
+        // Those that are as they should be stay first; of them, the lowest numbers. Of the others, what a roll that was
+        // cut off has left goes last.
+        own.sort_by_key(|(c, diverged)| {
+            (*diverged, *diverged && c.is_interim(), c.number(), c.summary.created)
+        });
         let wanted = usize::try_from(service.replicas()).unwrap_or(0);
         let next = own.iter().map(|(c, _)| c.number()).max().unwrap_or(0) + 1;
         let missing = u32::try_from(wanted.saturating_sub(own.len())).unwrap_or(0);
@@ -199,6 +209,11 @@ impl Planner<'_> {
             Recreate::Diverged => {}
         }
         let Some(service) = resolved else { return true };
+        // A roll that was cut off is done again.
+        let rolled = service.deploy.as_ref().is_some_and(|deploy| deploy.update_config.is_some());
+        if rolled && seen.is_interim() {
+            return true;
+        }
         if seen.label(label::CONFIG_HASH) != hash::service(service) {
             return true;
         }
@@ -372,6 +387,23 @@ mod tests {
         assert!(plan(&p, &there, &Options::default()).is_settled());
         p.services.get_mut("b").unwrap().hostname = "h".into();
         assert_eq!(shown(&plan(&p, &there, &Options::default())), "b: recreate p-b-1; a: recreate p-a-1");
+    }
+
+    #[test]
+    fn what_a_roll_has_left_goes_and_the_roll_is_done_again() {
+        let mut p = project(&[("a", 1, &[])]);
+        let deploy = crate::model::deploy::Deploy {
+            update_config: Some(crate::model::deploy::UpdateConfig::default()),
+            ..Default::default()
+        };
+        let mut old = seen(&p, "a", 1);
+        old.summary.labels.insert(label::CONFIG_HASH.into(), "other".into());
+        p.services.get_mut("a").unwrap().deploy = Some(deploy);
+        let mut new = seen(&p, "a", 1);
+        new.summary.names = vec!["/0123456789ab_p-a-1".into()];
+        new.summary.labels.insert(label::REPLACE.into(), "a-1".into());
+        let made = shown(&plan(&p, &[new, old], &Options::default()));
+        assert_eq!(made, "a: recreate p-a-1, remove 0123456789ab_p-a-1");
     }
 
     #[test]

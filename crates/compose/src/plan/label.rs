@@ -31,5 +31,8 @@ pub const VERSION: &str = "com.docker.compose.version";
 /// What the container replaces.
 pub const REPLACE: &str = "com.docker.compose.replace";
 
+/// Dray's own: the daemon restarts the container when it becomes unhealthy.
+pub const RESTART_UNHEALTHY: &str = "dev.dray.restart-unhealthy";
+
 /// The version that is written: the specification's rules are those of this Docker Compose.
 pub const COMPOSE_VERSION: &str = "2.40.3";

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use dray_build::dockerfile::is_own_frontend;
 use dray_build::{Entitlements, Resources, Subrequest};
 use dray_buildkit::grpc::{Code, Status};
-use dray_engine::build::Options;
+use dray_engine::build::{Options, RemoteCache};
 
 use super::failure::{invalid, unsupported};
+use super::remote_cache::imports;
 
 type Attrs = HashMap<String, String>;
 
@@ -27,6 +28,8 @@ pub(super) struct Frontend {
     pub question: Option<Subrequest>,
     /// Under which sessions (if not the build's) it offers folders.
     pub folders: HashMap<String, String>,
+    /// Caches to be read from.
+    pub cache_imports: Vec<RemoteCache>,
 }
 
 /// A folder of the client.
@@ -47,6 +50,7 @@ impl Frontend {
             context: folder("context"),
             question: None,
             folders: HashMap::new(),
+            cache_imports: Vec::new(),
         }
     }
 
@@ -74,6 +78,7 @@ impl Frontend {
                     Some((name.strip_prefix("local-sessionid:")?.to_owned(), session.clone()))
                 })
                 .collect(),
+            cache_imports: imports(attrs)?,
         })
     }
 }

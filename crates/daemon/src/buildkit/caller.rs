@@ -43,19 +43,24 @@ impl SecretSource for Caller {
 
 impl CredentialSource for Caller {
     fn credentials(&self, domain: &str) -> AuthConfig {
-        let host = if domain == "docker.io" { DOCKER_HUB } else { domain };
-        match self.handle.block_on(self.session.credentials(host)) {
-            Ok(None) => AuthConfig::default(),
-            Ok(Some(found)) if found.username.is_empty() => {
-                AuthConfig { identitytoken: found.secret, ..AuthConfig::default() }
-            }
-            Ok(Some(found)) => {
-                AuthConfig { username: found.username, password: found.secret, ..AuthConfig::default() }
-            }
-            Err(error) => {
-                tracing::debug!(%error, domain, "a build client does not say its credentials");
-                AuthConfig::default()
-            }
+        self.handle.block_on(credentials(&self.session, domain))
+    }
+}
+
+/// The client's credentials for a registry; what cannot be had counts as none.
+pub(super) async fn credentials(session: &Session, domain: &str) -> AuthConfig {
+    let host = if domain == "docker.io" { DOCKER_HUB } else { domain };
+    match session.credentials(host).await {
+        Ok(None) => AuthConfig::default(),
+        Ok(Some(found)) if found.username.is_empty() => {
+            AuthConfig { identitytoken: found.secret, ..AuthConfig::default() }
+        }
+        Ok(Some(found)) => {
+            AuthConfig { username: found.username, password: found.secret, ..AuthConfig::default() }
+        }
+        Err(error) => {
+            tracing::debug!(%error, domain, "a build client does not say its credentials");
+            AuthConfig::default()
         }
     }
 }

@@ -1,18 +1,20 @@
 //! `moby.buildkit.v1.Control`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use dray_build::Built;
 use dray_buildkit::grpc::{Call, Code, Reply, Status};
 use dray_buildkit::proto::control::{
-    DiskUsageRequest, Exporter, InfoResponse, ListWorkersResponse, PruneRequest, SolveRequest, SolveResponse,
-    StatusRequest,
+    DiskUsageRequest, Exporter as Exporting, InfoResponse, ListWorkersResponse, PruneRequest, SolveRequest,
+    SolveResponse, StatusRequest,
 };
 use dray_buildkit::proto::{BuildkitVersion, Platform, WorkerRecord};
+use dray_engine::build::{Output, Results};
 
-use super::job::{Export, Job};
-use super::{BuildKit, failure, unknown};
+use super::job::Job;
+use super::remote_cache::exports;
+use super::{BuildKit, CacheTransfer, Exporter, failure, title, unknown};
 
 /// The one worker's id: it is the daemon.
 const WORKER: &str = "dray";
@@ -47,9 +49,14 @@ impl BuildKit {
         if request.definition.as_ref().is_some_and(|definition| !definition.def.is_empty()) {
             return Err(failure::definitions());
         }
-        let export = export(&request);
-        let (job, _ends) =
-            self.jobs.begin(&request.reference, &request.session, export, request.entitlements.clone())?;
+        let outputs = outputs(&request)?;
+        let cache_exports = exports(request.cache.as_ref().map_or(&[], |cache| &cache.exports))?;
+        let (job, _ends) = self.jobs.begin(
+            &request.reference,
+            &request.session,
+            (outputs, cache_exports),
+            request.entitlements.clone(),
+        )?;
         if request.frontend.is_empty() {
             job.returned().await?;
         } else {
@@ -64,32 +71,35 @@ impl BuildKit {
         }
     }
 
-    /// Gives the image its names, and tells about it.
+    /// Carries out the outputs, one after the other.
     pub(super) async fn export(&self, job: &Arc<Job>, built: Built) -> Result<SolveResponse, Status> {
-        let names = job.names(&self.builds)?;
-        let id = built.image.to_string();
-        let full: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let builds = Arc::clone(&self.builds);
-        let naming = Arc::clone(job);
-        let named = tokio::task::spawn_blocking(move || {
-            let exporting = naming.progress.waiting().vertex("exporting to image");
-            exporting.begin();
-            exporting.note("exporting layers");
-            exporting.note(&format!("writing image {}", built.image));
-            let named = builds.name(&built, &names, &|_| {});
-            names.iter().for_each(|name| exporting.note(&format!("naming to {name}")));
-            exporting.end(named.as_ref().err().map(ToString::to_string));
-            named
-        });
-        named.await.map_err(failure::internal)?.map_err(failure::engine)?;
-        let mut response = HashMap::from([
-            ("containerimage.digest".to_owned(), id.clone()),
-            ("containerimage.config.digest".to_owned(), id),
-        ]);
-        if !full.is_empty() {
-            response.insert("image.name".to_owned(), full.join(","));
+        let session = match job.outputs.is_empty() && job.cache_exports.is_empty() {
+            true => None,
+            false => Some(self.sessions.find(&job.session).await?),
+        };
+        let exporter = Exporter::new(Arc::clone(&self.builds), session.clone(), BTreeMap::new());
+        let transfer = CacheTransfer { builds: Arc::clone(&self.builds), session, auths: BTreeMap::new() };
+        let results = Results::from(built.clone());
+        let mut told = HashMap::new();
+        for (number, output) in job.outputs.iter().enumerate() {
+            let vertex = job.progress.vertex(title(output.kind));
+            vertex.begin();
+            let exported = exporter.export(number, output, &results, &vertex).await;
+            vertex.end(exported.as_ref().err().map(|status| status.message.clone()));
+            told.extend(exported?);
         }
-        Ok(SolveResponse { exporter_response: response })
+        for cache in &job.cache_exports {
+            let vertex = job.progress.vertex(cache.export_title());
+            vertex.begin();
+            let exported = transfer.export(cache, &built).await;
+            vertex.end(exported.as_ref().err().map(|status| status.message.clone()));
+            match exported {
+                Ok(of_cache) => told.extend(of_cache),
+                Err(_) if cache.ignore_error => {}
+                Err(status) => return Err(status),
+            }
+        }
+        Ok(SolveResponse { exporter_response: told })
     }
 
     async fn status(self: Arc<Self>, reference: &str) -> Result<Reply, Status> {
@@ -112,15 +122,16 @@ impl BuildKit {
 }
 
 /// What is to become of the result. Old clients have one exporter, in fields of its own.
-fn export(request: &SolveRequest) -> Export {
+fn outputs(request: &SolveRequest) -> Result<Vec<Output>, Status> {
     let mut exporters = request.exporters.clone();
     if exporters.is_empty() && !request.exporter_deprecated.is_empty() {
-        exporters.push(Exporter {
+        exporters.push(Exporting {
             kind: request.exporter_deprecated.clone(),
             attrs: request.exporter_attrs_deprecated.clone(),
         });
     }
-    Export::new(exporters)
+    let read = |exporter: &Exporting| Output::read(&exporter.kind, &exporter.attrs);
+    exporters.iter().map(read).collect::<Result<_, _>>().map_err(|error| failure::invalid(error.to_string()))
 }
 
 fn version() -> BuildkitVersion {
@@ -135,7 +146,11 @@ pub(super) fn worker() -> WorkerRecord {
     let host = dray_spec::Platform::host();
     WorkerRecord {
         id: WORKER.to_owned(),
-        labels: HashMap::from([("org.mobyproject.buildkit.worker.executor".to_owned(), WORKER.to_owned())]),
+        labels: HashMap::from([
+            ("org.mobyproject.buildkit.worker.executor".to_owned(), WORKER.to_owned()),
+            // By this label buildx knows that the store keeps manifests: archives, pushes by the daemon.
+            ("org.mobyproject.buildkit.worker.snapshotter".to_owned(), "overlayfs".to_owned()),
+        ]),
         platforms: vec![Platform {
             architecture: host.architecture.clone(),
             os: host.os.clone(),

@@ -48,7 +48,7 @@ impl Source {
 
     /// A Dockerfile that cannot be parsed.
     fn parse_error(&self, error: &ParseError) -> Status {
-        let status = Status::new(Code::InvalidArgument, error.message());
+        let status = Status::new(Code::InvalidArgument, error.reason());
         let status = Status { code: Code::Unknown, ..status };
         match error.lines() {
             Some(lines) => self.at(lines, status),
@@ -81,7 +81,7 @@ pub(super) fn engine(error: Error) -> Status {
                 format!("process {command:?} did not complete successfully: exit code: {code}{memory}");
             Status::new(Code::Unknown, text)
         }
-        BuildError::Parse(error) => Status::new(Code::Unknown, error.message()),
+        BuildError::Parse(error) => Status::new(Code::Unknown, error.reason()),
         error => Status::new(Code::Unknown, error.to_string()),
     }
 }

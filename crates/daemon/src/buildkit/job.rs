@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use dray_build::{Built, Cancel};
 use dray_buildkit::grpc::{Code, Status};
-use dray_buildkit::proto::control::{Exporter, StatusResponse};
+use dray_buildkit::proto::control::StatusResponse;
 use dray_buildkit::proto::gateway::ReturnRequest;
-use dray_engine::build::{Options, Service};
-use dray_spec::Reference;
+use dray_engine::build::{Output, RemoteCache};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::control::no_such_job;
@@ -25,7 +24,8 @@ const KEPT_MESSAGES: usize = 256;
 pub(super) struct Job {
     pub reference: String,
     pub session: String,
-    pub export: Export,
+    pub outputs: Vec<Output>,
+    pub cache_exports: Vec<RemoteCache>,
     pub entitlements: Vec<String>,
     pub cancel: Cancel,
     pub progress: Progress,
@@ -40,53 +40,7 @@ struct State {
     give_back: Option<oneshot::Sender<ReturnRequest>>,
 }
 
-/// What is to become of the result.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Export {
-    exporters: Vec<Exporter>,
-}
-
-impl Export {
-    pub fn new(exporters: Vec<Exporter>) -> Self {
-        Export { exporters }
-    }
-
-    /// Says what this daemon cannot do with a result: it keeps images in its own store.
-    pub fn check(&self) -> Result<(), Status> {
-        let [exporter] = self.exporters.as_slice() else {
-            return Err(failure::unsupported(match self.exporters.len() {
-                0 => "builds without an image (type=cacheonly) are",
-                _ => "several outputs at once are",
-            }));
-        };
-        let attr = |name: &str| exporter.attrs.get(name).map(String::as_str).unwrap_or_default();
-        match exporter.kind.as_str() {
-            // The client pushes with the Engine's own API.
-            "moby" => {}
-            "image" if attr("push") != "true" => {}
-            "image" => return Err(failure::unsupported("push by the image exporter is")),
-            other => return Err(failure::unsupported(format!("exporter {other:?} is"))),
-        }
-        if exporter.attrs.keys().any(|name| name.starts_with("annotation")) {
-            return Err(failure::unsupported("annotations are"));
-        }
-        Ok(())
-    }
-
-    fn tags(&self) -> Vec<String> {
-        let names = self.exporters.first().and_then(|exporter| exporter.attrs.get("name"));
-        let names = names.map(String::as_str).unwrap_or_default();
-        names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
-    }
-}
-
 impl Job {
-    /// The names of the result.
-    pub fn names(&self, builds: &Service) -> Result<Vec<Reference>, Status> {
-        let options = Options { tags: self.export.tags(), ..Options::default() };
-        builds.check(&options).map_err(|error| failure::invalid(error.to_string()))
-    }
-
     /// Waits until the client has made its result known.
     pub async fn returned(&self) -> Result<(), Status> {
         let receiver = lock(&self.returned).take();
@@ -149,7 +103,7 @@ impl Jobs {
         &self,
         reference: &str,
         session: &str,
-        export: Export,
+        (outputs, cache_exports): (Vec<Output>, Vec<RemoteCache>),
         entitlements: Vec<String>,
     ) -> Result<(Arc<Job>, Ends<'_>), Status> {
         let (progress, receiver) = Progress::new(reference);
@@ -157,7 +111,8 @@ impl Jobs {
         let job = Arc::new(Job {
             reference: reference.to_owned(),
             session: session.to_owned(),
-            export,
+            outputs,
+            cache_exports,
             entitlements,
             cancel: Cancel::new(),
             progress: progress.clone(),

@@ -13,11 +13,13 @@ mod attrs;
 mod cache;
 mod caller;
 mod control;
+mod export;
 mod failure;
 mod folders;
 mod gateway;
 mod job;
 mod progress;
+mod remote_cache;
 mod solve;
 mod steps;
 mod stream;
@@ -31,6 +33,9 @@ pub(crate) use caller::Caller;
 use dray_buildkit::Sessions;
 use dray_buildkit::grpc::{self, Call, Reply, Status};
 use dray_engine::build::Service;
+
+pub(crate) use export::{ExportProgress, Exporter, title};
+pub(crate) use remote_cache::{CacheTransfer, is_inline, read_exports, read_imports};
 
 use crate::hijack::HijackedStream;
 use job::Jobs;

@@ -70,6 +70,12 @@ impl Progress {
     }
 }
 
+impl super::ExportProgress for VertexProgress {
+    fn note(&self, what: &str) {
+        VertexProgress::note(self, what);
+    }
+}
+
 /// One vertex.
 #[derive(Clone)]
 pub(super) struct VertexProgress {

@@ -2,23 +2,23 @@
 //!
 //! Each fetch is a vertex, named as BuildKit names it, so that clients show what they are used to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use dray_build::dockerfile::Dockerfile;
-use dray_build::{Answer, Cancel, ContextDir, Contexts, DockerfileSource, Subrequest};
+use dray_build::{Answer, CacheImport, Cancel, ContextDir, Contexts, DockerfileSource, Subrequest};
 use dray_buildkit::grpc::Status;
-use dray_buildkit::{ArchiveReader, FileSyncError, Wanted, copy_as_tar};
-use dray_engine::build::Input;
+use dray_buildkit::{ArchiveReader, FileSyncError, Session, Wanted, copy_as_tar};
+use dray_engine::build::{Input, Options, OutputKind, RemoteCache};
 use dray_spec::dockerignore::{self, Patterns};
 
-use super::BuildKit;
 use super::attrs::{Folder, Frontend};
 use super::caller::Caller;
 use super::failure::{self, Source};
 use super::job::Job;
 use super::progress::VertexProgress;
 use super::steps::Steps;
+use super::{BuildKit, CacheTransfer, is_inline};
 
 const IGNORE: &str = ".dockerignore";
 /// What clients are told that a context does.
@@ -55,12 +55,8 @@ impl BuildKit {
         mut wanted: Frontend,
     ) -> Result<Option<Answer>, Status> {
         let _stops = Stops(job.cancel.clone());
-        if wanted.question.is_none() {
-            job.export.check()?;
-            job.names(&self.builds)?;
-        }
         let session = self.sessions.find(&job.session).await?;
-        let caller = Caller::new(session);
+        let caller = Caller::new(session.clone());
         let named = std::mem::take(&mut wanted.options.contexts);
         let contexts = Contexts::new(named, Some(self.folders(job, &wanted)));
         let (definition, mut input) = match wanted.options.remote.as_str() {
@@ -70,12 +66,18 @@ impl BuildKit {
         input.wishes = caller.wishes();
         input.contexts = contexts;
         let source = Source { name: definition.dockerfile.name.clone(), text: definition.text };
-        let (builds, options, job) = (Arc::clone(&self.builds), wanted.options, Arc::clone(job));
+        let builds = Arc::clone(&self.builds);
         if let Some(question) = wanted.question {
+            let (options, job) = (wanted.options, Arc::clone(job));
             let work = move || builds.answer_input(question, options, input, caller, job.cancel.clone());
             let answer = tokio::task::spawn_blocking(work).await.map_err(failure::internal)?;
             return answer.map(Some).map_err(|error| source.failed(error));
         }
+        let cache_imports = self.cache_imports(job, &wanted.cache_imports, &session).await;
+        let inline_cache = is_inline(&job.cache_exports);
+        let unrecorded = !job.outputs.iter().any(|output| output.kind == OutputKind::Image);
+        let options = Options { unrecorded, cache_imports, inline_cache, ..wanted.options };
+        let job = Arc::clone(job);
         let work = move || {
             let progress = job.progress.waiting();
             let steps = Steps::new(&progress, &definition.dockerfile, definition.vertex);
@@ -92,6 +94,26 @@ impl BuildKit {
             }
         };
         tokio::task::spawn_blocking(work).await.map_err(failure::internal)?
+    }
+
+    /// The caches that a build reads from. One that cannot be had is none.
+    async fn cache_imports(
+        &self,
+        job: &Job,
+        caches: &[RemoteCache],
+        session: &Session,
+    ) -> Vec<Arc<CacheImport>> {
+        let session = Some(session.clone());
+        let transfer = CacheTransfer { builds: Arc::clone(&self.builds), session, auths: BTreeMap::new() };
+        let mut imports = Vec::new();
+        for cache in caches {
+            let vertex = job.progress.vertex(&cache.import_title());
+            vertex.begin();
+            let import = transfer.import(cache).await;
+            vertex.end(import.as_ref().err().map(|status| status.message.clone()));
+            imports.extend(import.ok().map(Arc::new));
+        }
+        imports
     }
 
     /// What the client offers over its session. For a question the files of the context are not needed.

@@ -154,6 +154,7 @@ impl BuildEvents for Steps<'_> {
             BuildEvent::Step { .. }
             | BuildEvent::CacheHit { .. }
             | BuildEvent::Removed { .. }
+            | BuildEvent::Export { .. }
             | BuildEvent::Built { .. }
             | BuildEvent::Tagged { .. } => {}
         }

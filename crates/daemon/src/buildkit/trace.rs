@@ -8,13 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use dray_api::build::BuildResult;
 use dray_api::progress::ProgressMessage;
 use dray_buildkit::grpc::Status;
-use dray_buildkit::proto::control::{Exporter, StatusResponse};
-use dray_engine::build::Options;
+use dray_buildkit::proto::control::StatusResponse;
+use dray_engine::build::{Options, Output, OutputKind};
 use prost::Message;
 
 use super::BuildKit;
 use super::attrs::Frontend;
-use super::job::Export;
 use crate::body::JsonLines;
 
 /// The id of messages that carry the build's progress, and of the one with its result.
@@ -28,9 +27,10 @@ impl BuildKit {
         session: &str,
         reference: &str,
         options: Options,
+        outputs: Vec<Output>,
         lines: &JsonLines,
     ) -> Result<(), Status> {
-        let result = self.traced(session, reference, options, lines).await;
+        let result = self.traced(session, reference, options, outputs, lines).await;
         self.sessions.end(session);
         result
     }
@@ -40,11 +40,10 @@ impl BuildKit {
         session: &str,
         reference: &str,
         options: Options,
+        outputs: Vec<Output>,
         lines: &JsonLines,
     ) -> Result<(), Status> {
-        let attrs = [("name".to_owned(), options.tags.join(","))].into();
-        let export = Export::new(vec![Exporter { kind: "moby".to_owned(), attrs }]);
-        let (job, ends) = self.jobs.begin(reference, session, export, Vec::new())?;
+        let (job, ends) = self.jobs.begin(reference, session, (outputs, Vec::new()), Vec::new())?;
         let mut messages = self.jobs.messages(reference).await?;
         let work = async {
             let frontend = Frontend::of_options(options);
@@ -53,7 +52,8 @@ impl BuildKit {
                 (Err(status), _) => Err(status),
                 (Ok(_), Some(built)) => {
                     let id = built.image.to_string();
-                    self.export(&job, built).await.map(|_| Some(id))
+                    let stored = job.outputs.iter().any(|output| output.kind == OutputKind::Image);
+                    self.export(&job, built).await.map(|_| stored.then_some(id))
                 }
                 (Ok(_), None) => Ok(None),
             };

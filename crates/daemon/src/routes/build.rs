@@ -1,25 +1,35 @@
 //! `/build`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::post;
-use dray_api::build::BuildResult;
+use dray_api::build::{BUILD_RESULT_ID, BuildOutput, BuildResult};
 use dray_api::container::Ulimit;
 use dray_api::progress::ProgressMessage;
 use dray_build::classic::{ClassicText, Piece};
-use dray_build::{BuildEvent, BuildEvents, Cancel, Entitlements, Resources, Secrets, Subrequest};
-use dray_engine::build::{Options, PruneOptions, Service, Wishes};
+use dray_build::{BuildEvent, BuildEvents, Built, Cancel, Entitlements, Resources, Secrets, Subrequest};
+use dray_buildkit::Session;
+use dray_buildkit::grpc::Status;
+use dray_engine::build::{
+    CachePlace, Options, Output, OutputKind, PruneOptions, RemoteCache, Results, Service, Wishes,
+    given_credentials,
+};
 use dray_image::ProgressEvent;
+use dray_spec::Reference;
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 
 use crate::body::{Failure, JsonLines, messages, progress_message};
-use crate::buildkit::{BuildKit, Caller};
+use crate::buildkit::{
+    BuildKit, CacheTransfer, Caller, ExportProgress, Exporter, is_inline, read_exports, read_imports, title,
+};
 use crate::credentials;
 use crate::error::{ApiError, ApiResult, json};
 use crate::extract::Params;
@@ -47,16 +57,37 @@ async fn build(
     body: Body,
 ) -> ApiResult {
     let mut options = options(&params)?;
+    let outputs = outputs(&params, &builds.check(&options)?)?;
+    options.unrecorded = !outputs.iter().any(|output| output.kind == OutputKind::Image);
     if params.get("version") == "2" {
-        return build_traced(kit, &builds, &params, options).await;
+        return build_traced(kit, &params, options, outputs).await;
     }
     options.auths = credentials::of_registries(&headers);
-    builds.check(&options)?;
     if let Some(question) = params.non_empty("call") {
         let question = question_of(question)?;
         return answer(builds, options, question, body).await;
     }
-    let wishes = wishes(&kit, &params).await?;
+    let session = session(&kit, &params).await?;
+    let wishes = wishes(session.as_ref(), &params);
+    let refused = |status: Status| ApiError::bad_request(status.message);
+    let imports = read_imports(from_json(&params, "cacheimports", "cache imports")?).map_err(refused)?;
+    let caches = read_exports(from_json(&params, "cacheexports", "cache exports")?).map_err(refused)?;
+    let registries = outputs.iter().flat_map(|output| &output.names).map(Reference::domain);
+    let cache_registries = imports.iter().chain(&caches).filter_map(RemoteCache::registry);
+    let known = |domain: &str| Some((domain.to_owned(), given_credentials(&options.auths, domain)?.clone()));
+    let auths: BTreeMap<_, _> = registries.chain(cache_registries).filter_map(known).collect();
+    let transfer =
+        CacheTransfer { builds: Arc::clone(&builds), session: session.clone(), auths: auths.clone() };
+    options.inline_cache = is_inline(&caches);
+    let mut warnings = Vec::new();
+    for cache in &imports {
+        match transfer.import(cache).await {
+            Ok(import) => options.cache_imports.push(Arc::new(import)),
+            // A cache that cannot be had is none.
+            Err(status) => warnings.push(format!("{}: {}", cache.import_title(), status.message)),
+        }
+    }
+    let exporter = Exporter::new(Arc::clone(&builds), session, auths);
     let telling = Telling {
         quiet: params.bool("q"),
         events: params.bool("dray"),
@@ -70,7 +101,8 @@ async fn build(
             raised.cancel();
         });
         let _raise_when_dropped = gone_guard(&cancel);
-        let asked = Asked { options, wishes, telling };
+        let exports = Exports { exporter, outputs, transfer, caches, warnings, handle: Handle::current() };
+        let asked = Asked { options, wishes, telling, exports };
         let work = move || run(&builds, asked, body, &lines, cancel);
         let result = tokio::task::spawn_blocking(work).await;
         watch.abort();
@@ -80,10 +112,15 @@ async fn build(
 }
 
 /// BuildKit's way before buildx: everything comes over the client's session.
-async fn build_traced(kit: Arc<BuildKit>, builds: &Service, params: &Params, options: Options) -> ApiResult {
+async fn build_traced(
+    kit: Arc<BuildKit>,
+    params: &Params,
+    options: Options,
+    outputs: Vec<Output>,
+) -> ApiResult {
     let session = params.get("session").to_owned();
     let refused = match params.get("remote") {
-        "client-session" if !session.is_empty() => builds.check(&options).err().map(ApiError::from),
+        "client-session" if !session.is_empty() => None,
         _ => Some(ApiError::bad_request(
             "with BuildKit the context has to be a folder of the client: archives and remote contexts are for DOCKER_BUILDKIT=0",
         )),
@@ -95,7 +132,7 @@ async fn build_traced(kit: Arc<BuildKit>, builds: &Service, params: &Params, opt
     let reference = params.non_empty("buildid").map_or_else(|| session.clone(), str::to_owned);
     messages(move |lines, gone| async move {
         tokio::select! {
-            built = kit.build_traced(&session, &reference, options, &lines) => {
+            built = kit.build_traced(&session, &reference, options, outputs, &lines) => {
                 built.map_err(|status| ApiError::internal(status.message).into())
             }
             () = gone.cancelled() => Ok(()),
@@ -106,14 +143,22 @@ async fn build_traced(kit: Arc<BuildKit>, builds: &Service, params: &Params, opt
 
 /// What steps may ask the client for: `dray build` opens a session where it was given secrets or agents. Without
 /// one, it has none, and only what a step cannot do without is an error.
-async fn wishes(kit: &BuildKit, params: &Params) -> Result<Wishes, ApiError> {
+fn wishes(session: Option<&Session>, params: &Params) -> Wishes {
+    match session {
+        Some(session) => Caller::new(session.clone()).wishes(),
+        None if params.bool("dray") => Wishes { secrets: Secrets::none(), ..Wishes::default() },
+        None => Wishes::default(),
+    }
+}
+
+/// The client's session, if it has one.
+async fn session(kit: &BuildKit, params: &Params) -> Result<Option<Session>, ApiError> {
     match params.non_empty("session") {
-        Some(session) => {
-            let session = kit.sessions().find(session).await;
-            Ok(Caller::new(session.map_err(|status| ApiError::bad_request(status.message))?).wishes())
+        None => Ok(None),
+        Some(id) => {
+            let found = kit.sessions().find(id).await;
+            found.map(Some).map_err(|status| ApiError::bad_request(status.message))
         }
-        _ if params.bool("dray") => Ok(Wishes { secrets: Secrets::none(), ..Wishes::default() }),
-        _ => Ok(Wishes::default()),
     }
 }
 
@@ -166,10 +211,11 @@ struct Asked {
     options: Options,
     wishes: Wishes,
     telling: Telling,
+    exports: Exports,
 }
 
 fn run(builds: &Service, asked: Asked, body: Body, lines: &JsonLines, cancel: Cancel) -> Result<(), Failure> {
-    let Asked { mut options, wishes, telling } = asked;
+    let Asked { mut options, wishes, telling, exports } = asked;
     let hung_up = cancel.clone();
     let send = |message: ProgressMessage| {
         if lines.blocking_send(&message).is_err() {
@@ -188,6 +234,9 @@ fn run(builds: &Service, asked: Asked, body: Body, lines: &JsonLines, cancel: Ca
         }
         classic.event(event);
     };
+    for message in &exports.warnings {
+        events.event(BuildEvent::Warning { message: message.clone() });
+    }
     let cache_from = std::mem::take(&mut options.cache_from);
     let built = builds.build(options, read_ahead::reader(body), wishes, &events, cancel.clone());
     if built.is_ok() && !cache_from.is_empty() && !telling.quiet {
@@ -197,11 +246,77 @@ fn run(builds: &Service, asked: Asked, body: Body, lines: &JsonLines, cancel: Ca
             cache_from.join(",")
         )));
     }
-    let image = built.map_err(|error| Failure { code: error.code(), error: error.into() })?;
+    let built = built.map_err(|error| Failure { code: error.code(), error: error.into() })?;
+    let image = built.image.to_string();
+    let told = exports.carry_out(&built, &events)?;
+    if telling.events {
+        let aux = serde_json::to_value(&told).unwrap_or_default();
+        send(ProgressMessage { id: BUILD_RESULT_ID.to_owned(), ..ProgressMessage::aux(aux) });
+    }
     if telling.quiet {
         send(ProgressMessage::stream(format!("{image}\n")));
     }
     Ok(())
+}
+
+/// The outputs of a build, carried out from its thread.
+struct Exports {
+    exporter: Exporter,
+    outputs: Vec<Output>,
+    transfer: CacheTransfer,
+    caches: Vec<RemoteCache>,
+    /// What went wrong before the build began.
+    warnings: Vec<String>,
+    handle: Handle,
+}
+
+impl Exports {
+    /// Carries out the outputs; gives what clients are told of them.
+    fn carry_out(&self, built: &Built, events: &dyn BuildEvents) -> Result<HashMap<String, String>, Failure> {
+        let mut told = HashMap::new();
+        let results = &Results::from(built.clone());
+        for (number, output) in self.outputs.iter().enumerate() {
+            let plain = *output == Output::image(output.names.clone());
+            let name = title(output.kind).to_owned();
+            let started = Instant::now();
+            if !plain {
+                events.event(BuildEvent::Export { name: name.clone(), millis: None });
+            }
+            let exported = self.handle.block_on(self.exporter.export(number, output, results, &Unheard));
+            told.extend(exported.map_err(|status| ApiError::internal(status.message))?);
+            if !plain {
+                let millis = u64::try_from(started.elapsed().as_millis()).ok();
+                events.event(BuildEvent::Export { name, millis });
+            }
+            if output.kind == OutputKind::Image {
+                for name in &output.names {
+                    events.event(BuildEvent::Tagged { reference: name.familiar() });
+                }
+            }
+        }
+        for cache in self.caches.iter().filter(|cache| cache.place != CachePlace::Inline) {
+            let started = Instant::now();
+            let name = cache.export_title().to_owned();
+            events.event(BuildEvent::Export { name: name.clone(), millis: None });
+            match self.handle.block_on(self.transfer.export(cache, built)) {
+                Ok(of_cache) => told.extend(of_cache),
+                Err(status) if cache.ignore_error => {
+                    events.event(BuildEvent::Warning { message: format!("{name}: {}", status.message) });
+                }
+                Err(status) => return Err(ApiError::internal(status.message).into()),
+            }
+            let millis = u64::try_from(started.elapsed().as_millis()).ok();
+            events.event(BuildEvent::Export { name, millis });
+        }
+        Ok(told)
+    }
+}
+
+/// What is done within an output is not told.
+struct Unheard;
+
+impl ExportProgress for Unheard {
+    fn note(&self, _what: &str) {}
 }
 
 fn message(piece: Piece) -> ProgressMessage {
@@ -244,7 +359,30 @@ fn options(params: &Params) -> Result<Options, ApiError> {
         build_args,
         resources: resources(params)?,
         auths: Default::default(),
+        squash: params.bool("squash"),
+        unrecorded: false,
+        cache_imports: Vec::new(),
+        inline_cache: false,
     })
+}
+
+/// The outputs, as BuildKit's clients send them; without any, the image gets its names here.
+fn outputs(params: &Params, names: &[Reference]) -> Result<Vec<Output>, ApiError> {
+    let given = from_json::<Vec<BuildOutput>>(params, "outputs", "outputs")?;
+    if given.is_empty() {
+        return Ok(vec![Output::image(names.to_vec())]);
+    }
+    let joined = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let mut outputs = Vec::new();
+    for output in given.into_iter().filter(|output| output.kind != "cacheonly") {
+        let kind = if output.kind.is_empty() { "moby" } else { &output.kind };
+        let mut attrs = output.attrs.unwrap_or_default();
+        if !joined.is_empty() && !matches!(kind, "tar" | "local") {
+            attrs.insert("name".to_owned(), joined.clone());
+        }
+        outputs.push(Output::read(kind, &attrs)?);
+    }
+    Ok(outputs)
 }
 
 /// What this builder does not do, said before anything is read.
@@ -252,12 +390,6 @@ fn refuse(params: &Params) -> Result<(), ApiError> {
     match params.get("version") {
         "" | "1" | "2" => {}
         other => return Err(ApiError::bad_request(format!("invalid version {other:?}"))),
-    }
-    if params.bool("squash") {
-        return Err(ApiError::bad_request("squash is only supported with experimental mode"));
-    }
-    if params.non_empty("outputs").is_some_and(|outputs| outputs != "[]" && outputs != "null") {
-        return Err(ApiError::bad_request("outputs are only supported with BuildKit"));
     }
     Ok(())
 }
@@ -342,7 +474,16 @@ mod tests {
     #[test]
     fn what_is_not_there_is_refused() {
         let message = |query: &str| options(&Params::parse(query)).unwrap_err().message;
-        assert_eq!(message("squash=1"), "squash is only supported with experimental mode");
+        let outputs = |text: &str| {
+            let query: String =
+                url::form_urlencoded::Serializer::new(String::new()).append_pair("outputs", text).finish();
+            outputs(&Params::parse(&query), &[]).map_err(|error| error.message)
+        };
+        assert!(outputs("[").unwrap_err().starts_with("error reading outputs: "));
+        let message_of = |text: &str| outputs(text).unwrap_err();
+        assert_eq!(message_of(r#"[{"Type":"x"}]"#), "exporter \"x\" could not be found");
+        assert_eq!(outputs("null").unwrap(), [Output::image(Vec::new())]);
+        assert!(outputs(r#"[{"Type":"cacheonly"}]"#).unwrap().is_empty());
         assert!(message("buildargs=%7B").starts_with("error reading build args: "));
         assert_eq!(message("version=9"), "invalid version \"9\"");
     }

@@ -121,6 +121,18 @@ pub trait CredentialSource: Send + Sync {
     fn credentials(&self, domain: &str) -> AuthConfig;
 }
 
+/// The credentials for a registry out of those that came with a request, as `X-Registry-Config` has them.
+#[must_use]
+pub fn given_credentials<'a>(given: &'a AuthConfigs, domain: &str) -> Option<&'a AuthConfig> {
+    let fits = |name: &str| {
+        let host = name.split_once("://").map_or(name, |(_, rest)| rest);
+        let host = host.split('/').next().unwrap_or(host);
+        host == domain
+            || (domain == "docker.io" && matches!(host, "index.docker.io" | "registry-1.docker.io"))
+    };
+    given.iter().find(|(name, _)| fits(name)).map(|(_, config)| config)
+}
+
 /// Credentials by registry, as `X-Registry-Config` has them, or asked for.
 #[derive(Clone)]
 pub(super) enum Credentials {
@@ -141,18 +153,11 @@ impl Credentials {
 
     /// Clients name a registry by host, by URL, or Docker Hub by its old index.
     fn for_registry(&self, domain: &str) -> Auth {
-        let fits = |name: &str| {
-            let host = name.split_once("://").map_or(name, |(_, rest)| rest);
-            let host = host.split('/').next().unwrap_or(host);
-            host == domain
-                || (domain == "docker.io" && matches!(host, "index.docker.io" | "registry-1.docker.io"))
-        };
         let given = match self {
             Credentials::Given(configs) => configs,
             Credentials::Asked(source) => return auth(&source.credentials(domain)),
         };
-        let found = given.iter().find(|(name, _)| fits(name)).map(|(_, config)| config);
-        found.map_or(Auth::Anonymous, |config: &AuthConfig| auth(config))
+        given_credentials(given, domain).map_or(Auth::Anonymous, auth)
     }
 }
 

@@ -22,6 +22,9 @@ pub enum Error {
     /// A name by digest cannot be given.
     #[error("invalid tag: refusing to create a tag with a digest reference")]
     TagWithDigest,
+    /// An output that cannot be.
+    #[error("{0}")]
+    Output(String),
     /// A filter or a bound of pruning that is none.
     #[error("{0}")]
     Filter(String),
@@ -63,6 +66,7 @@ impl Error {
             | Self::Remote(_)
             | Self::Reference(_)
             | Self::TagWithDigest
+            | Self::Output(_)
             | Self::Filter(_) => ErrorKind::InvalidParameter,
             Self::Image(error) => error.kind(),
         }

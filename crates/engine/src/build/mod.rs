@@ -4,7 +4,10 @@
 mod base;
 mod contexts;
 mod error;
+mod export;
+mod output;
 mod prune;
+mod remote_cache;
 mod step;
 
 use std::collections::BTreeMap;
@@ -14,18 +17,22 @@ use std::sync::Arc;
 use dray_api::auth::AuthConfigs;
 use dray_api::build::{BuildPruneReport, CacheRecord};
 use dray_build::{
-    Agents, Answer, BuildEvent, BuildEvents, BuildRequest, Builder, Built, Cancel, ContextDir, Contexts,
-    DockerfileSource, Entitlements, HttpSource, Limits, Resources, Secrets, Subrequest, context,
+    Agents, Answer, BuildEvent, BuildEvents, BuildRequest, Builder, Built, CacheImport, Cancel, ContextDir,
+    Contexts, DockerfileSource, Entitlements, HttpSource, Limits, Resources, Secrets, Subrequest, context,
 };
+use dray_image::files::Squash;
+use dray_spec::Reference;
 use dray_spec::dockerignore::Patterns;
-use dray_spec::{Digest, Reference};
 use tokio::runtime::Handle;
 
 use crate::{EventBus, ServiceError, image};
-pub use base::CredentialSource;
 use base::{Bases, Credentials};
+pub use base::{CredentialSource, given_credentials};
 pub use error::Error;
+pub use export::{Export, Results};
+pub use output::{Output, OutputKind};
 pub use prune::PruneOptions;
+pub use remote_cache::{CachePlace, RemoteCache};
 pub use step::{Runner, RunnerConfig};
 
 /// What to build and how: `POST /build` without HTTP.
@@ -64,6 +71,14 @@ pub struct Options {
     pub resources: Resources,
     /// Credentials for base images.
     pub auths: AuthConfigs,
+    /// Caches from elsewhere.
+    pub cache_imports: Vec<Arc<CacheImport>>,
+    /// The image carries its own cache.
+    pub inline_cache: bool,
+    /// One layer of all that is new.
+    pub squash: bool,
+    /// The image gets no record: it goes elsewhere.
+    pub unrecorded: bool,
 }
 
 /// What is built, where it does not come as one archive.
@@ -135,7 +150,8 @@ impl Service {
         Ok(names)
     }
 
-    /// Unpacks the context, builds and names the result. Blocks; `cancel` ends it early.
+    /// Unpacks the context and builds; the result has no name yet (see [`Service::name`] and [`Service::export`]).
+    /// Blocks; `cancel` ends it early.
     ///
     /// # Errors
     /// What the builder says, in Docker's words.
@@ -146,13 +162,10 @@ impl Service {
         wishes: Wishes,
         events: &dyn BuildEvents,
         cancel: Cancel,
-    ) -> Result<Digest, Error> {
-        let names = self.check(&options)?;
+    ) -> Result<Built, Error> {
         let credentials = Credentials::new(std::mem::take(&mut options.auths));
         let input = Input { wishes, ..self.received(&mut options, archive, &cancel)? };
-        let built = self.carry_out(options, input, credentials, events, cancel)?;
-        self.name(&built, &names, events)?;
-        Ok(built.image)
+        self.carry_out(options, input, credentials, events, cancel)
     }
 
     /// Answers a question about a Dockerfile, which comes as for a build. Blocks.
@@ -260,8 +273,16 @@ impl Service {
         events: &dyn BuildEvents,
         cancel: Cancel,
     ) -> Result<Built, Error> {
+        let epoch = options.build_args.get("SOURCE_DATE_EPOCH").cloned().flatten();
+        let squash = options.squash;
         let (builder, request) = self.request(options, input, credentials, cancel);
-        Ok(builder.build(request, events)?)
+        let built = builder.build(request, events)?;
+        if !squash {
+            return Ok(built);
+        }
+        let squashed = self.squash(built, epoch.is_some_and(|epoch| !epoch.is_empty()))?;
+        events.event(BuildEvent::Built { id: squashed.image.to_string() });
+        Ok(squashed)
     }
 
     /// The builder for one request, and the request as it takes it.
@@ -290,9 +311,31 @@ impl Service {
             network_mode: options.network_mode,
             platform: Some(options.platform).filter(|platform| !platform.is_empty()),
             resources: options.resources,
+            cache_imports: options.cache_imports,
+            inline_cache: options.inline_cache,
+            // The squashed one is recorded instead.
+            unrecorded: options.unrecorded || options.squash,
             cancel,
         };
         (self.builder.with_bases(Arc::new(bases)), request)
+    }
+
+    /// Makes one layer of all that a build has added to its base.
+    fn squash(&self, mut built: Built, reproducible: bool) -> Result<Built, Error> {
+        let images = self.images.images();
+        if built.base.as_ref().is_some_and(|(base, _)| *base == built.image) {
+            return Ok(built);
+        }
+        let onto = match &built.base {
+            Some((id, _)) => Some(images.resolve(id.as_str()).map_err(image::Error::from)?),
+            None => None,
+        };
+        let created = if reproducible { built.content.config.created.clone() } else { None };
+        let squash = Squash { onto, created, ..Squash::default() };
+        let squashed = images.squash(&built.content, squash).map_err(image::Error::from)?;
+        let (content, claim) = images.claim(squashed.id.as_str(), "a build").map_err(image::Error::from)?;
+        (built.image, built.content, built.claim) = (content.id.clone(), content, claim);
+        Ok(built)
     }
 
     /// Removes what nobody uses of the build cache.

@@ -29,6 +29,9 @@ use crate::container::validate::security_options;
 use crate::container::{Attached, ContainerNetworking, NetworkedContainer, Registry};
 use crate::trust::HostTrust;
 
+/// What a step sees as its host's name: always the same one, BuildKit's.
+const HOSTNAME: &str = "buildkitsandbox";
+
 /// The shim's folder in a step's.
 const SHIM: &str = "shim";
 
@@ -402,7 +405,7 @@ fn record_of(step: &RunStep<'_>) -> Record {
         path,
         args,
         config: ContainerConfig {
-            hostname: short,
+            hostname: HOSTNAME.to_owned(),
             user: step.user.clone(),
             env: Some(step.env.clone()),
             working_dir: step.cwd.clone(),

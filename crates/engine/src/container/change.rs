@@ -37,6 +37,7 @@ impl Service {
         };
         told.and_then(|()| self.save(&renamed)).inspect_err(|_| self.registry.release(&name, &old.id))?;
         container.live().record.name = name;
+        self.networking.know(&self.networked(&renamed));
         self.registry.release(&old.name, &old.id);
         self.announce(container, "rename", &[("oldName", format!("/{}", old.name))]);
         Ok(())

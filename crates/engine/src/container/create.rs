@@ -116,6 +116,7 @@ impl Service {
         stored.map_err(|error| undo(error.into()))?;
         let container = Arc::new(Container::new(record));
         self.registry.insert(Arc::clone(&container));
+        self.networking.know(&self.networked(&container.record()));
         self.announce(&container, "create", &[]);
         Ok(())
     }

@@ -168,8 +168,25 @@ impl Service {
         self.save_state(container);
         if let Some(status) = changed {
             self.announce(container, &format!("health_status: {status}"), &[]);
+            if status == "unhealthy" && container.with(restarts_unhealthy) {
+                // Not here: the restart ends this task.
+                let (service, id) = (Arc::clone(self), container.id.clone());
+                self.runtime.spawn(async move {
+                    if let Err(error) = service.restart(&id, None, None).await {
+                        tracing::warn!(container = id, %error, "restart an unhealthy container");
+                    }
+                });
+            }
         }
     }
+}
+
+/// Containers with this label are restarted when they become unhealthy.
+const RESTART_UNHEALTHY: &str = "dev.dray.restart-unhealthy";
+
+fn restarts_unhealthy(record: &super::record::Record) -> bool {
+    let label = record.config.labels.as_ref().and_then(|labels| labels.get(RESTART_UNHEALTHY));
+    label.is_some_and(|value| value == "true")
 }
 
 fn age(container: &Container) -> Duration {

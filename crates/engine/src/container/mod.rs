@@ -12,6 +12,7 @@
 
 mod archive;
 mod attach;
+mod boot;
 mod change;
 mod commit;
 pub(crate) mod copy;

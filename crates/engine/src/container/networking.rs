@@ -137,6 +137,13 @@ pub trait ContainerNetworking: Send + Sync {
         force: bool,
     ) -> Result<String, ServiceError>;
 
+    /// A container exists, whether it runs or not: its names are not asked of the world. Called again when its name or
+    /// its networks change.
+    fn know(&self, container: &NetworkedContainer);
+
+    /// A container exists no more.
+    fn forget(&self, id: &str);
+
     /// Changes the published ports of a running container: `now` is what it has, `remove` what of that goes, `add` what
     /// is wanted beside it. Gives what it has then. When it fails, nothing has changed.
     ///

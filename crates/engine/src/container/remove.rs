@@ -79,6 +79,7 @@ impl Service {
             return Err(error);
         }
         self.registry.remove(&record.id);
+        self.networking.forget(&record.id);
         container.live().pending.clear();
         if volumes {
             let anonymous = record.mounts.iter().filter(|point| point.anonymous);

@@ -9,6 +9,7 @@
 //! removing, dead  —                   the removal is finished
 //! ```
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dray_runtime::{Shim, exit_status, reap_lost};
@@ -29,9 +30,11 @@ impl Service {
     /// When the store cannot be read.
     pub async fn restore(self: &Arc<Self>) -> Result<(), Error> {
         let restart = self.blocking(Self::restore_now).await?;
+        let coming: Arc<BTreeSet<String>> = Arc::new(restart.iter().map(|c| c.id.clone()).collect());
         for container in restart {
-            let service = Arc::clone(self);
+            let (service, coming) = (Arc::clone(self), Arc::clone(&coming));
             self.runtime.spawn(async move {
+                service.await_dependencies(&container, &coming).await;
                 let id = container.id.clone();
                 let started = service.blocking(move |service| service.start_now(&container, true)).await;
                 if let Err(error) = started {
@@ -56,6 +59,7 @@ impl Service {
         }
         let mut restart = Vec::new();
         for container in containers {
+            self.networking.know(&self.networked(&container.record()));
             if self.restore_one(&container) {
                 restart.push(container);
             }

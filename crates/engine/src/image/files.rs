@@ -56,7 +56,7 @@ impl Service {
             }
             names.push(reference.tagged());
         }
-        let squash = Squash { onto, names, comment: options.comment.clone() };
+        let squash = Squash { onto, names, comment: options.comment.clone(), ..Squash::default() };
         let squashed = self.images.squash(&image, squash)?;
         let id = squashed.id.to_string();
         for tag in &squashed.tags {

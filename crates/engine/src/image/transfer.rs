@@ -7,7 +7,7 @@ use dray_api::image::{DistributionInspect, OciDescriptor, OciPlatform, PushResul
 use dray_image::pull::PullOptions;
 use dray_image::{Import, Loaded, Progress};
 use dray_registry::Auth;
-use dray_spec::{Digest, ImageConfig, ManifestOrIndex, Platform, Reference};
+use dray_spec::{Descriptor, Digest, ImageConfig, ManifestOrIndex, Platform, Reference};
 
 use super::{Error, Service, change, named};
 
@@ -124,6 +124,40 @@ impl Service {
             }
         });
         Ok(told.collect())
+    }
+
+    /// Pushes an image under a name by what was exported of it; gives the digest of what is in the registry then.
+    ///
+    /// # Errors
+    /// If something of it is not here, or registry or disk fail.
+    pub async fn push_exported(
+        &self,
+        name: &Reference,
+        image: &Digest,
+        root: &Descriptor,
+        auth: Auth,
+        progress: &dyn Progress,
+    ) -> Result<Digest, Error> {
+        let remote = self.remote();
+        let pushed = remote.pusher.push_exported(name, image, root, &auth, progress).await?;
+        self.announce("push", &name.familiar(), &name.familiar_name(), None);
+        Ok(pushed.digest)
+    }
+
+    /// Pushes a manifest that is about no image.
+    ///
+    /// # Errors
+    /// As [`Service::push_exported`].
+    pub async fn push_content(
+        &self,
+        name: &Reference,
+        root: &Descriptor,
+        auth: Auth,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        let remote = self.remote();
+        remote.pusher.push_content(name, root, &auth, progress).await?;
+        Ok(())
     }
 
     /// Loads the images of an archive. Blocks.

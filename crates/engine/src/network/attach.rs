@@ -7,13 +7,14 @@ use std::sync::Arc;
 use dray_api::container::PortMap;
 use dray_api::network::EndpointSettings;
 use dray_network::dns::{ResolvMode, hosts};
-use dray_network::{DnsConfig, Endpoint, EndpointConfig, Sandbox};
+use dray_network::{Endpoint, EndpointConfig, Sandbox};
 
 use super::endpoint::{
-    addresses, check_settings, dns_names, gateway_endpoint, lone_endpoint, parse, shown, unique,
+    IFNAME, addresses, check_settings, dns_names, driver_opt, gateway_endpoint, lone_endpoint, parse, shown,
+    split_link, sysctls, unique,
 };
-use super::record::Record;
-use super::{Error, Joined, Service, ports};
+use super::record::{PREDEFINED, Record};
+use super::{Error, Joined, Service, ports, short};
 use crate::ServiceError;
 use crate::container::{Attached, ContainerNetworking, NetworkedContainer};
 
@@ -96,6 +97,16 @@ impl ContainerNetworking for Service {
         force: bool,
     ) -> Result<String, ServiceError> {
         Ok(self.disconnect_one(container, network, running, force)?)
+    }
+
+    fn know(&self, container: &NetworkedContainer) {
+        if let Mode::Bridged = mode(&container.mode) {
+            self.network.keep_names(&container.id, &names_by_network(container));
+        }
+    }
+
+    fn forget(&self, id: &str) {
+        self.network.forget_names(id);
     }
 
     fn republish(
@@ -201,7 +212,7 @@ impl Service {
         }
         let sandbox = self.network.sandbox(&container.id)?;
         let embedded = networks.iter().any(|(record, _)| record.name != "bridge");
-        self.network.set_dns(&sandbox, DnsConfig { servers: self.servers(container)? });
+        self.network.set_dns(&sandbox, self.dns_config(container)?);
 
         // The main network first: its interface is eth0.
         let main = network_of(&container.mode).to_owned();
@@ -260,6 +271,10 @@ impl Service {
             ip6: parse(&ipam.ipv6_address),
             mac: Some(settings.mac_address.clone()).filter(|mac| !mac.is_empty()),
             gateway_priority: i32::try_from(settings.gw_priority).unwrap_or(0),
+            links: settings.links.iter().flatten().map(|link| split_link(link)).collect(),
+            link_local: ipam.link_local_ips.iter().flatten().filter_map(|ip| parse(ip)).collect(),
+            interface: driver_opt(settings, IFNAME).map(str::to_owned),
+            sysctls: sysctls(settings).map_err(|wrong| Error::Endpoint(vec![wrong]))?,
         };
         Ok(self.network.attach(sandbox, &record.id, &config)?)
     }
@@ -279,7 +294,7 @@ impl Service {
             return Ok(());
         }
         let sandbox = self.network.open_sandbox(&container.id)?;
-        self.network.set_dns(&sandbox, DnsConfig { servers: self.servers(container)? });
+        self.network.set_dns(&sandbox, self.dns_config(container)?);
         let kept: Vec<Endpoint> = self.store.records().get(ENDPOINTS, &container.id)?.unwrap_or_default();
         let mut made = Vec::new();
         for endpoint in kept {
@@ -360,6 +375,9 @@ impl Service {
             });
         }
         settings.network_id.clone_from(&record.id);
+        let mut known = container.clone();
+        known.endpoints.insert(record.name.clone(), settings.clone());
+        self.know(&known);
         if !running {
             settings.dns_names = dns_names(&record, container, &settings);
             return Ok((record.name.clone(), settings));
@@ -443,6 +461,16 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// All that a container goes by, on each network that has names.
+fn names_by_network(container: &NetworkedContainer) -> Vec<(String, Vec<String>)> {
+    let named = container.endpoints.iter().filter(|(network, _)| !PREDEFINED.contains(&network.as_str()));
+    let names = |settings: &EndpointSettings| {
+        let own = [container.name.clone(), container.hostname.clone(), short(&container.id).to_owned()];
+        own.into_iter().chain(settings.aliases.clone().unwrap_or_default()).collect()
+    };
+    named.map(|(network, settings)| (network.clone(), names(settings))).collect()
 }
 
 /// The kind of the records that say where running containers are joined.

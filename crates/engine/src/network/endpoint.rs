@@ -11,6 +11,48 @@ use super::record::{Record, lone_endpoint_id};
 use super::{Error, short};
 use crate::container::NetworkedContainer;
 
+/// The name of the interface in the container.
+pub(super) const IFNAME: &str = "com.docker.network.endpoint.ifname";
+/// Its settings, `net.ipv4.conf.IFNAME.log_martians=1,…`.
+const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
+
+/// An option of an endpoint, if it says something.
+pub(super) fn driver_opt<'a>(settings: &'a EndpointSettings, key: &str) -> Option<&'a str> {
+    settings.driver_opts.as_ref()?.get(key).map(String::as_str).filter(|value| !value.is_empty())
+}
+
+/// Another container and what it is called here, of `db:database` or `db`.
+pub(super) fn split_link(link: &str) -> (String, String) {
+    let (target, alias) = link.split_once(':').unwrap_or((link, link));
+    (target.trim_start_matches('/').to_owned(), alias.to_owned())
+}
+
+/// Settings of the interface below `net/`, with `IFNAME` in the interface's place. The error is Docker's.
+pub(super) fn sysctls(settings: &EndpointSettings) -> Result<Vec<(String, String)>, String> {
+    let Some(text) = driver_opt(settings, SYSCTLS) else { return Ok(Vec::new()) };
+    text.split(',').map(|one| sysctl(one).ok_or_else(|| wrong_sysctl(one))).collect()
+}
+
+fn sysctl(text: &str) -> Option<(String, String)> {
+    let (key, value) = text.split_once('=')?;
+    let parts: Vec<&str> = key.splitn(5, '.').collect();
+    // Docker's client writes the options of a network in lower case.
+    let ["net", family @ ("ipv4" | "ipv6" | "mpls"), kind, "IFNAME" | "ifname", name] = parts[..] else {
+        return None;
+    };
+    let plain = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    };
+    (plain(kind) && plain(name)).then(|| (format!("{family}.{kind}.IFNAME.{name}"), value.to_owned()))
+}
+
+fn wrong_sysctl(text: &str) -> String {
+    format!(
+        "unrecognised network interface sysctl '{text}'; represent 'net.X.Y.ethN.Z=V' as \
+         'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'"
+    )
+}
+
 /// The endpoint that gives the default route, and thereby the published ports.
 pub(super) fn gateway_endpoint(made: &[(Arc<Record>, Endpoint)]) -> Option<&Endpoint> {
     let leads_out = |e: &Endpoint| e.gateway.is_some() || e.gateway6.is_some() || e.routed;
@@ -45,6 +87,7 @@ pub(super) fn check_settings(
     if let Some(record) = record {
         check_in_range(record, &ipam, &mut wrong);
     }
+    wrong.extend(sysctls(settings).err());
     if !settings.mac_address.is_empty() && dray_network::parse_mac(&settings.mac_address).is_err() {
         return Err(Error::MacAddress(settings.mac_address.clone()));
     }
@@ -158,4 +201,45 @@ pub(super) fn unique(names: Vec<String>) -> Vec<String> {
         }
     }
     seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_interfaces_name_none() {
+        let settings = |text: &str| EndpointSettings {
+            driver_opts: Some([(SYSCTLS.to_owned(), text.to_owned())].into()),
+            ..EndpointSettings::default()
+        };
+        let read = |text: &str| sysctls(&settings(text));
+        assert_eq!(
+            read("net.ipv4.conf.ifname.log_martians=1,net.ipv6.neigh.IFNAME.retrans_time_ms=7"),
+            Ok(vec![
+                ("ipv4.conf.IFNAME.log_martians".to_owned(), "1".to_owned()),
+                ("ipv6.neigh.IFNAME.retrans_time_ms".to_owned(), "7".to_owned())
+            ])
+        );
+        for wrong in [
+            "net.ipv4.conf.eth0.log_martians=1",
+            "net.core.conf.IFNAME.x=1",
+            "kernel.ipv4.conf.IFNAME.x=1",
+            "net.ipv4.conf.IFNAME.a/b=1",
+            "net.ipv4.conf.IFNAME.x",
+            "",
+        ] {
+            let told = read(&format!("net.ipv4.conf.IFNAME.forwarding=0,{wrong}")).unwrap_err();
+            assert!(
+                told.starts_with(&format!("unrecognised network interface sysctl '{wrong}'; ")),
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn links_are_split() {
+        assert_eq!(split_link("/db:database"), ("db".to_owned(), "database".to_owned()));
+        assert_eq!(split_link("db"), ("db".to_owned(), "db".to_owned()));
+    }
 }

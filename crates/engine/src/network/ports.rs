@@ -54,9 +54,13 @@ pub(super) fn shown(bound: &[Bound], exposed: &StringSet, bindings: &PortMap) ->
             .entry(key)
             .or_insert(None)
             .get_or_insert_default()
-            .push(WireBinding { host_ip: bound.host_ip.to_string(), host_port: bound.host_port.to_string() });
+            .push(WireBinding { host_ip: bound.host_ip.to_string(), host_port: host_port(bound) });
     }
     ports
+}
+
+fn host_port(bound: &Bound) -> String {
+    if bound.host_port == 0 { String::new() } else { bound.host_port.to_string() }
 }
 
 /// What was bound, read back from `NetworkSettings.Ports`.
@@ -65,7 +69,9 @@ pub(super) fn bound(ports: &PortMap) -> Vec<Bound> {
     for (key, hosts) in ports {
         for (proto, container_port) in container_ports(key).unwrap_or_default() {
             all.extend(hosts.iter().flatten().filter_map(|host| {
-                let (host_ip, host_port) = (host.host_ip.parse().ok()?, host.host_port.parse().ok()?);
+                // None of the host's is used where containers are routed to.
+                let host_port = if host.host_port.is_empty() { 0 } else { host.host_port.parse().ok()? };
+                let host_ip = host.host_ip.parse().ok()?;
                 Some(Bound { proto, container_port, host_ip, host_port })
             }));
         }

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
 
-use dray_network::Endpoint;
 use dray_network::dns::{HostsEntry, ResolvMode, ResolvOverrides, resolv_conf};
+use dray_network::{DnsConfig, Endpoint};
 
 use super::endpoint::{addresses, unique};
 use super::record::Record;
@@ -57,6 +57,16 @@ impl Service {
             server.parse().map_err(|_| Error::Address { what: "DNS server", value: server.clone() })
         });
         parsed.collect()
+    }
+
+    /// What a container's resolver needs to know of it.
+    pub(super) fn dns_config(&self, container: &NetworkedContainer) -> Result<DnsConfig, Error> {
+        let options =
+            if container.dns_options.is_empty() { &self.dns.options } else { &container.dns_options };
+        let mut ndots =
+            options.iter().filter_map(|option| option.strip_prefix("ndots:")?.parse::<u32>().ok());
+        let dotless_stay = ndots.next_back().is_some_and(|n| n > 0);
+        Ok(DnsConfig { servers: self.servers(container)?, dotless_stay })
     }
 
     pub(super) fn resolv_conf(

@@ -14,7 +14,7 @@ use super::{IMAGE_NAME, ManifestItem, REF_NAME, oci};
 use crate::exact::Source;
 use crate::layer::LayerError;
 use crate::layer::write::{BUFFER, Meta, TarWriter};
-use crate::whole::Whole;
+use crate::whole::{Document, Whole};
 use crate::{Error, Image, Images, Result, origin};
 
 impl Images {
@@ -97,7 +97,7 @@ enum Blob {
 }
 
 /// An archive as it will be.
-struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     store: &'a Store,
     blobs: BTreeMap<String, (Digest, Blob)>,
     items: Vec<ManifestItem>,
@@ -107,7 +107,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(store: &'a Store) -> Self {
+    pub(crate) fn new(store: &'a Store) -> Self {
         Self {
             store,
             blobs: BTreeMap::new(),
@@ -146,15 +146,41 @@ impl<'a> Plan<'a> {
             let Some(whole) = Whole::read(self.store, &index, media_type::OCI_INDEX)? else { continue };
             let Some(root) = whole.root.filter(|_| whole.lacking.is_empty()) else { continue };
             let named = Descriptor::new(&root.media_type, root.digest.clone(), root.bytes.len() as u64);
-            for document in whole.documents.into_iter().chain([root]) {
-                self.put(&document.digest, Blob::Bytes(document.bytes.into()));
-            }
-            for blob in whole.blobs {
-                self.put(&blob.digest, Blob::Stored(blob.size));
-            }
+            self.put_all(whole.documents.into_iter().chain([root]), whole.blobs);
             return Ok(Some(named));
         }
         Ok(None)
+    }
+
+    fn put_all(&mut self, documents: impl Iterator<Item = Document>, blobs: Vec<Descriptor>) {
+        for document in documents {
+            self.put(&document.digest, Blob::Bytes(document.bytes.into()));
+        }
+        for blob in blobs {
+            self.put(&blob.digest, Blob::Stored(blob.size));
+        }
+    }
+
+    /// Adds a document with all that it names, under these names.
+    pub(crate) fn add_whole(&mut self, whole: Whole, root: &Descriptor, names: &[Reference]) {
+        self.put_all(whole.documents.into_iter().chain(whole.root), whole.blobs);
+        if names.is_empty() {
+            self.manifests.push(root.clone());
+        }
+        for name in names {
+            self.manifests.push(named(root, name));
+        }
+    }
+
+    /// Adds Docker's description of an image by its manifest.
+    pub(crate) fn describe(&mut self, manifest: &Manifest, names: &[Reference]) {
+        self.items.push(ManifestItem {
+            config: oci::path(&manifest.config.digest),
+            repo_tags: (!names.is_empty()).then(|| names.iter().map(Reference::familiar).collect()),
+            layers: Some(manifest.layers.iter().map(|layer| oci::path(&layer.digest)).collect()),
+            parent: None,
+            layer_sources: BTreeMap::new(),
+        });
     }
 
     /// The manifest an image came by, if everything it names can be given.
@@ -236,14 +262,10 @@ impl<'a> Plan<'a> {
         }
         let top = chosen.image.config.rootfs.diff_ids.last();
         for name in &chosen.names {
-            let tag = name.tag().unwrap_or_default();
-            let mut named = manifest.clone();
-            named.annotations.insert(IMAGE_NAME.into(), name.to_string());
-            named.annotations.insert(REF_NAME.into(), tag.into());
-            self.manifests.push(named);
+            self.manifests.push(named(manifest, name));
             if let Some(top) = top {
                 let tags = self.repositories.entry(name.familiar_name()).or_default();
-                tags.insert(tag.into(), top.hex().into());
+                tags.insert(name.tag().unwrap_or_default().into(), top.hex().into());
             }
         }
     }
@@ -256,7 +278,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn write(mut self, out: impl Write) -> Result<()> {
+    pub(crate) fn write(mut self, out: impl Write) -> Result<()> {
         self.link_parents();
         let mut archive = Archive { tar: TarWriter::unhashed(out), buffer: vec![0; BUFFER] };
         let mut folder = String::new();
@@ -280,7 +302,9 @@ impl<'a> Plan<'a> {
             bytes
         };
         archive.file("index.json", &to_json(&Index::oci(self.manifests))?)?;
-        archive.file("manifest.json", &with_newline(to_json(&self.items)?))?;
+        if !self.items.is_empty() {
+            archive.file("manifest.json", &with_newline(to_json(&self.items)?))?;
+        }
         archive.file("oci-layout", br#"{"imageLayoutVersion": "1.0.0"}"#)?;
         if !self.repositories.is_empty() {
             archive.file("repositories", &with_newline(to_json(&self.repositories)?))?;
@@ -288,6 +312,14 @@ impl<'a> Plan<'a> {
         archive.tar.end().map_err(written)?;
         Ok(())
     }
+}
+
+/// The entry of a document under a name.
+fn named(document: &Descriptor, name: &Reference) -> Descriptor {
+    let mut named = document.clone();
+    named.annotations.insert(IMAGE_NAME.into(), name.to_string());
+    named.annotations.insert(REF_NAME.into(), name.tag().unwrap_or_default().into());
+    named
 }
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {

@@ -24,6 +24,8 @@ pub struct Squash {
     pub names: Vec<Reference>,
     /// A note; one is made up if it is empty.
     pub comment: String,
+    /// When it was made, RFC 3339; now if none.
+    pub created: Option<String>,
 }
 
 impl Images {
@@ -47,7 +49,7 @@ impl Images {
             layers.push(*layer);
             kept_ids.push(diff_id.clone());
         }
-        let created = jiff::Timestamp::now().to_string();
+        let created = squash.created.clone().unwrap_or_else(|| jiff::Timestamp::now().to_string());
         let mut config = image.config.clone();
         config.rootfs.diff_ids = kept_ids;
         config.history = history(image, kept);

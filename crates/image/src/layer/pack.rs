@@ -52,25 +52,39 @@ impl DiffId {
 /// # Errors
 /// If a file cannot be read, refers to a lower layer (`redirect_dir`, `metacopy`), or `out` fails.
 pub fn tar(folder: &Path, out: impl Write) -> Result<Packed, LayerError> {
+    tar_at(folder, out, &|time| time)
+}
+
+/// As [`tar`], with other times: `times` is given each file's, in seconds since 1970.
+///
+/// # Errors
+/// As [`tar`].
+pub fn tar_at(folder: &Path, out: impl Write, times: &dyn Fn(i64) -> i64) -> Result<Packed, LayerError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rfs::open(folder, flags, Mode::empty())
         .map_err(|errno| LayerError::Folder { operation: "open the folder to pack", source: errno.into() })?;
     let mut packer =
-        Packer { out: TarWriter::new(out), size: 0, linked: HashMap::new(), data: vec![0; BUFFER] };
+        Packer { out: TarWriter::new(out), size: 0, linked: HashMap::new(), data: vec![0; BUFFER], times };
     packer.folder(&root, &mut Vec::new())?;
     let (diff_id, bytes) = packer.out.end()?;
     Ok(Packed { diff_id, bytes, size: packer.size })
 }
 
-struct Packer<W> {
+struct Packer<'a, W> {
     out: TarWriter<W>,
     size: u64,
     /// The first name of each file that has several.
     linked: HashMap<(u64, u64), Vec<u8>>,
     data: Vec<u8>,
+    times: &'a dyn Fn(i64) -> i64,
 }
 
-impl<W: Write> Packer<W> {
+impl<W: Write> Packer<'_, W> {
+    fn meta(&self, stat: &Stat, kind: u8) -> Meta {
+        let meta = Meta::of(stat, kind);
+        Meta { mtime: (self.times)(meta.mtime), ..meta }
+    }
+
     /// Everything in a folder; `path` is its name with a slash at the end, or nothing.
     fn folder(&mut self, folder: &OwnedFd, path: &mut Vec<u8>) -> Result<(), LayerError> {
         if is_opaque(folder, path)? {
@@ -95,7 +109,8 @@ impl<W: Write> Packer<W> {
         if is_whiteout(&stat) {
             let (above, base) = super::name::split(path);
             let slash: &[u8] = if above.is_empty() { b"" } else { b"/" };
-            return self.whiteout(&[above, slash, WHITEOUT, base].concat(), stat.st_mtime as i64);
+            return self
+                .whiteout(&[above, slash, WHITEOUT, base].concat(), (self.times)(stat.st_mtime as i64));
         }
         if base.as_bytes().starts_with(WHITEOUT) {
             tracing::warn!(file = %String::from_utf8_lossy(path), "left out: named like a whiteout");
@@ -108,7 +123,7 @@ impl<W: Write> Packer<W> {
                     rfs::openat(folder, base, flags, Mode::empty()).map_err(LayerError::io(path, "open"))?;
                 path.push(b'/');
                 let attributes = attributes(Of::Open(&fd), path)?;
-                self.out.header(&Meta::of(&stat, b'5'), path, b"", &attributes)?;
+                self.out.header(&self.meta(&stat, b'5'), path, b"", &attributes)?;
                 self.folder(&fd, path)
             }
             FileType::RegularFile => self.file(folder, base, &stat, path),
@@ -127,7 +142,7 @@ impl<W: Write> Packer<W> {
             .map_err(LayerError::io(path, "open"))?;
         let attributes = attributes(Of::Open(&fd), path)?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        self.out.header(&Meta { size, ..Meta::of(stat, b'0') }, path, b"", &attributes)?;
+        self.out.header(&Meta { size, ..self.meta(stat, b'0') }, path, b"", &attributes)?;
         self.size += size;
         self.content(File::from(fd), size, path)
     }
@@ -176,7 +191,7 @@ impl<W: Write> Packer<W> {
             _ => Vec::new(),
         };
         let proc_path = proc_path(folder, base.as_bytes());
-        self.out.header(&Meta::of(stat, flag), path, &target, &attributes(Of::Path(&proc_path), path)?)
+        self.out.header(&self.meta(stat, flag), path, &target, &attributes(Of::Path(&proc_path), path)?)
     }
 
     /// Writes a hard link if the file has been packed under another name.
@@ -186,7 +201,7 @@ impl<W: Write> Packer<W> {
         }
         let key = (stat.st_dev, stat.st_ino);
         if let Some(first) = self.linked.get(&key).cloned() {
-            self.out.header(&Meta::of(stat, b'1'), path, &first, &[])?;
+            self.out.header(&self.meta(stat, b'1'), path, &first, &[])?;
             return Ok(true);
         }
         self.linked.insert(key, path.to_vec());

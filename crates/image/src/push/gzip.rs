@@ -25,6 +25,7 @@ type Deflated = io::Result<Vec<u8>>;
 
 struct Job {
     block: Vec<u8>,
+    level: Compression,
     done: SyncSender<Deflated>,
 }
 
@@ -35,6 +36,7 @@ pub(crate) struct ParallelGzip<W: Write> {
     jobs: SyncSender<Job>,
     running: VecDeque<Receiver<Deflated>>,
     workers: Vec<JoinHandle<()>>,
+    level: Compression,
     crc: Crc,
 }
 
@@ -43,7 +45,16 @@ impl<W: Write> ParallelGzip<W> {
     ///
     /// # Errors
     /// If the header can't be written or no thread be started.
-    pub(crate) fn new(mut out: W, threads: usize) -> io::Result<Self> {
+    pub(crate) fn new(out: W, threads: usize) -> io::Result<Self> {
+        Self::with_level(out, threads, None)
+    }
+
+    /// As [`ParallelGzip::new`], at a level from 0 to 9; the usual one if none.
+    ///
+    /// # Errors
+    /// As [`ParallelGzip::new`].
+    pub(crate) fn with_level(mut out: W, threads: usize, level: Option<u32>) -> io::Result<Self> {
+        let level = level.map_or_else(Compression::default, |level| Compression::new(level.min(9)));
         out.write_all(&HEADER)?;
         let threads = threads.clamp(1, 16);
         let (jobs, queue) = sync_channel::<Job>(threads);
@@ -59,6 +70,7 @@ impl<W: Write> ParallelGzip<W> {
             jobs,
             running: VecDeque::new(),
             workers,
+            level,
             crc: Crc::new(),
         })
     }
@@ -90,7 +102,9 @@ impl<W: Write> ParallelGzip<W> {
     fn submit(&mut self) -> io::Result<()> {
         let block = std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK));
         let (done, result) = sync_channel(1);
-        self.jobs.send(Job { block, done }).map_err(|_| io::Error::other("gzip worker is gone"))?;
+        self.jobs
+            .send(Job { block, level: self.level, done })
+            .map_err(|_| io::Error::other("gzip worker is gone"))?;
         self.running.push_back(result);
         if self.running.len() > 2 * self.workers.len() { self.write_oldest() } else { Ok(()) }
     }
@@ -122,13 +136,13 @@ fn work(queue: &Mutex<Receiver<Job>>) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
-        let _ = job.done.send(deflate(&job.block));
+        let _ = job.done.send(deflate(&job.block, job.level));
     }
 }
 
 /// Raw deflate, ended by an empty stored block so that the next one begins at a byte.
-fn deflate(block: &[u8]) -> Deflated {
-    let mut compress = Compress::new(Compression::default(), false);
+fn deflate(block: &[u8], level: Compression) -> Deflated {
+    let mut compress = Compress::new(level, false);
     let mut out = Vec::with_capacity(block.len() / 2 + 1024);
     loop {
         let read = usize::try_from(compress.total_in()).unwrap_or(block.len()).min(block.len());

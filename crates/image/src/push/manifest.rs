@@ -1,10 +1,13 @@
 //! The manifest that is pushed: the one the image came with if its blobs are the same, else a new one in
 //! the same family (Docker schema 2, or OCI where the image or a layer is OCI's).
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use dray_spec::{Descriptor, Digest, Manifest, ManifestOrIndex, media_type};
 use serde::Serialize;
 
+use crate::export::Packing;
 use crate::whole::Document;
 
 /// The manifest an image came with.
@@ -53,8 +56,25 @@ pub(crate) fn document(
     if let Some(original) = original.filter(|original| original.fits(config.0, layers)) {
         return Ok(original.document.clone());
     }
-    let zstd = layers.iter().any(|layer| Packing::of(&layer.media_type) == Packing::Zstd);
-    let oci = zstd || original.is_some_and(Original::is_oci);
+    let oci = needs_oci(layers) || original.is_some_and(Original::is_oci);
+    written(oci, config, layers, BTreeMap::new())
+}
+
+/// Whether a layer is packed in a way that only OCI has a type for.
+pub(crate) fn needs_oci(layers: &[Descriptor]) -> bool {
+    layers.iter().any(|layer| Packing::of(&layer.media_type) == Packing::Zstd)
+}
+
+/// A new manifest of these parts, layers named in its own family of types.
+///
+/// # Errors
+/// If it can't be written as JSON.
+pub(crate) fn written(
+    oci: bool,
+    config: (&Digest, u64),
+    layers: &[Descriptor],
+    annotations: BTreeMap<String, String>,
+) -> Result<Document, serde_json::Error> {
     let (config_type, manifest_type) = match oci {
         true => (media_type::OCI_CONFIG, media_type::OCI_MANIFEST),
         false => (media_type::DOCKER_CONFIG, media_type::DOCKER_MANIFEST),
@@ -65,7 +85,7 @@ pub(crate) fn document(
         .map(|l| Descriptor::new(Packing::of(&l.media_type).layer_type(oci), l.digest.clone(), l.size))
         .collect();
     let manifest = if oci { Manifest::oci(config, layers) } else { Manifest::docker(config, layers) };
-    let bytes = indented(&manifest)?;
+    let bytes = indented(&Manifest { annotations, ..manifest })?;
     Ok(Document { media_type: manifest_type.to_owned(), digest: Digest::sha256_of(&bytes), bytes })
 }
 
@@ -75,33 +95,6 @@ fn indented(manifest: &Manifest) -> Result<Bytes, serde_json::Error> {
     let format = serde_json::ser::PrettyFormatter::with_indent(b"   ");
     manifest.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, format))?;
     Ok(bytes.into())
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
-    Plain,
-    Gzip,
-    Zstd,
-}
-
-impl Packing {
-    fn of(layer_type: &str) -> Self {
-        match layer_type {
-            t if t.ends_with("zstd") => Packing::Zstd,
-            t if t.ends_with("gzip") => Packing::Gzip,
-            _ => Packing::Plain,
-        }
-    }
-
-    fn layer_type(self, oci: bool) -> &'static str {
-        match (self, oci) {
-            (Packing::Plain, true) => media_type::OCI_LAYER,
-            (Packing::Gzip, true) => media_type::OCI_LAYER_GZIP,
-            (Packing::Zstd, _) => media_type::OCI_LAYER_ZSTD,
-            (Packing::Plain, false) => media_type::DOCKER_LAYER,
-            (Packing::Gzip, false) => media_type::DOCKER_LAYER_GZIP,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@
 //! nothing under the tag before all of it is there.
 
 mod error;
-mod gzip;
+pub(crate) mod gzip;
 mod layer;
-mod manifest;
+pub(crate) mod manifest;
 #[cfg(test)]
 mod tests;
 
@@ -102,6 +102,51 @@ impl Pusher {
         Ok(pushed)
     }
 
+    /// Pushes an image under a name by what was exported of it, byte for byte: a manifest or an index that is here
+    /// with all that it names.
+    ///
+    /// # Errors
+    /// If something of it is not here, or registry or disk fail.
+    pub async fn push_exported(
+        &self,
+        name: &Reference,
+        image: &Digest,
+        root: &Descriptor,
+        auth: &Auth,
+        progress: &dyn Progress,
+    ) -> Result<Pushed, PushError> {
+        let pushed = self.push_content(name, root, auth, progress).await?;
+        self.pin(name, &pushed.digest, image.clone()).await?;
+        Ok(pushed)
+    }
+
+    /// Pushes a manifest or an index that is here with all that it names, whatever it is about.
+    ///
+    /// # Errors
+    /// As [`Pusher::push_exported`].
+    pub async fn push_content(
+        &self,
+        name: &Reference,
+        root: &Descriptor,
+        auth: &Auth,
+        progress: &dyn Progress,
+    ) -> Result<Pushed, PushError> {
+        let _lease = AsyncLease::take(&self.store).await.map_err(|_| PushError::Stopped)?;
+        let target = self.client.push_target(name, auth)?;
+        let (store, wanted) = (self.store.clone(), root.clone());
+        let whole = blocking(move || Whole::read(&store, &wanted.digest, &wanted.media_type)).await??;
+        let whole = whole.filter(|whole| whole.lacking.is_empty());
+        let whole = whole.ok_or_else(|| PushError::NoSuchImage(name.familiar_name()))?;
+        self.push_whole(&target, name.clone(), whole, progress).await
+    }
+
+    /// Remembers that what has this digest in the registry is the image.
+    async fn pin(&self, name: &Reference, digest: &Digest, image: Digest) -> Result<(), PushError> {
+        let (store, pinned) = (self.store.clone(), name.with_digest(digest.clone()));
+        blocking(move || store.tags().set(&pinned, &image, None)).await??;
+        Ok(())
+    }
+
     /// The names to push and their images.
     async fn named(&self, reference: &Reference) -> Result<Vec<(Reference, ImageRecord)>, PushError> {
         let (store, name) = (self.store.clone(), reference.name());
@@ -134,7 +179,9 @@ impl Pusher {
         // What is packed on the way belongs to the image only when that is recorded.
         let _lease = AsyncLease::take(&self.store).await.map_err(|_| PushError::Stopped)?;
         if let Some(whole) = self.whole(target, &name, &image, platform).await? {
-            return self.push_whole(target, name, image, whole, progress).await;
+            let pushed = self.push_whole(target, name.clone(), whole, progress).await?;
+            self.pin(&name, &pushed.digest, image.id).await?;
+            return Ok(pushed);
         }
         let invalid = |source| PushError::Config { image: image.id.clone(), source };
         let config: ImageConfig = serde_json::from_slice(&image.config).map_err(invalid)?;
@@ -198,7 +245,6 @@ impl Pusher {
         &self,
         target: &Repository,
         name: Reference,
-        image: ImageRecord,
         whole: Whole,
         progress: &dyn Progress,
     ) -> Result<Pushed, PushError> {
@@ -218,8 +264,6 @@ impl Pusher {
         let tag = name.tag().unwrap_or("latest").to_owned();
         target.put_manifest(&tag, &root.media_type, root.bytes.clone()).await?;
         let (digest, size) = (root.digest, root.bytes.len() as u64);
-        let (store, pinned, id) = (self.store.clone(), name.with_digest(digest.clone()), image.id);
-        blocking(move || store.tags().set(&pinned, &id, None)).await??;
         progress.event(ProgressEvent::line(format!("{tag}: digest: {digest} size: {size}")));
         Ok(Pushed { reference: name, digest, size })
     }

@@ -13,6 +13,11 @@ pub trait Lookup {
     fn addresses(&self, name: &str) -> Option<Vec<IpAddr>>;
     /// The name of an address on the container's networks.
     fn name_of(&self, addr: IpAddr) -> Option<String>;
+    /// Whether a name that the container does not know is nobody else's business either: another container's, or one
+    /// that is asked for with its search domains later.
+    fn is_private(&self, name: &str) -> bool;
+    /// Whether an address without a name is a container's or may become one.
+    fn is_ours(&self, addr: IpAddr) -> bool;
 }
 
 /// What to do with a query.
@@ -28,7 +33,8 @@ pub enum Action {
 
 /// Decides about a query that came over UDP or TCP.
 ///
-/// A known name is known for all types: what it does not have is answered with no records, never asked elsewhere.
+/// A known name is known for all types: what it does not have is answered with no records, never asked elsewhere. Nor
+/// is what only this daemon can know: names of containers that do not run, addresses of its subnets.
 pub fn handle(query: &[u8], udp: bool, names: &impl Lookup) -> Action {
     let question = match message::parse(query) {
         Ok(question) => question,
@@ -40,13 +46,21 @@ pub fn handle(query: &[u8], udp: bool, names: &impl Lookup) -> Action {
         return Action::Forward(question);
     }
     if question.kind == PTR {
-        let name = message::reverse(&question.name).and_then(|addr| names.name_of(addr));
-        return match name {
+        let addr = message::reverse(&question.name);
+        return match addr.and_then(|addr| names.name_of(addr)) {
             Some(name) => Action::Reply(question.pointer(&name, TTL, limit)),
+            None if addr.is_some_and(|addr| names.is_ours(addr)) => {
+                Action::Reply(question.empty(Rcode::NxDomain))
+            }
             None => Action::Forward(question),
         };
     }
-    let Some(addresses) = names.addresses(&question.name) else { return Action::Forward(question) };
+    let Some(addresses) = names.addresses(&question.name) else {
+        return match names.is_private(&question.name) {
+            true => Action::Reply(question.empty(Rcode::NxDomain)),
+            false => Action::Forward(question),
+        };
+    };
     let fitting: Vec<IpAddr> = addresses
         .into_iter()
         .filter(|a| matches!((question.kind, a), (A, IpAddr::V4(_)) | (AAAA, IpAddr::V6(_))))
@@ -72,6 +86,21 @@ mod tests {
 
         fn name_of(&self, addr: IpAddr) -> Option<String> {
             (addr == IpAddr::from([172, 18, 0, 2])).then(|| "db.mynet".to_owned())
+        }
+
+        fn is_private(&self, name: &str) -> bool {
+            name == "stopped"
+        }
+
+        fn is_ours(&self, addr: IpAddr) -> bool {
+            matches!(addr, IpAddr::V4(v4) if v4.octets()[..2] == [172, 18])
+        }
+    }
+
+    #[test]
+    fn what_only_we_can_know_is_asked_nowhere() {
+        for (name, kind) in [("Stopped", A), ("stopped", 15), ("9.0.18.172.in-addr.arpa", PTR)] {
+            assert_eq!(reply(&query(5, name, kind, None))[3] & 0xf, 3, "{name}: no such name");
         }
     }
 

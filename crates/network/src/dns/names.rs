@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::answer::Lookup;
+use crate::cidr::Cidr;
 
 /// An endpoint's names and addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,14 +35,74 @@ struct Zone {
     records: Vec<Record>,
 }
 
+/// What is never asked of others, also while nobody answers to it.
+#[derive(Debug, Default)]
+struct Private {
+    /// By container, running or not.
+    names: HashMap<String, Vec<String>>,
+    /// How many containers have a name.
+    count: HashMap<String, usize>,
+    /// By network.
+    subnets: HashMap<String, Vec<Cidr>>,
+}
+
+impl Private {
+    fn forget(&mut self, container_id: &str) {
+        for name in self.names.remove(container_id).unwrap_or_default() {
+            if let Some(count) = self.count.get_mut(&name) {
+                *count -= 1;
+                if *count == 0 {
+                    self.count.remove(&name);
+                }
+            }
+        }
+    }
+}
+
 /// All names of all networks.
 #[derive(Debug, Default)]
 pub struct Names {
     zones: RwLock<HashMap<String, Zone>>,
+    private: RwLock<Private>,
     turn: AtomicUsize,
 }
 
 impl Names {
+    /// Keeps the names of a container, by network, from being asked of others, in place of those it had before. A name
+    /// with a dot may be somebody's in the world: it is theirs while no container with it runs.
+    pub fn keep(&self, container_id: &str, names: &[(String, Vec<String>)]) {
+        let mut kept: Vec<String> = Vec::new();
+        for (network, names) in names {
+            for name in names.iter().filter(|n| !n.is_empty() && !n.contains('.')) {
+                let name = name.to_lowercase();
+                kept.extend([format!("{name}.{}", network.to_lowercase()), name]);
+            }
+        }
+        kept.sort_unstable();
+        kept.dedup();
+        let mut private = self.private.write().unwrap_or_else(PoisonError::into_inner);
+        private.forget(container_id);
+        for name in &kept {
+            *private.count.entry(name.clone()).or_default() += 1;
+        }
+        private.names.insert(container_id.to_owned(), kept);
+    }
+
+    /// Lets go of the names of a container that is gone.
+    pub fn forget(&self, container_id: &str) {
+        self.private.write().unwrap_or_else(PoisonError::into_inner).forget(container_id);
+    }
+
+    /// Says which subnets are a network's own; none if it is gone.
+    pub fn set_subnets(&self, network_id: &str, subnets: Vec<Cidr>) {
+        let mut private = self.private.write().unwrap_or_else(PoisonError::into_inner);
+        if subnets.is_empty() {
+            private.subnets.remove(network_id);
+        } else {
+            private.subnets.insert(network_id.to_owned(), subnets);
+        }
+    }
+
     /// Adds an endpoint to a network, in place of what it was before.
     pub fn add(&self, network_id: &str, network_name: &str, record: Record) {
         let mut zones = self.zones.write().unwrap_or_else(PoisonError::into_inner);
@@ -70,15 +131,29 @@ pub struct View {
     pub names: Arc<Names>,
     /// The container's networks, the preferred one first.
     pub networks: Vec<String>,
+    /// Names of its own for others (`--link`), in lower case: network, and the other's name there.
+    pub links: HashMap<String, (String, String)>,
+    /// Whether names without a dot are never asked of others: it asks again with its search domains (`ndots`).
+    pub dotless_stay: bool,
+}
+
+impl View {
+    /// What a name of the container's own stands for on a network.
+    fn linked<'a>(&'a self, network: &str, name: &'a str) -> &'a str {
+        match self.links.get(name) {
+            Some((on, target)) if on == network => target,
+            _ => name,
+        }
+    }
 }
 
 impl Lookup for View {
     /// Several containers with one alias are all given, each query beginning with another of them.
     fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
         let zones = self.names.zones.read().unwrap_or_else(PoisonError::into_inner);
-        self.networks.iter().filter_map(|id| zones.get(id)).find_map(|zone| {
+        self.networks.iter().filter_map(|id| Some((id, zones.get(id)?))).find_map(|(id, zone)| {
             let suffix = format!(".{}", zone.name.to_lowercase());
-            let bare = name.strip_suffix(&suffix).unwrap_or(name);
+            let bare = self.linked(id, name.strip_suffix(&suffix).unwrap_or(name));
             let has = |r: &&Record| r.names.iter().any(|n| n == name || n == bare);
             let mut found: Vec<&Record> = zone.records.iter().filter(has).collect();
             if found.is_empty() {
@@ -98,6 +173,19 @@ impl Lookup for View {
             let record = zone.records.iter().find(|r| r.addresses().any(|a| a == addr))?;
             Some(format!("{}.{}", record.name, zone.name))
         })
+    }
+
+    fn is_private(&self, name: &str) -> bool {
+        if self.dotless_stay && !name.contains('.') {
+            return true;
+        }
+        let private = self.names.private.read().unwrap_or_else(PoisonError::into_inner);
+        self.links.contains_key(name) || private.count.contains_key(name)
+    }
+
+    fn is_ours(&self, addr: IpAddr) -> bool {
+        let private = self.names.private.read().unwrap_or_else(PoisonError::into_inner);
+        private.subnets.values().flatten().any(|subnet| subnet.contains(addr))
     }
 }
 
@@ -120,7 +208,49 @@ mod tests {
         names.add("n1", "front", record("e1", "web", 2));
         names.add("n1", "front", record("e2", "api", 3));
         names.add("n2", "back", record("e3", "db", 4));
-        View { names, networks: networks.iter().map(ToString::to_string).collect() }
+        View {
+            names,
+            networks: networks.iter().map(ToString::to_string).collect(),
+            links: HashMap::new(),
+            dotless_stay: false,
+        }
+    }
+
+    #[test]
+    fn names_of_containers_are_private_until_they_are_gone() {
+        let front = view(&["n1"]);
+        let on = |network: &str, names: &[&str]| {
+            (network.to_owned(), names.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        front.names.keep("c1", &[on("front", &["Store", "store.example"]), on("back", &["store"])]);
+        front.names.keep("c2", &[on("front", &["store"])]);
+        for name in ["store", "store.front", "store.back"] {
+            assert!(front.is_private(name), "{name}");
+        }
+        assert!(!front.is_private("store.example"), "somebody's in the world");
+        front.names.forget("c1");
+        assert!(front.is_private("store") && !front.is_private("store.back"), "the other's");
+        front.names.keep("c2", &[on("front", &["renamed"])]);
+        assert!(!front.is_private("store") && front.is_private("renamed"));
+        assert!(!front.is_private("nas"));
+        assert!(View { dotless_stay: true, ..front.clone() }.is_private("nas"));
+
+        front.names.set_subnets("n1", vec!["10.0.0.0/24".parse().expect("subnet")]);
+        assert!(front.is_ours(IpAddr::from([10, 0, 0, 99])) && !front.is_ours(IpAddr::from([10, 0, 1, 1])));
+        front.names.set_subnets("n1", Vec::new());
+        assert!(!front.is_ours(IpAddr::from([10, 0, 0, 99])));
+    }
+
+    #[test]
+    fn links_are_ones_own_names_for_others() {
+        let mut both = view(&["n1", "n2"]);
+        both.links.insert("store".into(), ("n2".into(), "db".into()));
+        assert_eq!(both.addresses("store"), Some(vec![IpAddr::from([10, 0, 0, 4])]));
+        assert_eq!(both.addresses("store.back"), Some(vec![IpAddr::from([10, 0, 0, 4])]));
+        assert_eq!(view(&["n1", "n2"]).addresses("store"), None, "nobody else's");
+        both.names.remove("n2", "e3");
+        assert_eq!(both.addresses("store"), None);
+        assert!(both.is_private("store"));
     }
 
     #[test]

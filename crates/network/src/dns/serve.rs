@@ -1,5 +1,6 @@
 //! Serving one container: its sockets, its redirect of port 53, its tasks.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use super::message::{Question, Rcode};
 use super::names::{Names, View};
 use super::upstream::{Upstreams, ask, read_framed, write_framed};
 use crate::cidr::Cidr;
+use crate::config::DnsConfig;
 use crate::error::{Error, Result};
 use crate::host::inside;
 use crate::netlink::{self, Socket};
@@ -64,10 +66,17 @@ impl Drop for Served {
 }
 
 impl Served {
-    /// Changes which networks the container is on, and whether names outside of them may be asked for.
-    pub fn set_networks(&self, networks: Vec<String>, outside: bool) {
+    /// Changes which networks the container is on, its own names for others there, and whether names outside of them
+    /// may be asked for.
+    pub fn set_networks(
+        &self,
+        networks: Vec<String>,
+        links: HashMap<String, (String, String)>,
+        outside: bool,
+    ) {
         let mut scope = self.scope.write().unwrap_or_else(PoisonError::into_inner);
         scope.view.networks = networks;
+        scope.view.links = links;
         scope.outside = outside;
     }
 }
@@ -79,14 +88,19 @@ impl Server {
     }
 
     /// Serves a sandbox: makes the sockets and the redirect in its namespace.
-    pub fn serve(&self, sandbox: &Sandbox, servers: Vec<IpAddr>) -> Result<Served> {
+    pub fn serve(&self, sandbox: &Sandbox, config: DnsConfig) -> Result<Served> {
         let failed = |source| Error::System { operation: "listen for DNS in a sandbox", source };
         let (udp, tcp) = match sandbox.take_dns_sockets() {
             Some(ready) => ready,
             None => inside(sandbox.namespace(), open_sockets).map_err(failed)?.map_err(failed)?,
         };
-        let view = View { names: Arc::clone(&self.names), networks: Vec::new() };
-        let scope = Arc::new(RwLock::new(Scope { view, servers, outside: false }));
+        let view = View {
+            names: Arc::clone(&self.names),
+            networks: Vec::new(),
+            links: HashMap::new(),
+            dotless_stay: config.dotless_stay,
+        };
+        let scope = Arc::new(RwLock::new(Scope { view, servers: config.servers, outside: false }));
         let shared = Shared { scope: Arc::clone(&scope), upstreams: Arc::clone(&self.upstreams) };
         let udp = self.runtime.spawn(serve_udp(udp, shared.clone())).abort_handle();
         let tcp = self.runtime.spawn(serve_tcp(tcp, shared)).abort_handle();

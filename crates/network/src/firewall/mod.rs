@@ -8,6 +8,7 @@
 //!   map ports4_any  protocol . port : container address . port                  (ports6_any likewise)
 //!   map asked4 ...  the same of ports behind the gate
 //!   set sealed      bridges without a way out    set held    ports of the daemon's own sockets
+//!   set open4, open6   protocol . container address . port: open to those who may ask a container itself
 //!   chain guard        raw prerouting: no way to the host's own 127.0.0.0/8
 //!   chain prerouting   nat: published ports, for what comes from outside and from containers
 //!   chain output       nat: published ports, for programs of the host
@@ -76,6 +77,19 @@ pub struct Listing {
     pub mappings: Vec<Mapping>,
     /// The ports at which the daemon's own sockets serve.
     pub held: Vec<(Proto, u16)>,
+    /// What is open at containers' own addresses.
+    pub openings: Vec<Opening>,
+}
+
+/// A port of a container that may be asked for at its own address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Opening {
+    /// The protocol.
+    pub proto: Proto,
+    /// The container's address.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
 }
 
 /// A published port: where it is on the host and where it leads.
@@ -144,6 +158,9 @@ impl Firewall {
             batch.flush_set(&self.set(name, kind));
         }
         batch.flush_set(&self.set(HELD, Kind::Ports));
+        for v4 in [true, false] {
+            batch.flush_set(&self.set(open_of(v4), Kind::Addresses(v4)));
+        }
         if plan.gate.is_some() {
             for (family, v4) in GATED {
                 for set in self.admitted(family, v4) {
@@ -175,9 +192,10 @@ impl Firewall {
     }
 
     fn delete_ports_singly(&self, listing: &Listing) -> Result<()> {
-        let mappings = listing.mappings.iter().map(|m| Listing { mappings: vec![*m], held: Vec::new() });
-        let held = listing.held.iter().map(|h| Listing { mappings: Vec::new(), held: vec![*h] });
-        for one in mappings.chain(held) {
+        let mappings = listing.mappings.iter().map(|m| Listing { mappings: vec![*m], ..Listing::default() });
+        let held = listing.held.iter().map(|h| Listing { held: vec![*h], ..Listing::default() });
+        let openings = listing.openings.iter().map(|o| Listing { openings: vec![*o], ..Listing::default() });
+        for one in mappings.chain(held).chain(openings) {
             let mut batch = Batch::new();
             self.write_ports(&mut batch, &one, Batch::delete_elements);
             match self.commit(batch, "withdraw a port from") {
@@ -227,6 +245,11 @@ impl Firewall {
         let held: Vec<Element> =
             listing.held.iter().map(|(p, port)| Element::destination(p.number(), None, *port)).collect();
         write(batch, &self.set(HELD, Kind::Ports), &held);
+        for v4 in [true, false] {
+            let open: Vec<Element> =
+                listing.openings.iter().filter(|o| o.address.is_ipv4() == v4).map(Opening::element).collect();
+            write(batch, &self.set(open_of(v4), Kind::Addresses(v4)), &open);
+        }
     }
 
     fn admitted(&self, family: Family, v4: bool) -> [Set<'_>; 2] {
@@ -313,6 +336,9 @@ impl Firewall {
         self.write_set(batch, &self.set(SEALED, Kind::Interfaces), &sealed);
         batch.add_set(&self.set(HELD, Kind::Ports));
         for v4 in [true, false] {
+            batch.add_set(&self.set(open_of(v4), Kind::Addresses(v4)));
+        }
+        for v4 in [true, false] {
             let elements: Vec<Element> =
                 subnets(networks, v4).flat_map(|(_, subnet)| Element::prefix(&subnet)).collect();
             self.write_set(batch, &self.set(subnets_of(v4), Kind::Prefixes(v4)), &elements);
@@ -345,6 +371,17 @@ const MAPS: [(&str, Kind); 8] = [
     ("asked6", Kind::ByAddress(false)),
     ("asked6_any", Kind::ByPort(false)),
 ];
+
+/// The set of what is open at containers' own addresses.
+fn open_of(v4: bool) -> &'static str {
+    if v4 { "open4" } else { "open6" }
+}
+
+impl Opening {
+    fn element(&self) -> Element {
+        Element::destination(self.proto.number(), Some(self.address), self.port)
+    }
+}
 
 impl Mapping {
     /// The name of the map that it is an element of.

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{ADMITTED, ADMITTED_ANY, BRIDGES, FOREIGN, HELD, SEALED};
+use super::{ADMITTED, ADMITTED_ANY, BRIDGES, FOREIGN, HELD, SEALED, open_of};
 use crate::cidr::Cidr;
-use crate::config::NetworkState;
+use crate::config::{GatewayMode, NetworkState};
 use crate::gate::{self, Gate};
 use crate::nft::{Field, Interface, Rule, Verdict};
 
@@ -133,14 +133,20 @@ pub(super) fn leave(networks: &[NetworkState]) -> Vec<Rule> {
     for v4 in [true, false] {
         for (network, subnet) in subnets(networks, v4).filter(|(n, _)| !n.internal) {
             let from = || Rule::new().version(v4).address(Field::Source, true, &subnet);
+            if !network.gateway_mode(v4).translates() {
+                continue;
+            }
             if network.masquerade {
-                rules.push(
-                    from()
-                        .interface(Interface::In, true, &network.bridge)
-                        .interface(Interface::Out, false, &network.bridge)
-                        .masquerade()
-                        .comment(&network.name),
+                let leaving = from().interface(Interface::In, true, &network.bridge).interface(
+                    Interface::Out,
+                    false,
+                    &network.bridge,
                 );
+                let hidden = match network.host_addresses.iter().find(|a| a.is_ipv4() == v4) {
+                    Some(address) => leaving.hide_behind(*address),
+                    None => leaving.masquerade(),
+                };
+                rules.push(hidden.comment(&network.name));
             }
             // To a published port of the same bridge: the answer has to come back this way. The way in is not
             // known here when the kernel bridges such a packet instead of routing it.
@@ -190,10 +196,36 @@ pub(super) fn between(networks: &[NetworkState]) -> Vec<Rule> {
             rules.push(within().verdict(Verdict::Accept).comment(&network.name));
         }
         rules.push(to().translated().verdict(Verdict::Accept).comment("published"));
+        rules.extend(direct(network));
         rules.push(to().verdict(Verdict::Drop).comment("not published"));
     }
     let to_foreign = || Rule::new().interface_in(Interface::Out, FOREIGN);
     rules.push(to_foreign().translated().verdict(Verdict::Accept).comment("published by Docker"));
     rules.push(to_foreign().verdict(Verdict::Drop).comment("not published by Docker"));
+    rules
+}
+
+/// Who may ask a container at its own address.
+fn direct(network: &NetworkState) -> Vec<Rule> {
+    const ICMP: [u8; 2] = [1, 58];
+    let mut rules = Vec::new();
+    for v4 in [true, false] {
+        let to = || Rule::new().interface(Interface::Out, true, &network.bridge).version(v4);
+        let open = |rule: Rule| rule.goes_to_address(v4, open_of(v4)).verdict(Verdict::Accept);
+        match network.gateway_mode(v4) {
+            GatewayMode::NatUnprotected => {
+                rules.push(to().verdict(Verdict::Accept).comment("unprotected"));
+            }
+            GatewayMode::Routed => {
+                let ping = to().protocol(ICMP[usize::from(!v4)]);
+                rules.push(ping.verdict(Verdict::Accept).comment("routed"));
+                rules.push(open(to()).comment("published, routed"));
+            }
+            GatewayMode::Nat | GatewayMode::Isolated => {}
+        }
+        for name in &network.trusted_interfaces {
+            rules.push(open(to().interface(Interface::In, true, name)).comment("published, trusted"));
+        }
+    }
     rules
 }

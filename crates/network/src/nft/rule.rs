@@ -322,6 +322,16 @@ impl Rule {
         self.expression("masq", |_| {})
     }
 
+    /// Hides the source behind an address.
+    pub fn hide_behind(self, addr: IpAddr) -> Self {
+        const SNAT: u32 = 0;
+        self.immediate(REGISTER, &octets(addr)).expression("nat", |m| {
+            m.attr_be32(1, SNAT);
+            m.attr_be32(2, if addr.is_ipv4() { 2 } else { 10 });
+            m.attr_be32(3, REGISTER);
+        })
+    }
+
     /// Counts packets and bytes, as every rule of `iptables-nft` does.
     pub fn counter(self) -> Self {
         self.expression("counter", |m| {

@@ -41,7 +41,7 @@ async fn start(app: &App, p: Parsed) -> Done {
     project.select(&p.args, Along::Dependencies)?;
     let seconds: u64 = p.get("wait-timeout").parse().unwrap_or(0);
     let timeout = (seconds > 0).then(|| std::time::Duration::from_secs(seconds));
-    engine.start(&project, Start { wait: p.is("wait"), timeout, hooks: None }).await?;
+    engine.start(&project, Start { wait: p.is("wait"), timeout, ..Start::default() }).await?;
     Ok(0)
 }
 

@@ -1,9 +1,10 @@
 //! `compose up` and `create`: images, networks, volumes, containers; then all started in order, and their output
 //! shown until they end or the user has enough.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
-use dray_compose::apply::{Engine, Include, Start};
+use dray_compose::apply::{Engine, Include, Replacement, Start};
 use dray_compose::model::Along;
 use dray_compose::plan::{self, Plan, Recreate, Seen};
 use dray_compose::{Project, model::consistent};
@@ -165,6 +166,17 @@ fn timeout(p: &Parsed) -> Option<i64> {
 /// # Errors
 /// The daemon refuses.
 pub async fn converge(app: &App, project: &Project, p: &Parsed, engine: &Engine<'_>) -> Result<Plan, Error> {
+    converge_rolling(app, project, p, engine, None).await
+}
+
+/// As [`converge`]; with `rolled`, services with `deploy.update_config` are left for the start to roll out.
+async fn converge_rolling(
+    app: &App,
+    project: &Project,
+    p: &Parsed,
+    engine: &Engine<'_>,
+    rolled: Option<&RefCell<Vec<Replacement>>>,
+) -> Result<Plan, Error> {
     let policy = Policy {
         build: p.is("build"),
         no_build: p.is("no-build"),
@@ -201,7 +213,7 @@ pub async fn converge(app: &App, project: &Project, p: &Parsed, engine: &Engine<
         orphans(&plan.orphans, p, engine).await?;
     }
     let inherit = !(p.given("renew-anon-volumes") && p.is("renew-anon-volumes"));
-    engine.create(project, &plan, &images, inherit, timeout_of(p)).await?;
+    engine.create(project, &plan, &images, inherit, timeout_of(p), rolled).await?;
     Ok(plan)
 }
 
@@ -241,14 +253,18 @@ async fn up(app: &App, p: Parsed) -> Done {
     for (name, service) in project.services.iter().filter(|(_, s)| s.provider.is_some()) {
         super::provider::run(app, &project, name, service, "up")?;
     }
-    converge(app, &project, &p, &engine).await?;
+    // Who looks at the output sees containers made anew all at once, as with Docker Compose.
+    let detached = (p.is("detach") || p.is("wait")) && !p.is("no-start");
+    let rolled = RefCell::new(Vec::new());
+    converge_rolling(app, &project, &p, &engine, detached.then_some(&rolled)).await?;
     if p.is("no-start") {
         return Ok(0);
     }
     if p.is("detach") || p.is("wait") {
         let seconds: u64 = p.get("wait-timeout").parse().unwrap_or(0);
         let limit = (seconds > 0).then(|| Duration::from_secs(seconds));
-        let how = Start { wait: p.is("wait"), timeout: limit, hooks: None };
+        let rolled = rolled.into_inner();
+        let how = Start { wait: p.is("wait"), timeout: limit, hooks: None, rolled: &rolled };
         engine.start(&project, how).await?;
         return Ok(0);
     }

@@ -1,37 +1,51 @@
 //! `build`: sends the context, shows the steps.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use dray_client::api::build::{BUILD_EVENT_ID, BuildEvent, BuildResult};
 use dray_client::api::progress::ProgressMessage;
 use dray_client::{JsonStream, Query};
+use dray_spec::Descriptor;
 
 use super::build_call::Question;
 use super::pull::parse;
 use crate::app::App;
 use crate::build_context::{self, Wanted};
-use crate::build_session::Offers;
+use crate::build_session::content::{self, Stores};
+use crate::build_session::output::{Destination, Outputs};
+use crate::build_session::{BuildSession, Offers};
 use crate::command::container::create::platform;
+use crate::command::output_file::Target;
 use crate::command_error::Error;
 use crate::credential::auth_header;
 use crate::flag::{Flag, NONE, Parsed, bytes, commas, int, list, switch, text};
+use crate::opts::cache::{self, Cache};
+use crate::opts::output::{self, Output, Place};
 use crate::opts::{env, host, limit, pairs};
 use crate::progress::build::{Display, Style};
 use crate::progress::{self, failure};
 use crate::spec::{Args, Command, Done};
 use crate::terminal;
 
+mod epoch;
+
 const FLAGS: &[Flag] = &[
     list("add-host", NONE, "Add a line to the hosts file of RUN (name:address)")
         .check(host::check_extra_host),
     list("allow", NONE, "Let RUN have more than any container (network.host, security.insecure, device)"),
+    list("annotation", NONE, "Add an annotation to the image's manifest (key=value)"),
     list("build-arg", NONE, "Set a build argument; without a value, this environment's")
         .check(env::check_env),
     list("build-context", NONE, "Another context by name (name=path, docker-image://, https://)")
         .check(check_context),
-    commas("cache-from", NONE, "Image to take cached steps from"),
+    list("cache-from", NONE, "Cache to take steps from (an image, type=local,src=path)").shown("stringArray"),
+    list("cache-to", NONE, "Where to put the cache (type=registry,ref=name,mode=max)").shown("stringArray"),
     text("call", NONE, "What to do: build, check, outline or targets").default("build").check(check_call),
     switch("check", NONE, "Check the Dockerfile, build nothing; the same as --call=check"),
     text("cgroup-parent", NONE, "Cgroup to make those of RUN in"),
@@ -47,24 +61,29 @@ const FLAGS: &[Flag] = &[
     text("iidfile", NONE, "Write the image's id to this file"),
     text("isolation", NONE, "Kind of isolation (Windows)").hidden(),
     list("label", NONE, "Set a label of the image").check(env::check_label),
+    switch("load", NONE, "Keep the image in the store, whatever else is put out"),
     bytes("memory", 'm', "Limit of memory"),
     text("memory-swap", NONE, "Limit of memory and swap together; -1 for unlimited swap")
         .shown("bytes")
         .check(limit::check_swap),
+    text("metadata-file", NONE, "Write what is known of the result to this file"),
     text("network", NONE, "Network of RUN").default("default"),
     switch("no-cache", NONE, "Carry out all steps anew"),
+    list("output", 'o', "Where the result goes (type=local,dest=path)").shown("stringArray"),
     text("platform", NONE, "Platform to build for"),
     text("progress", NONE, "How to show progress: auto, plain, tty or quiet")
         .default("auto")
         .check(check_progress),
     switch("pull", NONE, "Look for newer base images"),
+    switch("push", NONE, "Push the image; short for --output=type=registry"),
     switch("quiet", 'q', "Show the image's id only, at the end"),
+    switch("reproducible", NONE, "Give all that is new the time of the context's last commit"),
     switch("rm", NONE, "Kept for old scripts").default("true").hidden(),
     list("secret", NONE, "A secret for RUN (id=mysecret[,src=/local/secret|,env=VARIABLE])"),
     commas("security-opt", NONE, "Security option"),
     bytes("shm-size", NONE, "Size of /dev/shm in RUN"),
+    switch("squash", NONE, "Make one layer of all new ones"),
     list("ssh", NONE, "An SSH agent for RUN (default|<id>[=<socket>])"),
-    switch("squash", NONE, "Make one layer of all new ones").hidden(),
     list("tag", 't', "Name of the image, with an optional tag").check(check_tag),
     text("target", NONE, "Stage to build"),
     list("ulimit", NONE, "Limit of the processes of RUN").shown("ulimit").check(limit::check_ulimit),
@@ -137,6 +156,9 @@ async fn run(app: &App, p: Parsed) -> Done {
     }
     let call = Question::read(&p);
     let offers = Offers::parse(&p.all("secret"), &p.all("ssh")).map_err(Error::Refused)?;
+    let outputs = output::outputs(&p.all("output"), p.is("push"), p.is("load"), &p.all("annotation"))
+        .map_err(Error::Refused)?;
+    let mut caches = Caches::read(app, &p)?;
     let (contexts, beside) = contexts(&p.all("build-context"))?;
     let wanted = Wanted { beside, definition_only: call.is_some() };
     let context = build_context::prepare(p.raw_args[0].as_ref(), p.get("file"), wanted)?;
@@ -144,6 +166,9 @@ async fn run(app: &App, p: Parsed) -> Done {
     let mut args = build_args(&p.all("build-arg"));
     for (name, value) in app.config().borrow().proxies(&app.client()?.endpoint().text) {
         args.entry(name).or_insert(Some(value));
+    }
+    if let Some(epoch) = epoch::of_build(p.raw_args[0].as_ref(), p.is("reproducible"))? {
+        args.entry(epoch::SOURCE_DATE_EPOCH.to_owned()).or_insert(Some(epoch));
     }
     let mut query = query(&p, &args, &context.dockerfile, &context.remote)?;
     if !contexts.is_empty() {
@@ -158,41 +183,203 @@ async fn run(app: &App, p: Parsed) -> Done {
         let answer = app.client()?.build_call(query, &auths, context.upload).await?;
         return question.show(app, &answer);
     }
-    if !quiet {
+    if !quiet || !p.get("metadata-file").is_empty() || !caches.exports.is_empty() {
         query.add("dray", "1");
     }
-    if !offers.is_empty() {
-        let session = offers.open(app.client()?).await?;
-        query.add("session", &session);
+    let stores = std::mem::take(&mut caches.stores);
+    let session = BuildSession { offers, outputs: taken_here(&outputs)?, stores };
+    if !session.is_empty() {
+        query.add("session", &session.open(app.client()?).await?);
+    }
+    caches.add_to(&mut query)?;
+    if !outputs.is_empty() {
+        query.add("outputs", &json(&outputs.iter().map(|o| &o.asked).collect::<Vec<_>>())?);
     }
     let messages = app.client()?.image_build(query, &auths, context.upload).await?;
-    let id = if quiet {
-        quietly(app, messages).await?
-    } else if messages.headers().get("server").is_some_and(|s| s.as_bytes().starts_with(b"Dray/"))
-        && app.name != "docker"
-    {
-        with_steps(app, messages, style(p.get("progress"))).await?
+    let of_dray = messages.headers().get("server").is_some_and(|s| s.as_bytes().starts_with(b"Dray/"));
+    if (!outputs.is_empty() || !caches.exports.is_empty()) && !of_dray {
+        return Err(Error::Refused("the daemon does not support outputs: use docker buildx for it".into()));
+    }
+    let screen = Screen { app, stdout_taken: outputs.iter().any(|o| o.place == Some(Place::Stdout)) };
+    let done = if quiet {
+        quietly(&screen, messages).await?
+    } else if of_dray && app.name != "docker" {
+        with_steps(&screen, messages, style(&screen, p.get("progress"))).await?
     } else {
-        classic(app, messages).await?
+        classic(&screen, messages).await?
     };
+    caches.tag(&done.told)?;
+    let id = done.told.get("containerimage.config.digest").unwrap_or(&done.id);
     if !id_file.is_empty() {
-        if id.is_empty() {
+        if id.is_empty() && outputs.is_empty() {
             return Err(Error::Refused(format!(
                 "server did not provide an image ID. Cannot write {id_file}"
             )));
         }
-        std::fs::write(id_file, &id).map_err(Error::file("write", id_file))?;
+        std::fs::write(id_file, id).map_err(Error::file("write", id_file))?;
+    }
+    if !p.get("metadata-file").is_empty() {
+        let path = p.get("metadata-file");
+        std::fs::write(path, metadata(&done.told)?).map_err(Error::file("write", path))?;
     }
     Ok(0)
 }
 
-fn style(progress: &str) -> Style {
-    let stderr = rustix::stdio::stdout();
-    let live = Style::Live { coloured: terminal::is_coloured(stderr) };
+/// Where what comes here goes.
+fn taken_here(outputs: &[Output]) -> Result<Outputs, Error> {
+    let mut here = Outputs::default();
+    for (number, output) in outputs.iter().enumerate() {
+        let kind = &output.asked.kind;
+        let destination = match &output.place {
+            None => continue,
+            Some(Place::Folder(dir)) => Destination::Folder(dir.into()),
+            Some(Place::Stdout) if terminal::is_terminal(std::io::stdout()) => {
+                return Err(Error::Refused(format!(
+                    "dest file is required for {kind} exporter. refusing to write to console"
+                )));
+            }
+            Some(Place::Stdout) => Destination::Bytes(Target::Stdout),
+            Some(Place::File(path)) if Path::new(path).is_dir() => {
+                return Err(Error::Refused(format!("destination file is a directory: {path}")));
+            }
+            Some(Place::File(path)) => Destination::Bytes(Target::check(path, "failed to write the output")?),
+        };
+        here.add(number, destination);
+    }
+    Ok(here)
+}
+
+/// The caches of a build elsewhere, and the folders of this machine among them.
+#[derive(Default)]
+struct Caches {
+    imports: Vec<Cache>,
+    exports: Vec<Cache>,
+    stores: Stores,
+}
+
+impl Caches {
+    fn read(app: &App, p: &Parsed) -> Result<Caches, Error> {
+        let read = |flag: &str| cache::caches(&p.all(flag)).map_err(Error::Refused);
+        let (mut caches, imports) =
+            (Caches { exports: read("cache-to")?, ..Caches::default() }, read("cache-from")?);
+        for mut import in imports {
+            if import.kind != "local" {
+                caches.imports.push(import);
+                continue;
+            }
+            let (src, tag) = (import.attrs.get("src").cloned().unwrap_or_default(), tag_of(&import));
+            if src.is_empty() {
+                return Err(Error::Refused("local cache importer requires src".into()));
+            }
+            // A cache that cannot be had is none.
+            match content::tagged(src.as_ref(), &tag) {
+                Ok(Some(digest)) => {
+                    import.attrs.entry("digest".to_owned()).or_insert_with(|| digest.to_string());
+                    caches.stores.add(&src);
+                    caches.imports.push(import);
+                }
+                Ok(None) => {
+                    app.warn(format!("WARNING: local cache import at {src} skipped: no {tag:?} in it"))
+                }
+                Err(error) => app.warn(format!("WARNING: local cache import at {src} skipped: {error}")),
+            }
+        }
+        for export in caches.exports.iter().filter(|export| export.kind == "local") {
+            match export.attrs.get("dest").filter(|dest| !dest.is_empty()) {
+                Some(dest) => drop(caches.stores.add(dest)),
+                None => return Err(Error::Refused("local cache exporter requires dest".into())),
+            }
+        }
+        Ok(caches)
+    }
+
+    fn add_to(&self, query: &mut Query) -> Result<(), Error> {
+        for (name, caches) in [("cacheimports", &self.imports), ("cacheexports", &self.exports)] {
+            if !caches.is_empty() {
+                query.add(name, &json(caches)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives what came into folders its tag there.
+    fn tag(&self, told: &BTreeMap<String, String>) -> Result<(), Error> {
+        let Some(manifest) = told.get("cache.manifest") else { return Ok(()) };
+        let manifest: Descriptor = serde_json::from_str(manifest)
+            .map_err(|source| Error::Json { what: "cache.manifest".into(), source })?;
+        for export in self.exports.iter().filter(|export| export.kind == "local") {
+            let dest = export.attrs.get("dest").cloned().unwrap_or_default();
+            let tagged = content::tag(dest.as_ref(), manifest.clone(), &tag_of(export));
+            tagged.map_err(Error::file("write the index of", &dest))?;
+        }
+        Ok(())
+    }
+}
+
+fn tag_of(cache: &Cache) -> String {
+    cache.attrs.get("tag").cloned().unwrap_or_else(|| "latest".to_owned())
+}
+
+/// What was told of the result, as JSON; descriptors in it are JSON too.
+fn metadata(told: &BTreeMap<String, String>) -> Result<Vec<u8>, Error> {
+    let value = |text: &String| {
+        let decoded = STANDARD.decode(text).ok();
+        let object = decoded.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+        object.filter(serde_json::Value::is_object).unwrap_or_else(|| text.clone().into())
+    };
+    let all: BTreeMap<&String, serde_json::Value> = told.iter().map(|(k, v)| (k, value(v))).collect();
+    serde_json::to_vec_pretty(&all).map_err(|source| Error::Json { what: "metadata".into(), source })
+}
+
+/// Where the progress goes: standard output, unless that is an output of the build.
+struct Screen<'a> {
+    app: &'a App,
+    stdout_taken: bool,
+}
+
+impl Screen<'_> {
+    fn print(&self, text: impl AsRef<[u8]>) -> Result<(), Error> {
+        if !self.stdout_taken {
+            return self.app.print(text);
+        }
+        let mut out = std::io::stderr().lock();
+        out.write_all(text.as_ref()).and_then(|()| out.flush()).map_err(Error::io("write standard error"))
+    }
+
+    fn fd(&self) -> BorrowedFd<'static> {
+        if self.stdout_taken { rustix::stdio::stderr() } else { rustix::stdio::stdout() }
+    }
+}
+
+/// What came of a build.
+#[derive(Default)]
+struct Outcome {
+    /// The image's id, if it is in the store.
+    id: String,
+    /// What was told of the outputs.
+    told: BTreeMap<String, String>,
+}
+
+impl Outcome {
+    /// Takes in what a message carries.
+    fn take_in(&mut self, aux: serde_json::Value) {
+        let fields = aux.as_object().cloned().unwrap_or_default();
+        if let Some(id) = id_of(aux) {
+            self.id = id;
+        } else if !fields.contains_key("type") {
+            let text = |(key, value): (String, serde_json::Value)| Some((key, value.as_str()?.to_owned()));
+            self.told.extend(fields.into_iter().filter_map(text));
+        }
+    }
+}
+
+fn style(screen: &Screen<'_>, progress: &str) -> Style {
+    let fd = screen.fd();
+    let live = Style::Live { coloured: terminal::is_coloured(fd) };
     match progress {
         "plain" => Style::Plain,
         "tty" => live,
-        _ if terminal::is_live(stderr) => live,
+        _ if terminal::is_live(fd) => live,
         _ => Style::Plain,
     }
 }
@@ -227,7 +414,6 @@ fn query(
         p.all("ulimit").iter().map(|u| limit::ulimit(u)).collect::<Result<_, _>>().map_err(Error::Refused)?;
     let mut query = Query::new()
         .with("buildargs", json(args)?)
-        .with("cachefrom", json(&p.all("cache-from"))?)
         .with_some("cgroupparent", p.get("cgroup-parent"))
         .with_some("cpuperiod", number("cpu-period"))
         .with_some("cpuquota", number("cpu-quota"))
@@ -267,55 +453,53 @@ fn id_of(aux: serde_json::Value) -> Option<String> {
 }
 
 /// The id alone, which the daemon sends as the only output.
-async fn quietly(app: &App, mut messages: JsonStream<ProgressMessage>) -> Result<String, Error> {
-    let (mut id, mut said) = (String::new(), String::new());
+async fn quietly(screen: &Screen<'_>, mut messages: JsonStream<ProgressMessage>) -> Result<Outcome, Error> {
+    let (mut done, mut said) = (Outcome::default(), String::new());
     while let Some(message) = messages.next().await? {
         if let Some(error) = failure(&message) {
             if !said.is_empty() {
-                app.warn(said.trim_end());
+                screen.app.warn(said.trim_end());
             }
             return Err(error);
         }
         said.push_str(&message.stream);
-        if let Some(found) = message.aux.and_then(id_of) {
-            id = found;
+        if let Some(aux) = message.aux {
+            done.take_in(aux);
         }
     }
-    if id.is_empty() {
-        id = said.trim().to_owned();
+    if done.id.is_empty() {
+        done.id = said.trim().to_owned();
     }
-    app.print(format!("{id}\n"))?;
-    Ok(id)
+    screen.print(format!("{}\n", done.id))?;
+    Ok(done)
 }
 
 /// Docker's own text.
-async fn classic(app: &App, messages: JsonStream<ProgressMessage>) -> Result<String, Error> {
-    let mut id = String::new();
-    progress::show(app, messages, |aux| {
-        if let Some(found) = id_of(aux) {
-            id = found;
-        }
-    })
-    .await?;
-    Ok(id)
+async fn classic(screen: &Screen<'_>, messages: JsonStream<ProgressMessage>) -> Result<Outcome, Error> {
+    let mut done = Outcome::default();
+    if screen.stdout_taken {
+        return with_steps(screen, messages, Style::Plain).await;
+    }
+    progress::show(screen.app, messages, |aux| done.take_in(aux)).await?;
+    Ok(done)
 }
 
 /// The steps as Dray's daemon tells of them.
 async fn with_steps(
-    app: &App,
+    screen: &Screen<'_>,
     mut messages: JsonStream<ProgressMessage>,
     style: Style,
-) -> Result<String, Error> {
-    let width = terminal::size(rustix::stdio::stdout()).map_or(80, |(_, w)| usize::from(w).max(20));
+) -> Result<Outcome, Error> {
+    let width = terminal::size(screen.fd()).map_or(80, |(_, w)| usize::from(w).max(20));
     let mut display = Display::new(style, width);
     let mut frames = tokio::time::interval(Duration::from_millis(100));
     frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut id = String::new();
+    let mut done = Outcome::default();
     loop {
         let message = tokio::select! {
             message = messages.next() => message,
             _ = frames.tick() => {
-                app.print(display.frame())?;
+                screen.print(display.frame())?;
                 continue;
             }
         };
@@ -326,12 +510,12 @@ async fn with_steps(
                     let Some(aux) = message.aux else { continue };
                     if message.id == BUILD_EVENT_ID {
                         let event = serde_json::from_value(aux).unwrap_or(BuildEvent::Unknown);
-                        if let BuildEvent::Built { id: built } = &event {
-                            id.clone_from(built);
+                        if let BuildEvent::Built { id } = &event {
+                            done.id.clone_from(id);
                         }
-                        app.print(display.event(event))?;
-                    } else if let Some(found) = id_of(aux) {
-                        id = found;
+                        screen.print(display.event(event))?;
+                    } else {
+                        done.take_in(aux);
                     }
                     continue;
                 }
@@ -339,7 +523,7 @@ async fn with_steps(
             Ok(None) => Ok(()),
             Err(e) => Err(e.into()),
         };
-        app.print(display.finish())?;
-        return ended.map(|()| id);
+        screen.print(display.finish())?;
+        return ended.map(|()| done);
     }
 }

@@ -1,0 +1,110 @@
+//! The files of an image as a container sees them: its layers as a read-only overlay that is mounted nowhere.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use dray_store::LayerDraft;
+use rustix::fs::{self as rfs, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+
+use crate::layer::{self, LayerError, Packed};
+use crate::{Error, Image, Images, Result};
+
+/// The files of an image.
+#[derive(Debug)]
+pub struct Rootfs {
+    top: OwnedFd,
+    /// What stands for an image without layers.
+    _empty: Option<LayerDraft>,
+}
+
+/// A file, folder or link below the top.
+#[derive(Debug, Clone)]
+pub struct RootfsEntry {
+    /// Relative to the top.
+    pub path: PathBuf,
+    /// What it is.
+    pub stat: Stat,
+    /// Target of a symbolic link.
+    pub target: Vec<u8>,
+}
+
+impl Images {
+    /// The files of an image. The caller keeps its layers.
+    ///
+    /// # Errors
+    /// If the layers cannot be put together.
+    pub fn rootfs(&self, image: &Image) -> Result<Rootfs> {
+        let failed = |source: io::Error| {
+            Error::layer(&image.id)(LayerError::Folder { operation: "put together the layers", source })
+        };
+        let layers = self.store().layers();
+        let mut lower: Vec<PathBuf> = image.layers.iter().rev().map(|layer| layers.path(*layer)).collect();
+        let empty = if lower.is_empty() { Some(layers.begin()?) } else { None };
+        lower.extend(empty.as_ref().map(|draft| draft.path().to_owned()));
+        let overlay = dray_sys::mount::Overlay { lower: &lower, upper: None, options: &[] };
+        let top = dray_sys::mount::overlay(&overlay).map_err(failed)?;
+        Ok(Rootfs { top, _empty: empty })
+    }
+}
+
+impl Rootfs {
+    /// Writes all files as one tar.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or `out` fails.
+    pub fn tar(&self, out: impl Write) -> Result<Packed, LayerError> {
+        layer::tar(Path::new(&format!("/proc/self/fd/{}", self.top.as_raw_fd())), out)
+    }
+
+    /// Visits all files, each folder before what is in it, names in the order of their bytes.
+    ///
+    /// # Errors
+    /// If a folder cannot be read, or the visitor's own.
+    pub fn walk(&self, visit: &mut dyn FnMut(RootfsEntry) -> io::Result<()>) -> io::Result<()> {
+        self.folder(Path::new(""), visit)
+    }
+
+    fn folder(&self, path: &Path, visit: &mut dyn FnMut(RootfsEntry) -> io::Result<()>) -> io::Result<()> {
+        let fd = self.open_as(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&fd)? {
+            let entry = entry?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                names.push(entry.file_name().to_owned());
+            }
+        }
+        names.sort_unstable();
+        for name in names {
+            let stat = rfs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            let target = match kind {
+                FileType::Symlink => rfs::readlinkat(&fd, &name, Vec::new())?.into_bytes(),
+                _ => Vec::new(),
+            };
+            let path = path.join(OsStr::from_bytes(name.as_bytes()));
+            visit(RootfsEntry { path: path.clone(), stat, target })?;
+            if kind == FileType::Directory {
+                self.folder(&path, visit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a file that [`Rootfs::walk`] has named.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open(&self, path: &Path) -> io::Result<File> {
+        self.open_as(path, OFlags::RDONLY | OFlags::NONBLOCK).map(File::from)
+    }
+
+    fn open_as(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rfs::openat2(&self.top, path, flags, Mode::empty(), ResolveFlags::BENEATH)?)
+    }
+}

@@ -1,0 +1,192 @@
+//! Changed services that are rolled out: `deploy.update_config`.
+
+use std::fs;
+
+use dray_harness::client::{Client, Finished, eventually, finish};
+use dray_harness::registry::free_port;
+use dray_harness::{Daemon, http};
+use tempfile::TempDir;
+
+/// A project `p` in a folder of its own, at a daemon.
+struct Project {
+    folder: TempDir,
+    client: Client,
+}
+
+impl Project {
+    fn new(daemon: &Daemon) -> Self {
+        Project { folder: TempDir::with_prefix("dray-roll-").expect("a folder"), client: daemon.dray() }
+    }
+
+    fn command(&self, text: &str, args: &[&str]) -> std::process::Command {
+        fs::write(self.folder.path().join("compose.yaml"), text).expect("compose.yaml");
+        let mut command = self.client.command([&["compose"], args].concat());
+        command.current_dir(self.folder.path()).env("PWD", self.folder.path());
+        command
+    }
+
+    fn up(&self, text: &str) -> Finished {
+        finish(self.command(text, &["up", "-d"]), b"")
+    }
+
+    /// Names, ids and states of all containers, the stopped ones too.
+    fn containers(&self) -> Vec<String> {
+        let format = "{{.Names}} {{.ID}} {{.State}}";
+        let listed = self.client.run(["ps", "-a", "--format", format]).expect_success().stdout;
+        let mut lines: Vec<String> = listed.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.containers().iter().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
+    }
+}
+
+/// A web server that says its version; of version `bad` the health check fails.
+fn web(port: u16, version: &str, update: &str) -> String {
+    format!(
+        r#"
+name: p
+services:
+  web:
+    image: busybox
+    command: sh -c "mkdir -p /www; echo {version} > /www/index.html; exec httpd -f -p 80 -h /www"
+    ports: ["127.0.0.1:{port}:80"]
+    stop_grace_period: 1s
+    healthcheck: {{test: "wget -qO- http://127.0.0.1/ | grep -v bad", interval: 300ms, retries: 3}}
+    deploy: {{update_config: {{{update}}}}}
+"#
+    )
+}
+
+fn says(port: u16, version: &str) -> bool {
+    http::get(("127.0.0.1", port), "/").is_ok_and(|answer| answer.text() == format!("{version}\n"))
+}
+
+#[test]
+fn the_next_one_is_well_before_the_last_one_goes() {
+    let daemon = Daemon::start();
+    let project = Project::new(&daemon);
+    let port = free_port();
+    let start_first = "order: start-first, failure_action: rollback";
+    project.up(&web(port, "one", start_first)).expect_success();
+    eventually("it answers", || says(port, "one"));
+    let before = project.containers();
+    let since = project.client.ok("info -f {{.SystemTime}}");
+    project.up(&web(port, "two", start_first)).expect_success();
+    assert!(says(port, "two"));
+    assert_eq!(project.names(), ["p-web-1"]);
+    assert_ne!(project.containers(), before);
+    // The new one was healthy before the old one was asked to stop.
+    let until = project.client.ok("info -f {{.SystemTime}}");
+    let events = project.client.run([
+        "events",
+        "--since",
+        &since,
+        "--until",
+        &until,
+        "--filter",
+        "type=container",
+        "--format",
+        "{{.Action}}",
+    ]);
+    let events = events.expect_success().stdout;
+    let at = |action: &str| events.lines().position(|line| line == action);
+    let (healthy, killed) = (at("health_status: healthy"), at("kill"));
+    assert!(healthy.is_some() && healthy < killed, "{events}");
+
+    // What does not get well is taken back; the port answers as before.
+    let before = project.containers();
+    let failed = project.up(&web(port, "bad", start_first)).expect_code(1);
+    failed.expect_error("service \"web\" is rolled back: container p-web-1 is unhealthy");
+    assert_eq!(project.containers(), before, "the same container runs");
+    assert!(says(port, "two"));
+    // The port is not in the next one's way, and what was taken back is published after a restart too.
+    project.client.ok("restart -t 0 p-web-1");
+    eventually("it answers", || says(port, "two"));
+    project.up(&web(port, "three", start_first)).expect_success();
+    assert!(says(port, "three"));
+    finish(project.command(&web(port, "three", start_first), &["down", "-t", "0"]), b"").expect_success();
+}
+
+#[test]
+fn stop_first_comes_back_too() {
+    let daemon = Daemon::start();
+    let project = Project::new(&daemon);
+    let port = free_port();
+    project.up(&web(port, "one", "failure_action: rollback")).expect_success();
+    eventually("it answers", || says(port, "one"));
+    let before = project.containers();
+    project.up(&web(port, "bad", "failure_action: rollback")).expect_code(1).expect_error("is rolled back");
+    assert_eq!(project.containers(), before);
+    eventually("it answers", || says(port, "one"));
+    project.up(&web(port, "two", "failure_action: rollback")).expect_success();
+    assert_eq!(project.names(), ["p-web-1"]);
+    assert!(says(port, "two"));
+    finish(project.command("name: p\nservices: {}\n", &["down", "-t", "0", "--remove-orphans"]), b"");
+}
+
+/// Three that note in a volume that they have started, and end at once if more than `limit` have.
+fn three(limit: u32, update: &str) -> String {
+    format!(
+        r#"
+name: p
+services:
+  job:
+    image: busybox
+    command: sh -c 'touch /s/$$HOSTNAME; [ $$(ls /s | wc -l) -le {limit} ] || exit 7; exec sleep 1000'
+    volumes: ["starts:/s"]
+    stop_grace_period: 0s
+    deploy: {{replicas: 3, update_config: {{monitor: 500ms, {update}}}}}
+volumes: {{starts: {{}}}}
+"#
+    )
+}
+
+#[test]
+fn a_failure_stops_the_roll_or_takes_all_back() {
+    let daemon = Daemon::start();
+    let project = Project::new(&daemon);
+    project.up(&three(100, "parallelism: 1")).expect_success();
+    let first = project.containers();
+    assert_eq!(project.names(), ["p-job-1", "p-job-2", "p-job-3"]);
+    // The first new one is the fourth that starts, the second the fifth, and that is one too many.
+    let failed = project.up(&three(4, "parallelism: 1, failure_action: rollback")).expect_code(1);
+    failed.expect_error("service \"job\" is rolled back: container p-job-2 exited (7)");
+    assert_eq!(project.containers(), first, "all that were there run again");
+    // Without a rollback those that are new stay.
+    let failed = project.up(&three(6, "parallelism: 1")).expect_code(1);
+    failed.expect_error("service \"job\" is updated in part, 1 of 3 containers");
+    let now = project.containers();
+    assert_eq!(now.iter().filter(|line| first.contains(line)).count(), 2, "{first:?} {now:?}");
+    assert!(now.iter().all(|line| line.ends_with(" running")), "{now:?}");
+    // The next one brings all of them there, two at a time.
+    project.up(&three(100, "parallelism: 2, delay: 10ms")).expect_success();
+    assert_eq!(project.names(), ["p-job-1", "p-job-2", "p-job-3"]);
+    assert!(!project.containers().iter().any(|line| now.contains(line)));
+    finish(project.command(&three(100, "parallelism: 2"), &["down", "-v", "-t", "0"]), b"").expect_success();
+}
+
+#[test]
+fn a_roll_that_was_cut_off_is_done_again() {
+    let daemon = Daemon::start();
+    let project = Project::new(&daemon);
+    let port = free_port();
+    let start_first = "order: start-first";
+    project.up(&web(port, "one", start_first)).expect_success();
+    eventually("it answers", || says(port, "one"));
+    // Its health is not known for long.
+    let slow = web(port, "two", start_first).replace("interval: 300ms", "interval: 1000s");
+    let mut cut =
+        project.command(&slow, &["up", "-d"]).stderr(std::process::Stdio::null()).spawn().expect("dray");
+    let is_interim = |line: &String| line.contains("_p-web-1 ") && line.ends_with(" running");
+    eventually("the new one runs", || project.containers().iter().any(is_interim));
+    cut.kill().expect("it runs");
+    cut.wait().expect("it ends");
+    assert!(says(port, "one"));
+    project.up(&web(port, "three", start_first)).expect_success();
+    assert_eq!(project.names(), ["p-web-1"]);
+    assert!(says(port, "three"));
+    finish(project.command(&web(port, "three", start_first), &["down", "-t", "0"]), b"").expect_success();
+}

@@ -1,0 +1,87 @@
+//! Clients that go away in each phase of a build: nothing of it stays.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use dray_harness::{Client, Daemon, client, host};
+
+use super::{buildx, context};
+
+fn begin(client: &Client, folder: &Path) -> Child {
+    let mut command = client.command(["build", "-t", "vanished"]);
+    command.arg(folder).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a client")
+}
+
+fn vanish(mut child: Child) {
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+}
+
+fn entries(folder: &Path) -> usize {
+    fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
+fn nothing_left(daemon: &Daemon) {
+    let contexts = daemon.data_root().join("build/contexts");
+    client::eventually("the context is gone", || entries(&contexts) == 0);
+    client::eventually("the step is gone", || entries(&daemon.run_root().join("b")) == 0);
+    assert_eq!(daemon.docker().ok("images -q vanished"), "");
+}
+
+#[test]
+fn a_client_goes_away_while_it_sends_its_context() {
+    let daemon = Daemon::start();
+    let folder = context(&daemon, "large", "FROM busybox\nCOPY . /x\n", &[]);
+    // Sparse here, and too much to have been sent when the first of it is seen.
+    File::create(folder.join("large")).and_then(|file| file.set_len(64 << 30)).expect("a large file");
+    let contexts = daemon.data_root().join("build/contexts");
+    for client in [daemon.dray(), buildx(&daemon)] {
+        let child = begin(&client, &folder);
+        client::eventually("the file arrives", || {
+            let files = fs::read_dir(&contexts).into_iter().flatten().flatten();
+            files.into_iter().any(|context| context.path().join("large").exists())
+        });
+        vanish(child);
+        nothing_left(&daemon);
+    }
+}
+
+#[test]
+fn a_client_goes_away_while_its_base_is_pulled() {
+    let daemon = Daemon::start();
+    // A registry that never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let dockerfile = format!("FROM {}/base\n", listener.local_addr().expect("an address"));
+    let folder = context(&daemon, "pulls", &dockerfile, &[]);
+    for client in [daemon.dray(), buildx(&daemon)] {
+        let child = begin(&client, &folder);
+        let (mut asked, _) = listener.accept().expect("the daemon asks");
+        vanish(child);
+        // The daemon hangs up: its request is all that comes.
+        asked.read_to_end(&mut Vec::new()).expect("the end of the request");
+        nothing_left(&daemon);
+    }
+}
+
+#[test]
+fn a_client_goes_away_from_a_step_that_ignores_signals_and_has_children() {
+    let daemon = Daemon::start();
+    let dockerfile = "FROM busybox\nRUN trap '' TERM INT HUP; \
+                      for i in $(seq 150); do (trap '' TERM INT HUP; exec sleep 86393) & done; \
+                      setsid sleep 86393 & wait\n";
+    let folder = context(&daemon, "stubborn", dockerfile, &[]);
+    let sleeping = || {
+        let named = host::processes_naming("86393").into_iter();
+        named.filter(|pid| host::command_line(*pid).trim_start().starts_with("sleep")).count()
+    };
+    for client in [daemon.dray(), buildx(&daemon)] {
+        let child = begin(&client, &folder);
+        client::eventually("the step has its children", || sleeping() >= 151);
+        vanish(child);
+        client::eventually("the step and its children are gone", || sleeping() == 0);
+        nothing_left(&daemon);
+    }
+}
