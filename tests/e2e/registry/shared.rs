@@ -1,8 +1,9 @@
 //! Several servers on one bucket (S3 by moto) and one database (Debian's PostgreSQL), as behind a load balancer.
 
+use dray_harness::client::eventually;
 use dray_harness::moto::Moto;
 use dray_harness::postgres::Postgres;
-use dray_harness::registry::DrayRegistry;
+use dray_harness::registry::{DrayRegistry, Registry};
 use dray_harness::{Daemon, http};
 
 use super::server::{answer, header, hex_of, send};
@@ -148,7 +149,7 @@ fn accounts_and_garbage_are_everybody_s() {
     let digest = format!("sha256:{}", hex_of(&content));
     let push = format!("POST /v2/gc/blobs/uploads/?digest={digest} HTTP/1.1");
     assert!(answer(send(one.port(), &push, &content)).starts_with("HTTP/1.1 201"));
-    dray_harness::client::eventually("the blob that nobody needs is collected", || {
+    eventually("the blob that nobody needs is collected", || {
         let path = format!("/v2/gc/blobs/{digest}");
         http::get(("127.0.0.1", other.port()), &path).is_ok_and(|answer| answer.status == 404)
     });
@@ -162,4 +163,52 @@ fn accounts_and_garbage_are_everybody_s() {
     assert!(made && secret.starts_with("dray_"), "{secret}");
     assert!(run(&["robot", "ls"]).1.contains("repository:ci/*:pull"));
     assert!(run(&["robot", "rm", "ci"]).0 && !run(&["robot", "rm", "ci"]).0);
+}
+
+/// Blobs on their way from another registry, or to one, lie in files without a name.
+#[test]
+fn copies_of_others_and_at_others_need_no_disk() {
+    let (daemon, shared) = (Daemon::start(), Shared::new());
+    let (upstream, target) = (Registry::start(), DrayRegistry::start(&[]));
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("registry.json");
+    let at = |host: String| serde_json::json!({ "url": format!("http://{host}") });
+    let text = serde_json::json!({
+        "upstreams": [{ "prefix": "up", "registry": at(upstream.host()) }],
+        "replication": [{ "name": "dr", "repositories": ["own/**"], "registry": at(target.host()) }],
+    });
+    std::fs::write(&config, text.to_string()).expect("configuration");
+    let config = ["--config", config.to_str().expect("a path")];
+    let (one, other) = (shared.server(&config), shared.server(&config));
+    let client = daemon.dray();
+    let id = client.ok("images -q --no-trunc busybox");
+    for name in [format!("{}/team/app:v1", upstream.host()), format!("{}/own/app:v1", one.host())] {
+        client.ok(&format!("tag busybox {name}"));
+        client.ok(&format!("push {name}"));
+        client.ok(&format!("rmi {name}"));
+    }
+    client.ok("rmi busybox");
+    let same = |name: &str| {
+        client.ok(&format!("pull {name}"));
+        assert_eq!(client.ok(&format!("images -q --no-trunc {name}")), id, "{name}");
+        client.ok(&format!("rmi {name}"));
+    };
+    let held = |server: &DrayRegistry| -> u64 {
+        let text = http::get(("127.0.0.1", server.port()), "/metrics").expect("figures").text();
+        let line = text.lines().find_map(|line| line.strip_prefix("dray_registry_blob_bytes "));
+        line.and_then(|bytes| bytes.parse().ok()).expect("bytes of blobs")
+    };
+    let own = held(&one);
+    same(&format!("{}/up/team/app:v1", one.host()));
+    eventually("the copy is recorded", || held(&other) == 2 * own);
+    drop(upstream);
+    same(&format!("{}/up/team/app:v1", other.host()));
+    eventually("the image is at the target", || {
+        http::get(("127.0.0.1", target.port()), "/v2/own/app/manifests/v1")
+            .is_ok_and(|answer| answer.status == 200)
+    });
+    same(&format!("{}/own/app:v1", target.host()));
+    for server in [&one, &other] {
+        assert!(!server.root().join("data").exists(), "nothing is kept beside the bucket and the database");
+    }
 }

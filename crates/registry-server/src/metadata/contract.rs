@@ -49,7 +49,7 @@ async fn blob(m: &dyn Metadata, repository: &Repository, text: &str, now: Millis
 }
 
 /// A manifest whose content is `text`, which needs `blobs`.
-fn manifest(repository: &Repository, text: &str, blobs: &[&str], tags: &[&str]) -> NewManifest {
+pub(crate) fn manifest(repository: &Repository, text: &str, blobs: &[&str], tags: &[&str]) -> NewManifest {
     NewManifest {
         repository: repository.clone(),
         digest: digest(text),

@@ -7,6 +7,8 @@ use std::net::TcpStream;
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
+/// What all manifests here are. Older registries give it only to those who say that they take it.
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// How much of a body is read at once.
 const PIECE: usize = 256 * 1024;
 
@@ -35,7 +37,7 @@ impl Client {
     /// Sends a request and reads the whole answer, whose body is thrown away.
     fn ask(&mut self, method: &str, path: &str, kind: &str, body: &[u8]) -> Result<Answer> {
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost:{}\r\nAccept: */*\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: localhost:{}\r\nAccept: {MANIFEST}, */*\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
             self.port,
             body.len()
         );
@@ -117,8 +119,8 @@ impl Client {
 
     /// Pushes a manifest.
     pub fn push_manifest(&mut self, repository: &str, tag: &str, text: &str) -> Result<()> {
-        let kind = "application/vnd.oci.image.manifest.v1+json";
-        let done = self.ask("PUT", &format!("/v2/{repository}/manifests/{tag}"), kind, text.as_bytes())?;
+        let path = format!("/v2/{repository}/manifests/{tag}");
+        let done = self.ask("PUT", &path, MANIFEST, text.as_bytes())?;
         ensure!(done.status == 201, "a manifest was answered with {}", done.status);
         Ok(())
     }
@@ -163,7 +165,7 @@ pub fn manifest(name: &str, config: &[u8], layers: &[(&str, usize)]) -> String {
         .collect();
     serde_json::json!({
         "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "mediaType": MANIFEST,
         "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(config), "size": config.len() },
         "layers": layers,
         "annotations": { "org.opencontainers.image.title": name },

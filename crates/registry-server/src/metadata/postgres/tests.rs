@@ -30,23 +30,8 @@ fn of(text: &str) -> Digest {
 
 /// A manifest whose content is `text`, which needs these blobs.
 fn manifest(repository: &str, text: &str, blobs: &[String], tags: &[&str]) -> NewManifest {
-    NewManifest {
-        repository: name(repository),
-        digest: of(text),
-        media_type: "application/vnd.oci.image.manifest.v1+json".into(),
-        content: Bytes::copy_from_slice(text.as_bytes()),
-        subject: None,
-        artifact_type: None,
-        annotations: None,
-        blobs: blobs.iter().map(|blob| (of(blob), blob.len() as u64)).collect(),
-        optional_blobs: Vec::new(),
-        manifests: Vec::new(),
-        sparse: false,
-        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
-        immutable: Vec::new(),
-        expect: Expect::Anything,
-        now: NOW,
-    }
+    let blobs: Vec<&str> = blobs.iter().map(String::as_str).collect();
+    contract::manifest(&name(repository), text, &blobs, tags)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
