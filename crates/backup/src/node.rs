@@ -26,7 +26,8 @@ impl PathText {
             return None;
         }
         match self.0.iter().rposition(|byte| *byte == b'/') {
-            Some(slash) => Some((&self.0[..slash], &self.0[slash + 1..])),
+            // A path from the top of the host is in no folder that a tree could have.
+            Some(slash) => Some((&self.0[..slash.max(1)], &self.0[slash + 1..])),
             None => Some((b"", &self.0)),
         }
     }

@@ -66,13 +66,13 @@ type Alive = std::sync::mpsc::Sender<()>;
 /// Parameters are dropped after what the body makes: `alive` goes last.
 async fn tcp(listener: TcpListener, target: SocketAddr, alive: Alive) {
     let _alive = &alive;
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener).map(Listener) else { return };
     // Dropped with this task, which ends all connections.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
+            accepted = listener.0.accept(), if connections.len() < CONNECTIONS => match accepted {
                 Ok((client, _)) => {
                     connections.spawn(connection(client, target));
                 }
@@ -80,6 +80,15 @@ async fn tcp(listener: TcpListener, target: SocketAddr, alive: Alive) {
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
         }
+    }
+}
+
+/// Gives its port back with its end.
+struct Listener(tokio::net::TcpListener);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        crate::ports::listens_no_more(&self.0);
     }
 }
 

@@ -31,6 +31,21 @@ pub struct Held {
     pub socket: Option<OwnedFd>,
 }
 
+/// A process that is being started has this process's descriptors until it is another program: closing one alone does
+/// not always free its port at once.
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.as_ref().filter(|_| self.bound.proto == Proto::Tcp) {
+            listens_no_more(socket);
+        }
+    }
+}
+
+/// Ends listening at a TCP socket, whoever else has a descriptor of it.
+pub(crate) fn listens_no_more(socket: &impl std::os::fd::AsFd) {
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+}
+
 /// Who publishes: for error messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner<'a> {
