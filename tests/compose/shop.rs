@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use dray_harness::client::{Client, Finished, eventually, finish_within};
+use dray_harness::client::{Client, Finished, ended_within, eventually, finish_within};
 use dray_harness::{Daemon, compose, dray_binary, fixture};
 use serde_json::Value;
 
@@ -14,6 +15,18 @@ struct Shop {
 
 impl Shop {
     fn run(&self, program: &Path, args: &[&str]) -> Finished {
+        finish_within(self.command(program, args), b"", Duration::from_secs(600))
+    }
+
+    /// Builds a service. Packages come over a network that stands still now and then, and apt waits with it: a build
+    /// that takes too long is given up and begun again.
+    fn build(&self, service: &str) {
+        let build = || self.command(&dray_binary(), &["build", "--quiet", service]);
+        let built = (0..4).find_map(|_| ended_within(build(), b"", Duration::from_secs(150)).ok());
+        built.unwrap_or_else(|| panic!("{service} is not built")).expect_success();
+    }
+
+    fn command(&self, program: &Path, args: &[&str]) -> Command {
         let at: Client = self.daemon.dray();
         let mut command = Command::new(program);
         if program.ends_with("dray") {
@@ -30,7 +43,7 @@ impl Shop {
             .env("WEB_PORT", "0")
             .env("DB_PORT", "0")
             .env_remove("DOCKER_CONTEXT");
-        finish_within(command, b"", std::time::Duration::from_secs(600))
+        command
     }
 
     fn ok(&self, args: &[&str]) -> String {
@@ -80,7 +93,7 @@ fn the_shop_works_and_goes_on() {
     shop.daemon.load(&fixture::debian());
     // One at a time: each fetches many packages.
     for service in ["web", "api", "db", "cache"] {
-        shop.ok(&["build", "--quiet", service]);
+        shop.build(service);
     }
     shop.ok(&["up", "-d", "--wait"]);
     let address = shop.address();

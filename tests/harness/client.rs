@@ -163,7 +163,18 @@ pub fn finish(command: Command, input: &[u8]) -> Finished {
 }
 
 /// Runs a prepared command to its end, for as long as `limit`: what fetches packages may have to wait for them.
-pub fn finish_within(mut command: Command, input: &[u8], limit: Duration) -> Finished {
+pub fn finish_within(command: Command, input: &[u8], limit: Duration) -> Finished {
+    match ended_within(command, input, limit) {
+        Ok(finished) => finished,
+        Err(said) => panic!("still running after {limit:?}: {said}"),
+    }
+}
+
+/// Runs a prepared command to its end; what takes longer than `limit` is ended, and what it has said is the error.
+///
+/// # Errors
+/// The command line and its output, if it was ended.
+pub fn ended_within(mut command: Command, input: &[u8], limit: Duration) -> Result<Finished, String> {
     let line = format!("{command:?}");
     let mut child = command
         .stdin(Stdio::piped())
@@ -184,8 +195,8 @@ pub fn finish_within(mut command: Command, input: &[u8], limit: Duration) -> Fin
     let stdout = stdout.join().expect("reader");
     let stderr = stderr.join().expect("reader");
     match status {
-        Some(status) => Finished { line, code: status.code().unwrap_or(-1), stdout, stderr },
-        None => panic!("{line}: still running after {limit:?}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"),
+        Some(status) => Ok(Finished { line, code: status.code().unwrap_or(-1), stdout, stderr }),
+        None => Err(format!("{line}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")),
     }
 }
 

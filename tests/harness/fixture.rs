@@ -105,6 +105,8 @@ fn mmdebstrap(layer: &Path) -> Result<()> {
         .args(["--variant=minbase", "--format=tar", "--quiet"])
         .args(["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"])
         .args(["--dpkgopt=path-exclude=/usr/share/doc/*", "--aptopt=Acquire::Languages \"none\""])
+        // Behind some proxies, apt loses answers to requests that it sends ahead, and waits for ever.
+        .args(["--aptopt=Acquire::http::Pipeline-Depth \"0\"", "--aptopt=Acquire::Retries \"3\""])
         .arg(suite)
         .arg(layer)
         .args(debian_sources()?)

@@ -171,9 +171,10 @@ impl Engine {
         let runner = open_runner(&config, &store, trust, &networks, registry)?;
         let builds = build::Service::open(Arc::clone(&images), runner, events.clone());
         builds.set_gc_policy(config.build_gc.clone());
-        Handle::current().block_on(containers.restore())?;
+        let returning = Handle::current().block_on(containers.restore())?;
         networks.forget_others()?;
         networks.network().restore_done()?;
+        containers.come_back(returning);
         let parts = system::Parts {
             containers: containers.clone(),
             images: Arc::clone(&images),

@@ -23,15 +23,20 @@ use super::service::{KIND, Service};
 use super::validate::{Namespace, namespace};
 
 impl Service {
-    /// Reads all containers from the store and joins those that run. Containers whose restart policy
-    /// asks for it are started in the background.
+    /// Reads all containers from the store and joins those that run. Gives those that their restart policy wants
+    /// started: see [`Service::come_back`].
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn restore(self: &Arc<Self>) -> Result<(), Error> {
-        let restart = self.blocking(Self::restore_now).await?;
-        let coming: Arc<BTreeSet<String>> = Arc::new(restart.iter().map(|c| c.id.clone()).collect());
-        for container in restart {
+    pub async fn restore(self: &Arc<Self>) -> Result<Vec<Arc<Container>>, Error> {
+        self.blocking(Self::restore_now).await
+    }
+
+    /// Starts, in the background, what [`Service::restore`] gave: after the networks have cleared away what belongs to
+    /// no running container, or what these get meanwhile would go with it.
+    pub fn come_back(self: &Arc<Self>, returning: Vec<Arc<Container>>) {
+        let coming: Arc<BTreeSet<String>> = Arc::new(returning.iter().map(|c| c.id.clone()).collect());
+        for container in returning {
             let (service, coming) = (Arc::clone(self), Arc::clone(&coming));
             self.runtime.spawn(async move {
                 service.await_dependencies(&container, &coming).await;
@@ -42,7 +47,6 @@ impl Service {
                 }
             });
         }
-        Ok(())
     }
 
     fn restore_now(self: &Arc<Self>) -> Result<Vec<Arc<Container>>, Error> {
