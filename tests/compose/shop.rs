@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use dray_harness::client::{Client, Finished, ended_within, eventually, finish_within};
+use dray_harness::client::{Client, Finished, eventually, fetch, finish_within};
 use dray_harness::{Daemon, compose, dray_binary, fixture};
 use serde_json::Value;
 
@@ -18,12 +18,8 @@ impl Shop {
         finish_within(self.command(program, args), b"", Duration::from_secs(600))
     }
 
-    /// Builds a service. Packages come over a network that stands still now and then, and apt waits with it: a build
-    /// that takes too long is given up and begun again.
     fn build(&self, service: &str) {
-        let build = || self.command(&dray_binary(), &["build", "--quiet", service]);
-        let built = (0..4).find_map(|_| ended_within(build(), b"", Duration::from_secs(150)).ok());
-        built.unwrap_or_else(|| panic!("{service} is not built")).expect_success();
+        fetch(|| self.command(&dray_binary(), &["build", "--quiet", service])).expect_success();
     }
 
     fn command(&self, program: &Path, args: &[&str]) -> Command {

@@ -170,11 +170,25 @@ pub fn finish_within(command: Command, input: &[u8], limit: Duration) -> Finishe
     }
 }
 
+/// Runs a command that fetches packages. The network stands still now and then, and apt waits with it: what takes too
+/// long is ended and begun again, four times at the most.
+pub fn fetch(command: impl Fn() -> Command) -> Finished {
+    let limit = Duration::from_secs(150);
+    let mut said = String::new();
+    for _ in 0..4 {
+        match ended_within(command(), b"", limit) {
+            Ok(finished) => return finished,
+            Err(text) => said = text,
+        }
+    }
+    panic!("four times not within {limit:?}: {said}")
+}
+
 /// Runs a prepared command to its end; what takes longer than `limit` is ended, and what it has said is the error.
 ///
 /// # Errors
 /// The command line and its output, if it was ended.
-pub fn ended_within(mut command: Command, input: &[u8], limit: Duration) -> Result<Finished, String> {
+fn ended_within(mut command: Command, input: &[u8], limit: Duration) -> Result<Finished, String> {
     let line = format!("{command:?}");
     let mut child = command
         .stdin(Stdio::piped())

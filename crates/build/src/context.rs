@@ -58,14 +58,6 @@ impl ContextDir {
         &self.path
     }
 
-    /// The same with one of its folders as the whole context. Links are followed inside of it.
-    ///
-    /// # Errors
-    /// When the folder is not there.
-    pub(crate) fn narrowed(self, folder: &str) -> Result<ContextDir, ContextError> {
-        self.part(folder)
-    }
-
     /// One of its folders as a context of its own. Links are followed inside of it.
     ///
     /// # Errors

@@ -109,7 +109,7 @@ fn repository(
 ) -> Result<Fetched, RemoteContextError> {
     let clone = ContextDir::create(parent)?;
     let folder = git::clone(url, clone.path(), &git::Options::default(), cancel)?;
-    Ok((DockerfileSource::InContext(dockerfile.to_owned()), Some(clone.narrowed(&folder)?)))
+    Ok((DockerfileSource::InContext(dockerfile.to_owned()), Some(clone.part(&folder)?)))
 }
 
 #[cfg(test)]
