@@ -277,5 +277,6 @@ impl World {
 
 mod caching;
 mod copying;
+mod platforms;
 mod running;
 mod stages;
