@@ -5,7 +5,16 @@ use cargo_metadata::{DependencyKind, MetadataCommand};
 /// The layers of ARCHITECTURE.md, from the bottom up. A crate may use only crates of lower layers.
 const LAYERS: &[&[&str]] = &[
     &["dray-spec", "dray-sys"],
-    &["dray-api", "dray-store", "dray-runtime", "dray-network", "dray-trust", "dray-buildkit", "dray-backup"],
+    &[
+        "dray-api",
+        "dray-store",
+        "dray-runtime",
+        "dray-network",
+        "dray-trust",
+        "dray-buildkit",
+        "dray-backup",
+        "dray-scan",
+    ],
     &["dray-client", "dray-registry"],
     &["dray-image", "dray-compose", "dray-registry-server"],
     &["dray-build"],

@@ -44,6 +44,8 @@ pub struct BaseImage {
     pub config: ImageConfig,
     /// Its unpacked layers, bottom first.
     pub layers: Vec<LayerId>,
+    /// What its name stands for at its registry, if that is known.
+    pub digest: Option<Digest>,
 }
 
 /// Why an image cannot be had. The text is the source's.

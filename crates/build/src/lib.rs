@@ -16,6 +16,7 @@ mod base;
 mod builder;
 mod cache;
 mod cancel;
+mod capture;
 pub mod classic;
 mod compression;
 pub mod config;
@@ -56,6 +57,7 @@ pub use cache::{
     CachePruned, CacheRecord, INLINE_CACHE,
 };
 pub use cancel::{Cancel, CancelGuard};
+pub use capture::{Capture, DoneStep, Material, Operation};
 pub use context::remote::RemoteContextError;
 pub use context::{ContextDir, ContextError, Limits};
 pub use entitlement::{Entitlements, UnknownEntitlement};

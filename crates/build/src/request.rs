@@ -88,6 +88,8 @@ pub struct Built {
     pub base: Option<(dray_spec::Digest, usize)>,
     /// Keeps the image until it has its names.
     pub claim: dray_image::Claim,
+    /// How it was made.
+    pub capture: std::sync::Arc<crate::Capture>,
     /// The results that it is made of, and those that the build had beside.
     pub(crate) steps: crate::cache::UsedSteps,
 }

@@ -18,10 +18,10 @@ impl Images {
     /// If the store fails.
     pub fn set_companions(&self, image: &Digest, companions: &[Digest]) -> Result<()> {
         let others: Vec<&Digest> = companions.iter().filter(|other| *other != image).collect();
-        if others.is_empty() {
-            self.store().records().delete(KIND, image.as_str())?;
-        } else {
+        if !others.is_empty() {
             self.store().records().put(KIND, image.as_str(), None, &others)?;
+        } else if !self.companions(image)?.is_empty() {
+            self.store().records().delete(KIND, image.as_str())?;
         }
         Ok(())
     }

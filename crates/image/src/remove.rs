@@ -196,6 +196,7 @@ impl Removal<'_> {
         let companions = self.images.companions(id)?;
         self.images.store().images().delete(id)?;
         self.images.set_companions(id, &[])?;
+        self.images.promise_attestations(id, &[])?;
         self.removed.push(Removed::Deleted(id.to_string()));
         self.removed.extend(chains.into_iter().map(|chain| Removed::Deleted(chain.to_string())));
         if !companions.is_empty() {

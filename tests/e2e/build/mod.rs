@@ -1,6 +1,7 @@
 //! `build`: real Dockerfiles through both clients.
 
 mod agent;
+mod attest;
 mod buildkit;
 mod cache;
 mod check;

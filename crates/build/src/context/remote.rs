@@ -108,7 +108,7 @@ fn repository(
     cancel: &Cancel,
 ) -> Result<Fetched, RemoteContextError> {
     let clone = ContextDir::create(parent)?;
-    let folder = git::clone(url, clone.path(), &git::Options::default(), cancel)?;
+    let (folder, _) = git::clone(url, clone.path(), &git::Options::default(), cancel)?;
     Ok((DockerfileSource::InContext(dockerfile.to_owned()), Some(clone.part(&folder)?)))
 }
 

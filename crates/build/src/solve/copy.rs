@@ -9,9 +9,11 @@ use dray_store::{LayerDraft, Store};
 use rustix::fs::FileType;
 
 use super::layers::{self, Draft};
-use super::stage::{Stage, State, began, now};
-use super::{git, remote};
+use super::run::CONTEXT;
+use super::stage::{Stage, State, began, image_identifier, now};
+use super::{git, lock, remote};
 use crate::cache::{Entry, Key, KeyBuilder, Turn, Written};
+use crate::capture::{Material, Operation};
 use crate::config;
 use crate::copy::{
     ChownSpec, Destination, Item, ModeChange, Placement, Selection, SourceTree, io_error, is_archive,
@@ -170,7 +172,7 @@ impl<'scope> Stage<'scope, '_, '_> {
             if let Some(quick) = &quick {
                 self.build.used.alias(quick, &key, &created_by);
             }
-            return self.files_done(key, entry, created_by);
+            return self.copied((key, entry, created_by), &files, from.as_deref());
         }
         let sources = self.sources(&files, &settings, from.as_deref())?;
         let digests = self.digests(&settings, &sources).map_err(failed)?;
@@ -196,7 +198,29 @@ impl<'scope> Stage<'scope, '_, '_> {
             build.builder.cache.put_alias(&quick, &key, &created_by)?;
             build.used.alias(&quick, &key, &created_by);
         }
-        self.files_done(key, entry, created_by)
+        self.copied((key, entry, created_by), &files, from.as_deref())
+    }
+
+    /// Ends a copy.
+    fn copied(
+        &mut self,
+        (key, entry, created_by): (Key, Entry, String),
+        files: &Files<'_>,
+        from: Option<&State>,
+    ) -> Result<(), BuildError> {
+        let is_remote = |source: &&String| remote::kind(source).is_some();
+        let mut read: Vec<usize> = from.and_then(|from| from.done).into_iter().collect();
+        for source in files.sources.iter().filter(is_remote) {
+            read.push(self.brought_in(source.clone()));
+        }
+        if from.is_none() && files.sources.iter().any(|source| !is_remote(&source)) {
+            read.push(self.brought_in(CONTEXT.to_owned()));
+        }
+        let operation = Operation::File { sources: files.sources.to_vec(), dest: files.dest.to_owned() };
+        let before = self.state.layers.len();
+        self.files_done(key, entry, created_by)?;
+        self.did(operation, read, before);
+        Ok(())
     }
 
     fn settings(&self, files: &Files<'_>) -> Result<Settings, CopyError> {
@@ -229,7 +253,9 @@ impl<'scope> Stage<'scope, '_, '_> {
         Ok(Arc::new(match named.unwrap_or_else(|| Base::Image(from.to_owned())) {
             Base::Context(name) => self.context_state(&name)?,
             Base::Image(name) if name != "scratch" => {
-                State::of_image(self.build.image(&name, platform, Some(self.n))?, self.plan)
+                let mut state = State::of_image(self.build.image(&name, platform, Some(self.n))?, self.plan);
+                state.done = Some(self.brought_in(image_identifier(&name)));
+                state
             }
             _ => State::scratch(self.plan),
         }))
@@ -325,14 +351,16 @@ impl<'scope> Stage<'scope, '_, '_> {
                     checksum: files.checksum,
                     cancel: &self.build.cancel,
                 };
-                let name = fetch.save_in(&host_dir)?;
+                let (name, digest) = fetch.save_in(&host_dir)?;
+                lock(&self.build.capture).material(Material::Http { url: url.to_owned(), digest });
                 // Docker ends the progress of a download with a line break.
                 self.note("\n".to_owned());
                 format!("{dir}/{name}")
             }
             remote::Kind::Git => {
                 let options = git::Options { keep_git_dir: files.keep_git_dir, checksum: files.checksum };
-                let inner = git::clone(url, &host_dir, &options, &self.build.cancel)?;
+                let (inner, cloned) = git::clone(url, &host_dir, &options, &self.build.cancel)?;
+                lock(&self.build.capture).material(cloned);
                 format!("{dir}/{inner}")
             }
         };

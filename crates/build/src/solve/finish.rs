@@ -4,7 +4,7 @@
 //! its own while the next steps run, and only for layers that are part of the target.
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::Scope;
 
 use dray_image::layer::DiffId;
@@ -77,6 +77,14 @@ impl Digests {
         self.done.notify_all();
     }
 
+    /// The layer that is used in the place of another of the same content, as far as that is known.
+    fn same(&self, layer: LayerId) -> LayerId {
+        match lock(&self.layers).get(&layer) {
+            Some(Progress::Known(known, _)) => *known,
+            _ => layer,
+        }
+    }
+
     fn get(&self, layer: LayerId) -> Result<(LayerId, Digest), BuildError> {
         let mut layers = lock(&self.layers);
         loop {
@@ -124,7 +132,13 @@ pub(super) fn image(build: &Build<'_>, state: &State) -> Result<Built, BuildErro
         build.emit(BuildEvent::Built { id: image.to_string() });
     }
     let steps = build.used.steps();
-    Ok(Built { image, content, base: state.base.clone(), claim, steps })
+    let mut capture = lock(&build.capture).clone();
+    for layer in capture.steps.iter_mut().filter_map(|step| step.layer.as_mut()) {
+        *layer = build.digests.same(*layer);
+    }
+    capture.dockerfile = (build.dockerfile.name.clone(), build.dockerfile.text.to_string());
+    let capture = Arc::new(capture);
+    Ok(Built { image, content, base: state.base.clone(), claim, capture, steps })
 }
 
 /// The cache that the image carries.

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::Cancel;
+use crate::capture::Material;
 use crate::dockerfile::{parse_bool, quoted};
 use crate::error::CopyError;
 use crate::glob::clean_path;
@@ -143,13 +144,14 @@ fn unescaped(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Clones the repository that `url` names into `dir`; gives the path of what is to be copied below it.
+/// Clones the repository that `url` names into `dir`; gives the path of what is to be copied below it, and what was
+/// taken.
 pub(crate) fn clone(
     url: &str,
     dir: &Path,
     options: &Options<'_>,
     cancel: &Cancel,
-) -> Result<String, CopyError> {
+) -> Result<(String, Material), CopyError> {
     let failed = |message: String| CopyError::Git { url: url.to_owned(), message };
     let source = Source::parse(url).and_then(|source| source.with(*options)).map_err(failed)?;
     let git = |args: &[&str]| {
@@ -176,11 +178,11 @@ pub(crate) fn clone(
             inside(&["checkout", "--quiet", wanted])?
         }
     };
-    if let Some(expected) = &source.checksum {
-        let commit = inside(&["rev-parse", "HEAD"])?;
-        if !commit.trim().starts_with(&expected.to_lowercase()) {
-            return Err(failed(format!("expected checksum to match {expected}, got {}", commit.trim())));
-        }
+    let commit = inside(&["rev-parse", "HEAD"])?;
+    if let Some(expected) = &source.checksum
+        && !commit.trim().starts_with(&expected.to_lowercase())
+    {
+        return Err(failed(format!("expected checksum to match {expected}, got {}", commit.trim())));
     }
     if !source.skip_submodules {
         inside(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])?;
@@ -189,7 +191,8 @@ pub(crate) fn clone(
         std::fs::remove_dir_all(checkout.join(".git")).map_err(|error| failed(error.to_string()))?;
     }
     let subdir = clean_path(&format!("/{}", source.subdir));
-    Ok(format!("checkout{}", subdir.trim_end_matches('/')))
+    let taken = Material::Git { url: source.address, commit: commit.trim().to_owned() };
+    Ok((format!("checkout{}", subdir.trim_end_matches('/')), taken))
 }
 
 enum Failure {

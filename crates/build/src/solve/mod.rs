@@ -38,6 +38,7 @@ use crate::agent::Agents;
 use crate::base::BaseImage;
 use crate::builder::Builder;
 use crate::cache::{CacheImport, Entry, Key, Times, Turn, Used};
+use crate::capture::{Capture, Material};
 use crate::context::ContextDir;
 use crate::dockerfile::{Dockerfile, excerpt};
 use crate::dockerignore::Patterns;
@@ -84,6 +85,7 @@ pub(crate) struct Build<'a> {
     first_error: Mutex<Option<BuildError>>,
     images: Mutex<HashMap<(String, String), BaseImage>>,
     digests: Digests,
+    capture: Mutex<Capture>,
     /// Results that were used, which the cache shall keep.
     used: Used,
     /// One of them is new.
@@ -146,6 +148,7 @@ pub(crate) fn build<'a>(
         first_error: Mutex::new(None),
         images: Mutex::default(),
         digests: Digests::default(),
+        capture: Mutex::default(),
         used: Used::default(),
         made: AtomicBool::new(false),
     };
@@ -378,6 +381,11 @@ impl Build<'_> {
             }
         };
         let image = self.builder.bases.resolve(name, platform, self.pull, &progress, &self.cancel)?;
+        lock(&self.capture).material(Material::Image {
+            name: name.to_owned(),
+            platform: platform.clone(),
+            digest: image.digest.clone().or_else(|| Some(image.id.clone())),
+        });
         lock(&self.images).insert(key, image.clone());
         Ok(image)
     }

@@ -9,6 +9,7 @@ use super::layers::{Draft, failed};
 use super::stage::{Stage, State, now};
 use super::{git, kind, lock, remote};
 use crate::cache::{Entry, Key, KeyBuilder, Turn};
+use crate::capture::Material;
 use crate::context::ContextDir;
 use crate::copy::{Selection, SourceTree, item_digest, select};
 use crate::dockerignore::Patterns;
@@ -43,6 +44,12 @@ impl Stage<'_, '_, '_> {
         state.layers.extend(entry.layer);
         state.files = files;
         state.chain = files;
+        let value = self.build.contexts.value(key).unwrap_or_default();
+        let identifier = match value.strip_prefix("local:") {
+            Some(_) => format!("local://{key}"),
+            None => value.to_owned(),
+        };
+        state.done = Some(self.brought_in(identifier));
         Ok(state)
     }
 
@@ -76,8 +83,10 @@ impl Stage<'_, '_, '_> {
         match kind(&value) {
             Some(remote::Kind::Git) => {
                 let clone = self.empty_context(name)?;
-                let folder = git::clone(&value, clone.path(), &git::Options::default(), &build.cancel)
-                    .map_err(|error| NamedContextError::from((name, error)))?;
+                let (folder, cloned) =
+                    git::clone(&value, clone.path(), &git::Options::default(), &build.cancel)
+                        .map_err(|error| NamedContextError::from((name, error)))?;
+                lock(&build.capture).material(cloned);
                 let part = clone.part(&folder).map_err(|error| NamedContextError::from((name, error)))?;
                 Ok(part)
             }
@@ -91,7 +100,9 @@ impl Stage<'_, '_, '_> {
                     checksum: None,
                     cancel: &build.cancel,
                 };
-                fetch.save_in(context.path()).map_err(|error| NamedContextError::from((name, error)))?;
+                let (_, digest) =
+                    fetch.save_in(context.path()).map_err(|error| NamedContextError::from((name, error)))?;
+                lock(&build.capture).material(Material::Http { url: value.clone(), digest });
                 Ok(context)
             }
             None => {

@@ -53,8 +53,8 @@ pub(super) struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    /// Fetches the file into a directory; gives its name.
-    pub(super) fn save_in(&self, dir: &Path) -> Result<String, CopyError> {
+    /// Fetches the file into a directory; gives its name, and the digest of its content.
+    pub(super) fn save_in(&self, dir: &Path) -> Result<(String, Digest), CopyError> {
         let expected = match self.checksum {
             Some(text) => {
                 let digest = text.parse::<Digest>();
@@ -99,7 +99,7 @@ impl Fetch<'_> {
         rustix::fs::fchmod(&file, mode).map_err(|errno| io_error("chmod", &name)(errno.into()))?;
         let times = times_of((answer.modified.unwrap_or(0), 0));
         rustix::fs::futimens(&file, &times).map_err(|errno| io_error("set times of", &name)(errno.into()))?;
-        Ok(name)
+        Ok((name, actual))
     }
 }
 

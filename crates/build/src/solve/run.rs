@@ -14,6 +14,7 @@ use super::stubs::Stubs;
 use crate::agent::AgentError;
 use crate::args::LineEnv;
 use crate::cache::{Entry, KeyBuilder, Turn, Written};
+use crate::capture::Operation;
 use crate::config;
 use crate::copy::{SourceTree, write_file};
 use crate::dockerfile::{CommandLine, Mount, MountKind, RunCommand, Security};
@@ -28,6 +29,9 @@ use crate::tree::{Owner, Tree};
 
 /// Where a script from a heredoc is seen by the step.
 const SCRIPTS: &str = "/dev/pipes";
+
+/// The main context as a source.
+pub(super) const CONTEXT: &str = "local://context";
 
 /// What a `RUN` runs.
 struct Program {
@@ -90,6 +94,13 @@ impl<'scope> Stage<'scope, '_, '_> {
             self.add_mount_key(mount, &mut key)?;
         }
         let key = key.finish();
+        let read = self.mounted(&mounts)?;
+        let operation = Operation::Exec {
+            args: program.argv.clone(),
+            cwd: Some(run_config.working_dir.clone()).filter(|dir| !dir.is_empty()).unwrap_or("/".to_owned()),
+            user: run_config.user.clone(),
+            network: network != "none",
+        };
         let entry = match self.build.turn(&key)? {
             Turn::Known(entry) => {
                 self.hit();
@@ -105,7 +116,26 @@ impl<'scope> Stage<'scope, '_, '_> {
                 entry
             }
         };
-        self.files_done(key, entry, created_by)
+        let before = self.state.layers.len();
+        self.files_done(key, entry, created_by)?;
+        self.did(operation, read, before);
+        Ok(())
+    }
+
+    /// What a step has mounted, among what the build has done; notes what it asks of the client.
+    fn mounted(&self, mounts: &[Mount]) -> Result<Vec<usize>, BuildError> {
+        let mut read = Vec::new();
+        for mount in mounts {
+            let id = mount.id.as_deref().unwrap_or_default();
+            match (mount.kind, &mount.from) {
+                (MountKind::Secret, _) => lock(&self.build.capture).secret(id, !mount.required),
+                (MountKind::Ssh, _) => lock(&self.build.capture).agent(id, !mount.required),
+                (MountKind::Bind, Some(from)) => read.extend(self.from(from)?.done),
+                (MountKind::Bind, None) => read.push(self.brought_in(CONTEXT.to_owned())),
+                _ => {}
+            }
+        }
+        Ok(read)
     }
 
     /// The network of a step. A Dockerfile may come from anywhere: it takes no privileges that the request for the
@@ -454,7 +484,10 @@ impl<'scope> Stage<'scope, '_, '_> {
                 entry
             }
         };
-        self.files_done(key, entry, created_by)
+        let before = self.state.layers.len();
+        self.files_done(key, entry, created_by)?;
+        self.did(Operation::Directory { path }, Vec::new(), before);
+        Ok(())
     }
 
     fn make_workdir(&self, lower: &[PathBuf], path: &str) -> Result<Option<Written>, BuildError> {

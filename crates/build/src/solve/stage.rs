@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::thread::Scope;
 use std::time::Instant;
 
-use dray_spec::{Digest, History, ImageConfig, RunConfig};
+use dray_spec::{Digest, History, ImageConfig, Reference, RunConfig};
 use dray_store::LayerId;
 
 use super::expand::expanded;
-use super::{Build, random_id};
+use super::{Build, lock, random_id};
 use crate::args::{BuildArgs, LineEnv};
 use crate::base::BaseImage;
 use crate::cache::{Entry, Key, KeyBuilder};
+use crate::capture::{DoneStep, Operation};
 use crate::config::{self, Edits};
 use crate::dockerfile::{Command, Instruction, parse_trigger};
 use crate::epoch;
@@ -44,6 +45,8 @@ pub(crate) struct State {
     args: Option<Arc<BuildArgs>>,
     /// What the checks know of it.
     view: Arc<StageView>,
+    /// What was done last to its files, among what the build has done.
+    pub(crate) done: Option<usize>,
     /// The last step, whose end is told when the image is there.
     pub(crate) last_step: Option<LastStep>,
 }
@@ -69,6 +72,7 @@ impl State {
             edits: Edits::default(),
             args: None,
             view: Arc::default(),
+            done: None,
             last_step: None,
         }
     }
@@ -121,6 +125,8 @@ pub(crate) struct Stage<'scope, 'env, 'b> {
     pub(crate) n: usize,
     /// Whether everything of the current step came from the cache.
     pub(crate) cached: bool,
+    /// The lines of the current step.
+    pub(crate) lines: (usize, usize),
 }
 
 /// Carries out a stage.
@@ -137,12 +143,14 @@ pub(crate) fn run<'scope, 'env, 'b>(
         args: build.plan.args.for_stage(),
         n: plan.first_step,
         cached: false,
+        lines: (plan.stage.line, plan.stage.last_line),
     };
     let steps = plan.stage.instructions.len();
     let at = |error: BuildError| error.at((plan.stage.line, plan.stage.last_line));
     stage.step(&plan.stage.text, steps == 0, |stage| stage.begin().map_err(at))?;
     for (i, instruction) in plan.stage.instructions.iter().enumerate() {
         stage.n += 1;
+        stage.lines = (instruction.line, instruction.last_line);
         let at = |error: BuildError| error.at((instruction.line, instruction.last_line));
         stage.step(&instruction.text, i + 1 == steps, |stage| stage.instruction(instruction).map_err(at))?;
     }
@@ -212,6 +220,7 @@ impl Stage<'_, '_, '_> {
                 let image = self.build.image(name, &self.plan.platform, Some(self.n))?;
                 self.build.linter.base_platform(self.plan, name, &image.config);
                 self.state = State::of_image(image, self.plan);
+                self.state.done = Some(self.brought_in(image_identifier(name)));
                 StageView::of_image(Some(&self.state.config))
             }
             Base::Context(name) => {
@@ -229,6 +238,23 @@ impl Stage<'_, '_, '_> {
             None => Ok(()),
             Some(triggers) => self.triggers(&triggers),
         }
+    }
+
+    /// Notes that something was brought in; gives its place among what the build has done.
+    pub(super) fn brought_in(&self, identifier: String) -> usize {
+        self.note_step(Operation::Source { identifier }, Vec::new(), None)
+    }
+
+    /// Notes what was done to the files, with the places of what was read beside them.
+    pub(super) fn did(&mut self, operation: Operation, read: Vec<usize>, layers_before: usize) {
+        let inputs = self.state.done.into_iter().chain(read).collect();
+        let layer = self.state.layers.get(layers_before).copied();
+        self.state.done = Some(self.note_step(operation, inputs, layer));
+    }
+
+    fn note_step(&self, operation: Operation, inputs: Vec<usize>, layer: Option<LayerId>) -> usize {
+        let (platform, lines) = (self.plan.platform.clone(), self.lines);
+        lock(&self.build.capture).step(DoneStep { operation, platform, inputs, lines, layer })
     }
 
     /// Tells what is unwise in the stage.
@@ -380,6 +406,12 @@ impl Stage<'_, '_, '_> {
     pub(crate) fn ran(&self, container: String) {
         self.emit(BuildEvent::Removed { n: self.n, container: container[..12].to_owned() });
     }
+}
+
+/// An image as a source.
+pub(super) fn image_identifier(name: &str) -> String {
+    let name = Reference::parse(name).map_or_else(|_| name.to_owned(), |name| name.tagged().to_string());
+    format!("docker-image://{name}")
 }
 
 /// The time at which a step begins, for [`crate::cache::Times`]. Files get their times from a clock that may be a tick

@@ -86,7 +86,7 @@ impl BaseImages for Bases {
     ) -> Result<BaseImage, BaseImageError> {
         progress.event(ProgressEvent::status(name, "Looking"));
         let image = self.images.resolve(name).map_err(|error| BaseImageError(Box::new(error)))?;
-        Ok(BaseImage { id: image.id, config: image.config, layers: image.layers })
+        Ok(BaseImage { id: image.id, config: image.config, layers: image.layers, digest: None })
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use dray_build::dockerfile::is_own_frontend;
 use dray_build::{Entitlements, Resources, Subrequest};
 use dray_buildkit::grpc::{Code, Status};
-use dray_engine::build::{Options, RemoteCache};
+use dray_engine::build::{Attests, Options, RemoteCache};
 use dray_spec::Platform;
 
 use super::failure::{invalid, unsupported};
@@ -122,13 +122,6 @@ fn refuse(attrs: &Attrs) -> Result<(), Status> {
     if given("hostname").is_some() || given("build-arg:BUILDKIT_SANDBOX_HOSTNAME").is_some() {
         return Err(unsupported("a hostname for RUN steps is"));
     }
-    for (name, value) in attrs {
-        if let Some(name) = name.strip_prefix("attest:")
-            && !value.split(',').any(|part| part == "disabled=true")
-        {
-            return Err(unsupported(format!("attestation {name:?} is")));
-        }
-    }
     Ok(())
 }
 
@@ -168,6 +161,8 @@ fn options(attrs: &Attrs, entitlements: &[String]) -> Result<Options, Status> {
         check: attrs.get("build-arg:BUILDKIT_DOCKERFILE_CHECK").cloned(),
         platform: get("platform").split(',').next().unwrap_or_default().to_owned(),
         platforms: platforms(attrs)?,
+        attests: Attests::read(attrs).map_err(|error| invalid(error.to_string()))?,
+        asked: attrs.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         resources: Resources {
             cgroup_parent: get("cgroup-parent").to_owned(),
             shm_size: shm_size(get("shm-size"))?,
@@ -300,7 +295,7 @@ mod tests {
     #[test]
     fn what_is_not_done_is_refused_by_name() {
         let refused = |name: &str, value: &str| read(&[(name, value)]).expect_err("refused");
-        assert!(refused("attest:sbom", "").contains("attestation \"sbom\""));
+        assert_eq!(refused("attest:other", ""), "unknown attestation type \"other\"");
         assert_eq!(refused("requestid", "frontend.other"), "unsupported request frontend.other");
         assert!(refused("build-arg:BUILDKIT_SYNTAX", "r2d4/mockerfile").contains("\"r2d4/mockerfile\""));
         assert_eq!(refused("force-network-mode", "host"), "network.host is not allowed");

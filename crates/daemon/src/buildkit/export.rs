@@ -11,7 +11,7 @@ use dray_buildkit::grpc::{Code, Status};
 use dray_buildkit::proto::session::Stat;
 use dray_buildkit::{ArchiveWriter, FileSyncError, SentFiles, Session, go_mode};
 use dray_engine::build::{Export, Output, OutputKind, Results, Service};
-use dray_image::export::{Rootfs, RootfsEntry};
+use dray_image::export::{ExtraFile, Rootfs, RootfsEntry};
 use dray_spec::Reference;
 use rustix::fs::FileType;
 
@@ -129,6 +129,10 @@ impl Exporter {
             let text = "docker exporter does not currently support exporting manifest lists";
             return Err(failure::invalid(text));
         }
+        if output.kind == OutputKind::Docker && results.is_attested(output.kind) {
+            let text = "docker exporter does not currently support exporting manifest lists";
+            return Err(failure::invalid(text));
+        }
         let export = self.described(output, results, progress).await?;
         if let Some(digest) = export.told.get("containerimage.digest") {
             progress.note(&format!("exporting manifest {digest}"));
@@ -153,7 +157,7 @@ impl Exporter {
         let folders = self.folders(output, results)?;
         progress.note("sending tarball");
         let write = move |out: &mut ArchiveWriter| {
-            let all = folders.iter().map(|(name, rootfs)| (name.as_str(), rootfs.as_ref()));
+            let all = folders.iter().map(|from| (from.folder.as_str(), &from.rootfs, from.extra.as_slice()));
             Rootfs::tar_all(all, out).map(drop).map_err(failure::internal)
         };
         self.send(number, &HashMap::new(), write).await?;
@@ -178,18 +182,29 @@ impl Exporter {
     }
 
     /// The files of all results, each with the folder that it goes to: one of its own where there are several.
-    fn folders(&self, output: &Output, results: &Results) -> Result<Vec<(String, Arc<Rootfs>)>, Status> {
+    fn folders(&self, output: &Output, results: &Results) -> Result<Vec<Files>, Status> {
         let split = output.platform_split.unwrap_or(results.is_index());
-        let one = |(platform, built): (&dray_spec::Platform, &dray_build::Built)| {
-            let folder = if split { platform.to_string().replace('/', "_") } else { String::new() };
-            Ok((folder, Arc::new(self.builds.rootfs(built).map_err(failure::engine)?)))
-        };
-        let folders: Vec<(String, Arc<Rootfs>)> = results.each().map(one).collect::<Result<_, Status>>()?;
-        if !split && folders.len() > 1 {
-            let names = results.each().map(|(platform, _)| platform.to_string());
-            check_apart(names.zip(&folders))?;
+        let mut all = Vec::new();
+        for (platform, built) in results.each() {
+            let rootfs = self.builds.rootfs(built).map_err(failure::engine)?;
+            let mut extra = self.builds.statement_files(results, built, &rootfs).map_err(failure::engine)?;
+            let of_platform = platform.to_string().replace('/', "_");
+            if results.is_index() && !split {
+                for file in &mut extra {
+                    file.name = match file.name.rsplit_once('.') {
+                        Some((name, extension)) => format!("{name}.{of_platform}.{extension}"),
+                        None => format!("{}.{of_platform}", file.name),
+                    };
+                }
+            }
+            extra.sort_by(|a, b| a.name.cmp(&b.name));
+            let folder = if split { of_platform } else { String::new() };
+            all.push(Files { folder, platform: platform.to_string(), rootfs, extra });
         }
-        Ok(folders)
+        if !split && all.len() > 1 {
+            check_apart(&all)?;
+        }
+        Ok(all)
     }
 
     fn session(&self) -> Result<&Session, Status> {
@@ -220,14 +235,24 @@ impl Exporter {
     }
 }
 
+/// The files of a result.
+struct Files {
+    /// Where they go; empty for the top.
+    folder: String,
+    platform: String,
+    rootfs: Rootfs,
+    /// What is said of them.
+    extra: Vec<ExtraFile>,
+}
+
 /// Files of several platforms in one folder must not be of the same name.
-fn check_apart<'a>(results: impl Iterator<Item = (String, &'a (String, Arc<Rootfs>))>) -> Result<(), Status> {
-    let mut known: HashMap<PathBuf, String> = HashMap::new();
-    for (platform, (_, rootfs)) in results {
+fn check_apart(results: &[Files]) -> Result<(), Status> {
+    let mut known: HashMap<PathBuf, &str> = HashMap::new();
+    for files in results {
         let mut twice = None;
-        let walked = rootfs.walk(&mut |entry| {
+        let walked = files.rootfs.walk(&mut |entry| {
             if FileType::from_raw_mode(entry.stat.st_mode) != FileType::Directory
-                && let Some(other) = known.insert(entry.path.clone(), platform.clone())
+                && let Some(other) = known.insert(entry.path.clone(), &files.platform)
             {
                 twice.get_or_insert((entry.path, other));
             }
@@ -236,8 +261,9 @@ fn check_apart<'a>(results: impl Iterator<Item = (String, &'a (String, Arc<Rootf
         walked.map_err(failure::internal)?;
         if let Some((path, other)) = twice {
             let text = format!(
-                "cannot overwrite {} from {other} with {platform} when split option is disabled",
-                path.display()
+                "cannot overwrite {} from {other} with {} when split option is disabled",
+                path.display(),
+                files.platform
             );
             return Err(Status::new(Code::Unknown, text));
         }
@@ -247,40 +273,79 @@ fn check_apart<'a>(results: impl Iterator<Item = (String, &'a (String, Arc<Rootf
 
 /// The files of results as a session sends them.
 struct Folders {
-    all: Vec<(String, Arc<Rootfs>)>,
-    /// Which one, and where in it; none for the folder of a result itself.
-    visited: Vec<Option<(usize, PathBuf)>>,
+    all: Vec<Files>,
+    visited: Vec<Visited>,
+}
+
+/// What was told of, by its number.
+enum Visited {
+    /// The folder of a result itself.
+    Folder,
+    /// A file of a result.
+    File(usize, PathBuf),
+    /// What is said of a result.
+    Extra(usize, usize),
 }
 
 impl SentFiles for Folders {
     fn walk(&mut self, visit: &mut dyn FnMut(Stat) -> io::Result<()>) -> io::Result<()> {
         let visited = &mut self.visited;
-        for (index, (folder, rootfs)) in self.all.iter().enumerate() {
+        for (index, files) in self.all.iter().enumerate() {
+            let folder = &files.folder;
             if !folder.is_empty() {
-                visited.push(None);
+                visited.push(Visited::Folder);
                 visit(Stat { path: folder.clone(), mode: go_mode(0o040_755), ..Stat::default() })?;
             }
             let mut linked = HashMap::new();
-            rootfs.walk(&mut |entry| {
-                visited.push(Some((index, entry.path.clone())));
+            // Names come in their order, so each of these before the first one behind it.
+            let mut extra = files.extra.iter().enumerate().peekable();
+            files.rootfs.walk(&mut |entry| {
+                let name = entry.path.as_os_str().as_bytes();
+                while let Some((n, file)) = extra.next_if(|(_, file)| file.name.as_bytes() < name) {
+                    visited.push(Visited::Extra(index, n));
+                    visit(extra_stat(folder, file))?;
+                }
+                visited.push(Visited::File(index, entry.path.clone()));
                 visit(stat(folder, &entry, &mut linked))
             })?;
+            for (n, file) in extra {
+                visited.push(Visited::Extra(index, n));
+                visit(extra_stat(folder, file))?;
+            }
         }
         Ok(())
     }
 
     fn open(&mut self, n: u32) -> io::Result<Box<dyn Read>> {
-        let found = usize::try_from(n).ok().and_then(|n| self.visited.get(n)?.as_ref());
-        let (index, path) = found.ok_or(io::ErrorKind::NotFound)?;
-        let file = self.all.get(*index).ok_or(io::ErrorKind::NotFound)?.1.open(path)?;
-        if file.metadata()?.is_file() { Ok(Box::new(file)) } else { Err(io::ErrorKind::InvalidInput.into()) }
+        let found = usize::try_from(n).ok().and_then(|n| self.visited.get(n));
+        let of = |index: &usize| self.all.get(*index).ok_or(io::ErrorKind::NotFound);
+        match found {
+            Some(Visited::File(index, path)) => {
+                let file = of(index)?.rootfs.open(path)?;
+                let is_file = file.metadata()?.is_file();
+                if is_file { Ok(Box::new(file)) } else { Err(io::ErrorKind::InvalidInput.into()) }
+            }
+            Some(Visited::Extra(index, n)) => {
+                let file = of(index)?.extra.get(*n).ok_or(io::ErrorKind::NotFound)?;
+                Ok(Box::new(io::Cursor::new(file.content.clone())))
+            }
+            Some(Visited::Folder) | None => Err(io::ErrorKind::NotFound.into()),
+        }
     }
+}
+
+fn within(folder: &str, path: &str) -> String {
+    if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") }
+}
+
+fn extra_stat(folder: &str, file: &ExtraFile) -> Stat {
+    let size = i64::try_from(file.content.len()).unwrap_or(i64::MAX);
+    Stat { path: within(folder, &file.name), mode: go_mode(0o100_600), size, ..Stat::default() }
 }
 
 /// A file as the protocol has it. Of several names of a file the first one is it, the others are links to it.
 fn stat(folder: &str, entry: &RootfsEntry, linked: &mut HashMap<(u64, u64), String>) -> Stat {
-    let within = String::from_utf8_lossy(entry.path.as_os_str().as_bytes()).into_owned();
-    let path = if folder.is_empty() { within } else { format!("{folder}/{within}") };
+    let path = within(folder, &String::from_utf8_lossy(entry.path.as_os_str().as_bytes()));
     let of = &entry.stat;
     let kind = FileType::from_raw_mode(of.st_mode);
     let mut linkname = String::from_utf8_lossy(&entry.target).into_owned();

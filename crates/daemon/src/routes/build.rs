@@ -17,7 +17,7 @@ use dray_build::{BuildEvent, BuildEvents, Cancel, Entitlements, Resources, Secre
 use dray_buildkit::Session;
 use dray_buildkit::grpc::Status;
 use dray_engine::build::{
-    CachePlace, Options, Output, OutputKind, PruneOptions, RemoteCache, Results, Service, Wishes,
+    Attests, CachePlace, Options, Output, OutputKind, PruneOptions, RemoteCache, Results, Service, Wishes,
     given_credentials,
 };
 use dray_image::ProgressEvent;
@@ -342,6 +342,7 @@ fn options(params: &Params) -> Result<Options, ApiError> {
     let build_args = from_json::<BTreeMap<String, Option<String>>>(params, "buildargs", "build args")?;
     let labels = from_json::<BTreeMap<String, String>>(params, "labels", "labels")?;
     let dockerfile = params.non_empty("dockerfile").unwrap_or("Dockerfile");
+    let attests = from_json::<HashMap<String, String>>(params, "attests", "attestations")?;
     Ok(Options {
         dockerfile: dockerfile.to_owned(),
         remote: params
@@ -369,7 +370,27 @@ fn options(params: &Params) -> Result<Options, ApiError> {
         unrecorded: false,
         cache_imports: Vec::new(),
         inline_cache: false,
+        asked: asked(params, &attests),
+        attests: Attests::read(&attests)?,
     })
+}
+
+/// The request in BuildKit's attributes, for what is said of how the result was made; nothing if nothing is.
+fn asked(params: &Params, attests: &HashMap<String, String>) -> BTreeMap<String, String> {
+    if attests.is_empty() {
+        return BTreeMap::new();
+    }
+    let mut asked = BTreeMap::new();
+    let pairs = |name: &str| -> BTreeMap<String, Option<String>> {
+        serde_json::from_str(params.get(name)).unwrap_or_default()
+    };
+    for (prefix, pairs) in [("build-arg", pairs("buildargs")), ("label", pairs("labels"))] {
+        asked.extend(pairs.into_iter().filter_map(|(key, value)| Some((format!("{prefix}:{key}"), value?))));
+    }
+    for (name, param) in [("filename", "dockerfile"), ("target", "target"), ("context", "remote")] {
+        asked.extend(params.non_empty(param).map(|value| (name.to_owned(), value.to_owned())));
+    }
+    asked
 }
 
 /// Several platforms, as `dray build` asks for them. Docker's own classic builder knows one.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dray_api::auth::{AuthConfig, AuthConfigs};
 use dray_build::{BaseImage, BaseImageError, BaseImages, Cancel};
+use dray_image::pull::Pulled;
 use dray_image::{Image, Progress};
 use dray_registry::Auth;
 use dray_spec::{Digest, ImageConfig, Platform, Reference};
@@ -30,7 +31,11 @@ impl Bases {
 
     fn here(&self, name: &str, platform: &Platform) -> Result<Option<BaseImage>, image::Error> {
         match self.images.images().resolve(name) {
-            Ok(image) => Ok(self.images.images().for_platform(image, platform)?.map(base)),
+            Ok(image) => {
+                let digest = digest_of(&image, name);
+                let found = self.images.images().for_platform(image, platform)?;
+                Ok(found.map(|image| base(image, digest)))
+            }
             Err(error) if error.kind() == dray_image::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -43,7 +48,7 @@ impl Bases {
         platform: &Platform,
         progress: &dyn Progress,
         cancel: &Cancel,
-    ) -> Result<Option<Digest>, BaseImageError> {
+    ) -> Result<Option<Pulled>, BaseImageError> {
         let auth = self.credentials.for_registry(reference.domain());
         let by_digest = !Platform::host().accepts(platform);
         let platform = platform.to_string();
@@ -55,7 +60,7 @@ impl Bases {
             let relay = move |event| drop(sender.send(event));
             self.interruptibly(cancel, self.images.pull(reference, what, auth, &relay))
         })?;
-        Ok(pulled.into_iter().next().map(|pulled| pulled.image))
+        Ok(pulled.into_iter().next())
     }
 
     /// Waits for a registry, unless the build is cancelled.
@@ -92,10 +97,10 @@ impl BaseImages for Bases {
             return Ok(found);
         }
         let reference = Reference::parse(name).map_err(|error| failed(error.into()))?.tagged();
-        let pulled = self.pull(&reference, platform, progress, cancel)?;
-        let found = pulled.map(|id| self.images.images().get(&id)).transpose();
-        let found = found.map_err(|error| failed(error.into()))?.flatten();
-        found.map(base).ok_or_else(|| failed(dray_image::Error::NotFound(reference.familiar()).into()))
+        let gone = || failed(dray_image::Error::NotFound(reference.familiar()).into());
+        let pulled = self.pull(&reference, platform, progress, cancel)?.ok_or_else(gone)?;
+        let found = self.images.images().get(&pulled.image).map_err(|error| failed(error.into()))?;
+        Ok(base(found.ok_or_else(gone)?, Some(pulled.digest)))
     }
 
     fn config(
@@ -114,8 +119,15 @@ impl BaseImages for Bases {
     }
 }
 
-fn base(image: Image) -> BaseImage {
-    BaseImage { id: image.id, config: image.config, layers: image.layers }
+fn base(image: Image, digest: Option<Digest>) -> BaseImage {
+    BaseImage { id: image.id, config: image.config, layers: image.layers, digest }
+}
+
+/// The digest by which an image is known under this name at its registry.
+fn digest_of(image: &Image, name: &str) -> Option<Digest> {
+    let name = Reference::parse(name).ok()?;
+    let known = image.repo_digests.iter().find(|known| known.name() == name.name())?;
+    known.digest().cloned()
 }
 
 /// Who is asked for the credentials of a registry, when a base image is pulled.

@@ -28,6 +28,9 @@ pub enum Error {
     /// A filter or a bound of pruning that is none.
     #[error("{0}")]
     Filter(String),
+    /// The files of a result cannot be looked through.
+    #[error(transparent)]
+    Scan(dray_scan::ScanError),
     /// The result cannot be named.
     #[error(transparent)]
     Image(Box<image::Error>),
@@ -68,6 +71,7 @@ impl Error {
             | Self::TagWithDigest
             | Self::Output(_)
             | Self::Filter(_) => ErrorKind::InvalidParameter,
+            Self::Scan(_) => ErrorKind::System,
             Self::Image(error) => error.kind(),
         }
     }

@@ -2,26 +2,39 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dray_api::auth::AuthConfig;
 use dray_build::Built;
 use dray_image::Silent;
-use dray_image::export::{Exported, Layout, Rootfs};
+use dray_image::export::{Exported, ExtraFile, Layout, Predicate, Rootfs, image_purl};
 use dray_registry::Auth;
 use dray_spec::{Descriptor, Digest, Platform, Reference};
 
+use super::attest::{self, Attests, Invocation, ProvenanceOptions, Statement};
 use super::{Error, Output, OutputKind, Service};
 use crate::image;
 
 /// The results of a build: an image, or one for each platform.
 #[derive(Debug, Clone)]
 pub struct Results {
-    /// With the platforms that they were asked for.
-    images: Vec<(Platform, Built)>,
+    images: Vec<Made>,
     /// They go out as an index, also if it is only one.
     index: bool,
+    /// What is to be said of how they were made.
+    provenance: Option<Arc<(ProvenanceOptions, Invocation)>>,
+}
+
+/// One of them.
+#[derive(Debug, Clone)]
+struct Made {
+    /// The platform that it was asked for.
+    platform: Platform,
+    built: Built,
+    /// What it is made of.
+    parts: Vec<Statement>,
 }
 
 /// What was made for an output.
@@ -34,13 +47,17 @@ pub struct Export {
     names: Vec<Reference>,
     created: Option<String>,
     docker: bool,
+    /// In the registry it is known by its digest alone.
+    by_digest: bool,
     /// What clients are told of it, by BuildKit's names.
     pub told: HashMap<String, String>,
 }
 
 impl From<Built> for Results {
     fn from(built: Built) -> Self {
-        Results { images: vec![(built.content.config.platform(), built)], index: false }
+        let platform = built.content.config.platform();
+        let images = vec![Made { platform, built, parts: Vec::new() }];
+        Results { images, index: false, provenance: None }
     }
 }
 
@@ -48,15 +65,16 @@ impl Results {
     /// Images of several platforms.
     #[must_use]
     pub fn of_platforms(images: Vec<(Platform, Built)>) -> Self {
-        Results { images, index: true }
+        let made = |(platform, built)| Made { platform, built, parts: Vec::new() };
+        Results { images: images.into_iter().map(made).collect(), index: true, provenance: None }
     }
 
     /// The image that the names of all of them mean here: that of this machine's platform, else the first.
     #[must_use]
     pub fn main(&self) -> Option<&Built> {
         let host = Platform::host();
-        let own = self.images.iter().find(|(platform, _)| host.accepts(platform));
-        own.or(self.images.first()).map(|(_, built)| built)
+        let own = self.images.iter().find(|made| host.accepts(&made.platform));
+        own.or(self.images.first()).map(|made| &made.built)
     }
 
     /// Each of them changed.
@@ -64,7 +82,7 @@ impl Results {
     /// # Errors
     /// The first failure.
     pub(super) fn map(self, mut change: impl FnMut(Built) -> Result<Built, Error>) -> Result<Self, Error> {
-        let change = |(platform, built)| Ok((platform, change(built)?));
+        let change = |made: Made| Ok(Made { built: change(made.built)?, ..made });
         let images = self.images.into_iter().map(change).collect::<Result<_, Error>>()?;
         Ok(Results { images, ..self })
     }
@@ -72,13 +90,45 @@ impl Results {
     /// One of them with what all builds have used of the cache: they share one.
     #[must_use]
     pub fn for_cache(&self) -> Option<Built> {
-        let ((_, first), others) = self.images.split_first()?;
-        Some(others.iter().fold(first.clone(), |first, (_, other)| first.with_steps_of(other)))
+        let (first, others) = self.images.split_first()?;
+        Some(others.iter().fold(first.built.clone(), |first, other| first.with_steps_of(&other.built)))
     }
 
     /// All of them, with their platforms.
     pub fn each(&self) -> impl Iterator<Item = (&Platform, &Built)> {
-        self.images.iter().map(|(platform, built)| (platform, built))
+        self.images.iter().map(|made| (&made.platform, &made.built))
+    }
+
+    /// What is said of each of them; `layers` are the blobs of its layers, where it has some. Without `inline` only what
+    /// is for files too.
+    fn statements(&self, made: &Made, layers: &[Descriptor], inline: bool) -> Vec<Statement> {
+        let provenance = self.provenance.as_ref().map(|with| {
+            let (options, invocation) = with.as_ref();
+            attest::provenance(&attest::Told { invocation, built: &made.built, layers }, options)
+        });
+        // As BuildKit orders them.
+        let all = made.parts.iter().cloned().chain(provenance);
+        all.filter(|statement| inline || !statement.inline_only).collect()
+    }
+
+    /// Whether something is said of them in this kind of output.
+    #[must_use]
+    pub fn is_attested(&self, kind: OutputKind) -> bool {
+        let inline = match kind {
+            OutputKind::Image => true,
+            OutputKind::Oci => self.index,
+            _ => false,
+        };
+        let provenance = self.provenance.as_ref().is_some_and(|with| inline || !with.0.inline_only);
+        provenance || self.images.iter().any(|made| !made.parts.is_empty())
+    }
+
+    /// Whether all that is said is what clients ask for by themselves: it can wait until the image leaves.
+    fn may_wait(&self) -> bool {
+        let asked = |with: &(ProvenanceOptions, Invocation)| with.0.is_usual();
+        !self.index
+            && self.provenance.as_ref().is_none_or(|with| asked(with))
+            && self.images.iter().all(|made| made.parts.is_empty())
     }
 
     /// Whether they go out as an index.
@@ -89,6 +139,31 @@ impl Results {
 }
 
 impl Service {
+    /// Says of results what is wanted. Blocks while their files are looked through.
+    ///
+    /// # Errors
+    /// If a folder cannot be read.
+    pub(super) fn attest(
+        &self,
+        mut results: Results,
+        attests: Attests,
+        invocation: Invocation,
+    ) -> Result<Results, Error> {
+        if let Some(options) = attests.sbom {
+            for made in &mut results.images {
+                let rootfs = self.rootfs(&made.built)?;
+                let scanned = attest::Scanned {
+                    image: &made.built.image,
+                    platform: &made.platform,
+                    created: made.built.content.config.created.as_deref(),
+                };
+                made.parts = attest::sboms(&rootfs, &scanned, options)?;
+            }
+        }
+        results.provenance = attests.provenance.map(|options| Arc::new((options, invocation)));
+        Ok(results)
+    }
+
     /// Makes what an output needs; an image for the store has its names then. Blocks.
     ///
     /// # Errors
@@ -106,11 +181,19 @@ impl Service {
             told.insert("image.name".to_owned(), all.join(","));
         }
         let archive = matches!(output.kind, OutputKind::Oci | OutputKind::Docker);
+        let attested = results.is_attested(output.kind);
+        let waits = attested && !archive && !output.push && !output.needs_manifest() && results.may_wait();
+        if output.kind == OutputKind::Image {
+            self.promise(results, waits)?;
+        }
+        let is_index = results.index || (attested && !waits);
+        // Else a push would find what an earlier build has made of the same image.
+        let anew = output.push && self.images.images().has_index(&main.image);
         let mut root = None;
-        if archive || output.needs_manifest() || results.index {
-            let (described, main_manifest) = self.describe(results, output)?;
+        if archive || output.needs_manifest() || is_index || anew {
+            let (described, main_manifest) = self.describe(results, output, is_index)?;
             if output.kind == OutputKind::Image {
-                let index = results.index.then_some(&described);
+                let index = is_index.then_some(&described);
                 let images = self.images.images();
                 images.keep_export(&main.image, &main_manifest, index).map_err(image::Error::from)?;
                 if results.index {
@@ -121,7 +204,7 @@ impl Service {
             tell_root(&described, &mut told);
             root = Some(described);
         }
-        if output.kind == OutputKind::Image {
+        if output.kind == OutputKind::Image && !output.by_digest {
             self.name(main, &names, &|_| {})?;
         }
         let docker = output.kind == OutputKind::Docker;
@@ -131,20 +214,35 @@ impl Service {
             names,
             created: main.content.config.created.clone(),
             docker,
+            by_digest: output.by_digest,
             told,
         })
     }
 
     /// The manifest of a result, or the index of several with the manifest of the one that is named here.
-    fn describe(&self, results: &Results, output: &Output) -> Result<(Descriptor, Exported), Error> {
+    fn describe(
+        &self,
+        results: &Results,
+        output: &Output,
+        is_index: bool,
+    ) -> Result<(Descriptor, Exported), Error> {
+        if output.without_oci && results.is_attested(output.kind) {
+            let text = "cannot export attestations with \"oci-mediatypes=false\"";
+            return Err(Error::Output(text.to_owned()));
+        }
         let images = self.images.images();
         let main = results.main().map(|built| built.image.clone());
         let (mut manifests, mut named, mut blobs) = (Vec::new(), None, Vec::new());
-        for (platform, built) in results.each() {
+        let mut said = Vec::new();
+        for made in &results.images {
+            let Made { platform, built, .. } = made;
             let kept = built.base.as_ref().map_or(0, |(_, layers)| *layers);
             let exported = images
-                .export(&built.content, kept, &output.format_for(platform))
+                .export(&built.content, kept, &output.format_of(platform, is_index))
                 .map_err(image::Error::from)?;
+            if is_index {
+                said.extend(self.said_of(results, made, output, &exported)?);
+            }
             manifests.push(Descriptor { platform: Some(platform.clone()), ..exported.manifest.clone() });
             blobs.extend(exported.blobs.iter().cloned());
             if named.is_none() && main.as_ref() == Some(&built.image) {
@@ -153,13 +251,74 @@ impl Service {
         }
         let named = named.ok_or(Error::Output("nothing was built".to_owned()))?;
         let (annotations, entry) = output.index_annotations();
-        let mut root = match results.index {
-            true => images.export_index(manifests, annotations).map_err(image::Error::from)?,
+        for statements in said {
+            manifests.push(statements.manifest);
+            blobs.extend(statements.blobs);
+        }
+        let mut root = match is_index {
+            true => images
+                .export_index(manifests, annotations, !output.without_oci)
+                .map_err(image::Error::from)?,
             false => named.manifest.clone(),
         };
         root.annotations.extend(entry);
         // With the named image all that the index names is kept.
         Ok((root, Exported { blobs, ..named }))
+    }
+
+    /// The manifest of what is said of a result, if something is.
+    fn said_of(
+        &self,
+        results: &Results,
+        made: &Made,
+        output: &Output,
+        exported: &Exported,
+    ) -> Result<Option<Exported>, Error> {
+        let statements = results.statements(made, &exported.layers, true);
+        if statements.is_empty() {
+            return Ok(None);
+        }
+        let predicates: Vec<Predicate> = statements.into_iter().map(|said| said.predicate).collect();
+        let names: Vec<String> = output.names.iter().map(|name| image_purl(name, &made.platform)).collect();
+        let images = self.images.images();
+        let said = images.export_attestations(&exported.manifest, &names, &predicates, output.artifact);
+        Ok(Some(said.map_err(image::Error::from)?))
+    }
+
+    /// Remembers what is to be said of the image that stays here, or that nothing is.
+    fn promise(&self, results: &Results, waits: bool) -> Result<(), Error> {
+        for made in &results.images {
+            let statements = if waits { results.statements(made, &[], true) } else { Vec::new() };
+            let predicates: Vec<Predicate> = statements.into_iter().map(|said| said.predicate).collect();
+            let images = self.images.images();
+            images.promise_attestations(&made.built.image, &predicates).map_err(image::Error::from)?;
+        }
+        Ok(())
+    }
+
+    /// What is said of a result, as files beside its own: one for each statement, about each of the files.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn statement_files(
+        &self,
+        results: &Results,
+        built: &Built,
+        rootfs: &Rootfs,
+    ) -> Result<Vec<ExtraFile>, Error> {
+        let Some(made) = results.images.iter().find(|made| made.built.image == built.image) else {
+            return Ok(Vec::new());
+        };
+        let statements = results.statements(made, &[], false);
+        if statements.is_empty() {
+            return Ok(Vec::new());
+        }
+        let subjects = attest::subjects(rootfs).map_err(|error| Error::Output(error.to_string()))?;
+        let file = |said: Statement| {
+            let content = said.predicate.statement(&subjects).map_err(image::Error::from)?;
+            Ok(ExtraFile { name: said.file, content })
+        };
+        statements.into_iter().map(file).collect()
     }
 
     /// Writes the archive of an export. Blocks.
@@ -198,6 +357,11 @@ impl Service {
         for name in &export.names {
             let auth = credentials.get(name.domain()).map_or(Auth::Anonymous, image::auth);
             let digest = match &export.root {
+                Some(root) if export.by_digest => {
+                    let name = name.with_digest(root.digest.clone());
+                    let pushed = self.images.push_exported(&name, &export.image, root, auth, &Silent);
+                    Some(pushed.await?.to_string())
+                }
                 Some(root) => {
                     let pushed = self.images.push_exported(name, &export.image, root, auth, &Silent);
                     Some(pushed.await?.to_string())

@@ -1,6 +1,7 @@
 //! Builds: requests of `POST /build`, carried out by the builder over this engine's images, networks
 //! and containers.
 
+mod attest;
 mod base;
 mod collect;
 mod contexts;
@@ -28,6 +29,8 @@ use tokio::runtime::Handle;
 
 use crate::emulator::Emulators;
 use crate::{EventBus, ServiceError, image};
+use attest::Invocation;
+pub use attest::{Attests, ProvenanceMode, ProvenanceOptions, SbomOptions};
 use base::{Bases, Credentials};
 pub use base::{CredentialSource, given_credentials};
 use collect::Collecting;
@@ -85,6 +88,10 @@ pub struct Options {
     pub squash: bool,
     /// The image gets no record: it goes elsewhere.
     pub unrecorded: bool,
+    /// What is to be said of the result.
+    pub attests: Attests,
+    /// What the frontend was asked for, in BuildKit's attributes, for what is said of how the result was made.
+    pub asked: BTreeMap<String, String>,
 }
 
 /// What is built, where it does not come as one archive.
@@ -306,6 +313,8 @@ impl Service {
         // Else the builder has told of it.
         let told_here = options.squash || (!platforms.is_empty() && !options.unrecorded);
         let squash = options.squash;
+        let attests = std::mem::take(&mut options.attests);
+        let mut invocation = Invocation::begin(std::mem::take(&mut options.asked));
         let (builder, request) = self.request(options, input, credentials, cancel);
         let built = match platforms.is_empty() {
             true => builder.build(request, events).map(Results::from),
@@ -322,7 +331,8 @@ impl Service {
         if let Some(main) = results.main().filter(|_| told_here) {
             events.event(BuildEvent::Built { id: main.image.to_string() });
         }
-        Ok(results)
+        invocation.end();
+        self.attest(results, attests, invocation)
     }
 
     /// The builder for one request, and the request as it takes it.

@@ -21,6 +21,12 @@ pub struct Output {
     pub format: ImageFormat,
     /// Folders by platform: without it, only several platforms have one each.
     pub platform_split: Option<bool>,
+    /// It gets no name there: what it is known by is its digest.
+    pub by_digest: bool,
+    /// Statements are an artifact rather than something that looks like an image.
+    pub artifact: bool,
+    /// Docker's media types were asked for by name.
+    pub(super) without_oci: bool,
     annotations: Vec<Annotation>,
 }
 
@@ -67,6 +73,9 @@ impl Output {
             push: false,
             format: ImageFormat::default(),
             platform_split: None,
+            by_digest: false,
+            artifact: true,
+            without_oci: false,
             annotations: Vec::new(),
         }
     }
@@ -88,9 +97,6 @@ impl Output {
             "local" => OutputKind::Local,
             other => return Err(wrong(format!("exporter {other:?} could not be found"))),
         };
-        if flag("push-by-digest")? == Some(true) {
-            return Err(wrong("push-by-digest is not supported by this builder".to_owned()));
-        }
         if matches!(kind_of, OutputKind::Oci | OutputKind::Docker) && flag("tar")? == Some(false) {
             return Err(wrong("tar=false is not supported by this builder".to_owned()));
         }
@@ -103,6 +109,9 @@ impl Output {
             push: kind == "registry" || flag("push")? == Some(true),
             format: format(kind_of, attrs)?,
             platform_split: flag("platform-split")?,
+            by_digest: flag("push-by-digest")? == Some(true),
+            artifact: flag("oci-artifact")? != Some(false),
+            without_oci: flag("oci-mediatypes")? == Some(false),
             annotations: annotations(attrs)?,
         };
         if output.push && output.names.is_empty() {
@@ -128,6 +137,12 @@ impl Output {
         }
     }
 
+    /// The format for an image of this platform; within an index it has OCI's types, unless Docker's were asked for.
+    pub(super) fn format_of(&self, platform: &Platform, in_index: bool) -> ImageFormat {
+        let format = self.format_for(platform);
+        ImageFormat { oci: format.oci || (in_index && !self.without_oci), ..format }
+    }
+
     /// Annotations of the index, and of its entry in an archive.
     #[must_use]
     pub fn index_annotations(&self) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
@@ -141,7 +156,7 @@ impl Output {
     /// Whether the image needs a manifest of its own before anything is pushed.
     #[must_use]
     pub fn needs_manifest(&self) -> bool {
-        !self.format.is_usual() || !self.annotations.is_empty()
+        !self.format.is_usual() || !self.annotations.is_empty() || self.by_digest
     }
 }
 

@@ -117,6 +117,7 @@ impl Service {
             reference = reference.with_tag(tag).map_err(|_| Error::Tag)?;
         }
         let remote = self.remote();
+        self.say_what_was_promised(&reference).await?;
         let pushed = remote.pusher.push(&reference, platform.as_ref(), &auth, progress).await?;
         let told = pushed.into_iter().map(|pushed| {
             self.announce("push", &pushed.reference.familiar(), &pushed.reference.familiar_name(), None);
@@ -127,6 +128,30 @@ impl Service {
             }
         });
         Ok(told.collect())
+    }
+
+    /// What a build was to say of its image goes along when the image leaves.
+    async fn say_what_was_promised(&self, reference: &Reference) -> Result<(), Error> {
+        let (images, reference) = (self.images.clone(), reference.clone());
+        let work = move || {
+            let of_repository = |tag: &dray_store::Tag| tag.reference.name() == reference.name();
+            let meant =
+                |tag: &dray_store::Tag| reference.tag().is_none() || tag.reference.tag() == reference.tag();
+            for tag in images.store().tags().list().map_err(dray_image::Error::from)? {
+                if tag.reference.digest().is_none()
+                    && of_repository(&tag)
+                    && meant(&tag)
+                    && let Some(image) = images.get(&tag.image)?
+                {
+                    images.keep_promised(&image)?;
+                }
+            }
+            Ok::<_, dray_image::Error>(())
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => Ok(done?),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Pushes an image under a name by what was exported of it; gives the digest of what is in the registry then.

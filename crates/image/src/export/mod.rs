@@ -8,6 +8,7 @@
 //! All that is made lies in the store as blobs. A lease keeps it until an image's record names it
 //! ([`Images::keep_export`]).
 
+mod attestation;
 mod layer;
 mod layout;
 mod packing;
@@ -26,6 +27,8 @@ use crate::layer::DiffId;
 use crate::push::manifest;
 use crate::{Error, Image, Images, Result, exact, origin};
 
+pub use crate::layer::ExtraFile;
+pub use attestation::{Predicate, Subject, image_purl};
 pub use layout::Layout;
 pub use packing::{Packing, PackingError};
 pub use rootfs::{Rootfs, RootfsEntry};
@@ -66,6 +69,8 @@ pub struct Exported {
     pub manifest: Descriptor,
     /// All blobs that the manifest names, and itself.
     pub blobs: Vec<Digest>,
+    /// The layers, bottom first.
+    pub layers: Vec<Descriptor>,
 }
 
 impl Images {
@@ -86,7 +91,7 @@ impl Images {
         let document = manifest::written(oci, (&config, size), &layers, format.annotations.clone())
             .map_err(|source| Error::Config { id: image.id.clone(), source })?;
         let digest = self.store().blobs().put_relaxed(&document.bytes)?;
-        let mut blobs: Vec<Digest> = layers.into_iter().map(|layer| layer.digest).collect();
+        let mut blobs: Vec<Digest> = layers.iter().map(|layer| layer.digest.clone()).collect();
         blobs.extend([config, digest.clone()]);
         Ok(Exported {
             manifest: Descriptor {
@@ -95,6 +100,7 @@ impl Images {
                 ..Descriptor::new(document.media_type, digest, document.bytes.len() as u64)
             },
             blobs,
+            layers,
         })
     }
 
@@ -135,7 +141,7 @@ impl Images {
         if layer.reproducible { Ok(layer.id) } else { Err(Error::LayerLost(diff_id.clone())) }
     }
 
-    /// Makes an index of manifests.
+    /// Makes an index of manifests, of OCI's type or Docker's.
     ///
     /// # Errors
     /// If the store fails.
@@ -143,11 +149,19 @@ impl Images {
         &self,
         manifests: Vec<Descriptor>,
         annotations: BTreeMap<String, String>,
+        oci: bool,
     ) -> Result<Descriptor> {
-        let index = Index { annotations, ..Index::oci(manifests) };
+        let kind = if oci { media_type::OCI_INDEX } else { media_type::DOCKER_MANIFEST_LIST };
+        let index = Index { annotations, media_type: Some(kind.to_owned()), ..Index::oci(manifests) };
         let bytes = serde_json::to_vec(&index).map_err(|error| Error::Archive(error.to_string()))?;
         let digest = self.store().blobs().put_relaxed(&bytes)?;
-        Ok(Descriptor::new(media_type::OCI_INDEX, digest, bytes.len() as u64))
+        Ok(Descriptor::new(kind, digest, bytes.len() as u64))
+    }
+
+    /// Whether an index is known that an image is part of.
+    #[must_use]
+    pub fn has_index(&self, image: &Digest) -> bool {
+        !origin::indexes_of(self.store(), image).is_empty()
     }
 
     /// From now on the image is pushed and saved by this manifest, or by the index that names it, and what they

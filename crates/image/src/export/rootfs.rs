@@ -3,13 +3,14 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use dray_store::LayerDraft;
 use rustix::fs::{self as rfs, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 
+use super::ExtraFile;
 use crate::layer::{self, LayerError, Packed};
 use crate::{Error, Image, Images, Result};
 
@@ -60,17 +61,17 @@ impl Rootfs {
         layer::tar(&self.path(), out)
     }
 
-    /// Writes the files of several as one tar, each in a folder of the name that comes with it.
+    /// Writes the files of several as one tar, each in a folder of the name that comes with it, with further files.
     ///
     /// # Errors
     /// As [`Rootfs::tar`].
     pub fn tar_all<'a>(
-        all: impl IntoIterator<Item = (&'a str, &'a Rootfs)>,
+        all: impl IntoIterator<Item = (&'a str, &'a Rootfs, &'a [ExtraFile])>,
         out: impl Write,
     ) -> Result<Packed, LayerError> {
-        let paths: Vec<(&str, PathBuf)> =
-            all.into_iter().map(|(name, rootfs)| (name, rootfs.path())).collect();
-        layer::tar_folders(paths.iter().map(|(name, path)| (*name, path.as_path())), out)
+        let paths: Vec<(&str, PathBuf, &[ExtraFile])> =
+            all.into_iter().map(|(name, rootfs, extra)| (name, rootfs.path(), extra)).collect();
+        layer::tar_folders(paths.iter().map(|(name, path, extra)| (*name, path.as_path(), *extra)), out)
     }
 
     fn path(&self) -> PathBuf {
@@ -109,6 +110,12 @@ impl Rootfs {
             }
         }
         Ok(())
+    }
+
+    /// Its top, to be looked through.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.top.as_fd()
     }
 
     /// Opens a file that [`Rootfs::walk`] has named.

@@ -10,7 +10,7 @@ use crate::images::tests::Fixture;
 use crate::layer::DiffId;
 
 /// An image of layers with one file each.
-fn image(fixture: &Fixture, files: &[&str]) -> Image {
+pub(super) fn image(fixture: &Fixture, files: &[&str]) -> Image {
     let store = fixture.images.store();
     let (mut layers, mut config) = (Vec::new(), ImageConfig::for_platform(&Platform::host()));
     for file in files {
@@ -93,7 +93,7 @@ fn what_is_kept_outlives_the_lease_and_is_pushed_by_its_manifest() {
         ..ImageFormat::default()
     };
     let exported = fixture.images.export(&image, 0, &format).unwrap();
-    let index = fixture.images.export_index(vec![exported.manifest.clone()], BTreeMap::new()).unwrap();
+    let index = fixture.images.export_index(vec![exported.manifest.clone()], BTreeMap::new(), true).unwrap();
     fixture.images.keep_export(&image.id, &exported, Some(&index)).unwrap();
     drop(lease);
     store.collect().unwrap();

@@ -70,13 +70,22 @@ pub fn tar_at(folder: &Path, out: impl Write, times: &dyn Fn(i64) -> i64) -> Res
     Ok(Packed { diff_id, bytes, size: packer.size })
 }
 
-/// Writes several folders as one tar, each as a folder of the name that comes with it; without one its files are at
-/// the top.
+/// A file beside those of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtraFile {
+    /// Its name.
+    pub name: String,
+    /// Its content.
+    pub content: Vec<u8>,
+}
+
+/// Writes several folders as one tar, each as a folder of the name that comes with it, with further files at its top;
+/// without a name its files are at the top.
 ///
 /// # Errors
 /// As [`tar`].
 pub fn tar_folders<'a>(
-    folders: impl IntoIterator<Item = (&'a str, &'a Path)>,
+    folders: impl IntoIterator<Item = (&'a str, &'a Path, &'a [ExtraFile])>,
     out: impl Write,
 ) -> Result<Packed, LayerError> {
     let mut packer = Packer {
@@ -86,7 +95,7 @@ pub fn tar_folders<'a>(
         data: vec![0; BUFFER],
         times: &|time| time,
     };
-    for (name, folder) in folders {
+    for (name, folder, extra) in folders {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let failed =
             |errno: Errno| LayerError::Folder { operation: "open the folder to pack", source: errno.into() };
@@ -100,6 +109,13 @@ pub fn tar_folders<'a>(
         // What two folders have in common is a file in each.
         packer.linked.clear();
         packer.folder(&root, &mut path)?;
+        for file in extra {
+            let (size, inner) = (file.content.len() as u64, [&path[..], file.name.as_bytes()].concat());
+            let meta = Meta { kind: b'0', mode: 0o600, uid: 0, gid: 0, size, mtime: 0, device: (0, 0) };
+            packer.out.header(&meta, &inner, b"", &[])?;
+            packer.out.write(&file.content)?;
+            packer.out.pad(size)?;
+        }
     }
     let (diff_id, bytes) = packer.out.end()?;
     Ok(Packed { diff_id, bytes, size: packer.size })

@@ -261,7 +261,10 @@ impl Pusher {
             }
         }
         let root = whole.root.ok_or(PushError::Stopped)?;
-        let tag = name.tag().unwrap_or("latest").to_owned();
+        let tag = match name.digest() {
+            Some(digest) => digest.to_string(),
+            None => name.tag().unwrap_or("latest").to_owned(),
+        };
         target.put_manifest(&tag, &root.media_type, root.bytes.clone()).await?;
         let (digest, size) = (root.digest, root.bytes.len() as u64);
         progress.event(ProgressEvent::line(format!("{tag}: digest: {digest} size: {size}")));

@@ -40,6 +40,7 @@ const FLAGS: &[Flag] = &[
         .check(host::check_extra_host),
     list("allow", NONE, "Let RUN have more than any container (network.host, security.insecure, device)"),
     list("annotation", NONE, "Add an annotation to the image's manifest (key=value)"),
+    list("attest", NONE, "An attestation (type=sbom, type=provenance,mode=max)").shown("stringArray"),
     list("build-arg", NONE, "Set a build argument; without a value, this environment's")
         .check(env::check_env),
     list("build-context", NONE, "Another context by name (name=path, docker-image://, https://)")
@@ -74,11 +75,13 @@ const FLAGS: &[Flag] = &[
     text("progress", NONE, "How to show progress: auto, plain, tty, quiet or rawjson")
         .default("auto")
         .check(check_progress),
+    text("provenance", NONE, "How the image was made (true, mode=max); short for --attest=type=provenance"),
     switch("pull", NONE, "Look for newer base images"),
     switch("push", NONE, "Push the image; short for --output=type=registry"),
     switch("quiet", 'q', "Show the image's id only, at the end"),
     switch("reproducible", NONE, "Give all that is new the time of the context's last commit"),
     switch("rm", NONE, "Kept for old scripts").default("true").hidden(),
+    text("sbom", NONE, "What the image is made of (true, format=cyclonedx); short for --attest=type=sbom"),
     list("secret", NONE, "A secret for RUN (id=mysecret[,src=/local/secret|,env=VARIABLE])"),
     commas("security-opt", NONE, "Security option"),
     bytes("shm-size", NONE, "Size of /dev/shm in RUN"),
@@ -172,6 +175,10 @@ async fn run(app: &App, p: Parsed) -> Done {
         args.entry(epoch::SOURCE_DATE_EPOCH.to_owned()).or_insert(Some(epoch));
     }
     let mut query = query(&p, &args, &context.dockerfile, &context.remote)?;
+    let attests = attests(&p).map_err(Error::Refused)?;
+    if !attests.is_empty() {
+        query.add("attests", &json(&attests)?);
+    }
     if !contexts.is_empty() {
         query.add("contexts", &json(&contexts)?);
     }
@@ -478,6 +485,30 @@ fn query(
         query.add("securityopt", &json(&p.all("security-opt"))?);
     }
     Ok(query)
+}
+
+/// Attestations by their attributes, as buildx reads them.
+fn attests(p: &Parsed) -> Result<BTreeMap<String, String>, String> {
+    let mut attests = BTreeMap::new();
+    let mut add = |kind: &str, rest: &str| match attests.insert(format!("attest:{kind}"), rest.to_owned()) {
+        None => Ok(()),
+        Some(_) => Err(format!("duplicate attestation field {kind}")),
+    };
+    for text in p.all("attest") {
+        let fields: Vec<&str> = text.split(',').collect();
+        let kind = fields.iter().find_map(|field| field.strip_prefix("type="));
+        let rest: Vec<&str> = fields.iter().filter(|field| !field.starts_with("type=")).copied().collect();
+        add(kind.ok_or("attestation type not specified")?, &rest.join(","))?;
+    }
+    for kind in ["provenance", "sbom"] {
+        match p.get(kind) {
+            "" => {}
+            "true" | "1" => add(kind, "")?,
+            "false" | "0" => add(kind, "disabled=true")?,
+            text => add(kind, text)?,
+        }
+    }
+    Ok(attests)
 }
 
 /// The platforms, given at once or one by one; else this environment's.

@@ -1,0 +1,232 @@
+//! Attestations: provenance and lists of parts, as buildx reads them back from a registry, and as files.
+
+use std::fs;
+use std::path::Path;
+
+use dray_harness::registry::Registry;
+use dray_harness::{Client, Daemon, Finished, fixture};
+use serde_json::Value;
+use sha2::Digest as _;
+
+use super::output::{blob, layout};
+use super::{buildx, context};
+
+fn build(client: &Client, folder: &Path, flags: &str) -> Finished {
+    let folder = folder.to_string_lossy();
+    let words = ["build", "--progress=plain"].into_iter().chain(flags.split_whitespace());
+    client.run(words.chain([folder.as_ref()]))
+}
+
+/// What buildx reads of an image in a registry.
+fn inspected(daemon: &Daemon, name: &str, what: &str) -> Value {
+    let format = format!("{{{{json .{what}}}}}");
+    let said = buildx(daemon).run(["imagetools", "inspect", name, "--format", &format]).expect_success();
+    serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {}", said.stdout))
+}
+
+/// The entries of an index that are statements about its images.
+fn attested(index: &Value) -> Vec<&Value> {
+    let all = index["manifests"].as_array().map(Vec::as_slice).unwrap_or_default();
+    all.iter()
+        .filter(|entry| entry["annotations"]["vnd.docker.reference.type"] == "attestation-manifest")
+        .collect()
+}
+
+const DOCKERFILE: &str = "FROM busybox AS made\nARG TOKEN=none\nRUN --mount=type=secret,id=key echo made > /out\n\
+                          FROM busybox\nCOPY --from=made /out /out\nCOPY files /\n";
+
+const STATUS: &str = "Package: base-files\nStatus: install ok installed\nArchitecture: amd64\nVersion: 12.4+deb12u5\n\n\
+                      Package: zlib1g\nStatus: install ok installed\nArchitecture: amd64\nSource: zlib\nVersion: 1:1.3\n";
+const FILES: [(&str, &str); 4] = [
+    ("files/var/lib/dpkg/status", STATUS),
+    ("files/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\n"),
+    (
+        "files/app/node_modules/express/package.json",
+        r#"{"name":"express","version":"4.19.2","license":"MIT"}"#,
+    ),
+    ("files/usr/lib/python3/dist-packages/Flask-3.0.3.dist-info/METADATA", "Name: Flask\nVersion: 3.0.3\n"),
+];
+
+#[test]
+fn provenance_is_read_back_by_buildx() {
+    let daemon = Daemon::start();
+    let registry = Registry::start();
+    let folder = context(&daemon, "provenance", DOCKERFILE, &FILES);
+    for (n, client) in [buildx(&daemon), daemon.dray()].iter().enumerate() {
+        for mode in ["min", "max"] {
+            let name = format!("{}/provenance{n}:{mode}", registry.host());
+            let flags = format!("--provenance mode={mode} --build-arg TOKEN=hush -t {name} --push");
+            build(client, &folder, &flags).expect_success();
+            let index = registry.manifest(&format!("provenance{n}"), mode);
+            let [entry] = &attested(&index)[..] else { panic!("one entry: {index}") };
+            assert_eq!(entry["annotations"]["vnd.docker.reference.digest"], index["manifests"][0]["digest"]);
+            assert_eq!(entry["platform"]["architecture"], "unknown");
+            let predicate = &inspected(&daemon, &name, "Provenance")["SLSA"];
+            let definition = &predicate["buildDefinition"];
+            let request = &definition["externalParameters"]["request"];
+            assert_eq!(request["frontend"], "dockerfile.v0");
+            let base = &definition["resolvedDependencies"][0];
+            let uri = base["uri"].as_str().expect("a URI");
+            assert!(uri.starts_with("pkg:docker/busybox@latest?platform=linux%2F"), "{uri}");
+            assert!(predicate["runDetails"]["metadata"]["startedOn"].is_string());
+            let max = mode == "max";
+            assert_eq!(request["args"]["build-arg:TOKEN"] == "hush", max, "{request}");
+            assert_eq!(request["secrets"][0]["id"] == "key", max, "{request}");
+            let steps = &definition["internalParameters"]["buildConfig"]["llbDefinition"];
+            assert_eq!(steps.is_array(), max);
+            if !max {
+                assert!(!predicate.to_string().contains("hush"));
+                continue;
+            }
+            let ran =
+                steps.as_array().expect("steps").iter().find(|step| step["op"]["Op"]["exec"].is_object());
+            let args = &ran.expect("a RUN")["op"]["Op"]["exec"]["meta"]["args"];
+            assert_eq!(args[2], "echo made > /out");
+            let metadata = &predicate["runDetails"]["metadata"]["buildkit_metadata"];
+            assert_eq!(metadata["source"]["infos"][0]["filename"], "Dockerfile");
+            let layers = metadata["layers"].as_object().expect("layers");
+            let of_image = registry.manifest(
+                &format!("provenance{n}"),
+                index["manifests"][0]["digest"].as_str().expect("a digest"),
+            );
+            let top = of_image["layers"].as_array().expect("layers").last().expect("a layer");
+            assert!(layers.values().any(|layer| layer[0][0]["digest"] == top["digest"]), "{layers:?}: {top}");
+        }
+    }
+    // Others pull and run it as any image.
+    let other = Daemon::empty();
+    let name = format!("{}/provenance0:max", registry.host());
+    assert_eq!(other.docker().ok(&format!("run --rm {name} cat /out")).lines().last(), Some("made"));
+}
+
+#[test]
+fn what_clients_ask_for_by_themselves_goes_along_when_the_image_leaves() {
+    let daemon = Daemon::start();
+    let registry = Registry::start();
+    let folder = context(&daemon, "usual", DOCKERFILE, &FILES);
+    let (client, docker) = (buildx(&daemon), daemon.docker());
+    let name = format!("{}/usual", registry.host());
+    build(&client, &folder, &format!("-t {name}:pushed --push")).expect_success();
+    assert_eq!(attested(&registry.manifest("usual", "pushed")).len(), 1);
+    // In the store it costs nothing: the layers are packed when it is pushed.
+    build(&client, &folder, &format!("-t {name}:later")).expect_success();
+    docker.ok(&format!("push {name}:later"));
+    let index = registry.manifest("usual", "later");
+    assert_eq!(attested(&index).len(), 1, "{index}");
+    let predicate = &inspected(&daemon, &format!("{name}:later"), "Provenance")["SLSA"];
+    assert_eq!(predicate["buildDefinition"]["externalParameters"]["request"]["frontend"], "dockerfile.v0");
+    docker.ok(&format!("push {name}:later"));
+    assert_eq!(registry.manifest("usual", "later"), index, "the second time it is the same");
+    // Pulled with all that belongs to it, it goes on as it came.
+    let other = Daemon::empty();
+    other.dray().ok(&format!("pull --all-platforms {name}:later"));
+    other.docker().ok(&format!("tag {name}:later {name}:on"));
+    other.docker().ok(&format!("push {name}:on"));
+    assert_eq!(registry.manifest("usual", "on"), index);
+    build(&client, &folder, &format!("--provenance=false -t {name}:none --push")).expect_success();
+    assert!(registry.manifest("usual", "none")["layers"].is_array());
+    // A layout has it only if it was asked for.
+    let out = daemon.scratch("usual-out").join("a.oci");
+    build(&client, &folder, &format!("-o type=oci,dest={}", out.display())).expect_success();
+    let (files, top) = layout(&out);
+    assert!(blob(&files, &top["manifests"][0])["layers"].is_array());
+}
+
+#[test]
+fn parts_are_listed_for_buildx() {
+    let daemon = Daemon::start();
+    let registry = Registry::start();
+    let folder = context(&daemon, "parts", DOCKERFILE, &FILES);
+    let name = format!("{}/parts:1", registry.host());
+    let built = build(&buildx(&daemon), &folder, &format!("--sbom=true -t {name} --push"));
+    built.expect_success();
+    let document = &inspected(&daemon, &name, "SBOM")["SPDX"];
+    assert_eq!(document["spdxVersion"], "SPDX-2.3");
+    let packages = document["packages"].as_array().expect("packages");
+    let purls: Vec<&str> = packages
+        .iter()
+        .filter_map(|package| package["externalRefs"][0]["referenceLocator"].as_str())
+        .collect();
+    for purl in [
+        "pkg:deb/debian/base-files@12.4%2Bdeb12u5?arch=amd64&distro=debian-12",
+        "pkg:deb/debian/zlib1g@1:1.3?arch=amd64&distro=debian-12",
+        "pkg:npm/express@4.19.2",
+        "pkg:pypi/flask@3.0.3",
+    ] {
+        assert!(purls.contains(&purl), "{purl}: {purls:?}");
+    }
+    let name = format!("{}/parts:2", registry.host());
+    let flags = format!("--sbom format=both --provenance mode=min -t {name} --push");
+    build(&daemon.dray(), &folder, &flags).expect_success();
+    let index = registry.manifest("parts", "2");
+    let digest = attested(&index)[0]["digest"].as_str().expect("a digest").to_owned();
+    let manifest = registry.manifest("parts", &digest);
+    assert_eq!(manifest["artifactType"], "application/vnd.docker.attestation.manifest.v1+json");
+    let kinds: Vec<&str> = manifest["layers"]
+        .as_array()
+        .expect("layers")
+        .iter()
+        .filter_map(|layer| layer["annotations"]["in-toto.io/predicate-type"].as_str())
+        .collect();
+    let wanted = ["https://spdx.dev/Document", "https://cyclonedx.org/bom", "https://slsa.dev/provenance/v1"];
+    assert_eq!(kinds, wanted);
+    let refused = build(&buildx(&daemon), &folder, "--attest type=sbom,generator=example.org/scanner");
+    refused.expect_code(1).expect_error("\"example.org/scanner\" is not supported");
+}
+
+#[test]
+fn files_have_what_is_said_of_them_beside_them() {
+    let daemon = Daemon::start();
+    // A program of Go tells of its modules.
+    let program = fixture::buildx();
+    let dockerfile = "FROM scratch\nCOPY program /bin/program\nCOPY zz /zz\n";
+    let folder = context(&daemon, "beside", dockerfile, &[("zz", "z")]);
+    fs::hard_link(&program, folder.join("program"))
+        .or_else(|_| fs::copy(&program, folder.join("program")).map(drop))
+        .expect("the program");
+    for client in [buildx(&daemon), daemon.dray()] {
+        let out = daemon.scratch("beside-out").join(client.name().replace('/', "_"));
+        let flags = format!("--provenance mode=max --sbom=true -o {}", out.display());
+        build(&client, &folder, &flags).expect_success();
+        let read = |name: &str| -> Value {
+            let bytes = fs::read(out.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+            serde_json::from_slice(&bytes).expect("JSON")
+        };
+        let said = read("provenance.json");
+        assert_eq!(said["_type"], "https://in-toto.io/Statement/v1");
+        assert_eq!(said["predicateType"], "https://slsa.dev/provenance/v1");
+        let subjects = said["subject"].as_array().expect("subjects");
+        let zz = subjects.iter().find(|subject| subject["name"] == "zz").expect("zz");
+        assert_eq!(zz["digest"]["sha256"], hex::encode(sha2::Sha256::digest("z")));
+        let parts = read("sbom.spdx.json");
+        let packages = parts["predicate"]["packages"].as_array().expect("packages");
+        let has = |name: &str| packages.iter().any(|package| package["name"] == name);
+        assert!(has("github.com/docker/buildx") && has("stdlib"), "{packages:?}");
+        assert_eq!(fs::read(out.join("zz")).expect("zz"), b"z");
+        // What clients ask for by themselves is for images.
+        let plain = out.with_extension("plain");
+        build(&client, &folder, &format!("-o {}", plain.display())).expect_success();
+        assert!(!plain.join("provenance.json").exists());
+    }
+}
+
+#[test]
+fn an_image_is_pushed_by_its_digest_alone() {
+    let daemon = Daemon::start();
+    let registry = Registry::start();
+    let folder = context(&daemon, "digest", "FROM busybox\nCOPY Dockerfile /\n", &[]);
+    let metadata = daemon.scratch("digest-out").join("told.json");
+    let name = format!("{}/digest", registry.host());
+    let flags = format!(
+        "-o type=image,name={name},push=true,push-by-digest=true --metadata-file {}",
+        metadata.display()
+    );
+    build(&daemon.dray(), &folder, &flags).expect_success();
+    let told: Value = serde_json::from_slice(&fs::read(&metadata).expect("metadata")).expect("JSON");
+    let digest = told["containerimage.digest"].as_str().expect("a digest");
+    assert!(registry.manifest("digest", digest)["layers"].is_array());
+    let tags = registry.get("/v2/digest/tags/list");
+    assert!(!tags.text().contains("latest"), "no tag is made");
+    daemon.docker().ok(&format!("run --rm {name}@{digest} true"));
+    daemon.docker().sh(&format!("image inspect {name}:latest")).expect_code(1);
+}
