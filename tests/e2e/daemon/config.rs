@@ -113,7 +113,7 @@ fn a_parent_of_cgroups_that_the_daemon_made_goes_with_it() {
     let (ours, theirs) = (root.join("dray-test-made"), root.join("dray-test-given"));
     std::fs::create_dir(&theirs).expect("a cgroup");
     for (parent, below) in [(&ours, "dray-test-made/deep"), (&theirs, "dray-test-given")] {
-        let daemon = Daemon::with_flags(&["--cgroup-parent", below]);
+        let mut daemon = Daemon::with_flags(&["--cgroup-parent", below]);
         daemon.load(&dray_harness::fixture::busybox());
         daemon.docker().ok("run --rm busybox true");
         assert!(parent.exists());
