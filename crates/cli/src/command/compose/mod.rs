@@ -7,12 +7,14 @@
 //! image.rs     build, pull, push, images                         provider.rs   services of programs
 //! lifecycle.rs start, stop, restart, kill, pause, unpause, rm, down, scale, wait
 //! list.rs      ps, ls, volumes, port, top, events, stats
+//! autoscale.rs services that are scaled by their load
 //! logs.rs output.rs follow.rs   lines of many containers
 //! inside.rs    exec, run, attach, cp, commit, export             version.rs
 //! watch.rs notice.rs   watch                                  publish.rs   publish, oci:// files
 //! ```
 //! What is about one container goes to the command for one container with its id.
 
+mod autoscale;
 pub mod config;
 mod display;
 mod follow;
@@ -53,6 +55,7 @@ pub static GROUP: Group = Group {
     about: "Define and run projects of several services",
     commands: &[
         &inside::ATTACH,
+        &autoscale::COMMAND,
         &image::BUILD,
         &inside::COMMIT,
         &config::COMMAND,
