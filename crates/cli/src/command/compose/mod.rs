@@ -4,7 +4,7 @@
 //! project.rs   flags before the command → files → project        say.rs   warnings
 //! config.rs    the project as text                               display.rs   progress
 //! up.rs        up, create: images, networks, volumes, containers, start
-//! image.rs     build, pull, push, images                         provider.rs   services of programs
+//! build.rs     build     image.rs   pull, push, images            provider.rs   services of programs
 //! lifecycle.rs start, stop, restart, kill, pause, unpause, rm, down, scale, wait
 //! list.rs      ps, ls, volumes, port, top, events, stats
 //! autoscale.rs services that are scaled by their load
@@ -15,6 +15,7 @@
 //! What is about one container goes to the command for one container with its id.
 
 mod autoscale;
+mod build;
 pub mod config;
 mod display;
 mod follow;
@@ -56,7 +57,7 @@ pub static GROUP: Group = Group {
     commands: &[
         &inside::ATTACH,
         &autoscale::COMMAND,
-        &image::BUILD,
+        &build::BUILD,
         &inside::COMMIT,
         &config::COMMAND,
         &inside::CP,
