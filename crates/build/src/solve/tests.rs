@@ -278,5 +278,6 @@ impl World {
 
 mod caching;
 mod copying;
+mod platforms;
 mod running;
 mod stages;
