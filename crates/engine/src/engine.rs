@@ -273,7 +273,8 @@ impl Engine {
             tracing::warn!(%error, "shut the networks down");
         }
         self.emulators.close();
-        dray_runtime::cgroup::remove_unused_parent();
+        dray_runtime::cgroup::remove_unused_parent(dray_runtime::cgroup::PARENT);
+        dray_runtime::cgroup::remove_unused_parent(&self.config().defaults.cgroup_parent);
     }
 }
 

@@ -1,6 +1,7 @@
 //! `/dray`: what Dray has beyond Docker's API (docs/image.md, docs/network.md, docs/run.md, docs/volume.md).
 
 mod container;
+mod service;
 mod volume;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub(super) fn router() -> Router<App> {
         .route("/dray/images/unmount", post(unmount))
         .route("/dray/networks/exposure", get(exposure))
         .merge(container::router())
+        .merge(service::router())
         .merge(volume::router())
 }
 
