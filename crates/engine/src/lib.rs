@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod container;
+pub mod emulator;
 mod engine;
 mod error;
 pub mod event;

@@ -13,11 +13,13 @@
 
 mod archive;
 mod claim;
+mod companion;
 pub mod error;
 mod exact;
 pub mod export;
 pub mod files;
 pub mod filter;
+mod follow;
 mod history;
 mod images;
 mod import;

@@ -11,6 +11,7 @@ mod instructions;
 mod language;
 mod named_context;
 mod output;
+mod platform;
 mod progress;
 mod remote_cache;
 mod reproducible;

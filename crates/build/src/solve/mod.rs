@@ -16,7 +16,7 @@ mod expand;
 mod finish;
 pub(crate) mod git;
 mod layers;
-mod named;
+pub(crate) mod named;
 mod remote;
 mod run;
 mod stage;
@@ -65,7 +65,7 @@ pub(crate) struct Build<'a> {
     secrets: Secrets,
     agents: Agents,
     contexts: Contexts,
-    contexts_loaded: named::Loaded,
+    contexts_loaded: &'a named::Loaded,
     entitlements: Entitlements,
     dockerfile: &'a Dockerfile,
     linter: Linter<'a>,
@@ -131,7 +131,7 @@ pub(crate) fn build<'a>(
         secrets: request.secrets,
         agents: request.agents,
         contexts: request.contexts,
-        contexts_loaded: named::Loaded::default(),
+        contexts_loaded: checks.contexts,
         entitlements: request.entitlements,
         dockerfile: checks.dockerfile,
         linter: checks.linter,
@@ -168,21 +168,24 @@ pub(crate) fn build<'a>(
         context.remove_later();
     }
     // What a failed build has done is of use to the next.
-    if let Err(error) = builder.cache.settle(build.used, build.made.into_inner()) {
+    let uses = builder.cache.settle(build.used, build.made.into_inner()).unwrap_or_else(|error| {
         tracing::warn!(%error, "the build cache may lose the layers of this build");
-    }
+        None
+    });
     match (first_error, result) {
         (Some(error), Err(_)) => Err(error),
-        (_, result) => result,
+        (_, result) => result.map(|built| Built { _uses: uses.map(Arc::new), ..built }),
     }
 }
 
-/// What holds the Dockerfile against the rules.
+/// What belongs to the Dockerfile of a build: what holds it against the rules, and its contexts.
 pub(crate) struct Checks<'a> {
     pub(crate) dockerfile: &'a Dockerfile,
     pub(crate) linter: Linter<'a>,
     /// What the context leaves out.
     pub(crate) ignore: Option<Patterns>,
+    /// The named contexts, each fetched once for all platforms.
+    pub(crate) contexts: &'a named::Loaded,
 }
 
 impl Build<'_> {

@@ -78,7 +78,8 @@ impl<'scope> Stage<'scope, '_, '_> {
             .list(&env)
             .field(&run_config.user)
             .field(&run_config.working_dir)
-            .field(&network);
+            .field(&network)
+            .field(self.plan.platform.to_string());
         if run.security == Security::Insecure {
             key.add(b"insecure");
         }
@@ -264,6 +265,7 @@ impl<'scope> Stage<'scope, '_, '_> {
             network,
             privileged,
             mounts: resolved.mounts.clone(),
+            platform: &self.plan.platform,
             resources: &build.resources,
             output: &output,
             cancel: &build.cancel,
