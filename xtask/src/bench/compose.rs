@@ -26,20 +26,25 @@ pub fn up(sides: &[Side], table: &Table) -> Result<()> {
 
 /// `config` of a file with a hundred services.
 pub fn config(sides: &[Side], table: &Table) -> Result<()> {
-    let folder = project(&many(100))?;
+    let folder = project(&many(100, 0))?;
     let line = Line::time("compose config, 100 services", 1.0);
     table.time(line, sides, table.rounds(), |side, _| run(side, folder.path(), &["config", "-q"]))
 }
 
 /// `up` of a hundred services that are there already.
 pub fn settled(sides: &[Side], table: &Table) -> Result<()> {
-    let folder = project(&many(100))?;
+    // The sides share a host, and so may not have the same subnets.
+    let folders = (0..sides.len()).map(|n| project(&many(100, n))).collect::<Result<Vec<_>>>()?;
+    let folder_of = |side: &Side| {
+        let at = sides.iter().position(|other| other.name == side.name).unwrap_or(0);
+        folders[at].path()
+    };
     for side in sides {
-        run(side, folder.path(), &["up", "-d"])?;
+        run(side, folder_of(side), &["up", "-d"])?;
     }
     let line = Line::time("compose up -d, 100 services, no change", 1.0);
-    table.time(line, sides, table.few(), |side, _| run(side, folder.path(), &["up", "-d"]))?;
-    sides.iter().try_for_each(|side| run(side, folder.path(), &["down", "-t", "0"]))
+    table.time(line, sides, table.few(), |side, _| run(side, folder_of(side), &["up", "-d"]))?;
+    sides.iter().try_for_each(|side| run(side, folder_of(side), &["down", "-t", "0"]))
 }
 
 fn project(text: &str) -> Result<TempDir> {
@@ -60,8 +65,8 @@ fn chain(count: usize) -> String {
     text
 }
 
-/// Services as people write them, with most of what they use.
-fn many(count: usize) -> String {
+/// Services as people write them, with most of what they use; on subnets of this number's own.
+fn many(count: usize, number: usize) -> String {
     let mut text = "name: bench\nx-common: &common\n  image: busybox\n  command: sleep 600\n  \
                     stop_grace_period: 0s\n  logging: {driver: json-file, options: {max-size: 10m}}\nservices:\n"
         .to_owned();
@@ -73,7 +78,12 @@ fn many(count: usize) -> String {
              healthcheck: {{test: \"true\", interval: 1h}}"
         );
     }
-    text + "networks: {front: {}, back: {}}\nvolumes: {data: {}}\n"
+    for (n, name) in ["front", "back"].iter().enumerate() {
+        let subnet = format!("10.217.{}.0/24", number * 2 + n);
+        let head = if n == 0 { "networks:\n" } else { "" };
+        let _ = writeln!(text, "{head}  {name}: {{ipam: {{config: [{{subnet: {subnet}}}]}}}}");
+    }
+    text + "volumes: {data: {}}\n"
 }
 
 fn run(side: &Side, folder: &Path, words: &[&str]) -> Result<()> {
