@@ -55,8 +55,9 @@ pub use cache::{
     CachePruned, CacheRecord, INLINE_CACHE,
 };
 pub use cancel::{Cancel, CancelGuard};
+pub use context::kept::{ContextWriter, Facts, FileKind, KeptContexts, Receiving};
 pub use context::remote::RemoteContextError;
-pub use context::{ContextDir, ContextError, Limits};
+pub use context::{ContextDir, ContextError, Limits, Unpacked};
 pub use entitlement::{Entitlements, UnknownEntitlement};
 pub use error::{BuildError, CopyError, ErrorKind, InstructionError};
 pub use event::{BuildEvent, BuildEvents, PlannedStage};

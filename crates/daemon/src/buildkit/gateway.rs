@@ -12,16 +12,17 @@ use dray_buildkit::proto::gateway::{
 
 use super::control::worker;
 use super::job::Job;
-use super::{BuildKit, failure, unknown};
+use super::{BuildKit, failure, inputs, unknown};
 
 /// The header that says which build a call belongs to.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
 /// What of the gateway there is.
-const GATEWAY_CAPS: [&str; 6] = [
+const GATEWAY_CAPS: [&str; 7] = [
     "solve.base",
     "solve.inlinereturn",
     "return",
     "proto.refarray",
+    "reference.output",
     "gateway.evaluate",
     "gateway.solve.evaluate",
 ];
@@ -55,12 +56,13 @@ impl BuildKit {
         if request.frontend.is_empty() {
             return Err(failure::definitions());
         }
-        let inputs = !request.frontend_inputs.is_empty();
+        let inputs = request.frontend_inputs;
         let answer = self.solve(job, &request.frontend, request.frontend_opt, inputs).await?;
         let result = match answer {
             Some(answer) => Solved { result: None, metadata: answer.into_iter().collect() },
             None => {
-                let built = Refs::One(Ref { id: job.reference.clone() });
+                let def = job.built().map(|built| inputs::definition(&built.image));
+                let built = Refs::One(Ref { id: job.reference.clone(), def });
                 Solved { result: Some(built), ..Solved::default() }
             }
         };

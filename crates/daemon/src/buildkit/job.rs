@@ -67,8 +67,9 @@ impl Job {
         lock(&self.state).failure = Some(status.clone());
     }
 
-    pub fn take_built(&self) -> Option<Built> {
-        lock(&self.state).built.take()
+    /// What was built. It stays until the job ends: other builds may have it as their input.
+    pub fn built(&self) -> Option<Built> {
+        lock(&self.state).built.clone()
     }
 }
 
@@ -139,6 +140,12 @@ impl Jobs {
     /// A running job, waited for.
     pub async fn find(&self, reference: &str) -> Result<Arc<Job>, Status> {
         self.wait(reference, || lock(&self.running).get(reference).cloned()).await
+    }
+
+    /// What a running job has built, by the image's id.
+    pub fn built(&self, image: &str) -> Option<Built> {
+        let jobs: Vec<_> = lock(&self.running).values().cloned().collect();
+        jobs.iter().filter_map(|job| job.built()).find(|built| built.image.as_str() == image)
     }
 
     /// What a job tells, from its beginning, for the one who asks first.

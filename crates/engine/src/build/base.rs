@@ -9,6 +9,7 @@ use dray_registry::Auth;
 use dray_spec::{ImageConfig, Platform, Reference};
 use tokio::runtime::Handle;
 
+use super::GivenImage;
 use crate::image::{self, PullWhat, auth, platform_of};
 
 /// Base images over the engine's images, with the credentials of one request.
@@ -16,6 +17,7 @@ pub(super) struct Bases {
     images: Arc<image::Service>,
     handle: Handle,
     credentials: Credentials,
+    given: Vec<GivenImage>,
 }
 
 /// Why a pull for a build ended early.
@@ -25,7 +27,16 @@ struct Cancelled;
 
 impl Bases {
     pub fn new(images: Arc<image::Service>, handle: Handle, credentials: Credentials) -> Self {
-        Bases { images, handle, credentials }
+        Bases { images, handle, credentials, given: Vec::new() }
+    }
+
+    /// The same, with images that the client has given.
+    pub fn with(self, given: Vec<GivenImage>) -> Self {
+        Bases { given, ..self }
+    }
+
+    fn given(&self, name: &str) -> Option<&BaseImage> {
+        self.given.iter().find(|given| given.id().as_str() == name).map(GivenImage::image)
     }
 
     fn here(&self, name: &str, platform: &Platform) -> Result<Option<BaseImage>, image::Error> {
@@ -88,6 +99,9 @@ impl BaseImages for Bases {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<BaseImage, BaseImageError> {
+        if let Some(given) = self.given(name) {
+            return Ok(given.clone());
+        }
         let failed = |error: image::Error| BaseImageError(Box::new(error));
         if !force_pull && let Some(found) = self.here(name, platform).map_err(failed)? {
             return Ok(found);
@@ -104,6 +118,9 @@ impl BaseImages for Bases {
         platform: &Platform,
         cancel: &Cancel,
     ) -> Result<ImageConfig, BaseImageError> {
+        if let Some(given) = self.given(name) {
+            return Ok(given.config.clone());
+        }
         let failed = |error: image::Error| BaseImageError(Box::new(error));
         if let Some(found) = self.here(name, platform).map_err(failed)? {
             return Ok(found.config);

@@ -28,6 +28,9 @@ pub enum Error {
     /// A filter or a bound of pruning that is none.
     #[error("{0}")]
     Filter(String),
+    /// A list of a context that is not waited with.
+    #[error("no such list of a build context: {0}")]
+    NoList(String),
     /// The result cannot be named.
     #[error(transparent)]
     Image(Box<image::Error>),
@@ -68,6 +71,7 @@ impl Error {
             | Self::TagWithDigest
             | Self::Output(_)
             | Self::Filter(_) => ErrorKind::InvalidParameter,
+            Self::NoList(_) => ErrorKind::NotFound,
             Self::Image(error) => error.kind(),
         }
     }

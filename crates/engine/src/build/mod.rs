@@ -6,6 +6,8 @@ mod collect;
 mod contexts;
 mod error;
 mod export;
+mod given;
+mod listed;
 mod output;
 mod prune;
 mod remote_cache;
@@ -19,7 +21,8 @@ use dray_api::auth::AuthConfigs;
 use dray_api::build::{BuildPruneReport, CacheRecord};
 use dray_build::{
     Agents, Answer, BuildEvent, BuildEvents, BuildRequest, Builder, Built, CacheImport, Cancel, ContextDir,
-    Contexts, DockerfileSource, Entitlements, HttpSource, Limits, Resources, Secrets, Subrequest, context,
+    ContextWriter, Contexts, DockerfileSource, Entitlements, HttpSource, Limits, Receiving, Resources,
+    Secrets, Subrequest, Unpacked, context,
 };
 use dray_image::files::Squash;
 use dray_spec::Reference;
@@ -33,6 +36,8 @@ use collect::Collecting;
 pub use collect::{GcPolicy, GcRule, Space};
 pub use error::Error;
 pub use export::{Export, Results};
+pub use given::GivenImage;
+use listed::Listed;
 pub use output::{Output, OutputKind};
 pub use prune::PruneOptions;
 pub use remote_cache::{CachePlace, RemoteCache};
@@ -45,6 +50,8 @@ pub struct Options {
     pub dockerfile: String,
     /// The context's address, where it is not sent but fetched; empty otherwise.
     pub remote: String,
+    /// The list by which the context comes, where a client has sent one; empty otherwise.
+    pub listed: String,
     /// `--cache-from`: images whose steps might be used.
     pub cache_from: Vec<String>,
     /// Names of the result.
@@ -82,6 +89,8 @@ pub struct Options {
     pub squash: bool,
     /// The image gets no record: it goes elsewhere.
     pub unrecorded: bool,
+    /// Images of the client, which are found by their ids.
+    pub given: Vec<GivenImage>,
 }
 
 /// What is built, where it does not come as one archive.
@@ -116,6 +125,7 @@ pub struct Service {
     handle: Handle,
     policy: RwLock<GcPolicy>,
     collecting: Collecting,
+    listed: Listed,
     this: Weak<Service>,
 }
 
@@ -142,6 +152,7 @@ impl Service {
             handle,
             policy,
             collecting,
+            listed: Listed::default(),
             this: this.clone(),
         };
         Arc::new_cyclic(service)
@@ -240,7 +251,11 @@ impl Service {
             let contexts = contexts::beside(named, archive, |archive| self.unpack(archive))?;
             return Ok(Input { dockerfile, context, contexts, ..Input::default() });
         }
-        let (context, contexts) = contexts::parted(named, self.unpack(archive)?)?;
+        let whole = match options.listed.as_str() {
+            "" => self.unpack(archive)?,
+            list => self.listed_context(list, archive)?,
+        };
+        let (context, contexts) = contexts::parted(named, whole)?;
         let dockerfile = DockerfileSource::InContext(dockerfile);
         Ok(Input { dockerfile, context: Some(context), contexts, ..Input::default() })
     }
@@ -251,6 +266,27 @@ impl Service {
     /// [`Error::Context`].
     pub fn unpack(&self, archive: impl Read + Send) -> Result<ContextDir, Error> {
         Ok(context::unpack(archive, &self.builder.context_parent(), &Limits::default())?)
+    }
+
+    /// Begins to receive a context that stays for the next build; `key` says where it comes from, `description` is for
+    /// people. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Context`].
+    pub fn receive(&self, key: &str, description: &str) -> Result<Receiving, Error> {
+        Ok(self.builder.kept_contexts().begin(key, description)?)
+    }
+
+    /// Unpacks what of such a context has to come. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Context`].
+    pub fn unpack_missing(
+        &self,
+        writer: ContextWriter,
+        archive: impl Read + Send,
+    ) -> Result<Unpacked, Error> {
+        Ok(writer.unpack(archive, &Limits::default())?)
     }
 
     /// Builds what a client offers piece by piece; the result has no name yet (see [`Service::name`]). The
@@ -311,7 +347,8 @@ impl Service {
         credentials: Credentials,
         cancel: Cancel,
     ) -> (Builder, BuildRequest) {
-        let bases = Bases::new(Arc::clone(&self.images), self.handle.clone(), credentials);
+        let bases =
+            Bases::new(Arc::clone(&self.images), self.handle.clone(), credentials).with(options.given);
         let request = BuildRequest {
             context: input.context,
             dockerfile: input.dockerfile,
