@@ -4,6 +4,7 @@
 mod build;
 mod container;
 mod daemon;
+mod example;
 mod image;
 mod network;
 mod registry;

@@ -1,5 +1,5 @@
 //! Test images, made once from Debian's packages and kept in the target folder: `busybox:latest` from
-//! busybox-static, `debian:bookworm-slim` (the host's own release) by mmdebstrap through the host's apt sources.
+//! busybox-static, others by `examples/base-image.sh`, as a person makes them where no registry answers.
 //!
 //! Each is a docker-archive of one layer, written here by hand so that no image tool, ours or another's, stands
 //! between the tests and their input.
@@ -42,9 +42,28 @@ pub fn foreign_busybox() -> PathBuf {
 
 /// The archive of `debian:bookworm-slim`: a minimal Debian with apt, of the release that the host runs.
 pub fn debian() -> PathBuf {
-    make("debian.tar", |out| {
+    base_image("debian", "debian:bookworm-slim", "bash")
+}
+
+/// The archive of `node:18-bookworm`: Node.js and npm.
+pub fn node() -> PathBuf {
+    base_image("node", "node:18-bookworm", "node")
+}
+
+/// The archive of `node:18-bookworm-slim`: Node.js alone.
+pub fn node_slim() -> PathBuf {
+    base_image("node-slim", "node:18-bookworm-slim", "node")
+}
+
+/// The archive of `python:3.11-slim-bookworm`: Python with venv.
+pub fn python() -> PathBuf {
+    base_image("python", "python:3.11-slim-bookworm", "python3")
+}
+
+fn base_image(name: &str, tag: &str, cmd: &str) -> PathBuf {
+    make(&format!("{name}.tar"), |out| {
         let layer = out.with_extension("layer");
-        let made = mmdebstrap(&layer).and_then(|()| archive(out, &layer, "debian:bookworm-slim", &["bash"]));
+        let made = base_layer(name, &layer).and_then(|()| archive(out, &layer, tag, &[cmd]));
         let _ = fs::remove_file(&layer);
         made
     })
@@ -53,7 +72,16 @@ pub fn debian() -> PathBuf {
 /// Docker's buildx, of the version that the Go module proxy gives, built once; as a program and as a plugin of
 /// Docker's CLI.
 pub fn buildx() -> PathBuf {
-    golang::program_in_place("github.com/docker/buildx@v0.29.1", "./cmd/buildx", "docker-buildx")
+    const VERSION: &str = "v0.29.1";
+    let module = format!("github.com/docker/buildx@{VERSION}");
+    // Compose asks for it.
+    let flags = format!("-s -w -X github.com/docker/buildx/version.Version={VERSION}");
+    golang::linked_in_place(&module, "./cmd/buildx", &format!("docker-buildx-{VERSION}"), &flags)
+}
+
+/// BuildKit's own client, built once.
+pub fn buildctl() -> PathBuf {
+    golang::program_in_place("github.com/moby/buildkit@v0.25.1", "./cmd/buildctl", "buildctl")
 }
 
 /// Makes a file of the cache once, however many test processes ask for it at the same time.
@@ -155,37 +183,15 @@ fn append(
     Ok(())
 }
 
-fn mmdebstrap(layer: &Path) -> Result<()> {
-    let release = fs::read_to_string("/etc/os-release")?;
-    let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or("bookworm");
-    let status = Command::new("mmdebstrap")
-        .args(["--variant=minbase", "--format=tar", "--quiet"])
-        .args(["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"])
-        .args(["--dpkgopt=path-exclude=/usr/share/doc/*", "--aptopt=Acquire::Languages \"none\""])
-        // Behind some proxies, apt loses answers to requests that it sends ahead, and waits for ever.
-        .args(["--aptopt=Acquire::http::Pipeline-Depth \"0\"", "--aptopt=Acquire::Retries \"3\""])
-        .arg(suite)
-        .arg(layer)
-        .args(debian_sources()?)
+fn base_layer(name: &str, layer: &Path) -> Result<()> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/base-image.sh");
+    let status = Command::new(&script)
+        .arg(name)
+        .stdout(File::create(layer)?)
         .status()
-        .context("mmdebstrap is installed by `cargo xtask test`")?;
-    ensure!(status.success(), "mmdebstrap ended with {status}");
+        .with_context(|| script.display().to_string())?;
+    ensure!(status.success(), "{} {name} ended with {status}", script.display());
     Ok(())
-}
-
-/// The host's own apt sources of Debian proper (those signed by Debian's archive keys).
-fn debian_sources() -> Result<Vec<PathBuf>> {
-    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
-        files.extend(entries.flatten().map(|entry| entry.path()));
-    }
-    files.retain(|file| {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        let classic = file.ends_with("debian.sources") || file.ends_with("sources.list");
-        !text.is_empty() && (classic || text.contains("debian-archive-keyring"))
-    });
-    ensure!(!files.is_empty(), "no apt sources of Debian under /etc/apt");
-    Ok(files)
 }
 
 fn archive(out: &Path, layer: &Path, tag: &str, cmd: &[&str]) -> Result<()> {

@@ -39,6 +39,11 @@ pub fn program(module: &str) -> PathBuf {
 /// Builds a package of a module (`module@version`) in the module's own folder, once, and gives the program's path
 /// in the cache. For modules whose `go.mod` replaces others: they cannot be installed by name.
 pub fn program_in_place(module: &str, package: &str, name: &str) -> PathBuf {
+    linked_in_place(module, package, name, "-s -w")
+}
+
+/// The same, with the linker's flags: what tells its version has to be told it.
+pub fn linked_in_place(module: &str, package: &str, name: &str, flags: &str) -> PathBuf {
     let built = cache_dir().join(name);
     let lock = File::create(cache_dir().join(format!("{name}.lock"))).expect("a lock");
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("a lock");
@@ -51,7 +56,7 @@ pub fn program_in_place(module: &str, package: &str, name: &str) -> PathBuf {
         let draft = built.with_extension("draft");
         let mut command = Command::new(&go);
         command
-            .args(["build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o"])
+            .args(["build", "-mod=readonly", "-trimpath", &format!("-ldflags={flags}"), "-o"])
             .arg(&draft)
             .arg(package)
             .env("CGO_ENABLED", "0")

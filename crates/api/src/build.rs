@@ -44,6 +44,63 @@ wire! {
     }
 }
 
+wire! {
+    /// What a client has of a context, for `POST /build/context`.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ContextListing {
+        /// Where it comes from: lists of the same key are compared.
+        pub key: String,
+        /// For people.
+        pub name: String,
+        /// Folders before what is in them.
+        pub files: Vec<ContextFile>,
+    }
+
+    /// Something in a context; there may be very many.
+    pub struct ContextFile {
+        #[serde(rename = "p")]
+        pub path: String,
+        #[serde(rename = "k")]
+        pub kind: ContextFileKind,
+        #[serde(rename = "m")]
+        pub mode: u32,
+        #[serde(rename = "s")]
+        pub size: u64,
+        /// Nanoseconds since 1970.
+        #[serde(rename = "t")]
+        pub modified: i64,
+        #[serde(rename = "c")]
+        pub changed: i64,
+        /// Where a symbolic link leads to.
+        #[serde(rename = "l", skip_serializing_if = "String::is_empty")]
+        pub link: String,
+    }
+
+    /// The answer to a [`ContextListing`].
+    #[serde(rename_all = "PascalCase")]
+    pub struct ContextMissing {
+        /// The value of `context` in the query of `POST /build`.
+        #[serde(rename = "ID")]
+        pub id: String,
+        /// Which files have to come beside all folders, by their places in the list.
+        pub missing: Vec<u64>,
+    }
+}
+
+/// What something in a context is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ContextFileKind {
+    #[default]
+    #[serde(rename = "f")]
+    File,
+    #[serde(rename = "d")]
+    Folder,
+    #[serde(rename = "l")]
+    Symlink,
+    #[serde(rename = "s")]
+    Special,
+}
+
 /// What a build tells with the query `dray=1`, in messages with this id.
 pub const BUILD_EVENT_ID: &str = "dray.build";
 

@@ -10,6 +10,7 @@ use crate::base::BaseImages;
 use crate::cache::{Cache, CachePrune, CachePruned, CacheRecord};
 use crate::context::{
     self,
+    kept::{KeptContexts, SOURCE_LOCAL},
     remote::{Fetched, RemoteContextError},
 };
 use crate::definition;
@@ -34,12 +35,15 @@ pub struct Builder {
     pub(crate) remote: Arc<dyn RemoteSource>,
     pub(crate) cache: Cache,
     pub(crate) cache_dirs: CacheDirs,
+    kept: KeptContexts,
     /// Bounds how many steps of all builds are carried out at once.
     pub(crate) gate: Arc<Gate>,
 }
 
 /// Where contexts are unpacked, in the data root.
 const CONTEXTS: &str = "build/contexts";
+/// Where those are that stay for the next build.
+const KEPT: &str = "build/kept";
 
 impl Builder {
     /// A builder that keeps layers, images and its cache in the store of `images`. Contexts that a killed process
@@ -55,6 +59,7 @@ impl Builder {
         sweep(&store.root().join(CONTEXTS));
         Builder {
             cache_dirs: CacheDirs::new(store.root().join("build")),
+            kept: KeptContexts::open(store.root().join(KEPT), store.root().join(CONTEXTS)),
             cache: Cache::new(store),
             gate: Arc::new(Gate::new(cores.max(4))),
             images,
@@ -74,6 +79,11 @@ impl Builder {
     /// Where contexts are best unpacked: on the file system of the layers.
     pub fn context_parent(&self) -> PathBuf {
         self.images.store().root().join(CONTEXTS)
+    }
+
+    /// Contexts that stay when their build has ended.
+    pub fn kept_contexts(&self) -> &KeptContexts {
+        &self.kept
     }
 
     /// Fetches the context that an address names: an archive or a Dockerfile behind a URL, or a git repository.
@@ -104,13 +114,14 @@ impl Builder {
         solve::build(self, plan, request, checks, events)
     }
 
-    /// What the build cache holds: results of steps that have a layer, and directories of cache mounts.
+    /// What the build cache holds: results of steps that have a layer, directories of cache mounts, contexts.
     ///
     /// # Errors
     /// When the store fails.
     pub fn cache_records(&self) -> Result<Vec<CacheRecord>, BuildError> {
         let mut records = self.cache.records()?;
         records.extend(self.cache_dirs.records()?);
+        records.extend(self.kept.records());
         Ok(records)
     }
 
@@ -123,7 +134,11 @@ impl Builder {
         let mut going = prune.choose(&records, self.disk_free());
         let mut pruned = CachePruned::default();
         going.retain(|record| {
-            let removed = record.kind != CACHE_MOUNT || self.cache_dirs.remove(&record.id);
+            let removed = match record.kind {
+                CACHE_MOUNT => self.cache_dirs.remove(&record.id),
+                SOURCE_LOCAL => self.kept.remove(&record.id),
+                _ => true,
+            };
             if removed {
                 pruned.ids.push(record.id.clone());
             }

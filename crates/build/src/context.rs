@@ -1,15 +1,17 @@
 //! The build context: the directory that `COPY` and `ADD` read from.
 //!
 //! It comes as a tar from a client that nobody trusts, and lives in a temporary directory that goes away with the
-//! [`ContextDir`]. Unpacking never leaves that directory (see [`crate::UnpackError`] for what is refused).
+//! [`ContextDir`], or is kept for the next build from the same folder ([`kept`]). Unpacking never leaves that directory (see [`crate::UnpackError`] for what is refused).
 //! While a file is written its content is hashed, so that a cached `COPY` need not read it again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use kept::Kept;
 
 use crate::compression::decompressed;
 use crate::dockerignore::{FolderMatch, Patterns};
@@ -26,9 +28,23 @@ pub struct ContextDir {
     hashes: Arc<HashMap<u64, [u8; 32]>>,
 }
 
-/// What is deleted in the end: the directory, or that around it.
-#[derive(Debug)]
-struct Whole(PathBuf);
+/// What is deleted in the end, or given back: the directory, or that around it.
+#[derive(Debug, Default)]
+struct Whole {
+    /// None for nothing.
+    path: Option<PathBuf>,
+    kept: Option<Kept>,
+}
+
+impl Whole {
+    fn passing(path: PathBuf) -> Self {
+        Whole { path: Some(path), kept: None }
+    }
+
+    fn kept(path: PathBuf, kept: Kept) -> Self {
+        Whole { path: Some(path), kept: Some(kept) }
+    }
+}
 
 impl ContextDir {
     /// Makes an empty context: a new directory inside `parent`.
@@ -44,7 +60,7 @@ impl ContextDir {
             let path = parent.join(format!("context-{}-{n}", std::process::id()));
             match fs::create_dir(&path) {
                 Ok(()) => {
-                    let whole = Arc::new(Whole(path.clone()));
+                    let whole = Arc::new(Whole::passing(path.clone()));
                     return Ok(ContextDir { whole, path, hashes: Arc::default() });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -92,6 +108,11 @@ impl ContextDir {
         tree.read(&resolved, MAX_DOCKERFILE).map(Some).map_err(failed)
     }
 
+    /// Whether it stays for another build: nothing may be moved out of it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.whole.kept.is_some()
+    }
+
     /// Removes what `patterns` ignore.
     pub(crate) fn remove_ignored(&self, patterns: &Patterns) -> Result<(), ContextError> {
         let tree = Tree::open(&self.path).map_err(|source| ContextError::File {
@@ -99,7 +120,11 @@ impl ContextDir {
             path: ".".to_owned(),
             source,
         })?;
-        filter(&tree, Path::new(""), patterns, &FolderMatch::default())?;
+        let mut removed = HashSet::new();
+        filter(&tree, Path::new(""), patterns, &FolderMatch::default(), &mut removed)?;
+        if let Some(kept) = &self.whole.kept {
+            kept.forget(&removed);
+        }
         Ok(())
     }
 }
@@ -107,12 +132,13 @@ impl ContextDir {
 /// The most that a Dockerfile or an ignore file may hold.
 const MAX_DOCKERFILE: u64 = 16 << 20;
 
-/// Removes ignored entries below `folder`; says whether anything is left in it.
+/// Removes ignored entries below `folder`, and notes them; says whether anything is left in it.
 fn filter(
     tree: &Tree,
     folder: &Path,
     patterns: &Patterns,
     matched: &FolderMatch,
+    removed: &mut HashSet<String>,
 ) -> Result<bool, ContextError> {
     let failed = |path: &Path| {
         let path = path.display().to_string();
@@ -126,9 +152,10 @@ fn filter(
         let (ignored, found) = patterns.ignores_within(&path.to_string_lossy(), matched);
         let is_dir = tree.is_dir(&path).map_err(failed(&path))?;
         let enter = is_dir && (!ignored || patterns.may_take_back_in(&path.to_string_lossy()));
-        let kept = (enter && filter(tree, &path, patterns, &found)?) || !ignored;
+        let kept = (enter && filter(tree, &path, patterns, &found, removed)?) || !ignored;
         if !kept {
             tree.remove(&path).map_err(failed(&path))?;
+            removed.insert(path.to_string_lossy().into_owned());
         }
         any_left |= kept;
     }
@@ -136,9 +163,12 @@ fn filter(
 }
 
 impl ContextDir {
-    /// Removes the context on a thread of its own: nobody waits for many files to go. What a daemon that ends in
-    /// between leaves goes with the next start.
+    /// Removes the context, or gives it back, on a thread of its own: nobody waits for many files to go. What a daemon
+    /// that ends in between leaves goes with the next start.
     pub(crate) fn remove_later(self) {
+        if let Some(kept) = &self.whole.kept {
+            kept.returning();
+        }
         // Without a thread it is removed here: the closure is dropped with it.
         let _ = std::thread::Builder::new().name("build-context".into()).spawn(move || drop(self));
     }
@@ -146,8 +176,13 @@ impl ContextDir {
 
 impl Drop for Whole {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "cannot remove the build context");
+        if let Some(kept) = &self.kept {
+            return kept.give_back();
+        }
+        if let Some(path) = &self.path
+            && let Err(error) = fs::remove_dir_all(path)
+        {
+            tracing::warn!(path = %path.display(), %error, "cannot remove the build context");
         }
     }
 }
@@ -187,6 +222,9 @@ pub enum ContextError {
     /// Too much content.
     #[error("the build context is larger than {0} bytes")]
     TooLarge(u64),
+    /// What the client says of its files is not what it sends.
+    #[error("build context: {0:?} is not as it was listed")]
+    Listing(String),
     /// A file could not be written or read.
     #[error("build context: {operation} {path}: {source}")]
     File {
@@ -215,15 +253,24 @@ impl ContextError {
 /// # Errors
 /// When the archive is broken or hostile, exceeds `limits`, or does not fit onto the disk.
 pub fn unpack(reader: impl Read + Send, parent: &Path, limits: &Limits) -> Result<ContextDir, ContextError> {
-    let mut context = ContextDir::create(parent)?;
-    let tree = Tree::open(&context.path)
-        .map_err(|source| ContextError::Create { path: context.path.clone(), source })?;
+    let context = ContextDir::create(parent)?;
+    let Unpacked(files) = unpack_into(reader, &context.path, limits)?;
+    Ok(ContextDir { hashes: Arc::new(files.into_values().collect()), ..context })
+}
+
+/// The files that came out of an archive: inodes and digests of their contents, by path.
+#[derive(Debug, Default)]
+pub struct Unpacked(HashMap<String, (u64, [u8; 32])>);
+
+/// Unpacks into a directory.
+fn unpack_into(reader: impl Read + Send, dir: &Path, limits: &Limits) -> Result<Unpacked, ContextError> {
+    let tree = Tree::open(dir).map_err(|source| ContextError::Create { path: dir.to_owned(), source })?;
     let reader = decompressed(reader).map_err(UnpackError::read)?;
     let policy = Policy { base: PathBuf::new(), owners: Owners::Ignored, devices: false };
     let mut unpacker = Unpacker::new(&tree, policy);
     let mut tarball = Tarball::new(reader);
     let (mut entries, mut bytes) = (0, 0_u64);
-    let mut hashes = HashMap::new();
+    let mut files = HashMap::new();
     while let Some(entry) = tarball.next_entry().map_err(UnpackError::Tar)? {
         entries += 1;
         bytes = bytes.saturating_add(entry.size);
@@ -233,15 +280,15 @@ pub fn unpack(reader: impl Read + Send, parent: &Path, limits: &Limits) -> Resul
         if bytes > limits.bytes {
             return Err(ContextError::TooLarge(limits.bytes));
         }
-        if let Some((inode, hash)) = unpacker.entry(&entry, &mut tarball)? {
-            hashes.insert(inode, hash);
+        if let Some(file) = unpacker.entry(&entry, &mut tarball)? {
+            files.insert(String::from_utf8_lossy(&entry.path).into_owned(), file);
         }
     }
     unpacker.finish_dirs()?;
-    context.hashes = Arc::new(hashes);
-    Ok(context)
+    Ok(Unpacked(files))
 }
 
+pub mod kept;
 pub mod remote;
 
 #[cfg(test)]

@@ -58,8 +58,9 @@ pub use cache::{
 };
 pub use cancel::{Cancel, CancelGuard};
 pub use capture::{Capture, DoneStep, Material, Operation};
+pub use context::kept::{ContextWriter, Facts, FileKind, KeptContexts, Receiving};
 pub use context::remote::RemoteContextError;
-pub use context::{ContextDir, ContextError, Limits};
+pub use context::{ContextDir, ContextError, Limits, Unpacked};
 pub use entitlement::{Entitlements, UnknownEntitlement};
 pub use error::{BuildError, CopyError, ErrorKind, InstructionError};
 pub use event::{BuildEvent, BuildEvents, PlannedStage};

@@ -10,6 +10,7 @@
 //!                         ◄──    FIN, when nothing is missing
 //! FIN                     ──►
 //! ```
+//! What is here already as it is there ([`Held`]) is not asked for and not in the tar.
 //! What is collected is bounded: [`AHEAD_BYTES`] of small files.
 
 use std::collections::{HashMap, VecDeque};
@@ -60,6 +61,22 @@ pub struct Wanted {
     pub exclude: Vec<String>,
     /// If any: only these paths, and what they lead to as links.
     pub follow: Vec<String>,
+}
+
+/// What of the files is here already, from an earlier transfer.
+pub trait Held: Send {
+    /// Takes note of a file; true if it is here as it is there. Folders come before what is in them.
+    fn holds(&mut self, stat: &Stat) -> bool;
+}
+
+/// Nothing is here.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NothingHeld;
+
+impl Held for NothingHeld {
+    fn holds(&mut self, _: &Stat) -> bool {
+        false
+    }
 }
 
 /// Why the files did not come.
@@ -134,10 +151,11 @@ impl Read for ArchiveReader {
 pub async fn copy_as_tar(
     session: &Session,
     wanted: &Wanted,
+    held: &mut dyn Held,
     archive: mpsc::Sender<Result<Bytes, String>>,
     progress: impl FnMut(u64) + Send,
 ) -> Result<u64, FileSyncError> {
-    let copied = copy(session, wanted, &archive, progress).await;
+    let copied = copy(session, wanted, held, &archive, progress).await;
     if let Err(error) = &copied {
         let _ = archive.send(Err(error.to_string())).await;
     }
@@ -147,12 +165,14 @@ pub async fn copy_as_tar(
 async fn copy(
     session: &Session,
     wanted: &Wanted,
+    held: &mut dyn Held,
     archive: &mpsc::Sender<Result<Bytes, String>>,
     mut progress: impl FnMut(u64) + Send,
 ) -> Result<u64, FileSyncError> {
     let (outgoing, mut messages) = session.channel().stream(DIFF_COPY, metadata(wanted)).await?;
     let mut receiver = Receiver {
         outgoing,
+        held,
         tar: Tar { archive, scratch: Vec::new() },
         next_id: 0,
         all_known: false,
@@ -160,6 +180,7 @@ async fn copy(
         ahead: HashMap::new(),
         ahead_bytes: 0,
         alone: None,
+        behind: Vec::new(),
         links: Vec::new(),
     };
     let mut came = 0;
@@ -217,6 +238,7 @@ fn metadata(wanted: &Wanted) -> HeaderMap {
 /// A transfer in progress.
 struct Receiver<'a> {
     outgoing: Outgoing,
+    held: &'a mut dyn Held,
     tar: Tar<'a>,
     /// Of the next `STAT`.
     next_id: u32,
@@ -229,6 +251,8 @@ struct Receiver<'a> {
     ahead_bytes: u64,
     /// A large file that passes through, with what is left of it.
     alone: Option<(u32, Stat, u64)>,
+    /// What came while it passes: nothing else can be written meanwhile.
+    behind: Vec<Stat>,
     /// Hard links, made when their files are there.
     links: Vec<Stat>,
 }
@@ -255,7 +279,14 @@ impl Receiver<'_> {
     async fn stat(&mut self, stat: Stat) -> Result<(), FileSyncError> {
         let id = self.next_id;
         self.next_id = id.checked_add(1).ok_or(FileSyncError::Protocol("too many files"))?;
+        if self.held.holds(&stat) {
+            return Ok(());
+        }
         if stat.mode & mode::TYPE != 0 {
+            if self.alone.is_some() {
+                self.behind.push(stat);
+                return Ok(());
+            }
             return self.tar.special(&stat).await;
         }
         match stat.linkname.is_empty() {
@@ -303,7 +334,11 @@ impl Receiver<'_> {
                 }
                 let size = u64::try_from(stat.size).unwrap_or(0);
                 self.alone = None;
-                return self.tar.pad(size).await;
+                self.tar.pad(size).await?;
+                for stat in std::mem::take(&mut self.behind) {
+                    self.tar.special(&stat).await?;
+                }
+                return Ok(());
             }
             *left = left.checked_sub(data.len() as u64).ok_or_else(changed)?;
             return self.tar.send(data).await;
@@ -406,6 +441,38 @@ impl Tar<'_> {
             return Ok(());
         }
         self.archive.send(Ok(bytes)).await.map_err(|_| FileSyncError::Unwanted)
+    }
+}
+
+/// What a file is, by Go's mode and where it is linked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatKind {
+    /// A file with content of its own.
+    File,
+    /// Another name of a file.
+    Hardlink,
+    /// A directory.
+    Folder,
+    /// A symbolic link.
+    Symlink,
+    /// Nothing that an image could hold.
+    Socket,
+    /// A fifo or a device.
+    Special,
+}
+
+impl Stat {
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> StatKind {
+        match self.mode & mode::TYPE {
+            0 if self.linkname.is_empty() => StatKind::File,
+            0 => StatKind::Hardlink,
+            m if m & mode::DIR != 0 => StatKind::Folder,
+            m if m & mode::SYMLINK != 0 => StatKind::Symlink,
+            m if m & (mode::FIFO | mode::CHAR_DEVICE | mode::DEVICE) != 0 => StatKind::Special,
+            _ => StatKind::Socket,
+        }
     }
 }
 

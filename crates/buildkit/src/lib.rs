@@ -17,5 +17,5 @@ pub mod proto;
 mod session;
 
 pub use filesend::{ArchiveWriter, SentFiles};
-pub use filesync::{ArchiveReader, FileSyncError, Wanted, copy_as_tar, go_mode};
+pub use filesync::{ArchiveReader, FileSyncError, Held, NothingHeld, StatKind, Wanted, copy_as_tar, go_mode};
 pub use session::{AGENT_ID, Session, SessionError, Sessions};

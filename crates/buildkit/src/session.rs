@@ -43,6 +43,7 @@ pub struct Sessions {
 #[derive(Clone, Debug)]
 pub struct Session {
     channel: Channel,
+    shared_key: String,
     ended: CancellationToken,
 }
 
@@ -68,18 +69,19 @@ impl Sessions {
         self.open().contains_key(id)
     }
 
-    /// Serves a session until its connection ends.
+    /// Serves a session until its connection ends. What its files belong to has `shared_key`, if the client says.
     ///
     /// # Errors
     /// [`SessionError`].
-    pub async fn serve<I>(&self, id: &str, io: I) -> Result<(), SessionError>
+    pub async fn serve<I>(&self, id: &str, shared_key: &str, io: I) -> Result<(), SessionError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let broken = |source| SessionError::Connection { id: id.to_owned(), source };
         let (channel, connection) = Channel::open(io).await.map_err(broken)?;
         let ended = CancellationToken::new();
-        let _open = self.enter(id, Session { channel, ended: ended.clone() })?;
+        let _open =
+            self.enter(id, Session { channel, shared_key: shared_key.to_owned(), ended: ended.clone() })?;
         tokio::select! {
             done = connection => done.map_err(broken),
             () = ended.cancelled() => Ok(()),
@@ -141,6 +143,12 @@ impl Sessions {
 impl Session {
     pub(crate) fn channel(&self) -> &Channel {
         &self.channel
+    }
+
+    /// What the client calls the place that its files come from; empty if it does not say.
+    #[must_use]
+    pub fn shared_key(&self) -> &str {
+        &self.shared_key
     }
 
     /// The client's credentials for a registry; `None` if it has none or shares none.

@@ -11,6 +11,9 @@ use futures_util::{StreamExt as _, stream};
 use crate::command_error::{Error, Sys};
 use crate::opts::clean;
 use crate::pack::{self, Packer};
+use listing::ignored_in;
+
+pub mod listing;
 
 /// The name that a Dockerfile from outside gets in the context.
 const PUT_IN: &str = ".dockerfile.dray";
@@ -20,12 +23,68 @@ const MAX_DOCKERFILE: u64 = 16 << 20;
 
 /// A context, ready to send.
 pub struct Context {
-    /// The body of the request.
-    pub upload: Upload,
+    /// What is sent.
+    pub body: Body,
     /// The Dockerfile's name in it.
     pub dockerfile: String,
     /// The URL that the daemon fetches the context from, if any.
     pub remote: String,
+}
+
+/// What is sent of a context.
+pub enum Body {
+    /// As it is.
+    Whole(Upload),
+    /// Files of this machine: all of them, or those that are missing there.
+    Files(Files),
+}
+
+impl Body {
+    /// All of it.
+    pub fn whole(self) -> Upload {
+        match self {
+            Body::Whole(upload) => upload,
+            Body::Files(files) => files.archive(),
+        }
+    }
+}
+
+/// A folder that is sent, and what goes along.
+pub struct Files {
+    root: PathBuf,
+    patterns: Patterns,
+    /// A Dockerfile from elsewhere.
+    put_in: Option<Vec<u8>>,
+    /// The text of the ignore file.
+    ignore: Option<String>,
+    /// Where the folder is in the archive.
+    main: PathBuf,
+    beside: Vec<(String, PathBuf)>,
+}
+
+impl Files {
+    fn archive(self) -> Upload {
+        Upload::tar_chunks(pack::stream(move |out| {
+            let mut packer = Packer::new(out);
+            packer.folder.clone_from(&self.main);
+            packer.owned_by_root = true;
+            packer.context(&self.root, &self.patterns)?;
+            // The later entry counts.
+            for (name, content) in self.put_in() {
+                packer.bytes(name, 0o600, &content)?;
+            }
+            pack_beside(&mut packer, &self.beside)?;
+            packer.finish()
+        }))
+    }
+
+    /// What goes along with a Dockerfile from elsewhere: it, and an ignore file by which it is no part of what COPY
+    /// sees.
+    fn put_in(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let Some(content) = &self.put_in else { return Vec::new() };
+        let lines = format!("{}\n{PUT_IN}\n{IGNORE}\n", self.ignore.clone().unwrap_or_default());
+        vec![(PUT_IN, content.clone()), (IGNORE, lines.into_bytes())]
+    }
 }
 
 fn unable(why: impl std::fmt::Display) -> Error {
@@ -67,7 +126,7 @@ pub fn prepare(context: &Path, file: &str, wanted: Wanted) -> Result<Context, Er
                 packer.finish()
             })),
         };
-        return Ok(Context { upload, dockerfile, remote: text.into_owned() });
+        return Ok(Context { body: Body::Whole(upload), dockerfile, remote: text.into_owned() });
     }
     if !context.exists() {
         return Err(unable(format!("path \"{text}\" not found")));
@@ -105,7 +164,8 @@ fn from_stdin(file: &str, wanted: Wanted) -> Result<Context, Error> {
         }
         let dockerfile = if file.is_empty() { "Dockerfile".to_owned() } else { file.to_owned() };
         let chunks = stream::iter([Ok(head.into())]).chain(pack::stdin());
-        return Ok(Context { upload: Upload::tar_chunks(chunks), dockerfile, remote: String::new() });
+        let body = Body::Whole(Upload::tar_chunks(chunks));
+        return Ok(Context { body, dockerfile, remote: String::new() });
     }
     stdin.take(MAX_DOCKERFILE).read_to_end(&mut head).map_err(failed())?;
     let mut tar = Vec::new();
@@ -117,7 +177,7 @@ fn from_stdin(file: &str, wanted: Wanted) -> Result<Context, Error> {
         .and_then(|()| packer.finish())
         .map_err(failed())?;
     let upload = Upload::Bytes { content_type: "application/x-tar", bytes: tar.into() };
-    Ok(Context { upload, dockerfile: "Dockerfile".into(), remote: String::new() })
+    Ok(Context { body: Body::Whole(upload), dockerfile: "Dockerfile".into(), remote: String::new() })
 }
 
 /// Where the Dockerfile is.
@@ -151,16 +211,9 @@ fn from_dir(context: &Path, file: &str, wanted: Wanted) -> Result<Context, Error
         Patterns::parse(&kept).map_err(|e| Error::Refused(format!("error checking context: {e}")))?;
     check_readable(&root)?;
     let dockerfile = name.clone();
-    let beside = wanted.beside.clone();
     let main = main_folder(&wanted);
-    let chunks = pack::stream(move |out| {
-        let mut packer = Packer::new(out);
-        packer.folder = main;
-        write_context(&mut packer, &root, &patterns, put_in, ignore_text)?;
-        pack_beside(&mut packer, &beside)?;
-        packer.finish()
-    });
-    Ok(Context { upload: Upload::tar_chunks(chunks), dockerfile, remote: String::new() })
+    let files = Files { root, patterns, put_in, ignore: ignore_text, main, beside: wanted.beside };
+    Ok(Context { body: Body::Files(files), dockerfile, remote: String::new() })
 }
 
 /// A context whose root cannot be listed is refused before anything is sent.
@@ -178,34 +231,12 @@ fn main_folder(wanted: &Wanted) -> PathBuf {
 fn pack_beside<W: Write>(packer: &mut Packer<W>, beside: &[(String, PathBuf)]) -> io::Result<()> {
     packer.owned_by_root = true;
     for (folder, root) in beside {
-        let ignore = match std::fs::read_to_string(root.join(IGNORE)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            read => read?,
-        };
-        let patterns = Patterns::parse(&ignore).map_err(io::Error::other)?;
+        let patterns = ignored_in(root)?;
         packer.folder = PathBuf::new();
         // It is there even if there is nothing in it.
         packer.entry(root, Path::new(folder), &std::fs::metadata(root)?)?;
         packer.folder = PathBuf::from(folder);
         packer.context(root, &patterns)?;
-    }
-    Ok(())
-}
-
-fn write_context<W: Write>(
-    packer: &mut Packer<W>,
-    root: &Path,
-    patterns: &Patterns,
-    put_in: Option<Vec<u8>>,
-    ignore: Option<String>,
-) -> io::Result<()> {
-    packer.owned_by_root = true;
-    packer.context(root, patterns)?;
-    if let Some(content) = put_in {
-        packer.bytes(PUT_IN, 0o600, &content)?;
-        // The later entry counts: what was put in is no part of what COPY sees.
-        let lines = format!("{}\n{PUT_IN}\n{IGNORE}\n", ignore.unwrap_or_default());
-        packer.bytes(IGNORE, 0o600, lines.as_bytes())?;
     }
     Ok(())
 }
@@ -260,7 +291,7 @@ mod tests {
     use futures_util::TryStreamExt as _;
 
     async fn sent(context: Context) -> Vec<(String, String)> {
-        let Upload::Stream { chunks, .. } = context.upload else { panic!("a stream") };
+        let Upload::Stream { chunks, .. } = context.body.whole() else { panic!("a stream") };
         let bytes = chunks.try_collect::<Vec<_>>().await.unwrap().concat();
         let mut tar = tar::Archive::new(bytes.as_slice());
         let read = |mut e: tar::Entry<&[u8]>| {

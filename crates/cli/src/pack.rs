@@ -172,36 +172,48 @@ impl<W: Write> Packer<W> {
     /// # Errors
     /// Something cannot be read, or the writer fails.
     pub fn context(&mut self, root: &Path, ignore: &Patterns) -> io::Result<()> {
-        self.context_in(root, Path::new(""), ignore, &FolderMatch::default())
+        walk(root, ignore, &mut |path, name, meta| self.entry(path, name, &meta))
     }
+}
 
-    fn context_in(
-        &mut self,
-        root: &Path,
-        at: &Path,
-        ignore: &Patterns,
-        above: &FolderMatch,
-    ) -> io::Result<()> {
-        for child in children(&root.join(at))? {
-            let name = at.join(&child);
-            let path = root.join(&name);
-            let text = name.to_string_lossy();
-            let (ignored, found) = ignore.ignores_within(&text, above);
-            let meta = std::fs::symlink_metadata(&path)
-                .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
-            if ignored {
-                if meta.is_dir() && ignore.may_take_back_in(&text) {
-                    self.context_in(root, &name, ignore, &found)?;
-                }
-                continue;
+/// What is done with each file: its path, its name in the folder, and what is known of it.
+pub type Visit<'a> = dyn FnMut(&Path, &Path, Metadata) -> io::Result<()> + 'a;
+
+/// Visits all in a folder that the patterns do not ignore, folders before what is in them, names in byte order.
+///
+/// # Errors
+/// Something cannot be read, or the visitor fails.
+pub fn walk(root: &Path, ignore: &Patterns, visit: &mut Visit<'_>) -> io::Result<()> {
+    walk_in(root, Path::new(""), ignore, &FolderMatch::default(), visit)
+}
+
+fn walk_in(
+    root: &Path,
+    at: &Path,
+    ignore: &Patterns,
+    above: &FolderMatch,
+    visit: &mut Visit<'_>,
+) -> io::Result<()> {
+    for child in children(&root.join(at))? {
+        let name = at.join(&child);
+        let path = root.join(&name);
+        let text = name.to_string_lossy();
+        let (ignored, found) = ignore.ignores_within(&text, above);
+        let meta = std::fs::symlink_metadata(&path)
+            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
+        let is_dir = meta.is_dir();
+        if ignored {
+            if is_dir && ignore.may_take_back_in(&text) {
+                walk_in(root, &name, ignore, &found, visit)?;
             }
-            self.entry(&path, &name, &meta)?;
-            if meta.is_dir() {
-                self.context_in(root, &name, ignore, &found)?;
-            }
+            continue;
         }
-        Ok(())
+        visit(&path, &name, meta)?;
+        if is_dir {
+            walk_in(root, &name, ignore, &found, visit)?;
+        }
     }
+    Ok(())
 }
 
 /// Names in a folder, in byte order.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use dray_api::Filters;
 use dray_api::auth::CONFIG_HEADER;
-use dray_api::build::BuildPruneReport;
+use dray_api::build::{BuildPruneReport, ContextListing, ContextMissing};
 use dray_api::progress::ProgressMessage;
 use http::Method;
 
 use crate::Result;
+use crate::error::Error;
 use crate::query::Query;
 use crate::request::{Call, Client, Upload};
 use crate::stream::{Hijacked, JsonStream};
@@ -31,6 +32,20 @@ impl Client {
         let call =
             Call::new(Method::POST, "/build").query(query).header(CONFIG_HEADER, auths).upload(context);
         self.json_stream(call).await
+    }
+
+    /// Says what a context consists of, and hears what of it is missing there; `None` from a daemon that does not
+    /// compare contexts.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn build_context(&self, listing: &ContextListing) -> Result<Option<ContextMissing>> {
+        let call = Call::new(Method::POST, "/build/context").upload(Upload::json(listing)?);
+        match self.json(call).await {
+            Ok(missing) => Ok(Some(missing)),
+            Err(Error::Api { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Asks about a Dockerfile instead of building it; the query says what (`call`).

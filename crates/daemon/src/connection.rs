@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::buildkit::BuildKit;
 use crate::listener::{Accepted, Listener};
 use crate::takeover::{self, First, HEAD_TIMEOUT};
 use crate::unread;
@@ -37,6 +38,7 @@ const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Server {
     routes: Router,
+    buildkit: Option<Arc<BuildKit>>,
     stop: CancellationToken,
     connections: TaskTracker,
     room: Arc<Semaphore>,
@@ -55,7 +57,13 @@ impl Server {
     #[must_use]
     pub fn new(routes: Router, stop: CancellationToken) -> Self {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        Server { routes, stop, connections: TaskTracker::new(), room }
+        Server { routes, buildkit: None, stop, connections: TaskTracker::new(), room }
+    }
+
+    /// The same, which serves BuildKit's gRPC to clients that speak nothing else (`buildctl`).
+    #[must_use]
+    pub(crate) fn with_buildkit(self, buildkit: Arc<BuildKit>) -> Self {
+        Server { buildkit: Some(buildkit), ..self }
     }
 
     /// Accepts until stopped.
@@ -118,6 +126,13 @@ impl Server {
         match first {
             First::Gone => {}
             First::Http(io) => self.http(io).await,
+            First::Http2(io) => {
+                let Some(buildkit) = self.buildkit.clone() else { return };
+                tokio::select! {
+                    () = buildkit.serve(Box::pin(io)) => {}
+                    () = self.stop.cancelled() => {}
+                }
+            }
             First::Takeover(request, slot, io) => {
                 let response = self.respond(*request).await;
                 if let Err(error) = takeover::answer(response, &slot, io).await {

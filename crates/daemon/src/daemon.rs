@@ -156,7 +156,9 @@ pub(crate) async fn serve(
         listeners.extend(Listener::open(&host, Some(&config.group), config.tcp_trust()).await?);
     }
     let engine = open_engine(&config, program).await?;
-    let server = Server::new(routes::router(App::new(Arc::clone(&engine))), stop.clone());
+    let app = App::new(Arc::clone(&engine));
+    let buildkit = app.buildkit();
+    let server = Server::new(routes::router(app), stop.clone()).with_buildkit(buildkit);
     ready(&listeners, &engine);
 
     let mut serving = tokio::task::JoinSet::new();

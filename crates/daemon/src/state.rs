@@ -21,6 +21,11 @@ impl App {
         let buildkit = BuildKit::new(Arc::clone(&engine.builds));
         App { engine, buildkit }
     }
+
+    /// BuildKit's API, for connections that speak nothing else.
+    pub(crate) fn buildkit(&self) -> Arc<BuildKit> {
+        Arc::clone(&self.buildkit)
+    }
 }
 
 /// Lets handlers take a service by its type.

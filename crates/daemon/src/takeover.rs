@@ -75,6 +75,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Prefixed<I> {
 pub(crate) enum First<I> {
     /// Anything that hyper serves.
     Http(Prefixed<I>),
+    /// HTTP/2 from its first byte on: a gRPC client.
+    Http2(Prefixed<I>),
     /// A takeover: its request, with the slot for the session, and the connection after it.
     Takeover(Box<Request<Body>>, TakeoverSlot, Prefixed<I>),
     /// Closed, or silent for too long.
@@ -102,6 +104,7 @@ pub(crate) async fn look<I: AsyncRead + AsyncWrite + Unpin>(mut io: I) -> First<
             read.advance(head_len);
             take_over(*request, body_len, read, io).await
         }
+        Ok(Some(Head::Http2)) => First::Http2(Prefixed { prefix: read.freeze(), io }),
         Ok(Some(_)) => First::Http(Prefixed { prefix: read.freeze(), io }),
     }
 }
@@ -166,9 +169,13 @@ where
     Ok(())
 }
 
+/// What HTTP/2 begins with where nothing was said before (RFC 9113, 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 enum Head {
     Incomplete,
     NotOurs,
+    Http2,
     Takeover { request: Box<Request<()>>, head_len: usize, body_len: usize },
 }
 
@@ -177,11 +184,14 @@ enum Head {
 pub(crate) fn head_length(bytes: &[u8]) -> Option<usize> {
     match parse(bytes) {
         Head::Takeover { head_len, .. } => Some(head_len),
-        Head::Incomplete | Head::NotOurs => None,
+        Head::Incomplete | Head::NotOurs | Head::Http2 => None,
     }
 }
 
 fn parse(bytes: &[u8]) -> Head {
+    if bytes.len() > 1 && HTTP2_PREFACE.starts_with(&bytes[..bytes.len().min(HTTP2_PREFACE.len())]) {
+        return if bytes.len() < HTTP2_PREFACE.len() { Head::Incomplete } else { Head::Http2 };
+    }
     let start = &bytes[..bytes.len().min(5)];
     if !b"POST ".starts_with(start) {
         return Head::NotOurs;
@@ -244,6 +254,7 @@ mod tests {
         match parse(text.as_bytes()) {
             Head::Incomplete => "incomplete",
             Head::NotOurs => "http",
+            Head::Http2 => "http2",
             Head::Takeover { .. } => "takeover",
         }
     }
@@ -252,6 +263,9 @@ mod tests {
     fn only_hijacks_without_upgrade_are_taken() {
         assert_eq!(kind("G"), "http");
         assert_eq!(kind("PO"), "incomplete");
+        assert_eq!(kind("PRI * HTTP/2.0\r\n"), "incomplete");
+        assert_eq!(kind("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0"), "http2");
+        assert_eq!(kind("PRI /x HTTP/1.1\r\n"), "http");
         assert_eq!(kind("POST /v1.30/containers/create HTTP/1.1\r\n"), "http");
         assert_eq!(kind("POST /containers/a/attach?stream=1 HTTP/1.1\r\nHost: d\r\n"), "incomplete");
         assert_eq!(kind("POST /containers/a/attach?stream=1 HTTP/1.1\r\nHost: d\r\n\r\n"), "takeover");

@@ -2,14 +2,19 @@
 
 mod agent;
 mod attest;
+mod bake;
+mod buildctl;
 mod buildkit;
 mod cache;
 mod check;
+mod compose;
 mod context;
+mod context_changes;
 mod errors;
 mod hostile;
 mod instructions;
 mod language;
+mod large_context;
 mod named_context;
 mod output;
 mod platform;

@@ -25,8 +25,13 @@ fn entries(folder: &Path) -> usize {
 }
 
 fn nothing_left(daemon: &Daemon) {
-    let contexts = daemon.data_root().join("build/contexts");
-    client::eventually("the context is gone", || entries(&contexts) == 0);
+    let place = |name: &str| daemon.data_root().join("build").join(name);
+    client::eventually("the context is gone", || entries(&place("contexts")) == 0);
+    // One that came as a whole stays for the next build.
+    client::eventually("the half of a context is gone", || {
+        let kept = fs::read_dir(place("kept")).into_iter().flatten().flatten();
+        kept.into_iter().all(|context| context.path().join("index").exists())
+    });
     client::eventually("the step is gone", || entries(&daemon.run_root().join("b")) == 0);
     assert_eq!(daemon.docker().ok("images -q vanished"), "");
 }
@@ -37,12 +42,12 @@ fn a_client_goes_away_while_it_sends_its_context() {
     let folder = context(&daemon, "large", "FROM busybox\nCOPY . /x\n", &[]);
     // Sparse here, and too much to have been sent when the first of it is seen.
     File::create(folder.join("large")).and_then(|file| file.set_len(64 << 30)).expect("a large file");
-    let contexts = daemon.data_root().join("build/contexts");
+    let contexts = daemon.data_root().join("build/kept");
     for client in [daemon.dray(), buildx(&daemon)] {
         let child = begin(&client, &folder);
         client::eventually("the file arrives", || {
             let files = fs::read_dir(&contexts).into_iter().flatten().flatten();
-            files.into_iter().any(|context| context.path().join("large").exists())
+            files.into_iter().any(|context| context.path().join("files/large").exists())
         });
         vanish(child);
         nothing_left(&daemon);

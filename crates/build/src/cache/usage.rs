@@ -89,12 +89,12 @@ impl Used {
     }
 }
 
-/// A result of the cache, or a directory of `RUN --mount=type=cache`, as it is shown.
+/// A result of the cache, a directory of `RUN --mount=type=cache` or a kept context, as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheRecord {
     /// Its name.
     pub id: String,
-    /// `regular` or `exec.cachemount`.
+    /// `regular`, `exec.cachemount` or `source.local`.
     pub kind: &'static str,
     /// The names of those it was made from.
     pub parents: Vec<String>,

@@ -11,7 +11,7 @@ use super::{git, kind, lock, remote};
 use crate::cache::{Entry, Key, KeyBuilder, Turn};
 use crate::capture::Material;
 use crate::context::ContextDir;
-use crate::copy::{Selection, SourceTree, item_digest, select};
+use crate::copy::{Destination, Placement, Selection, SourceTree, item_at, item_digest, place, select};
 use crate::dockerignore::Patterns;
 use crate::error::BuildError;
 use crate::named::NamedContextError;
@@ -62,7 +62,12 @@ impl Stage<'_, '_, '_> {
             Turn::Known(entry) => entry,
             Turn::Yours(_guard) => {
                 let draft = Draft::new(build.builder.images.store())?;
-                move_into(context.path(), &draft.upper())?;
+                match context.is_kept() {
+                    false => move_into(context.path(), &draft.upper())?,
+                    true => self
+                        .copy_into(&context, &draft.upper())
+                        .map_err(|e| NamedContextError::from((name, e)))?,
+                }
                 let entry = Entry::of_files(now(), draft.commit(build, None)?);
                 build.record(&key, &entry)?;
                 entry
@@ -70,6 +75,18 @@ impl Stage<'_, '_, '_> {
         };
         let entry = build.stamped(&key, entry)?;
         Ok((key, entry))
+    }
+
+    /// Copies everything in a context that stays.
+    fn copy_into(&self, context: &ContextDir, upper: &Path) -> Result<(), crate::CopyError> {
+        let cancel = &self.build.cancel;
+        let source = SourceTree {
+            tree: Tree::open(context.path()).map_err(crate::copy::io_error("open", "."))?,
+            context: Some(context),
+        };
+        let tree = Tree::open(upper).map_err(crate::copy::io_error("open", upper))?;
+        let placement = Placement { owner: None, mode: None, cancel };
+        place(&Destination { tree: &tree, path: "/" }, &placement, &source, &item_at(&source, ".", cancel)?)
     }
 
     /// Fetches what a context's value names.

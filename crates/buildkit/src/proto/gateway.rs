@@ -64,10 +64,13 @@ pub enum Refs {
     Many(RefMap),
 }
 
-#[derive(Clone, PartialEq, Eq, Message)]
+#[derive(Clone, PartialEq, Message)]
 pub struct Ref {
     #[prost(string, tag = "1")]
     pub id: String,
+    /// What stands for it as the input of another build.
+    #[prost(message, optional, tag = "2")]
+    pub def: Option<Definition>,
 }
 
 #[derive(Clone, PartialEq, Message)]

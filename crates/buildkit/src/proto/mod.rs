@@ -7,6 +7,7 @@
 pub mod content;
 pub mod control;
 pub mod gateway;
+pub mod llb;
 pub mod session;
 
 use prost::Message;
@@ -43,11 +44,13 @@ pub struct Platform {
     pub variant: String,
 }
 
-/// `pb.Definition`: a graph of operations, which this builder does not take.
-#[derive(Clone, PartialEq, Eq, Message)]
+/// `pb.Definition`: a graph of operations. This builder takes none but those that stand for its own results.
+#[derive(Clone, PartialEq, Message)]
 pub struct Definition {
     #[prost(bytes = "vec", repeated, tag = "1")]
     pub def: Vec<Vec<u8>>,
+    #[prost(map = "string, message", tag = "2")]
+    pub metadata: std::collections::HashMap<String, llb::OpMetadata>,
 }
 
 /// `pb.SourceInfo`: a Dockerfile that something is said about.

@@ -36,6 +36,13 @@ impl Stores {
         name
     }
 
+    /// Adds a folder with images for a build; gives its name there.
+    pub fn add_layout(&mut self, path: &str) -> String {
+        let name = format!("layout{}", self.0.len());
+        self.0.insert(format!("oci:{name}"), path.into());
+        name
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use dray_build::dockerfile::is_own_frontend;
 use dray_build::{Entitlements, Resources, Subrequest};
 use dray_buildkit::grpc::{Code, Status};
+use dray_buildkit::proto::Definition;
 use dray_engine::build::{Attests, Options, RemoteCache};
 use dray_spec::Platform;
 
@@ -29,6 +30,8 @@ pub(super) struct Frontend {
     pub question: Option<Subrequest>,
     /// Under which sessions (if not the build's) it offers folders.
     pub folders: HashMap<String, String>,
+    /// Results of other builds that are contexts here (`input:name`).
+    pub inputs: HashMap<String, Definition>,
     /// Caches to be read from.
     pub cache_imports: Vec<RemoteCache>,
 }
@@ -51,6 +54,7 @@ impl Frontend {
             context: folder("context"),
             question: None,
             folders: HashMap::new(),
+            inputs: HashMap::new(),
             cache_imports: Vec::new(),
         }
     }
@@ -79,6 +83,7 @@ impl Frontend {
                     Some((name.strip_prefix("local-sessionid:")?.to_owned(), session.clone()))
                 })
                 .collect(),
+            inputs: HashMap::new(),
             cache_imports: imports(attrs)?,
         })
     }

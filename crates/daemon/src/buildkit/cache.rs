@@ -93,7 +93,7 @@ fn fits(record: &UsageRecord, field: &str, value: &str) -> bool {
 fn to_wire(record: &CacheRecord) -> UsageRecord {
     UsageRecord {
         id: record.id.clone(),
-        mutable: record.kind == "exec.cachemount",
+        mutable: record.kind != "regular",
         in_use: record.in_use,
         size: record.size,
         created_at: time(&record.created_at),

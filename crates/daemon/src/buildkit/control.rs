@@ -60,10 +60,9 @@ impl BuildKit {
             job.returned().await?;
         } else {
             let attrs = request.frontend_attrs;
-            let inputs = !request.frontend_inputs.is_empty();
-            self.solve(&job, &request.frontend, attrs, inputs).await?;
+            self.solve(&job, &request.frontend, attrs, request.frontend_inputs).await?;
         }
-        match job.take_built() {
+        match job.built() {
             // The client only looked at what the daemon can do.
             None => Ok(SolveResponse::default()),
             Some(built) => self.export(&job, built).await,

@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use dray_build::{Cancel, ContextDir, ContextSource, NamedContextError};
 use dray_buildkit::grpc::Status;
-use dray_spec::dockerignore;
 use tokio::runtime::Handle;
 
 use super::BuildKit;
 use super::attrs::{Folder, Frontend};
 use super::job::Job;
-use super::solve::TRANSFERRING;
 
 struct Folders {
     kit: Arc<BuildKit>,
@@ -38,9 +36,8 @@ impl Folders {
         let (kit, job) = (&self.kit, &self.job);
         let vertex = format!("[context {shown}] load .dockerignore");
         let ignore = kit.fetch_ignore(job, folder, &vertex).await?;
-        let exclude = dockerignore::lines(&ignore).collect();
-        let vertex = job.progress.vertex(&format!("[context {shown}] load from client"));
-        kit.fetch(job, folder, Vec::new(), exclude, &vertex, TRANSFERRING).await
+        let vertex = format!("[context {shown}] load from client");
+        kit.fetch_context(job, folder, &ignore, &vertex).await
     }
 }
 

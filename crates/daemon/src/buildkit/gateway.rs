@@ -4,28 +4,31 @@
 
 use std::sync::Arc;
 
+use dray_build::Built;
 use dray_buildkit::grpc::{Call, Reply, Status};
 use dray_buildkit::proto::control::Empty;
 use dray_buildkit::proto::gateway::{
     ApiCap, PongResponse, Ref, RefMap, Refs, ReturnRequest, SolveRequest, SolveResponse, Solved,
 };
+use dray_engine::build::Results;
 use dray_spec::Platform;
 use serde_json::json;
 
 use super::job::Job;
-use super::{BuildKit, failure, unknown};
+use super::{BuildKit, failure, inputs, unknown};
 
 /// The header that says which build a call belongs to.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
 /// Which platforms the results are for, among what is said of them.
 const PLATFORMS: &str = "refs.platforms";
 /// What of the gateway there is.
-const GATEWAY_CAPS: [&str; 7] = [
+const GATEWAY_CAPS: [&str; 8] = [
     "solve.base",
     "solve.inlinereturn",
     "return",
     "returnmap",
     "proto.refarray",
+    "reference.output",
     "gateway.evaluate",
     "gateway.solve.evaluate",
 ];
@@ -60,7 +63,7 @@ impl BuildKit {
         if request.frontend.is_empty() {
             return Err(failure::definitions());
         }
-        let inputs = !request.frontend_inputs.is_empty();
+        let inputs = request.frontend_inputs;
         let answer = self.solve(job, &request.frontend, request.frontend_opt, inputs).await?;
         let result = match answer {
             Some(answer) => Solved { result: None, metadata: answer.into_iter().collect() },
@@ -72,13 +75,19 @@ impl BuildKit {
 
 /// What a client is told of the results: one, or one for each platform.
 fn solved(job: &Job) -> Solved {
-    let built = Ref { id: job.reference.clone() };
-    let Some(platforms) = job.platforms() else {
+    let results = job.built();
+    let reference = |built: Option<&Built>| Ref {
+        id: job.reference.clone(),
+        def: built.map(|built| inputs::definition(&built.image)),
+    };
+    let Some(results) = results.as_ref().filter(|results| results.is_index()) else {
+        let built = reference(results.as_ref().and_then(Results::main));
         return Solved { result: Some(Refs::One(built)), ..Solved::default() };
     };
-    let named = |platform: &Platform| (platform.to_string(), built.clone());
-    let refs = RefMap { refs: platforms.iter().map(named).collect() };
-    let described = |platform: &Platform| json!({ "ID": platform.to_string(), "Platform": platform });
+    let named = |(platform, built): (&Platform, &Built)| (platform.to_string(), reference(Some(built)));
+    let refs = RefMap { refs: results.each().map(named).collect() };
+    let platforms: Vec<&Platform> = results.each().map(|(platform, _)| platform).collect();
+    let described = |platform: &&Platform| json!({ "ID": platform.to_string(), "Platform": platform });
     let told = json!({ "Platforms": platforms.iter().map(described).collect::<Vec<_>>() });
     Solved {
         result: Some(Refs::Many(refs)),

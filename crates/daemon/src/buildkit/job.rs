@@ -4,12 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dray_build::Cancel;
+use dray_build::{Built, Cancel};
 use dray_buildkit::grpc::{Code, Status};
 use dray_buildkit::proto::control::StatusResponse;
 use dray_buildkit::proto::gateway::ReturnRequest;
 use dray_engine::build::{Output, RemoteCache, Results};
-use dray_spec::Platform;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::control::no_such_job;
@@ -68,15 +67,9 @@ impl Job {
         lock(&self.state).failure = Some(status.clone());
     }
 
-    pub fn take_built(&self) -> Option<Results> {
-        lock(&self.state).built.take()
-    }
-
-    /// The platforms of its results, if they are to be told apart.
-    pub fn platforms(&self) -> Option<Vec<Platform>> {
-        let state = lock(&self.state);
-        let results = state.built.as_ref().filter(|results| results.is_index())?;
-        Some(results.each().map(|(platform, _)| platform.clone()).collect())
+    /// What was built. It stays until the job ends: other builds may have it as their input.
+    pub fn built(&self) -> Option<Results> {
+        lock(&self.state).built.clone()
     }
 }
 
@@ -147,6 +140,16 @@ impl Jobs {
     /// A running job, waited for.
     pub async fn find(&self, reference: &str) -> Result<Arc<Job>, Status> {
         self.wait(reference, || lock(&self.running).get(reference).cloned()).await
+    }
+
+    /// What a running job has built, by the image's id.
+    pub fn built(&self, image: &str) -> Option<Built> {
+        let jobs: Vec<_> = lock(&self.running).values().cloned().collect();
+        let mut results = jobs.iter().filter_map(|job| job.built());
+        results.find_map(|results| {
+            let mut each = results.each().map(|(_, built)| built);
+            each.find(|built| built.image.as_str() == image).cloned()
+        })
     }
 
     /// What a job tells, from its beginning, for the one who asks first.

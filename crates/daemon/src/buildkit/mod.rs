@@ -17,13 +17,16 @@ mod export;
 mod failure;
 mod folders;
 mod gateway;
+mod inputs;
 mod job;
+mod layout;
 mod progress;
 mod remote_cache;
 mod solve;
 mod steps;
 mod stream;
 mod trace;
+mod transfer;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -34,6 +37,9 @@ use dray_buildkit::Sessions;
 use dray_buildkit::grpc::{self, Call, Reply, Status};
 use dray_engine::build::Service;
 
+pub(crate) use inputs::{image_context, layout_place, platform_of};
+pub(crate) use layout::image as layout_image;
+
 pub(crate) use export::{ExportProgress, Exporter, title};
 pub(crate) use remote_cache::{CacheTransfer, is_inline, read_exports, read_imports};
 
@@ -42,6 +48,15 @@ use job::Jobs;
 
 /// The header with a session's id.
 pub(crate) const SESSION_ID: &str = "x-docker-expose-session-uuid";
+/// The header with what a client calls the place that its files come from.
+const SHARED_KEY: &str = "x-docker-expose-session-sharedkey";
+
+/// The id and the shared key of a session; both may be empty.
+pub(crate) fn named_session(headers: &http::HeaderMap) -> (String, String) {
+    let get =
+        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    (get(SESSION_ID), get(SHARED_KEY))
+}
 
 /// The builds and sessions of BuildKit's clients.
 pub(crate) struct BuildKit {

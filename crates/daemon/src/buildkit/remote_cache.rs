@@ -145,7 +145,7 @@ impl CacheTransfer {
 }
 
 /// A small blob of a client's store, checked.
-async fn document(session: &Session, store: &str, digest: &Digest) -> Result<Vec<u8>, Status> {
+pub(super) async fn document(session: &Session, store: &str, digest: &Digest) -> Result<Vec<u8>, Status> {
     let reader = session.read_blob(store, digest.as_str()).await?;
     let read = move || {
         let mut bytes = Vec::new();

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use dray_build::dockerfile::Dockerfile;
 use dray_build::{Answer, CacheImport, Cancel, ContextDir, Contexts, DockerfileSource, Subrequest};
 use dray_buildkit::grpc::Status;
-use dray_buildkit::{ArchiveReader, FileSyncError, Session, Wanted, copy_as_tar};
+use dray_buildkit::proto;
+use dray_buildkit::{Session, Wanted};
 use dray_engine::build::{Input, Options, OutputKind, RemoteCache};
 use dray_spec::dockerignore::{self, Patterns};
 
@@ -18,11 +19,12 @@ use super::failure::{self, Source};
 use super::job::Job;
 use super::progress::VertexProgress;
 use super::steps::Steps;
+use super::transfer::Transfer;
 use super::{BuildKit, CacheTransfer, is_inline};
 
 const IGNORE: &str = ".dockerignore";
 /// What clients are told that a context does.
-pub(super) const TRANSFERRING: &str = "transferring context:";
+const TRANSFERRING: &str = "transferring context:";
 
 impl BuildKit {
     /// Builds for a job, or answers what is asked instead. Dropped, it stops.
@@ -31,15 +33,11 @@ impl BuildKit {
         job: &Arc<Job>,
         frontend: &str,
         attrs: HashMap<String, String>,
-        has_inputs: bool,
+        inputs: HashMap<String, proto::Definition>,
     ) -> Result<Option<Answer>, Status> {
         let wanted = Frontend::read(frontend, &attrs, &job.entitlements);
-        let wanted = match has_inputs {
-            true => Err(failure::unsupported("inputs of other builds are")),
-            false => wanted,
-        };
         let result = match wanted {
-            Ok(wanted) => self.solve_frontend(job, wanted).await,
+            Ok(wanted) => self.solve_frontend(job, Frontend { inputs, ..wanted }).await,
             Err(status) => Err(status),
         };
         if let Err(status) = &result {
@@ -57,7 +55,8 @@ impl BuildKit {
         let _stops = Stops(job.cancel.clone());
         let session = self.sessions.find(&job.session).await?;
         let caller = Caller::new(session.clone());
-        let named = std::mem::take(&mut wanted.options.contexts);
+        let (named, given) = self.given(job, &mut wanted).await?;
+        wanted.options.given = given;
         let contexts = Contexts::new(named, Some(self.folders(job, &wanted)));
         let (definition, mut input) = match wanted.options.remote.as_str() {
             "" => self.offered(job, &wanted).await?,
@@ -124,7 +123,10 @@ impl BuildKit {
         let patterns = Patterns::parse(&ignore).map_err(wrong)?;
         let context = match wanted.question {
             Some(_) => None,
-            None => Some(self.context(job, wanted, &ignore).await?),
+            None => {
+                let vertex = "[internal] load build context";
+                Some(self.fetch_context(job, &wanted.context, &ignore, vertex).await?)
+            }
         };
         let (name, text) = (definition.dockerfile.name.clone(), definition.text.clone());
         let input = Input {
@@ -198,13 +200,6 @@ impl BuildKit {
         Ok(read(&files, IGNORE)?.unwrap_or_default())
     }
 
-    /// The context, without what its ignore file names.
-    async fn context(&self, job: &Job, wanted: &Frontend, ignore: &str) -> Result<ContextDir, Status> {
-        let exclude = dockerignore::lines(ignore).collect();
-        let vertex = job.progress.vertex("[internal] load build context");
-        self.fetch(job, &wanted.context, Vec::new(), exclude, &vertex, TRANSFERRING).await
-    }
-
     /// Fetches files of the client into a folder that goes away with its value.
     pub(super) async fn fetch(
         &self,
@@ -215,25 +210,22 @@ impl BuildKit {
         vertex: &VertexProgress,
         what: &'static str,
     ) -> Result<ContextDir, Status> {
-        vertex.begin();
-        let session = self.sessions.find(folder.session.as_ref().unwrap_or(&job.session)).await?;
         let wanted = Wanted { folder: folder.name.clone(), exclude, follow };
-        let (sender, reader) = ArchiveReader::pipe();
-        let builds = Arc::clone(&self.builds);
-        let unpacking = tokio::task::spawn_blocking(move || builds.unpack(reader));
-        let copied = copy_as_tar(&session, &wanted, sender, vertex.counter(what)).await;
-        let unpacked = unpacking.await.map_err(failure::internal)?;
-        let files = match (copied, unpacked) {
-            (Ok(bytes), Ok(files)) => {
-                vertex.counted(what, bytes, 0, true);
-                Ok(files)
-            }
-            (Err(FileSyncError::Unwanted) | Ok(_), Err(error)) => Err(failure::engine(error)),
-            (Err(FileSyncError::Call(status)), _) => Err(status),
-            (Err(error), _) => Err(failure::internal(error)),
-        };
-        vertex.end(files.as_ref().err().map(|status| status.message.clone()));
-        files
+        self.transfer(job, Transfer { folder, wanted, vertex, what }).await
+    }
+
+    /// Fetches a context of the client, of which only what has changed since an earlier build comes.
+    pub(super) async fn fetch_context(
+        &self,
+        job: &Job,
+        folder: &Folder,
+        ignore: &str,
+        vertex: &str,
+    ) -> Result<ContextDir, Status> {
+        let vertex = &job.progress.vertex(vertex);
+        let exclude = dockerignore::lines(ignore).collect();
+        let wanted = Wanted { folder: folder.name.clone(), exclude, follow: Vec::new() };
+        self.transfer_changes(job, Transfer { folder, wanted, vertex, what: TRANSFERRING }).await
     }
 }
 

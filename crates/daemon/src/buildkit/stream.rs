@@ -11,27 +11,27 @@ use dray_buildkit::grpc::{Call, Code, Messages, Reply, ReplySender, Status};
 use dray_buildkit::proto::control::BytesMessage;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{BuildKit, SESSION_ID, failure};
+use super::{BuildKit, failure, named_session};
 
 /// Bytes on their way through the pipe, and in one message.
 const PIPE: usize = 64 << 10;
 
 impl BuildKit {
     pub(super) fn session_stream(self: &Arc<Self>, call: Call) -> Result<Reply, Status> {
-        let id = call.metadata.get(SESSION_ID).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let (id, shared_key) = named_session(&call.metadata);
         if id.is_empty() {
             return Err(failure::invalid("no session id in the call"));
         }
-        if self.sessions.has(id) {
+        if self.sessions.has(&id) {
             return Err(Status::new(Code::AlreadyExists, format!("session {id} already exists")));
         }
-        let (kit, id, messages) = (Arc::clone(self), id.to_owned(), call.messages);
+        let (kit, messages) = (Arc::clone(self), call.messages);
         let (sender, reply) = Reply::many();
         tokio::spawn(async move {
             let (ours, theirs) = tokio::io::duplex(PIPE);
             let (from_session, to_session) = tokio::io::split(ours);
             tokio::select! {
-                served = kit.sessions.serve(&id, theirs) => {
+                served = kit.sessions.serve(&id, &shared_key, theirs) => {
                     if let Err(error) = served {
                         tracing::debug!(%error, "a build client's session");
                     }

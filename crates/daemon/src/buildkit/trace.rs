@@ -48,7 +48,7 @@ impl BuildKit {
         let work = async {
             let frontend = Frontend::of_options(options);
             let built = self.solve_frontend(&job, frontend).await;
-            let exported = match (built, job.take_built()) {
+            let exported = match (built, job.built()) {
                 (Err(status), _) => Err(status),
                 (Ok(_), Some(built)) => {
                     let id = built.main().map(|main| main.image.to_string()).unwrap_or_default();

@@ -9,11 +9,15 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::routing::post;
-use dray_api::build::{BUILD_RESULT_ID, BuildOutput, BuildResult};
+use dray_api::build::{
+    BUILD_RESULT_ID, BuildOutput, BuildResult, ContextFile, ContextFileKind, ContextListing, ContextMissing,
+};
 use dray_api::container::Ulimit;
 use dray_api::progress::ProgressMessage;
 use dray_build::classic::{ClassicText, Piece};
-use dray_build::{BuildEvent, BuildEvents, Cancel, Entitlements, Resources, Secrets, Subrequest};
+use dray_build::{
+    BuildEvent, BuildEvents, Cancel, Entitlements, Facts, FileKind, Resources, Secrets, Subrequest,
+};
 use dray_buildkit::Session;
 use dray_buildkit::grpc::Status;
 use dray_engine::build::{
@@ -23,12 +27,14 @@ use dray_engine::build::{
 use dray_image::ProgressEvent;
 use dray_spec::{Platform, Reference};
 use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, Limited};
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 
 use crate::body::{Failure, JsonLines, messages, progress_message};
 use crate::buildkit::{
-    BuildKit, CacheTransfer, Caller, ExportProgress, Exporter, is_inline, read_exports, read_imports, title,
+    BuildKit, CacheTransfer, Caller, ExportProgress, Exporter, image_context, is_inline, layout_image,
+    layout_place, platform_of, read_exports, read_imports, title,
 };
 use crate::credentials;
 use crate::error::{ApiError, ApiResult, json};
@@ -45,6 +51,7 @@ const EVENTS: &str = "dray.build";
 pub(super) fn router() -> Router<App> {
     Router::new()
         .route("/build", post(build))
+        .route("/build/context", post(list_context))
         .route("/build/prune", post(prune))
         .route("/build/cancel", post(cancel))
 }
@@ -63,11 +70,14 @@ async fn build(
         return build_traced(kit, &params, options, outputs).await;
     }
     options.auths = credentials::of_registries(&headers);
+    let session = session(&kit, &params).await?;
+    given(&builds, session.as_ref(), &mut options)
+        .await
+        .map_err(|status| ApiError::bad_request(status.message))?;
     if let Some(question) = params.non_empty("call") {
         let question = question_of(question)?;
         return answer(builds, options, question, body).await;
     }
-    let session = session(&kit, &params).await?;
     let wishes = wishes(session.as_ref(), &params);
     let refused = |status: Status| ApiError::bad_request(status.message);
     let imports = read_imports(from_json(&params, "cacheimports", "cache imports")?).map_err(refused)?;
@@ -111,6 +121,35 @@ async fn build(
     .await
 }
 
+/// The largest list of a context: some millions of files.
+const MAX_LISTING: usize = 1 << 30;
+
+/// Compares a context with the last one from the same place; the build that follows is sent what is missing.
+async fn list_context(State(builds): Builds, body: Body) -> ApiResult {
+    let wrong = |error: &dyn std::fmt::Display| ApiError::bad_request(format!("list of a context: {error}"));
+    let body = Limited::new(body, MAX_LISTING).collect().await.map_err(|error| wrong(&error))?.to_bytes();
+    let work = move || {
+        let listing: ContextListing = serde_json::from_slice(&body).map_err(|error| wrong(&error))?;
+        drop(body);
+        let files = listing.files.into_iter().map(|file| (file.path.clone(), facts(file)));
+        let (id, missing) = builds.list_context(&listing.key, &listing.name, files)?;
+        Ok::<_, ApiError>(ContextMissing { id, missing })
+    };
+    let missing = tokio::task::spawn_blocking(work).await;
+    Ok(json(StatusCode::OK, &missing.map_err(|error| ApiError::internal(error.to_string()))??))
+}
+
+fn facts(file: ContextFile) -> Facts {
+    let kind = match file.kind {
+        ContextFileKind::File => FileKind::File,
+        ContextFileKind::Folder => FileKind::Folder,
+        ContextFileKind::Symlink => FileKind::Symlink,
+        ContextFileKind::Special => FileKind::Special,
+    };
+    let ContextFile { mode, size, modified, changed, link, .. } = file;
+    Facts { kind: kind as i32, mode, size, modified, changed, link }
+}
+
 /// BuildKit's way before buildx: everything comes over the client's session.
 async fn build_traced(
     kit: Arc<BuildKit>,
@@ -139,6 +178,23 @@ async fn build_traced(
         }
     })
     .await
+}
+
+/// Contexts in OCI layouts of the client become images that the build knows by their ids.
+async fn given(
+    builds: &Arc<Service>,
+    session: Option<&Session>,
+    options: &mut Options,
+) -> Result<(), Status> {
+    let platform = options.platform.clone();
+    for (name, value) in &mut options.contexts {
+        if let (Some(place), Some(session)) = (layout_place(value), session) {
+            let image = layout_image(builds, session.clone(), place, &platform_of(name, &platform)?).await?;
+            *value = image_context(&image);
+            options.given.push(image);
+        }
+    }
+    Ok(())
 }
 
 /// What steps may ask the client for: `dray build` opens a session where it was given secrets or agents. Without
@@ -350,6 +406,7 @@ fn options(params: &Params) -> Result<Options, ApiError> {
             .filter(|remote| *remote != "client-session")
             .unwrap_or_default()
             .into(),
+        listed: params.get("context").to_owned(),
         cache_from: from_json::<Vec<String>>(params, "cachefrom", "cache-from")?,
         tags: params.all("t").map(str::to_owned).collect(),
         labels,
@@ -368,6 +425,7 @@ fn options(params: &Params) -> Result<Options, ApiError> {
         auths: Default::default(),
         squash: params.bool("squash"),
         unrecorded: false,
+        given: Vec::new(),
         cache_imports: Vec::new(),
         inline_cache: false,
         asked: asked(params, &attests),

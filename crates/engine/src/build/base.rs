@@ -10,6 +10,7 @@ use dray_registry::Auth;
 use dray_spec::{Digest, ImageConfig, Platform, Reference};
 use tokio::runtime::Handle;
 
+use super::GivenImage;
 use crate::image::{self, PullWhat, auth};
 
 /// Base images over the engine's images, with the credentials of one request.
@@ -17,6 +18,7 @@ pub(super) struct Bases {
     images: Arc<image::Service>,
     handle: Handle,
     credentials: Credentials,
+    given: Vec<GivenImage>,
 }
 
 /// Why a pull for a build ended early.
@@ -26,7 +28,16 @@ struct Cancelled;
 
 impl Bases {
     pub fn new(images: Arc<image::Service>, handle: Handle, credentials: Credentials) -> Self {
-        Bases { images, handle, credentials }
+        Bases { images, handle, credentials, given: Vec::new() }
+    }
+
+    /// The same, with images that the client has given.
+    pub fn with(self, given: Vec<GivenImage>) -> Self {
+        Bases { given, ..self }
+    }
+
+    fn given(&self, name: &str) -> Option<&BaseImage> {
+        self.given.iter().find(|given| given.id().as_str() == name).map(GivenImage::image)
     }
 
     fn here(&self, name: &str, platform: &Platform) -> Result<Option<BaseImage>, image::Error> {
@@ -92,6 +103,9 @@ impl BaseImages for Bases {
         progress: &dyn Progress,
         cancel: &Cancel,
     ) -> Result<BaseImage, BaseImageError> {
+        if let Some(given) = self.given(name) {
+            return Ok(given.clone());
+        }
         let failed = |error: image::Error| BaseImageError(Box::new(error));
         if !force_pull && let Some(found) = self.here(name, platform).map_err(failed)? {
             return Ok(found);
@@ -109,6 +123,9 @@ impl BaseImages for Bases {
         platform: &Platform,
         cancel: &Cancel,
     ) -> Result<ImageConfig, BaseImageError> {
+        if let Some(given) = self.given(name) {
+            return Ok(given.config.clone());
+        }
         let failed = |error: image::Error| BaseImageError(Box::new(error));
         if let Some(found) = self.here(name, platform).map_err(failed)? {
             return Ok(found.config);

@@ -58,19 +58,20 @@ impl Default for Space {
 }
 
 impl Default for GcPolicy {
-    /// Directories of cache mounts that were not used for two days, while the cache is beyond 512 MB; what was not used
-    /// for 60 days; what is beyond 60 % of the disk.
+    /// Directories of cache mounts and contexts that were not used for two days, while the cache is beyond 512 MB; what
+    /// was not used for 60 days; what is beyond 60 % of the disk.
     fn default() -> Self {
         let day = 24 * 3_600_000_000_000;
-        let mounts = GcRule {
+        let short_lived = |kind: &str| GcRule {
             keep_duration: 2 * day,
             most: Space::Bytes(512_000_000),
-            filters: vec![("type".to_owned(), "exec.cachemount".to_owned())],
+            filters: vec![("type".to_owned(), kind.to_owned())],
             ..GcRule::default()
         };
+        let (mounts, contexts) = (short_lived("exec.cachemount"), short_lived("source.local"));
         let old = GcRule { keep_duration: 60 * day, ..GcRule::default() };
         let large = GcRule { most: Space::Percent(60), ..GcRule::default() };
-        GcPolicy { rules: vec![mounts, old, large] }
+        GcPolicy { rules: vec![mounts, contexts, old, large] }
     }
 }
 

@@ -31,6 +31,9 @@ pub enum Error {
     /// The files of a result cannot be looked through.
     #[error(transparent)]
     Scan(dray_scan::ScanError),
+    /// A list of a context that is not waited with.
+    #[error("no such list of a build context: {0}")]
+    NoList(String),
     /// The result cannot be named.
     #[error(transparent)]
     Image(Box<image::Error>),
@@ -72,6 +75,7 @@ impl Error {
             | Self::Output(_)
             | Self::Filter(_) => ErrorKind::InvalidParameter,
             Self::Scan(_) => ErrorKind::System,
+            Self::NoList(_) => ErrorKind::NotFound,
             Self::Image(error) => error.kind(),
         }
     }

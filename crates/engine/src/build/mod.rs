@@ -7,6 +7,8 @@ mod collect;
 mod contexts;
 mod error;
 mod export;
+mod given;
+mod listed;
 mod output;
 mod prune;
 mod remote_cache;
@@ -20,7 +22,8 @@ use dray_api::auth::AuthConfigs;
 use dray_api::build::{BuildPruneReport, CacheRecord};
 use dray_build::{
     Agents, Answer, BuildEvent, BuildEvents, BuildRequest, Builder, Built, CacheImport, Cancel, ContextDir,
-    Contexts, DockerfileSource, Entitlements, HttpSource, Limits, Resources, Secrets, Subrequest, context,
+    ContextWriter, Contexts, DockerfileSource, Entitlements, HttpSource, Limits, Receiving, Resources,
+    Secrets, Subrequest, Unpacked, context,
 };
 use dray_image::files::Squash;
 use dray_spec::dockerignore::Patterns;
@@ -37,6 +40,8 @@ use collect::Collecting;
 pub use collect::{GcPolicy, GcRule, Space};
 pub use error::Error;
 pub use export::{Export, Results};
+pub use given::GivenImage;
+use listed::Listed;
 pub use output::{Output, OutputKind};
 pub use prune::PruneOptions;
 pub use remote_cache::{CachePlace, RemoteCache};
@@ -49,6 +54,8 @@ pub struct Options {
     pub dockerfile: String,
     /// The context's address, where it is not sent but fetched; empty otherwise.
     pub remote: String,
+    /// The list by which the context comes, where a client has sent one; empty otherwise.
+    pub listed: String,
     /// `--cache-from`: images whose steps might be used.
     pub cache_from: Vec<String>,
     /// Names of the result.
@@ -92,6 +99,8 @@ pub struct Options {
     pub attests: Attests,
     /// What the frontend was asked for, in BuildKit's attributes, for what is said of how the result was made.
     pub asked: BTreeMap<String, String>,
+    /// Images of the client, which are found by their ids.
+    pub given: Vec<GivenImage>,
 }
 
 /// What is built, where it does not come as one archive.
@@ -127,6 +136,7 @@ pub struct Service {
     policy: RwLock<GcPolicy>,
     collecting: Collecting,
     emulators: Arc<Emulators>,
+    listed: Listed,
     this: Weak<Service>,
 }
 
@@ -155,6 +165,7 @@ impl Service {
             policy,
             collecting,
             emulators,
+            listed: Listed::default(),
             this: this.clone(),
         };
         Arc::new_cyclic(service)
@@ -259,7 +270,11 @@ impl Service {
             let contexts = contexts::beside(named, archive, |archive| self.unpack(archive))?;
             return Ok(Input { dockerfile, context, contexts, ..Input::default() });
         }
-        let (context, contexts) = contexts::parted(named, self.unpack(archive)?)?;
+        let whole = match options.listed.as_str() {
+            "" => self.unpack(archive)?,
+            list => self.listed_context(list, archive)?,
+        };
+        let (context, contexts) = contexts::parted(named, whole)?;
         let dockerfile = DockerfileSource::InContext(dockerfile);
         Ok(Input { dockerfile, context: Some(context), contexts, ..Input::default() })
     }
@@ -270,6 +285,27 @@ impl Service {
     /// [`Error::Context`].
     pub fn unpack(&self, archive: impl Read + Send) -> Result<ContextDir, Error> {
         Ok(context::unpack(archive, &self.builder.context_parent(), &Limits::default())?)
+    }
+
+    /// Begins to receive a context that stays for the next build; `key` says where it comes from, `description` is for
+    /// people. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Context`].
+    pub fn receive(&self, key: &str, description: &str) -> Result<Receiving, Error> {
+        Ok(self.builder.kept_contexts().begin(key, description)?)
+    }
+
+    /// Unpacks what of such a context has to come. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Context`].
+    pub fn unpack_missing(
+        &self,
+        writer: ContextWriter,
+        archive: impl Read + Send,
+    ) -> Result<Unpacked, Error> {
+        Ok(writer.unpack(archive, &Limits::default())?)
     }
 
     /// Builds what a client offers piece by piece; the result has no name yet (see [`Service::name`]). The
@@ -343,7 +379,8 @@ impl Service {
         credentials: Credentials,
         cancel: Cancel,
     ) -> (Builder, BuildRequest) {
-        let bases = Bases::new(Arc::clone(&self.images), self.handle.clone(), credentials);
+        let bases =
+            Bases::new(Arc::clone(&self.images), self.handle.clone(), credentials).with(options.given);
         let request = BuildRequest {
             context: input.context,
             dockerfile: input.dockerfile,

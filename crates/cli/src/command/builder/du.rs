@@ -81,7 +81,7 @@ fn fits(record: &CacheRecord, wanted: &dray_client::api::Filters) -> bool {
 fn row(record: &CacheRecord) -> Row {
     let since = |time: &str| parse_rfc3339(time).map(|time| ago(time.as_second())).unwrap_or_default();
     // One that steps write to has a star.
-    let star = if record.kind == "exec.cachemount" { "*" } else { "" };
+    let star = if record.kind != "regular" { "*" } else { "" };
     let fields = vec![
         ("ID", format!("{}{star}", record.id).into()),
         ("Parent", record.parents.join(", ").into()),
@@ -104,7 +104,7 @@ fn whole(record: &CacheRecord) -> String {
         text.push_str(&format!("Parents:\t{}\n", record.parents.join(", ")));
     }
     text.push_str(&format!("Created at:\t{}\n", record.created_at));
-    text.push_str(&format!("Mutable:\t{}\n", record.kind == "exec.cachemount"));
+    text.push_str(&format!("Mutable:\t{}\n", record.kind != "regular"));
     text.push_str(&format!("Reclaimable:\t{}\nShared:\t\t{}\n", !record.in_use, record.shared));
     text.push_str(&format!("Size:\t\t{}\n", human_size(record.size as f64)));
     if !record.description.is_empty() {

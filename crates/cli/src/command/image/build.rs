@@ -10,18 +10,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dray_client::api::build::{BUILD_EVENT_ID, BuildEvent, BuildResult};
 use dray_client::api::progress::ProgressMessage;
-use dray_client::{JsonStream, Query};
+use dray_client::{JsonStream, Query, Upload};
 use dray_spec::Descriptor;
 
 use super::build_call::Question;
 use super::pull::parse;
 use crate::app::App;
-use crate::build_context::{self, Wanted};
+use crate::build_context::listing::Listing;
+use crate::build_context::{self, Body, Files, Wanted};
 use crate::build_session::content::{self, Stores};
 use crate::build_session::output::{Destination, Outputs};
 use crate::build_session::{BuildSession, Offers};
 use crate::command::output_file::Target;
-use crate::command_error::Error;
+use crate::command_error::{Error, Sys};
 use crate::credential::auth_header;
 use crate::flag::{Flag, NONE, Parsed, bytes, commas, int, list, switch, text};
 use crate::opts::cache::{self, Cache};
@@ -124,13 +125,14 @@ fn check_call(value: &str) -> Result<(), String> {
 /// The contexts by name as the daemon takes them, and the folders that go along.
 type Beside = (BTreeMap<String, String>, Vec<(String, PathBuf)>);
 
-fn contexts(texts: &[String]) -> Result<Beside, Error> {
+fn contexts(texts: &[String], stores: &mut Stores) -> Result<Beside, Error> {
     let (mut contexts, mut beside) = Beside::default();
     for (name, value) in texts.iter().filter_map(|text| text.split_once('=')) {
         let is_local = !build_context::is_url(value) && !value.contains("://");
-        let value = match is_local {
-            false => value.to_owned(),
-            true => {
+        let value = match (is_local, value.strip_prefix("oci-layout://")) {
+            (false, Some(place)) => layout(value, place, stores)?,
+            (false, None) => value.to_owned(),
+            (true, _) => {
                 let path = std::fs::canonicalize(value).ok().filter(|path| path.is_dir());
                 let missing = || format!("failed to get build context {name}: {value}: no such directory");
                 let folder = beside.len().to_string();
@@ -141,6 +143,23 @@ fn contexts(texts: &[String]) -> Result<Beside, Error> {
         contexts.insert(name.to_owned(), value);
     }
     Ok((contexts, beside))
+}
+
+/// `path[:tag][@digest]`, as the daemon takes it: a store of the session, and the digest.
+fn layout(value: &str, place: &str, stores: &mut Stores) -> Result<String, Error> {
+    let failed =
+        |why: String| Error::Refused(format!("oci-layout reference {value:?} could not be resolved: {why}"));
+    let (path, digest) = place.split_once('@').map_or((place, None), |(path, digest)| (path, Some(digest)));
+    let (path, tag) = path.split_once(':').unwrap_or((path, "latest"));
+    let digest = match digest {
+        Some(digest) => digest.to_owned(),
+        None => {
+            let tagged =
+                content::tagged(path.as_ref(), tag).map_err(|error| failed(Sys(error).to_string()))?;
+            tagged.ok_or_else(|| failed(format!("no {tag:?} in it")))?.to_string()
+        }
+    };
+    Ok(format!("oci-layout://{}@{digest}", stores.add_layout(path)))
 }
 
 fn check_tag(value: &str) -> Result<(), String> {
@@ -162,7 +181,7 @@ async fn run(app: &App, p: Parsed) -> Done {
     let outputs = output::outputs(&p.all("output"), p.is("push"), p.is("load"), &p.all("annotation"))
         .map_err(Error::Refused)?;
     let mut caches = Caches::read(app, &p)?;
-    let (contexts, beside) = contexts(&p.all("build-context"))?;
+    let (contexts, beside) = contexts(&p.all("build-context"), &mut caches.stores)?;
     let wanted = Wanted { beside, definition_only: call.is_some() };
     let context = build_context::prepare(p.raw_args[0].as_ref(), p.get("file"), wanted)?;
     let progress = progress_of(&p)?;
@@ -188,12 +207,10 @@ async fn run(app: &App, p: Parsed) -> Done {
     let auths = auth_header(&app.config().borrow().all_auths().unwrap_or_default());
     if let Some(question) = call {
         query.add("call", &question.name);
-        let answer = app.client()?.build_call(query, &auths, context.upload).await?;
+        let answer = app.client()?.build_call(query, &auths, context.body.whole()).await?;
         return question.show(app, &answer);
     }
-    if !quiet || !p.get("metadata-file").is_empty() || !caches.exports.is_empty() {
-        query.add("dray", "1");
-    }
+    query.add("dray", "1");
     let stores = std::mem::take(&mut caches.stores);
     let session = BuildSession { offers, outputs: taken_here(&outputs)?, stores };
     if !session.is_empty() {
@@ -203,7 +220,11 @@ async fn run(app: &App, p: Parsed) -> Done {
     if !outputs.is_empty() {
         query.add("outputs", &json(&outputs.iter().map(|o| &o.asked).collect::<Vec<_>>())?);
     }
-    let messages = app.client()?.image_build(query, &auths, context.upload).await?;
+    let upload = match context.body {
+        Body::Whole(upload) => upload,
+        Body::Files(files) => missing(app, files, &mut query).await?,
+    };
+    let messages = app.client()?.image_build(query, &auths, upload).await?;
     let of_dray = messages.headers().get("server").is_some_and(|s| s.as_bytes().starts_with(b"Dray/"));
     if (!outputs.is_empty() || !caches.exports.is_empty()) && !of_dray {
         return Err(Error::Refused("the daemon does not support outputs: use docker buildx for it".into()));
@@ -231,6 +252,19 @@ async fn run(app: &App, p: Parsed) -> Done {
         std::fs::write(path, metadata(&done.told)?).map_err(Error::file("write", path))?;
     }
     Ok(0)
+}
+
+/// What of a context the daemon has not had before, where it compares; else all of it.
+async fn missing(app: &App, files: Files, query: &mut Query) -> Result<Upload, Error> {
+    let prepared = |error: std::io::Error| Error::Refused(format!("unable to prepare context: {error}"));
+    let Some(listing) = Listing::of(&files).map_err(prepared)? else { return Ok(Body::Files(files).whole()) };
+    match app.client()?.build_context(&listing.asked).await? {
+        None => Ok(Body::Files(files).whole()),
+        Some(answer) => {
+            query.add("context", &answer.id);
+            Ok(listing.archive(answer.missing))
+        }
+    }
 }
 
 /// Where what comes here goes.
