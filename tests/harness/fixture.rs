@@ -137,6 +137,21 @@ fn foreign_package(folder: &Path, package: &str) -> Result<PathBuf> {
     Ok(root)
 }
 
+/// The host's own apt sources of Debian proper (those signed by Debian's archive keys).
+fn debian_sources() -> Result<Vec<PathBuf>> {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
+        files.extend(entries.flatten().map(|entry| entry.path()));
+    }
+    files.retain(|file| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let classic = file.ends_with("debian.sources") || file.ends_with("sources.list");
+        !text.is_empty() && (classic || text.contains("debian-archive-keyring"))
+    });
+    ensure!(!files.is_empty(), "no apt sources of Debian under /etc/apt");
+    Ok(files)
+}
+
 fn busybox_layer(name: &str, binary: &Path) -> Result<PathBuf> {
     let path = cache_dir().join(name);
     let mut tar = tar::Builder::new(File::create(&path)?);
