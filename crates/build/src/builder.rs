@@ -7,13 +7,13 @@ use dray_image::Images;
 
 use crate::Cancel;
 use crate::base::BaseImages;
-use crate::cache::{Cache, CachePrune, CachePruned, CacheRecord};
+use crate::cache::{Cache, CacheImport, CachePrune, CachePruned, CacheRecord};
 use crate::context::{
     self,
     remote::{Fetched, RemoteContextError},
 };
 use crate::definition;
-use crate::dockerfile::{Dockerfile, excerpt};
+use crate::dockerfile::{Dockerfile, Mount, excerpt};
 use crate::error::BuildError;
 use crate::event::{BuildEvent, BuildEvents};
 use crate::gate::Gate;
@@ -96,6 +96,7 @@ impl Builder {
     /// See [`BuildError`].
     pub fn build(&self, request: BuildRequest, events: &dyn BuildEvents) -> Result<Built, BuildError> {
         let (dockerfile, ignore) = definition::read(&request)?;
+        events.definition(&dockerfile);
         let tell = |warning: Warning| events.event(check_event(&dockerfile, warning));
         let linter = Linter::new(check_options(&dockerfile, &request)?, tell);
         linter.file(&dockerfile);
@@ -121,6 +122,26 @@ impl Builder {
         let mut records = self.cache.records()?;
         records.extend(self.cache_dirs.records()?);
         Ok(records)
+    }
+
+    /// The directories of cache mounts by their ids, with what is known of them.
+    ///
+    /// # Errors
+    /// When they cannot be looked at.
+    pub fn cache_mounts(&self) -> Result<Vec<(String, CacheRecord)>, BuildError> {
+        self.cache_dirs.ids()
+    }
+
+    /// Makes the directory of a cache mount from a cache, unless there is one; false if there is.
+    ///
+    /// # Errors
+    /// When it cannot be had, or is not what it is said to be.
+    pub fn import_mount(&self, import: &CacheImport, id: &str) -> Result<bool, BuildError> {
+        if self.cache_dirs.has(id) {
+            return Ok(false);
+        }
+        let mount = Mount::of_cache(id);
+        self.cache_dirs.seed(&mount, |folder| import.unpack_mount(id, folder))
     }
 
     /// Removes what nobody uses of the build cache, as far as `prune` asks for it.

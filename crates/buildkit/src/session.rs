@@ -4,7 +4,7 @@
 //! clients open it at the same time as they ask for the build.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -44,6 +44,8 @@ pub struct Sessions {
 pub struct Session {
     channel: Channel,
     ended: CancellationToken,
+    /// What the client calls the folder that it builds; empty if it does not say.
+    shared_key: Arc<str>,
 }
 
 /// Why a session cannot be had.
@@ -68,18 +70,19 @@ impl Sessions {
         self.open().contains_key(id)
     }
 
-    /// Serves a session until its connection ends.
+    /// Serves a session until its connection ends. `shared_key` is what the client calls the folder that it builds.
     ///
     /// # Errors
     /// [`SessionError`].
-    pub async fn serve<I>(&self, id: &str, io: I) -> Result<(), SessionError>
+    pub async fn serve<I>(&self, id: &str, shared_key: &str, io: I) -> Result<(), SessionError>
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let broken = |source| SessionError::Connection { id: id.to_owned(), source };
         let (channel, connection) = Channel::open(io).await.map_err(broken)?;
         let ended = CancellationToken::new();
-        let _open = self.enter(id, Session { channel, ended: ended.clone() })?;
+        let session = Session { channel, ended: ended.clone(), shared_key: shared_key.into() };
+        let _open = self.enter(id, session)?;
         tokio::select! {
             done = connection => done.map_err(broken),
             () = ended.cancelled() => Ok(()),
@@ -139,6 +142,12 @@ impl Sessions {
 }
 
 impl Session {
+    /// What the client calls the folder that it builds; empty if it does not say.
+    #[must_use]
+    pub fn shared_key(&self) -> &str {
+        &self.shared_key
+    }
+
     pub(crate) fn channel(&self) -> &Channel {
         &self.channel
     }

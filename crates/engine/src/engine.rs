@@ -52,6 +52,8 @@ pub struct EngineConfig {
     pub transfers: Transfers,
     /// What of the build cache is collected.
     pub build_gc: build::GcPolicy,
+    /// Which builds the history keeps.
+    pub build_history: build::HistoryLimits,
     /// Leave containers running when the daemon stops.
     pub live_restore: bool,
     /// Seconds that containers have to stop with the daemon; none is no limit.
@@ -171,6 +173,7 @@ impl Engine {
         let runner = open_runner(&config, &store, trust, &networks, registry)?;
         let builds = build::Service::open(Arc::clone(&images), runner, events.clone());
         builds.set_gc_policy(config.build_gc.clone());
+        builds.history().set_limits(config.build_history);
         let returning = Handle::current().block_on(containers.restore())?;
         networks.forget_others()?;
         networks.network().restore_done()?;

@@ -1,11 +1,14 @@
 //! `build`: real Dockerfiles through both clients.
 
+mod actions;
 mod agent;
 mod buildkit;
 mod cache;
+mod cache_mount;
 mod check;
 mod context;
 mod errors;
+mod history;
 mod hostile;
 mod instructions;
 mod language;

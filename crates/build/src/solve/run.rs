@@ -21,6 +21,7 @@ use crate::dockerignore::Patterns;
 use crate::error::{BuildError, CopyError, InstructionError};
 use crate::event::{BuildEvent, BuildEvents};
 use crate::expand::Expander;
+use crate::inputs::{InputKind, StepInputs};
 use crate::mounts::CacheDir;
 use crate::run::{OutputStream, RunError, RunStep, StepMount, StepOutput};
 use crate::secret::SecretError;
@@ -65,6 +66,12 @@ impl<'scope> Stage<'scope, '_, '_> {
             0 => Vec::new(),
             count => vec![format!("|{count}")],
         };
+        let mut inputs = self.listened();
+        if let Some(inputs) = &mut inputs {
+            inputs.add(InputKind::Instruction, "", program.argv.join(" "));
+            inputs.add_variables(InputKind::Argument, &counted);
+            inputs.add_variables(InputKind::Variable, &env);
+        }
         saved.extend(counted);
         saved.extend(program.argv.iter().cloned());
         let created_by = saved.join(" ");
@@ -86,9 +93,21 @@ impl<'scope> Stage<'scope, '_, '_> {
             key.add(content.as_bytes());
         }
         for mount in &mounts {
-            self.add_mount_key(mount, &mut key)?;
+            self.add_mount_key(mount, &mut key, inputs.as_mut())?;
         }
         let key = key.finish();
+        if let Some(mut inputs) = inputs {
+            inputs.add(InputKind::User, "", &run_config.user);
+            inputs.add(InputKind::Directory, "", &run_config.working_dir);
+            inputs.add(InputKind::Network, "", &network);
+            if run.security == Security::Insecure {
+                inputs.add(InputKind::Privilege, "", "security.insecure");
+            }
+            if let Some((name, content)) = &program.script {
+                inputs.add(InputKind::Script, name, content);
+            }
+            self.tell(inputs.named(&key, Some(&self.state.files)));
+        }
         let entry = match self.build.turn(&key)? {
             Turn::Known(entry) => {
                 self.hit();
@@ -172,14 +191,34 @@ impl<'scope> Stage<'scope, '_, '_> {
     }
 
     /// What of a mount matters to the result: content that the step can read, but not what a cache holds.
-    fn add_mount_key(&self, mount: &Mount, key: &mut KeyBuilder) -> Result<(), BuildError> {
+    fn add_mount_key(
+        &self,
+        mount: &Mount,
+        key: &mut KeyBuilder,
+        mut inputs: Option<&mut StepInputs>,
+    ) -> Result<(), BuildError> {
+        if let Some(inputs) = &mut inputs {
+            let what = [mount.id.as_deref(), mount.env.as_deref(), Some(&mount.source)];
+            let what =
+                what.into_iter().flatten().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ");
+            let readonly = if mount.readonly { " readonly" } else { "" };
+            inputs.add(InputKind::Mount, &mount.target, format!("{} {what}{readonly}", mount.kind.name()));
+        }
         key.add(mount.kind.name().as_bytes());
         key.add(mount.target.as_bytes());
         key.add(&[u8::from(mount.readonly)]);
         match (mount.kind, &mount.from) {
-            (MountKind::Cache, _) => key.add(mount.id.as_deref().unwrap_or(&mount.target).as_bytes()),
+            (MountKind::Cache, _) => {
+                let id = mount.id.as_deref().unwrap_or(&mount.target);
+                self.build.used.mount(id);
+                key.add(id.as_bytes());
+            }
             (MountKind::Bind, Some(from)) => {
-                key.add(self.from(from)?.files.bytes());
+                let files = self.from(from)?.files;
+                if let Some(inputs) = inputs {
+                    inputs.add(InputKind::From, from, files.to_string());
+                }
+                key.add(files.bytes());
                 key.add(mount.source.as_bytes());
             }
             (MountKind::Secret, _) => {
@@ -187,13 +226,17 @@ impl<'scope> Stage<'scope, '_, '_> {
                 key.add(mount.env.as_deref().unwrap_or_default().as_bytes());
             }
             (MountKind::Ssh, _) => key.add(mount.id.as_deref().unwrap_or_default().as_bytes()),
-            (MountKind::Bind, None) => key.add(self.context_digest(&mount.source)?.bytes()),
+            (MountKind::Bind, None) => key.add(self.context_digest(&mount.source, inputs)?.bytes()),
             _ => {}
         }
         Ok(())
     }
 
-    fn context_digest(&self, path: &str) -> Result<crate::cache::Key, BuildError> {
+    fn context_digest(
+        &self,
+        path: &str,
+        mut inputs: Option<&mut StepInputs>,
+    ) -> Result<crate::cache::Key, BuildError> {
         let wrap = |source| BuildError::Copy { instruction: "RUN", source };
         let source = self.context_tree().map_err(wrap)?;
         let selection = crate::copy::Selection {
@@ -206,7 +249,9 @@ impl<'scope> Stage<'scope, '_, '_> {
             crate::copy::select(&selection, if path.is_empty() { "." } else { path }).map_err(wrap)?;
         let mut key = KeyBuilder::new("mount");
         for item in &items {
-            let digest = crate::copy::item_digest(&source, item, true, &self.build.cancel).map_err(wrap)?;
+            let list = inputs.as_mut().map(|inputs| &mut inputs.files);
+            let digest =
+                crate::copy::item_digest(&source, item, true, list, &self.build.cancel).map_err(wrap)?;
             key.add(digest.bytes());
         }
         Ok(key.finish())
@@ -327,6 +372,7 @@ impl<'scope> Stage<'scope, '_, '_> {
                 }
                 (MountKind::Tmpfs, _) => StepMount::Tmpfs { target, size: mount.size },
                 (MountKind::Cache, _) => {
+                    build.seed(mount);
                     let dir = build.builder.cache_dirs.take(mount, &build.cancel)?;
                     let source = dir.path.clone();
                     resolved._caches.push(dir);
@@ -437,6 +483,10 @@ impl<'scope> Stage<'scope, '_, '_> {
         let path = self.state.run_config().working_dir.clone();
         let created_by = config::nop_file(self.state.run_config(), comment);
         let key = KeyBuilder::new("workdir").field(self.state.files.bytes()).field(&path).finish();
+        if let Some(mut inputs) = self.listened() {
+            inputs.add(InputKind::Directory, "", &path);
+            self.tell(inputs.named(&key, Some(&self.state.files)));
+        }
         let entry = match build.turn(&key)? {
             Turn::Known(entry) => {
                 self.hit();

@@ -17,6 +17,7 @@ mod export;
 mod failure;
 mod folders;
 mod gateway;
+mod history;
 mod job;
 mod progress;
 mod remote_cache;
@@ -35,13 +36,16 @@ use dray_buildkit::grpc::{self, Call, Reply, Status};
 use dray_engine::build::Service;
 
 pub(crate) use export::{ExportProgress, Exporter, title};
-pub(crate) use remote_cache::{CacheTransfer, is_inline, read_exports, read_imports};
+pub(crate) use history::{Asked, ClassicBuild, LogReader, filtered};
+pub(crate) use remote_cache::{CacheTransfer, LEFT_OUT, is_inline, read_exports, read_imports};
 
 use crate::hijack::HijackedStream;
 use job::Jobs;
 
 /// The header with a session's id.
 pub(crate) const SESSION_ID: &str = "x-docker-expose-session-uuid";
+/// The header with what a client calls the folder that it builds.
+pub(crate) const SHARED_KEY: &str = "x-docker-expose-session-sharedkey";
 
 /// The builds and sessions of BuildKit's clients.
 pub(crate) struct BuildKit {
@@ -75,6 +79,7 @@ impl BuildKit {
         match service {
             "moby.buildkit.v1.Control" => self.control(name, call).await,
             "moby.buildkit.v1.frontend.LLBBridge" => self.gateway(name, call).await,
+            "containerd.services.content.v1.Content" => self.history_content(name, call).await,
             "grpc.health.v1.Health" if name == "Check" => Ok(Reply::one(&Health { status: SERVING })),
             _ => Err(unknown(service, name)),
         }

@@ -16,9 +16,9 @@ use super::progress::{Progress, VertexProgress};
 const MAX_SOURCE: usize = 256 << 10;
 
 /// Turns the events of one build into messages.
-pub(super) struct Steps<'a> {
-    progress: &'a Progress,
-    dockerfile: &'a Dockerfile,
+pub(super) struct Steps {
+    progress: Progress,
+    dockerfile: Dockerfile,
     /// The vertex that warnings belong to.
     definition: VertexProgress,
     by_number: OnceLock<BTreeMap<usize, Step>>,
@@ -29,18 +29,19 @@ struct Step {
     vertex: Option<VertexProgress>,
 }
 
-impl<'a> Steps<'a> {
-    pub fn new(progress: &'a Progress, dockerfile: &'a Dockerfile, definition: VertexProgress) -> Self {
+impl Steps {
+    pub fn new(progress: &Progress, dockerfile: &Dockerfile, definition: VertexProgress) -> Self {
+        let (progress, dockerfile) = (progress.clone(), dockerfile.clone());
         Steps { progress, dockerfile, definition, by_number: OnceLock::new(), failed: Mutex::new(None) }
     }
 
-    /// Tells that the step that failed has ended.
-    pub fn failed(&self, error: &str) {
+    /// Tells that the step that failed has ended; gives its vertex.
+    pub fn failed(&self, error: &str) -> Option<&VertexProgress> {
         let failed = *self.failed_step();
         let step = failed.and_then(|n| self.by_number.get()?.get(&n));
-        if let Some(vertex) = step.and_then(|step| step.vertex.as_ref()) {
-            vertex.end(Some(error.to_owned()));
-        }
+        let vertex = step.and_then(|step| step.vertex.as_ref())?;
+        vertex.end(Some(error.to_owned()));
+        Some(vertex)
     }
 
     fn failed_step(&self) -> MutexGuard<'_, Option<usize>> {
@@ -101,7 +102,7 @@ fn from_text(stage: &Stage) -> String {
     format!("FROM {}", stage.base)
 }
 
-impl BuildEvents for Steps<'_> {
+impl BuildEvents for Steps {
     fn event(&self, event: BuildEvent) {
         match event {
             BuildEvent::Plan { stages, .. } => {

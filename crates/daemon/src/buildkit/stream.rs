@@ -11,7 +11,7 @@ use dray_buildkit::grpc::{Call, Code, Messages, Reply, ReplySender, Status};
 use dray_buildkit::proto::control::BytesMessage;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{BuildKit, SESSION_ID, failure};
+use super::{BuildKit, SESSION_ID, SHARED_KEY, failure};
 
 /// Bytes on their way through the pipe, and in one message.
 const PIPE: usize = 64 << 10;
@@ -25,13 +25,15 @@ impl BuildKit {
         if self.sessions.has(id) {
             return Err(Status::new(Code::AlreadyExists, format!("session {id} already exists")));
         }
-        let (kit, id, messages) = (Arc::clone(self), id.to_owned(), call.messages);
+        let key = call.metadata.get(SHARED_KEY).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let (kit, id, key) = (Arc::clone(self), id.to_owned(), key.to_owned());
+        let messages = call.messages;
         let (sender, reply) = Reply::many();
         tokio::spawn(async move {
             let (ours, theirs) = tokio::io::duplex(PIPE);
             let (from_session, to_session) = tokio::io::split(ours);
             tokio::select! {
-                served = kit.sessions.serve(&id, theirs) => {
+                served = kit.sessions.serve(&id, &key, theirs) => {
                     if let Err(error) = served {
                         tracing::debug!(%error, "a build client's session");
                     }

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::routing::post;
 use http::{HeaderMap, StatusCode, header};
 
-use crate::buildkit::{BuildKit, SESSION_ID};
+use crate::buildkit::{BuildKit, SESSION_ID, SHARED_KEY};
 use crate::error::{ApiError, ApiResult};
 use crate::hijack::Hijack;
 use crate::state::App;
@@ -29,7 +29,8 @@ async fn grpc(State(kit): Kit, headers: HeaderMap, hijack: Hijack) -> ApiResult 
 /// The client serves this connection, and the daemon calls.
 async fn session(State(kit): Kit, headers: HeaderMap, hijack: Hijack) -> ApiResult {
     check_protocol(&headers)?;
-    let id = headers.get(SESSION_ID).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let (id, key) = (text(SESSION_ID), text(SHARED_KEY));
     if id.is_empty() {
         return Err(ApiError::bad_request("no session id in request"));
     }
@@ -37,7 +38,7 @@ async fn session(State(kit): Kit, headers: HeaderMap, hijack: Hijack) -> ApiResu
         return Err(ApiError::new(StatusCode::CONFLICT, format!("session {id} already exists")));
     }
     hijack.upgrade(H2C, move |connection| async move {
-        if let Err(error) = kit.sessions().serve(&id, connection).await {
+        if let Err(error) = kit.sessions().serve(&id, &key, connection).await {
             tracing::debug!(%error, "a build client's session");
         }
     })

@@ -1,11 +1,14 @@
 //! Builds: requests of `POST /build`, carried out by the builder over this engine's images, networks
 //! and containers.
 
+mod actions;
 mod base;
 mod collect;
 mod contexts;
 mod error;
 mod export;
+pub mod history;
+mod mounts;
 mod output;
 mod prune;
 mod remote_cache;
@@ -27,12 +30,15 @@ use dray_spec::dockerignore::Patterns;
 use tokio::runtime::Handle;
 
 use crate::{EventBus, ServiceError, image};
+pub use actions::ActionsCache;
 use base::{Bases, Credentials};
 pub use base::{CredentialSource, given_credentials};
 use collect::Collecting;
 pub use collect::{GcPolicy, GcRule, Space};
 pub use error::Error;
 pub use export::{Export, Results};
+pub use history::{History, HistoryLimits, Recording};
+pub use mounts::Imported;
 pub use output::{Output, OutputKind};
 pub use prune::PruneOptions;
 pub use remote_cache::{CachePlace, RemoteCache};
@@ -116,6 +122,7 @@ pub struct Service {
     handle: Handle,
     policy: RwLock<GcPolicy>,
     collecting: Collecting,
+    history: Arc<History>,
     this: Weak<Service>,
 }
 
@@ -135,6 +142,7 @@ impl Service {
         let builder =
             Builder::new(images.images().clone(), Arc::new(runner), Arc::new(bases), Arc::new(remote));
         let (policy, collecting) = (RwLock::default(), Collecting::default());
+        let history = History::open(images.images().store().clone());
         let service = |this: &Weak<Service>| Service {
             builder,
             images,
@@ -142,9 +150,16 @@ impl Service {
             handle,
             policy,
             collecting,
+            history: Arc::clone(&history),
             this: this.clone(),
         };
         Arc::new_cyclic(service)
+    }
+
+    /// What was built, and how it went.
+    #[must_use]
+    pub fn history(&self) -> &Arc<History> {
+        &self.history
     }
 
     /// Checks what can be checked before anything is read: the names of the result.
