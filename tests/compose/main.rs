@@ -1,10 +1,12 @@
 //! `dray compose`: `config` against Docker Compose's own output, bad input, real stacks on Dray's daemon and on
 //! Debian's dockerd, and Docker's own Compose on Dray's daemon.
 
+mod autoscale;
 mod boot;
 mod config;
 mod refused;
 mod roll;
+mod share;
 mod shop;
 mod stack;
 

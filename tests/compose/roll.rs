@@ -175,7 +175,8 @@ fn a_roll_that_was_cut_off_is_done_again() {
     let port = free_port();
     let start_first = "order: start-first";
     project.up(&web(port, "one", start_first)).expect_success();
-    eventually("it answers", || says(port, "one"));
+    let health = || project.client.ok("inspect -f {{.State.Health.Status}} p-web-1");
+    eventually("it is healthy", || health() == "healthy");
     // Its health is not known for long.
     let slow = web(port, "two", start_first).replace("interval: 300ms", "interval: 1000s");
     let mut cut =

@@ -43,6 +43,9 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Dray and its peers side by side, as ratios
     Bench(bench::Options),
+    /// What the bench runs in containers
+    #[command(subcommand, hide = true)]
+    Probe(bench::probe::Options),
     /// Build the documentation of every crate
     Docs,
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Task::Parity => test::suite("parity", None),
         Task::Fuzz(options) => fuzz::fuzz(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Probe(options) => bench::probe::run(&options),
         Task::Docs => check::docs(),
     };
     match done {

@@ -36,6 +36,7 @@ pub const QUICKSTART: &[&str] = &["ca-certificates", "mmdebstrap"];
 pub const BENCH: &[&str] = &[
     "containernetworking-plugins", // networks of Podman
     "iperf3",                      // throughput of a port
+    "nginx-light",                 // what the registry's large blobs are held against
     "pigz",                        // with which Docker decompresses
     "podman",                      // a peer without a daemon
 ];

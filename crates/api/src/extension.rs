@@ -20,6 +20,32 @@ wire! {
         pub replaced: Vec<ReplacedFile>,
     }
 
+    /// An item of the answer of `GET /dray/services/scale`: a service whose number of containers follows its load.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ServiceScale {
+        pub project: String,
+        pub service: String,
+        /// Containers that run.
+        pub replicas: i64,
+        pub min: i64,
+        pub max: i64,
+        /// How many the load is for now; it is scaled when that lasts.
+        pub wanted: i64,
+        /// Percent of one CPU that a container uses, on average.
+        #[serde(rename = "CPU")]
+        pub cpu: f64,
+        #[serde(rename = "TargetCPU")]
+        pub target_cpu: Option<f64>,
+        /// Connections that a container has, on average.
+        pub connections: f64,
+        pub target_connections: Option<f64>,
+        /// When it was last scaled by this daemon; empty if it was not.
+        pub changed_at: String,
+        pub changed_from: i64,
+        pub changed_to: i64,
+        pub reason: String,
+    }
+
     /// A step of an image's history.
     #[serde(rename_all = "PascalCase")]
     pub struct ImageTreeLayer {

@@ -36,7 +36,7 @@ pub use portable::{
 };
 pub use prune::{CachePrune, CachePruned};
 pub use usage::CacheRecord;
-pub(crate) use usage::Used;
+pub(crate) use usage::{LateUses, Used};
 
 use crate::Cancel;
 use crate::error::BuildError;

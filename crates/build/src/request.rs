@@ -90,4 +90,6 @@ pub struct Built {
     pub claim: dray_image::Claim,
     /// The results that it is made of, and those that the build had beside.
     pub(crate) steps: crate::cache::UsedSteps,
+    /// What is counted once nobody waits for the build any more.
+    pub(crate) _uses: Option<std::sync::Arc<crate::cache::LateUses>>,
 }

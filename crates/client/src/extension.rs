@@ -3,8 +3,8 @@
 use dray_api::auth::AUTH_HEADER;
 use dray_api::container::ContainerUpdateResponse;
 use dray_api::extension::{
-    ContainerLiveUpdateRequest, ImageFileChange, ImageMount, ImageTree, NetworkExposure, SquashResponse,
-    VolumeBackup, VolumeCloneRequest, VolumeSpace, VolumeUpdateRequest,
+    ContainerLiveUpdateRequest, ImageFileChange, ImageMount, ImageTree, NetworkExposure, ServiceScale,
+    SquashResponse, VolumeBackup, VolumeCloneRequest, VolumeSpace, VolumeUpdateRequest,
 };
 use dray_api::volume::Volume;
 use dray_api::{Filters, Labels};
@@ -99,6 +99,14 @@ impl Client {
         let query = Query::new().with("container", name);
         let call = Call::new(Method::POST, "/dray/containers/update").query(query);
         self.json(call.upload(Upload::json(request)?)).await
+    }
+
+    /// The services whose number of containers follows their load.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn service_scales(&self) -> Result<Vec<ServiceScale>> {
+        self.json(Call::new(Method::GET, "/dray/services/scale")).await
     }
 
     /// What each volume takes.

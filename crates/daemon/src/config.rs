@@ -6,7 +6,7 @@
 mod file;
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
@@ -100,6 +100,12 @@ pub struct Config {
     /// Where IPv6 addresses on the default bridge are taken from
     #[arg(long = "fixed-cidr-v6", value_name = "CIDR", value_parser = cidr)]
     pub fixed_cidr_v6: Option<Cidr>,
+    /// The IPv4 gateway of containers on the default bridge, in place of the bridge's address
+    #[arg(long, value_name = "ADDRESS")]
+    pub default_gateway: Option<Ipv4Addr>,
+    /// The IPv6 gateway of containers on the default bridge, in place of the bridge's address
+    #[arg(long = "default-gateway-v6", value_name = "ADDRESS")]
+    pub default_gateway_v6: Option<Ipv6Addr>,
     /// Let containers on the default bridge talk with each other
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, default_value_t = true,
           action = clap::ArgAction::Set)]
@@ -380,6 +386,8 @@ impl Config {
             bip6: self.bip6,
             fixed_cidr: self.fixed_cidr,
             fixed_cidr_v6: self.fixed_cidr_v6,
+            gateway: self.default_gateway,
+            gateway_v6: self.default_gateway_v6,
             options: options.into_iter().chain(binding).collect(),
         }
     }
@@ -555,7 +563,7 @@ mod tests {
     fn the_default_bridge_is_what_the_file_says() {
         let config = with_file(
             r#"{"ipv6":true,"fixed-cidr-v6":"fd00:7::/64","fixed-cidr":"10.1.2.0/24","bip":"10.1.0.1/16","icc":false,
-                "ip-masq":false,"ip":"192.0.2.1",
+                "ip-masq":false,"ip":"192.0.2.1","default-gateway":"10.1.0.254","default-gateway-v6":"fd00:7::fe",
                 "default-network-opts":{"bridge":{"com.docker.network.driver.mtu":"1400"},"macvlan":{"a":"b=c"}}}"#,
             &[],
         )
@@ -565,6 +573,8 @@ mod tests {
         assert!(bridge.ipv6);
         assert_eq!(bridge.fixed_cidr.unwrap().to_string(), "10.1.2.0/24");
         assert_eq!(bridge.fixed_cidr_v6.unwrap().to_string(), "fd00:7::/64");
+        assert_eq!(bridge.gateway.unwrap().to_string(), "10.1.0.254");
+        assert_eq!(bridge.gateway_v6.unwrap().to_string(), "fd00:7::fe");
         for (key, value) in
             [("enable_icc", "false"), ("enable_ip_masquerade", "false"), ("host_binding_ipv4", "192.0.2.1")]
         {

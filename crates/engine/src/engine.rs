@@ -270,7 +270,8 @@ impl Engine {
         if let Err(error) = self.networks.network().shutdown() {
             tracing::warn!(%error, "shut the networks down");
         }
-        dray_runtime::cgroup::remove_unused_parent();
+        dray_runtime::cgroup::remove_unused_parent(dray_runtime::cgroup::PARENT);
+        dray_runtime::cgroup::remove_unused_parent(&self.config().defaults.cgroup_parent);
     }
 }
 

@@ -18,6 +18,7 @@ mod exact;
 pub mod export;
 pub mod files;
 pub mod filter;
+mod follow;
 mod history;
 mod images;
 mod import;

@@ -85,6 +85,10 @@ pub struct DefaultBridge {
     pub fixed_cidr: Option<Cidr>,
     /// Where their IPv6 addresses are taken from (`--fixed-cidr-v6`).
     pub fixed_cidr_v6: Option<Cidr>,
+    /// Its containers' IPv4 gateway (`--default-gateway`).
+    pub gateway: Option<Ipv4Addr>,
+    /// Their IPv6 gateway (`--default-gateway-v6`).
+    pub gateway_v6: Option<Ipv6Addr>,
     /// Driver options (`--icc`, `--ip-masq`, `--ip`).
     pub options: BTreeMap<String, String>,
 }
@@ -231,6 +235,9 @@ pub struct NetworkConfig {
     pub driver: Driver,
 }
 
+/// The auxiliary addresses of bridges that are their containers' gateways, as Docker calls them: IPv4, IPv6.
+pub const DEFAULT_GATEWAYS: [&str; 2] = ["DefaultGatewayIPv4", "DefaultGatewayIPv6"];
+
 /// A wanted subnet (`--subnet`, `--ip-range`, `--gateway`, `--aux-address`).
 #[derive(Clone, Debug, Default)]
 pub struct SubnetConfig {
@@ -348,6 +355,21 @@ pub struct EndpointConfig {
     pub sysctls: Vec<(String, String)>,
     /// Among several networks the one with the highest priority gives the default route.
     pub gateway_priority: i32,
+    /// The service whose containers have one address together; that is chosen here.
+    pub service: Option<VirtualService>,
+}
+
+/// A service whose containers are reached by one address on a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualService {
+    /// Its name, a DNS name; `tasks.` with it are the containers.
+    pub name: String,
+    /// Further DNS names of it.
+    pub names: Vec<String>,
+    /// Its IPv4 address.
+    pub ip: Option<Ipv4Addr>,
+    /// Its IPv6 address.
+    pub ip6: Option<Ipv6Addr>,
 }
 
 /// A container's place on a network: what the engine stores and shows.
@@ -392,6 +414,9 @@ pub struct Endpoint {
     /// Further addresses, of the link alone.
     #[serde(default)]
     pub link_local: Vec<IpAddr>,
+    /// The service behind whose address it is.
+    #[serde(default)]
+    pub service: Option<VirtualService>,
 }
 
 /// A transport protocol whose ports can be published.

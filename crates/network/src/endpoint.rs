@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::PoisonError;
 
 use crate::cidr::Cidr;
-use crate::config::{Driver, Endpoint, EndpointConfig, NetworkState};
+use crate::config::{DEFAULT_GATEWAYS, Driver, Endpoint, EndpointConfig, NetworkState};
 use crate::dns::Record;
 use crate::error::{Error, Result};
 use crate::host::inside;
@@ -19,8 +19,10 @@ use crate::network::{Inner, State, addresses};
 use crate::options;
 use crate::publish;
 use crate::sandbox::Sandbox;
+use crate::share;
 use crate::sublink;
 use crate::sysctl;
+use crate::virtual_ip;
 
 /// Joins a container to a network.
 pub fn attach(
@@ -44,12 +46,22 @@ pub fn attach(
         }
     }
     let (ip, ip6) = take_addresses(inner, &network, config)?;
-    let endpoint = describe(sandbox, &network, config, wanted_mac, (ip, ip6), &taken);
+    let mut endpoint = describe(sandbox, &network, config, wanted_mac, (ip, ip6), &taken);
+    match config.service.clone().map(|service| virtual_ip::reserve(inner, &endpoint, service)) {
+        None => {}
+        Some(Ok(service)) => endpoint.service = Some(service),
+        Some(Err(e)) => {
+            let mut ipam = inner.ipam();
+            addresses(&endpoint).into_iter().for_each(|addr| ipam.release(network_id, addr));
+            return Err(e);
+        }
+    }
     match join(inner, sandbox, &network, &endpoint, &config.sysctls) {
         Ok(()) => Ok(endpoint),
         Err(e) => {
             inner.state().endpoints.remove(&endpoint.id);
             inner.names.remove(network_id, &endpoint.id);
+            leave_service(inner, &endpoint);
             take_down(inner, &endpoint, Some(sandbox));
             Err(e)
         }
@@ -86,9 +98,13 @@ fn describe(
     let mut names = (0..).map(|n| format!("{prefix}{n}"));
     let chosen = config.interface.clone();
     let interface = chosen.or_else(|| names.find(|n| !taken.contains(n))).unwrap_or_default();
+    let bridged = network.driver == Driver::Bridge;
     let gateway = |v4: bool| {
         let inhibited = network.internal || (v4 && network.inhibit_ipv4);
-        network.subnet(v4).filter(|_| !inhibited).and_then(|s| s.gateway)
+        let subnet = network.subnet(v4).filter(|_| !inhibited)?;
+        // Of bridges another machine may be named.
+        let named = subnet.aux.get(DEFAULT_GATEWAYS[usize::from(!v4)]).filter(|_| bridged);
+        named.copied().or(subnet.gateway)
     };
     let length = |v4: bool, has: bool| network.subnet(v4).filter(|_| has).map_or(0, |s| s.subnet.prefix());
     let mac = mac_of(network.driver, wanted_mac, ip);
@@ -115,6 +131,7 @@ fn describe(
         routed,
         links: config.links.clone(),
         link_local: config.link_local.clone(),
+        service: None,
         id,
     }
 }
@@ -281,19 +298,37 @@ fn announce(inner: &Inner, sandbox: &Sandbox, network: &NetworkState, endpoint: 
     }
     drop(dns);
     update_scope(inner, sandbox);
-    Ok(())
+    if endpoint.service.is_some() {
+        virtual_ip::enter(inner, network, endpoint)
+    } else {
+        virtual_ip::tell(inner, sandbox, &network.id)
+    }
+}
+
+/// Takes a container from behind its service's address.
+fn leave_service(inner: &Inner, endpoint: &Endpoint) {
+    if let Err(e) = virtual_ip::leave(inner, endpoint) {
+        tracing::warn!("{e}");
+    }
 }
 
 fn record(endpoint: &Endpoint) -> Record {
     let short = endpoint.container_id.get(..12).unwrap_or(&endpoint.container_id);
+    // Those are the names of the service's own address.
+    let of_service = |name: &str| {
+        endpoint.service.as_ref().is_some_and(|s| s.name == name || s.names.iter().any(|n| n == name))
+    };
     let names = std::iter::once(endpoint.name.as_str())
         .chain(endpoint.aliases.iter().map(String::as_str))
         .chain([short])
-        .filter(|n| !n.is_empty());
+        .filter(|n| !n.is_empty() && !of_service(n));
+    let task = endpoint.service.iter().flat_map(|s| std::iter::once(&s.name).chain(&s.names));
+    let names: Vec<String> =
+        names.map(str::to_owned).chain(task.map(|name| format!("tasks.{name}"))).collect();
     Record {
         endpoint_id: endpoint.id.clone(),
         name: endpoint.name.clone(),
-        names: names.map(str::to_lowercase).collect(),
+        names: names.iter().map(|name| name.to_lowercase()).collect(),
         ip: endpoint.ip,
         ip6: endpoint.ip6,
     }
@@ -340,6 +375,7 @@ pub fn restore(inner: &Inner, sandbox: &Sandbox, endpoint: &Endpoint) -> Result<
         let _ = ipam.take(&network.id, addr.is_ipv4(), Some(addr));
     }
     drop(ipam);
+    virtual_ip::retake(inner, endpoint);
     forward(inner, &network)?;
     announce(inner, sandbox, &network, endpoint)
 }
@@ -353,6 +389,10 @@ pub fn detach(inner: &Inner, endpoint: &Endpoint) -> Result<()> {
         let known = state.endpoints.remove(&endpoint.id).is_some();
         (known, state.sandboxes.get(&endpoint.container_id).cloned())
     };
+    leave_service(inner, endpoint);
+    if let Some(Err(e)) = sandbox.as_ref().map(|sandbox| virtual_ip::untell(inner, sandbox)) {
+        tracing::warn!("{e}");
+    }
     if known {
         take_down(inner, endpoint, sandbox.as_ref());
         // The container runs on: it must not see the interface any more when this returns.
@@ -411,11 +451,13 @@ pub fn remove_sandbox(inner: &Inner, container_id: &str) -> Result<()> {
         });
         (state.sandboxes.remove(container_id), endpoints)
     };
+    share::forget(inner, container_id);
     if let Some(sandbox) = &sandbox {
         sandbox.inner.dns.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
     for endpoint in &endpoints {
         inner.names.remove(&endpoint.network_id, &endpoint.id);
+        leave_service(inner, endpoint);
         take_down(inner, endpoint, sandbox.as_ref());
     }
     let unbound = inner.nursery.unbind(container_id);

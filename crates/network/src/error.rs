@@ -40,6 +40,9 @@ pub enum Error {
         /// The address.
         addr: IpAddr,
     },
+    /// The gateway that containers are to have lies outside of their subnet.
+    #[error("default gateway ip must be part of the network: {0}")]
+    DefaultGateway(IpAddr),
     /// An address range lies outside of its subnet.
     #[error("no matching subnet for range {0}")]
     RangeOutside(Cidr),
@@ -232,6 +235,7 @@ impl Error {
             Self::BridgeInUse(..) => ErrorKind::Conflict,
             Self::PoolsExhausted
             | Self::NotInSubnet { .. }
+            | Self::DefaultGateway(_)
             | Self::AddressOutOfRange(_)
             | Self::RangeOutside(_)
             | Self::InvalidOption { .. }

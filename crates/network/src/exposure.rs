@@ -73,14 +73,14 @@ pub fn list(inner: &Inner) -> Result<Vec<Exposure>> {
 
 /// Whether a container's published ports lead to this one of its endpoints.
 fn leads_to(state: &State, published: &Published, endpoint: &Endpoint) -> bool {
-    let to = |e: &Endpoint| published.mappings.iter().any(|m| addresses(e).contains(&m.to));
+    let to = |e: &Endpoint| published.all_mappings().any(|m| addresses(e).contains(&m.to));
     // Where nothing is translated, sockets of the daemon carry all of it to a bridge.
     let bridged = || {
         let of_bridge =
             |e: &&Endpoint| state.networks.get(&e.network_id).is_some_and(|n| n.driver == Driver::Bridge);
         state.endpoints_of(&endpoint.container_id).find(of_bridge).is_some_and(|e| e.id == endpoint.id)
     };
-    if published.mappings.is_empty() { bridged() } else { to(endpoint) }
+    if published.all_mappings().next().is_none() { bridged() } else { to(endpoint) }
 }
 
 fn own_address(network: &NetworkState, endpoint: &Endpoint, address: IpAddr) -> Exposure {
@@ -128,8 +128,7 @@ fn publication(
 ) -> Exposure {
     let ip = bound.host_ip;
     let mapping = published
-        .mappings
-        .iter()
+        .all_mappings()
         .find(|m| (m.proto, m.host_ip, m.host_port) == (bound.proto, ip, bound.host_port));
     let (from, reason) = match mapping {
         _ if bound.host_port == 0 => {

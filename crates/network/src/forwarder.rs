@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use dray_sys::netsock::{recv_datagram, send_datagram};
@@ -21,6 +22,35 @@ const UDP_CLIENTS: usize = 4096;
 /// How many TCP connections of one port are served at once.
 const CONNECTIONS: usize = 8192;
 const DATAGRAM: usize = 65_536;
+
+/// Where a forwarder leads: to one of several, in turn. Connections that are there stay where they are.
+#[derive(Debug, Default)]
+pub struct Targets {
+    all: RwLock<Vec<SocketAddr>>,
+    turn: AtomicUsize,
+}
+
+impl Targets {
+    /// To these, from the next connection on.
+    pub fn set(&self, all: Vec<SocketAddr>) {
+        *self.all.write().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    /// All of them, the one whose turn it is first.
+    fn in_turn(&self) -> Vec<SocketAddr> {
+        let mut all = self.all.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let first = turn.checked_rem(all.len()).unwrap_or(0);
+        all.rotate_left(first);
+        all
+    }
+}
+
+impl From<SocketAddr> for Targets {
+    fn from(one: SocketAddr) -> Self {
+        Self { all: RwLock::new(vec![one]), turn: AtomicUsize::default() }
+    }
+}
 
 /// A running forwarder; it ends when this is dropped.
 #[derive(Debug)]
@@ -45,17 +75,17 @@ pub fn close(forwarders: Vec<Forwarder>) {
     }
 }
 
-/// Serves a bound socket: everything that reaches it goes on to `target`.
+/// Serves a bound socket: everything that reaches it goes on to one of the targets.
 pub fn serve(
     runtime: &tokio::runtime::Handle,
     proto: Proto,
     socket: OwnedFd,
-    target: SocketAddr,
+    targets: Arc<Targets>,
 ) -> Option<Forwarder> {
     let (alive, gone) = std::sync::mpsc::channel();
     let task = match proto {
-        Proto::Tcp => runtime.spawn(tcp(TcpListener::from(socket), target, alive)).abort_handle(),
-        Proto::Udp => runtime.spawn(udp(UdpSocket::from(socket), target, alive)).abort_handle(),
+        Proto::Tcp => runtime.spawn(tcp(TcpListener::from(socket), targets, alive)).abort_handle(),
+        Proto::Udp => runtime.spawn(udp(UdpSocket::from(socket), targets, alive)).abort_handle(),
         Proto::Sctp => return None,
     };
     Some(Forwarder { task, gone })
@@ -64,7 +94,7 @@ pub fn serve(
 type Alive = std::sync::mpsc::Sender<()>;
 
 /// Parameters are dropped after what the body makes: `alive` goes last.
-async fn tcp(listener: TcpListener, target: SocketAddr, alive: Alive) {
+async fn tcp(listener: TcpListener, targets: Arc<Targets>, alive: Alive) {
     let _alive = &alive;
     let Ok(listener) = tokio::net::TcpListener::from_std(listener).map(Listener) else { return };
     // Dropped with this task, which ends all connections.
@@ -74,7 +104,7 @@ async fn tcp(listener: TcpListener, target: SocketAddr, alive: Alive) {
             Some(_) = connections.join_next() => {}
             accepted = listener.0.accept(), if connections.len() < CONNECTIONS => match accepted {
                 Ok((client, _)) => {
-                    connections.spawn(connection(client, target));
+                    connections.spawn(connection(client, targets.in_turn()));
                 }
                 // Out of descriptors or memory: let the running ones end first.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -92,8 +122,9 @@ impl Drop for Listener {
     }
 }
 
-async fn connection(mut client: tokio::net::TcpStream, target: SocketAddr) {
-    let Ok(mut server) = tokio::net::TcpStream::connect(target).await else { return };
+/// Carries one connection, to the first target that takes it.
+async fn connection(mut client: tokio::net::TcpStream, targets: Vec<SocketAddr>) {
+    let Ok(mut server) = tokio::net::TcpStream::connect(targets.as_slice()).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }
@@ -101,7 +132,7 @@ async fn connection(mut client: tokio::net::TcpStream, target: SocketAddr) {
 type Key = (SocketAddrV6, Ipv6Addr);
 type Clients = Arc<Mutex<HashMap<Key, Arc<tokio::net::UdpSocket>>>>;
 
-async fn udp(socket: UdpSocket, target: SocketAddr, alive: Alive) {
+async fn udp(socket: UdpSocket, targets: Arc<Targets>, alive: Alive) {
     let _alive = &alive;
     let Ok(socket) = tokio::net::UdpSocket::from_std(socket) else { return };
     let socket = Arc::new(socket);
@@ -121,6 +152,7 @@ async fn udp(socket: UdpSocket, target: SocketAddr, alive: Alive) {
             Some(server) => server,
             None if answers.len() >= UDP_CLIENTS => continue,
             None => {
+                let Some(target) = targets.in_turn().first().copied() else { continue };
                 let Ok(server) = connect(target).await else { continue };
                 let server = Arc::new(server);
                 lock(&clients).insert(key, Arc::clone(&server));

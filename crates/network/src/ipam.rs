@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::cidr::{Cidr, from_bits, to_bits};
-use crate::config::{Pool, SubnetConfig, SubnetState};
+use crate::config::{DEFAULT_GATEWAYS, Pool, SubnetConfig, SubnetState};
 use crate::error::{Error, Result};
 
 /// All subnets and addresses that are in use.
@@ -77,7 +77,9 @@ impl Ipam {
         for config in wanted {
             let subnet = match config.subnet {
                 Some(subnet) => self.check(subnet.network(), &planned)?,
-                None if config.gateway.is_some_and(|g| g.is_ipv6()) => self.next_six(id, host)?,
+                None if config.gateway.iter().chain(config.aux.values()).any(IpAddr::is_ipv6) => {
+                    self.next_six(id, host)?
+                }
                 None => self.next_of_pools(true, host)?,
             };
             planned.push(complete(subnet, config)?);
@@ -194,8 +196,11 @@ fn complete(subnet: Cidr, config: &SubnetConfig) -> Result<SubnetState> {
     {
         return Err(Error::RangeOutside(range));
     }
-    for addr in config.aux.values() {
+    for (name, addr) in &config.aux {
         if !subnet.contains(*addr) {
+            if DEFAULT_GATEWAYS.contains(&name.as_str()) {
+                return Err(Error::DefaultGateway(*addr));
+            }
             return Err(Error::NotInSubnet { what: "auxiliary address", addr: *addr });
         }
     }

@@ -27,19 +27,24 @@ mod publish;
 mod reaper;
 mod sandbox;
 mod service;
+mod share;
+mod sockets;
 mod sublink;
 mod sysctl;
+mod virtual_ip;
 
 pub use cidr::Cidr;
 pub use config::{
     Bound, Config, DefaultBridge, DnsConfig, Driver, Endpoint, EndpointConfig, GatewayMode, NetworkConfig,
     NetworkState, ParsePublishModeError, Pool, PortBinding, Proto, PublishMode, SubnetConfig, SubnetState,
+    VirtualService,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use exposure::{Exposure, Reach};
 pub use mac::parse as parse_mac;
 pub use network::Network;
 pub use sandbox::Sandbox;
+pub use share::Readiness;
 pub use sublink::{Flag, Mode, Parent};
 
 /// What the fuzz targets look into.

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::gate;
 use crate::netlink::route::{self, Link};
 use crate::network::Inner;
+use crate::share::Shares;
 
 /// Makes the packet path what the restored networks, endpoints and ports need, and removes the rest.
 pub fn restore_done(inner: &Inner) -> Result<()> {
@@ -24,6 +25,7 @@ pub fn restore_done(inner: &Inner) -> Result<()> {
             errors.extend(gate::remove(inner).err());
         }
     }
+    errors.extend(crate::virtual_ip::write_all(inner).err());
     errors.extend(remove_strangers(inner).err());
     let live: BTreeSet<String> = inner.state().sandboxes.keys().cloned().collect();
     for id in inner.nursery.bound() {
@@ -85,6 +87,7 @@ fn stop(inner: &Inner, everything: bool) -> Result<()> {
         let mut state = inner.state();
         // Forwarders and sockets of published ports are served by nobody from here on.
         state.published.clear();
+        state.shares = Shares::default();
         (state.all_networks(), state.sandboxes.is_empty())
     };
     if idle || everything {

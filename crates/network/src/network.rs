@@ -1,7 +1,7 @@
 //! The whole of a daemon's networking behind one handle.
 //!
-//! Locks are taken in this order and held only for a few system calls: `publishing`, `state`, `ipam`, `ports`, then a
-//! socket's.
+//! Locks are taken in this order and held only for a few system calls: `sharing`, `publishing`, `state`, `ipam`, `ports`,
+//! then a socket's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -13,8 +13,8 @@ use crate::bridge;
 use crate::cidr::Cidr;
 use crate::coexist::{self, HostFirewall};
 use crate::config::{
-    Bound, Config, DnsConfig, Driver, Endpoint, EndpointConfig, NetworkConfig, NetworkState, PortBinding,
-    SubnetConfig,
+    Bound, Config, DEFAULT_GATEWAYS, DnsConfig, Driver, Endpoint, EndpointConfig, NetworkConfig,
+    NetworkState, PortBinding, SubnetConfig,
 };
 use crate::dns;
 use crate::error::{Error, Result};
@@ -29,7 +29,9 @@ use crate::publish;
 use crate::reaper::Reaper;
 use crate::sandbox::{Nursery, Sandbox};
 use crate::service::Service;
+use crate::share::{self, Readiness, Shares};
 use crate::sysctl::{self, Settings};
+use crate::virtual_ip::Virtuals;
 
 /// A daemon's networking; clones share it.
 #[derive(Clone, Debug)]
@@ -54,6 +56,8 @@ pub(crate) struct Inner {
     /// Held for writing while the table is made anew from what is known, for reading while ports come or go: what is
     /// in the table and not yet known, or the other way round, would be lost.
     pub(crate) publishing: RwLock<()>,
+    /// Held while ports that several containers share change.
+    pub(crate) sharing: Mutex<()>,
     pub(crate) ipam: Mutex<Ipam>,
     pub(crate) ports: Mutex<Ports>,
 }
@@ -65,6 +69,8 @@ pub(crate) struct State {
     pub(crate) endpoints: HashMap<String, Endpoint>,
     pub(crate) sandboxes: HashMap<String, Sandbox>,
     pub(crate) published: HashMap<String, Published>,
+    pub(crate) shares: Shares,
+    pub(crate) virtuals: Virtuals,
     /// Between the first `restore` and `restore_done`: the packet path is left as an earlier daemon made it.
     pub(crate) restoring: bool,
 }
@@ -74,10 +80,19 @@ pub(crate) struct State {
 pub(crate) struct Published {
     pub(crate) bound: Vec<Bound>,
     pub(crate) mappings: Vec<Mapping>,
+    /// Mappings of ports that it shares: the table has them as far as it is this container's turn.
+    pub(crate) shared: Vec<Mapping>,
     pub(crate) openings: Vec<Opening>,
     /// Sockets that hold IPv4 ports.
     pub(crate) held: Vec<Held>,
     pub(crate) forwarders: Vec<(Bound, Forwarder)>,
+}
+
+impl Published {
+    /// Where it is reached, by itself or among others.
+    pub(crate) fn all_mappings(&self) -> impl Iterator<Item = &Mapping> {
+        self.mappings.iter().chain(&self.shared)
+    }
 }
 
 impl State {
@@ -104,6 +119,7 @@ impl State {
             mappings: self.published.values().flat_map(|p| p.mappings.iter().copied()).collect(),
             held: self.published.values().flat_map(|p| publish::held(&p.bound)).collect(),
             openings: self.published.values().flat_map(|p| p.openings.iter().copied()).collect(),
+            spreads: self.shares.spreads(),
         }
     }
 }
@@ -125,6 +141,11 @@ impl Inner {
     /// For whoever makes the table anew.
     pub(crate) fn unpublishing(&self) -> RwLockWriteGuard<'_, ()> {
         self.publishing.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For whoever changes what several containers share.
+    pub(crate) fn sharing(&self) -> MutexGuard<'_, ()> {
+        self.sharing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn ports(&self) -> MutexGuard<'_, Ports> {
@@ -189,6 +210,7 @@ impl Network {
             reaper: Reaper::start()?,
             state: Mutex::default(),
             publishing: RwLock::default(),
+            sharing: Mutex::default(),
             ports: Mutex::new(Ports::new(ephemeral_ports(), ipv6)),
             host,
             names,
@@ -207,8 +229,9 @@ impl Network {
         let config = &self.inner.config;
         let bridge = &config.default_bridge;
         let subnets = [
-            subnet_of(config.bip, bridge.fixed_cidr),
-            subnet_of(bridge.bip6, bridge.fixed_cidr_v6).filter(|_| bridge.ipv6),
+            subnet_of(config.bip, bridge.fixed_cidr, bridge.gateway.map(IpAddr::V4)),
+            subnet_of(bridge.bip6, bridge.fixed_cidr_v6, bridge.gateway_v6.map(IpAddr::V6))
+                .filter(|_| bridge.ipv6),
         ];
         let name = ("com.docker.network.bridge.name".to_owned(), config.bridge_name.clone());
         NetworkConfig {
@@ -350,6 +373,42 @@ impl Network {
         crate::publish::restore(&self.inner, endpoint, ports)
     }
 
+    /// Says how far a container is fit for new connections that others of its kind could have as well: those that share
+    /// the ports which they publish, by a group's name, and those behind the address of a service. Comes before
+    /// [`Network::attach`], [`Network::publish`], [`Network::restore_endpoint`] and [`Network::restore_ports`].
+    pub fn share(&self, container_id: &str, group: Option<String>, readiness: Readiness) {
+        share::set_sharer(&self.inner, container_id, group, readiness);
+    }
+
+    /// Says how far a container that shares is fit for new connections now. Nothing for others.
+    ///
+    /// # Errors
+    /// The kernel refuses the table.
+    pub fn set_readiness(&self, container_id: &str, readiness: Readiness) -> Result<()> {
+        share::set_readiness(&self.inner, container_id, readiness)
+    }
+
+    /// Takes a container that shares and is starting for ready as soon as its program listens. Nothing for others.
+    pub fn ready_when_listening(&self, container_id: &str) {
+        share::ready_when_listening(&self.inner, container_id);
+    }
+
+    /// How many connections a container has that shares; none where no other container can take its place.
+    ///
+    /// # Errors
+    /// The kernel does not list them.
+    pub fn shared_connections(&self, container_id: &str) -> Result<Option<usize>> {
+        share::connections(&self.inner, container_id)
+    }
+
+    /// How many connections others have to a container; none for one without a network of its own.
+    ///
+    /// # Errors
+    /// The kernel does not list them.
+    pub fn connections(&self, container_id: &str) -> Result<Option<usize>> {
+        share::all_connections(&self.inner, container_id)
+    }
+
     /// Withdraws all published ports of a container.
     ///
     /// # Errors
@@ -416,13 +475,17 @@ impl Network {
 }
 
 /// The default bridge's subnet by its address (`--bip`) and the range for containers (`--fixed-cidr`), either of which
-/// may say it.
-fn subnet_of(bip: Option<Cidr>, range: Option<Cidr>) -> Option<SubnetConfig> {
-    let subnet = bip.or(range)?.network();
+/// may say it; with another gateway than the bridge (`--default-gateway`).
+fn subnet_of(bip: Option<Cidr>, range: Option<Cidr>, route: Option<IpAddr>) -> Option<SubnetConfig> {
+    let subnet = bip.or(range).map(|cidr| cidr.network());
+    if subnet.is_none() && route.is_none() {
+        return None;
+    }
     // A bip without host bits names the subnet alone.
-    let gateway = bip.map(|bip| bip.addr()).filter(|addr| *addr != subnet.addr());
-    let ip_range = range.map(|range| range.network()).filter(|range| *range != subnet);
-    Some(SubnetConfig { subnet: Some(subnet), gateway, ip_range, ..SubnetConfig::default() })
+    let gateway = bip.map(|bip| bip.addr()).filter(|addr| Some(*addr) != subnet.map(|subnet| subnet.addr()));
+    let ip_range = range.map(|range| range.network()).filter(|range| Some(*range) != subnet);
+    let aux = route.map(|ip| (DEFAULT_GATEWAYS[usize::from(ip.is_ipv6())].to_owned(), ip));
+    Some(SubnetConfig { subnet, gateway, ip_range, aux: aux.into_iter().collect() })
 }
 
 fn watch(inner: &Arc<Inner>) -> Result<()> {

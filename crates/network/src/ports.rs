@@ -20,6 +20,8 @@ use crate::error::{Error, Result};
 struct Claim {
     host_ip: IpAddr,
     container_id: String,
+    /// Containers of one group share their ports.
+    group: Option<String>,
 }
 
 /// A socket that holds a published port.
@@ -55,6 +57,18 @@ pub struct Owner<'a> {
     pub name: &'a str,
     /// The endpoint.
     pub endpoint_id: &'a str,
+    /// The group that it shares its ports with.
+    pub group: Option<&'a str>,
+}
+
+impl Owner<'_> {
+    /// Whether a claim is one that it shares the port with.
+    fn shares(&self, claim: &Claim, ip: IpAddr) -> bool {
+        self.group.is_some()
+            && claim.group.as_deref() == self.group
+            && claim.host_ip == ip
+            && claim.container_id != self.container_id
+    }
 }
 
 /// The ports that this daemon's containers have taken.
@@ -116,6 +130,7 @@ impl Ports {
         if binding.host_port != 0 && binding.host_port_end <= binding.host_port {
             return self.take_at(owner, binding, &addresses, binding.host_port);
         }
+        // Only a port that was asked for can be shared.
         self.take_any(owner, binding, &addresses)
     }
 
@@ -130,8 +145,9 @@ impl Ports {
         let range = if dynamic { self.ephemeral.clone() } else { binding.host_port..=binding.host_port_end };
         let first = if dynamic { self.next } else { *range.start() };
         for port in (first..=*range.end()).chain(*range.start()..first) {
-            match self.take_at(owner, binding, addresses, port) {
+            match self.take_at(Owner { group: None, ..owner }, binding, addresses, port) {
                 Ok(held) => {
+                    self.mark(&held, owner);
                     if dynamic {
                         self.next = if port == *range.end() { *range.start() } else { port + 1 };
                     }
@@ -155,7 +171,7 @@ impl Ports {
     ) -> Result<Vec<Held>> {
         let mut held = Vec::new();
         for (ip, required) in addresses {
-            if self.is_claimed(binding.proto, *ip, port) {
+            if self.is_claimed(owner, binding.proto, *ip, port) {
                 return Err(Error::PortAllocated {
                     name: owner.name.to_owned(),
                     id: owner.endpoint_id.to_owned(),
@@ -163,7 +179,10 @@ impl Ports {
                     port,
                 });
             }
-            match hold(binding.proto, SocketAddr::new(*ip, port)) {
+            let held_by_group = self.is_shared(owner, binding.proto, *ip, port);
+            let socket =
+                if held_by_group { Ok(None) } else { hold(binding.proto, SocketAddr::new(*ip, port)) };
+            match socket {
                 Ok(socket) => {
                     let bound = Bound {
                         proto: binding.proto,
@@ -189,15 +208,27 @@ impl Ports {
             }
         }
         for one in &held {
-            self.claim(&one.bound, owner.container_id);
+            self.claim(&one.bound, owner);
         }
         Ok(held)
     }
 
+    /// Ports that were found are the group's as well: no other container of it may be given them by chance.
+    fn mark(&mut self, held: &[Held], owner: Owner<'_>) {
+        for one in held {
+            let claims = self.claims.get_mut(&(one.bound.proto, one.bound.host_port));
+            let own = claims.into_iter().flatten().filter(|c| c.container_id == owner.container_id);
+            own.for_each(|claim| claim.group = owner.group.map(str::to_owned));
+        }
+    }
+
     /// Takes ports again that a running container had, whoever may hold them now.
-    pub fn retake(&mut self, container_id: &str, bound: &[Bound]) -> Vec<Held> {
+    pub fn retake(&mut self, owner: Owner<'_>, bound: &[Bound]) -> Vec<Held> {
         let hold_again = |b: &Bound| {
             let addr = SocketAddr::new(b.host_ip, b.host_port);
+            if self.is_shared(owner, b.proto, b.host_ip, b.host_port) {
+                return Held { bound: *b, socket: None };
+            }
             let socket = hold(b.proto, addr).unwrap_or_else(|e| {
                 tracing::warn!("published port {addr}/{} is held by another program: {e}", b.proto.as_str());
                 None
@@ -206,22 +237,33 @@ impl Ports {
         };
         let held: Vec<Held> = bound.iter().map(hold_again).collect();
         for one in &held {
-            self.claim(&one.bound, container_id);
+            self.claim(&one.bound, owner);
         }
         held
     }
 
-    fn claim(&mut self, bound: &Bound, container_id: &str) {
-        let claim = Claim { host_ip: bound.host_ip, container_id: container_id.to_owned() };
+    fn claim(&mut self, bound: &Bound, owner: Owner<'_>) {
+        let claim = Claim {
+            host_ip: bound.host_ip,
+            container_id: owner.container_id.to_owned(),
+            group: owner.group.map(str::to_owned),
+        };
         self.claims.entry((bound.proto, bound.host_port)).or_default().push(claim);
     }
 
-    fn is_claimed(&self, proto: Proto, ip: IpAddr, port: u16) -> bool {
+    /// Whether others have this port.
+    fn is_claimed(&self, owner: Owner<'_>, proto: Proto, ip: IpAddr, port: u16) -> bool {
         let clash = |c: &Claim| {
             c.host_ip.is_ipv4() == ip.is_ipv4()
                 && (c.host_ip == ip || c.host_ip.is_unspecified() || ip.is_unspecified())
+                && !owner.shares(c, ip)
         };
         self.claims.get(&(proto, port)).is_some_and(|claims| claims.iter().any(clash))
+    }
+
+    /// Whether others of the same group have this port.
+    fn is_shared(&self, owner: Owner<'_>, proto: Proto, ip: IpAddr, port: u16) -> bool {
+        self.claims.get(&(proto, port)).is_some_and(|claims| claims.iter().any(|c| owner.shares(c, ip)))
     }
 
     /// Whether this port is taken at an IPv6 address, beside claims (address, container) that do not count.
@@ -280,7 +322,7 @@ fn hold(proto: Proto, addr: SocketAddr) -> io::Result<Option<OwnedFd>> {
 mod tests {
     use super::*;
 
-    const OWNER: Owner<'_> = Owner { container_id: "c1", name: "web", endpoint_id: "e1" };
+    const OWNER: Owner<'_> = Owner { container_id: "c1", name: "web", endpoint_id: "e1", group: None };
 
     fn binding(ip: Option<&str>, from: u16, to: u16) -> PortBinding {
         PortBinding {
@@ -340,6 +382,32 @@ mod tests {
         ports.take(OWNER, &wanted, None, [true; 2]).expect_err("the second is taken");
         ports.take(OWNER, &wanted[..1], None, [true; 2]).expect("the first was given back");
         drop(blocker);
+    }
+
+    #[test]
+    fn a_group_shares_a_port_and_nobody_else_does() {
+        let mut ports = Ports::new(32768..=60999, false);
+        let port = free_port();
+        let of = |container_id, group| Owner { container_id, group, ..OWNER };
+        let wanted = [binding(None, port, port)];
+        let both = [true; 2];
+        let first = ports.take(of("c1", Some("web")), &wanted, None, both).expect("free");
+        let second = ports.take(of("c2", Some("web")), &wanted, None, both).expect("shared");
+        assert!(first[0].socket.is_some() && second[0].socket.is_none());
+        for (owner, ip) in [
+            (of("c3", None), None),
+            (of("c3", Some("other")), None),
+            (of("c3", Some("web")), Some("127.0.0.1")),
+            (of("c2", Some("web")), None),
+        ] {
+            let error = ports.take(owner, &[binding(ip, port, port)], None, both).expect_err("taken");
+            assert!(matches!(error, Error::PortAllocated { .. }), "{owner:?}: {error}");
+        }
+        ports.release(first.iter().map(|h| &h.bound), "c1");
+        ports.take(of("c3", None), &wanted, None, both).expect_err("the second has it still");
+        ports.release(second.iter().map(|h| &h.bound), "c2");
+        drop(first);
+        ports.take(of("c3", None), &wanted, None, both).expect("free again");
     }
 
     #[test]

@@ -1,23 +1,25 @@
 //! Publishing ports: sockets that hold them, map elements that translate, forwarders for what cannot be translated.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::RwLockReadGuard;
+use std::sync::{Arc, RwLockReadGuard};
 
 use crate::config::{Bound, Driver, Endpoint, GatewayMode, NetworkState, PortBinding, Proto};
 use crate::error::{Error, Result};
 use crate::firewall::{Listing, Mapping, Opening};
-use crate::forwarder;
+use crate::forwarder::{self, Targets};
 use crate::gate;
 use crate::netlink::{Family, Socket, conntrack};
 use crate::network::{Inner, Published, addresses};
 use crate::ports::{Held, Owner};
+use crate::share;
 
 /// Publishes ports of a container: all or none.
 pub fn publish(inner: &Inner, endpoint: &Endpoint, ports: &[PortBinding]) -> Result<Vec<Bound>> {
     if ports.is_empty() {
         return Ok(Vec::new());
     }
-    let (network, gated) = {
+    let _one = share::guard(inner, &endpoint.container_id);
+    let (network, gated, group) = {
         let state = inner.state();
         let network = state.network(&endpoint.network_id)?;
         // As with Docker: nothing leads into an internal network, what is on the parent's network is there already,
@@ -25,27 +27,42 @@ pub fn publish(inner: &Inner, endpoint: &Endpoint, ports: &[PortBinding]) -> Res
         if network.internal || network.driver != Driver::Bridge {
             return Ok(Vec::new());
         }
-        (network.clone(), gate::guards(inner, network))
+        (network.clone(), gate::guards(inner, network), state.shares.group(&endpoint.container_id))
     };
     let shared = inner.publishing();
-    let owner =
-        Owner { container_id: &endpoint.container_id, name: &endpoint.name, endpoint_id: &endpoint.id };
+    let owner = owner(endpoint, group.as_deref());
     // Without IPv6 of its own, what comes by it is carried to IPv4: that mode counts.
     let mode = |v4: bool| network.gateway_mode(v4 || network.subnet(false).is_none());
     let families = [true, false].map(|v4| mode(v4) != GatewayMode::Routed);
     let held = inner.host.run(|| inner.ports().take(owner, ports, network.host_binding, families))??;
     let routed = routed(&network, endpoint, ports);
     let bound: Vec<Bound> = held.iter().map(|h| h.bound).chain(routed.iter().copied()).collect();
-    let listing = listing(&network, endpoint, &bound, gated);
-    let _shared = match add(inner, &listing, shared) {
+    let mut listing = listing(&network, endpoint, &bound, gated);
+    let dealt = group.map(|_| std::mem::take(&mut listing.mappings));
+    let shared = match add(inner, &listing, shared) {
         Ok(shared) => shared,
         Err(e) => {
             inner.ports().release(&bound, &endpoint.container_id);
             return Err(e);
         }
     };
-    record(inner, endpoint, held, listing, &routed);
+    let Some(dealt) = dealt else {
+        record(inner, endpoint, held, listing, &routed);
+        return Ok(bound);
+    };
+    record_shared(inner, endpoint, &bound, listing, &dealt);
+    drop(shared);
+    share::join(inner, endpoint, held, &dealt).inspect_err(|_| {
+        if let Err(e) = take_back(inner, &endpoint.container_id, &bound) {
+            tracing::warn!("{e}");
+        }
+    })?;
     Ok(bound)
+}
+
+fn owner<'a>(endpoint: &'a Endpoint, group: Option<&'a str>) -> Owner<'a> {
+    let Endpoint { id, container_id, name, .. } = endpoint;
+    Owner { container_id, name, endpoint_id: id, group }
 }
 
 /// Adds ports to the table, which somebody may just have removed: then it is made again first.
@@ -71,16 +88,26 @@ pub fn restore(inner: &Inner, endpoint: &Endpoint, ports: &[Bound]) -> Result<()
     let known: Vec<Bound> =
         inner.state().published.get(&endpoint.container_id).map(|p| p.bound.clone()).unwrap_or_default();
     let new: Vec<Bound> = ports.iter().filter(|b| !known.contains(b)).copied().collect();
-    let network = inner.state().network(&endpoint.network_id)?.clone();
-    let _shared = inner.publishing();
+    let _one = share::guard(inner, &endpoint.container_id);
+    let (network, group) = {
+        let state = inner.state();
+        (state.network(&endpoint.network_id)?.clone(), state.shares.group(&endpoint.container_id))
+    };
+    let shared = inner.publishing();
     let (routed, taken): (Vec<Bound>, Vec<Bound>) = new.iter().partition(|b| b.host_port == 0);
-    let held = inner.host.run(|| inner.ports().retake(&endpoint.container_id, &taken))?;
-    let listing = listing(&network, endpoint, &new, gate::guards(inner, &network));
+    let held = inner.host.run(|| inner.ports().retake(owner(endpoint, group.as_deref()), &taken))?;
+    let mut listing = listing(&network, endpoint, &new, gate::guards(inner, &network));
+    let dealt = group.map(|_| std::mem::take(&mut listing.mappings));
     if !inner.state().restoring {
         inner.firewall.add_ports(&listing)?;
     }
-    record(inner, endpoint, held, listing, &routed);
-    Ok(())
+    let Some(dealt) = dealt else {
+        record(inner, endpoint, held, listing, &routed);
+        return Ok(());
+    };
+    record_shared(inner, endpoint, &new, listing, &dealt);
+    drop(shared);
+    share::join(inner, endpoint, held, &dealt)
 }
 
 /// What is published of a routed network: ports of the container's, none of the host's.
@@ -105,6 +132,7 @@ fn listing(network: &NetworkState, endpoint: &Endpoint, bound: &[Bound], gated: 
         mappings: mappings(endpoint, bound, gated),
         held: held(bound).collect(),
         openings: openings(network, endpoint, bound),
+        spreads: Vec::new(),
     }
 }
 
@@ -167,6 +195,7 @@ fn record(inner: &Inner, endpoint: &Endpoint, held: Vec<Held>, listing: Listing,
             (Some(socket), Some(to)) => {
                 let to = SocketAddr::new(to, one.bound.container_port);
                 let runtime = inner.service.handle();
+                let to = Arc::new(Targets::from(to));
                 let forwarder = forwarder::serve(runtime, one.bound.proto, socket, to);
                 published.forwarders.extend(forwarder.map(|forwarder| (one.bound, forwarder)));
             }
@@ -175,19 +204,37 @@ fn record(inner: &Inner, endpoint: &Endpoint, held: Vec<Held>, listing: Listing,
     }
 }
 
+/// Keeps what was made of ports that are shared, beside what [`share`] keeps.
+fn record_shared(inner: &Inner, endpoint: &Endpoint, bound: &[Bound], listing: Listing, dealt: &[Mapping]) {
+    let mut state = inner.state();
+    let published = state.published.entry(endpoint.container_id.clone()).or_default();
+    published.bound.extend(bound);
+    published.openings.extend(listing.openings);
+    published.shared.extend(dealt);
+}
+
 /// Withdraws all published ports of a container.
 pub fn withdraw(inner: &Inner, container_id: &str) -> Result<()> {
+    let _one = share::guard(inner, container_id);
+    let left = share::leave(inner, container_id, None);
     let _shared = inner.publishing();
-    let Some(published) = inner.state().published.remove(container_id) else { return Ok(()) };
-    close(inner, container_id, published)
+    let Some(published) = inner.state().published.remove(container_id) else { return left };
+    let closed = close(inner, container_id, published);
+    Error::from_all([left, closed].into_iter().filter_map(Result::err).collect())
 }
 
 /// Withdraws some published ports of a container; the others stay as they are.
 pub fn withdraw_some(inner: &Inner, container_id: &str, ports: &[Bound]) -> Result<()> {
+    let _one = share::guard(inner, container_id);
+    take_back(inner, container_id, ports)
+}
+
+fn take_back(inner: &Inner, container_id: &str, ports: &[Bound]) -> Result<()> {
+    let left = share::leave(inner, container_id, Some(ports));
     let _shared = inner.publishing();
     let taken = {
         let mut state = inner.state();
-        let Some(all) = state.published.get_mut(container_id) else { return Ok(()) };
+        let Some(all) = state.published.get_mut(container_id) else { return left };
         let of = |m: &Mapping| {
             let leads_from = |b: &Bound| {
                 (b.proto, b.host_ip, b.host_port, b.container_port)
@@ -202,11 +249,13 @@ pub fn withdraw_some(inner: &Inner, container_id: &str, ports: &[Bound]) -> Resu
             openings: all.openings.extract_if(.., |opening| closed(opening)).collect(),
             bound,
             mappings: all.mappings.extract_if(.., |mapping| of(mapping)).collect(),
+            shared: all.shared.extract_if(.., |mapping| of(mapping)).collect(),
             held: all.held.extract_if(.., |held| ports.contains(&held.bound)).collect(),
             forwarders: all.forwarders.extract_if(.., |(bound, _)| ports.contains(bound)).collect(),
         }
     };
-    close(inner, container_id, taken)
+    let closed = close(inner, container_id, taken);
+    Error::from_all([left, closed].into_iter().filter_map(Result::err).collect())
 }
 
 /// Withdraws the published ports of a container that lead to one endpoint of it.
@@ -218,7 +267,7 @@ pub fn withdraw_to(inner: &Inner, endpoint: &Endpoint) -> Result<()> {
             Some(m.to) == endpoint.ip.map(IpAddr::V4) || Some(m.to) == endpoint.ip6.map(IpAddr::V6)
         };
         let open = |o: &Opening| addresses(endpoint).contains(&o.address);
-        published.is_some_and(|p| p.mappings.iter().any(here) || p.openings.iter().any(open))
+        published.is_some_and(|p| p.all_mappings().any(here) || p.openings.iter().any(open))
     };
     if leads_here { withdraw(inner, &endpoint.container_id) } else { Ok(()) }
 }
@@ -231,14 +280,14 @@ fn close(inner: &Inner, container_id: &str, published: Published) -> Result<()> 
         })
     };
     let held = self::held(&published.bound).filter(last).collect();
-    let listing =
-        Listing { mappings: published.mappings.clone(), held, openings: published.openings.clone() };
+    let mappings = published.mappings.clone();
+    let listing = Listing { mappings, held, openings: published.openings.clone(), ..Listing::default() };
     let removed = inner.firewall.delete_ports(&listing);
     // Sockets close before others may take their ports.
     drop(published.held);
     forwarder::close(published.forwarders.into_iter().map(|(_, forwarder)| forwarder).collect());
     inner.ports().release(&published.bound, container_id);
-    let forgotten = forget_connections(inner, &published.mappings);
+    let forgotten = forget_connections(inner, published.mappings.iter().chain(&published.shared));
     if let Err(e) = &forgotten {
         // Entries run out by themselves.
         tracing::debug!("{e}");
@@ -247,9 +296,9 @@ fn close(inner: &Inner, container_id: &str, published: Published) -> Result<()> 
 }
 
 /// Ends what the kernel remembers of UDP clients: they have no connection whose end would tell it.
-fn forget_connections(inner: &Inner, mappings: &[Mapping]) -> Result<()> {
+fn forget_connections<'a>(inner: &Inner, mappings: impl Iterator<Item = &'a Mapping>) -> Result<()> {
     let failed = |source| Error::Netlink { operation: "forget connections".into(), source };
-    let udp: Vec<&Mapping> = mappings.iter().filter(|m| m.proto == Proto::Udp).collect();
+    let udp: Vec<&Mapping> = mappings.filter(|m| m.proto == Proto::Udp).collect();
     if udp.is_empty() {
         return Ok(());
     }

@@ -40,6 +40,8 @@ pub(crate) struct Inner {
     /// What the embedded resolver knows of this container, once it serves.
     pub(crate) dns: Mutex<Option<dns::Served>>,
     pub(crate) dns_config: Mutex<DnsConfig>,
+    /// Whether a table inside may say where services are.
+    virtuals: AtomicBool,
 }
 
 /// A namespace that nobody uses yet.
@@ -52,9 +54,10 @@ struct Ready {
 }
 
 impl Sandbox {
-    fn new(container_id: &str, path: PathBuf, ready: Ready) -> Self {
+    fn new(container_id: &str, path: PathBuf, ready: Ready, found: bool) -> Self {
         let container_id = container_id.to_owned();
-        let inner = Inner { container_id, path, ready, dns: Mutex::default(), dns_config: Mutex::default() };
+        let (dns, dns_config) = (Mutex::default(), Mutex::default());
+        let inner = Inner { container_id, path, ready, dns, dns_config, virtuals: found.into() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -73,6 +76,14 @@ impl Sandbox {
     /// The resolver's sockets, if they were made ahead and not taken yet.
     pub(crate) fn take_dns_sockets(&self) -> Option<dns::Sockets> {
         self.inner.ready.dns.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(crate) fn has_virtuals(&self) -> bool {
+        self.inner.virtuals.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_virtuals(&self, has: bool) {
+        self.inner.virtuals.store(has, Ordering::Relaxed);
     }
 
     pub(crate) fn namespace(&self) -> BorrowedFd<'_> {
@@ -118,7 +129,7 @@ impl Nursery {
         };
         let path = self.path(container_id);
         bind(&ready, &path)?;
-        Ok(Sandbox::new(container_id, path, ready))
+        Ok(Sandbox::new(container_id, path, ready, false))
     }
 
     /// The namespace that an earlier daemon bound for a container.
@@ -135,6 +146,7 @@ impl Nursery {
             container_id,
             path,
             Ready { namespace, route: Mutex::new(route), dns: Mutex::default() },
+            true,
         ))
     }
 

@@ -30,6 +30,10 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::{Error, Result, fault};
 
+/// The store's own lock keeps other processes out, so the two connections need no locks of the kernel's to read and
+/// write: SQLite's exclusive kind takes one when it opens the file, and has its index of the WAL in memory.
+const VFS: &str = "unix-excl";
+
 /// One migration per schema version, applied in order; never changed once released.
 const MIGRATIONS: &[&str] = &[
     // 1: the beginning.
@@ -224,8 +228,8 @@ fn roll_back(writer: &Connection) {
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     let failed = Error::db;
-    let connection =
-        Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed("open"))?;
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags_and_vfs(path, flags, VFS).map_err(failed("open"))?;
     connection.busy_timeout(Duration::from_secs(10)).map_err(failed("open"))?;
     // A small page cache: the daemon idles in 20 MiB, and the kernel caches the file anyway.
     connection

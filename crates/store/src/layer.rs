@@ -15,6 +15,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use dray_spec::Digest;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -59,6 +60,8 @@ struct Inner {
     boot: String,
     next: AtomicU64,
     flushing: AtomicBool,
+    /// Threads that flush.
+    flushers: Mutex<Vec<JoinHandle<()>>>,
     /// What flushed layers take on the disk, as far as somebody asked: they never change.
     measured: Mutex<HashMap<LayerId, u64>>,
 }
@@ -72,6 +75,7 @@ impl Layers {
             boot: durable::boot_id(),
             next: AtomicU64::new(0),
             flushing: AtomicBool::new(false),
+            flushers: Mutex::default(),
             measured: Mutex::default(),
         }));
         layers.drop_lost()?;
@@ -288,9 +292,25 @@ impl Layers {
                 tracing::warn!(%error, "layers are not on the disk yet");
             }
         });
-        if let Err(error) = thread {
-            self.0.flushing.store(false, Ordering::Release);
-            tracing::warn!(%error, "cannot start the thread that brings layers to the disk");
+        match thread {
+            Ok(thread) => {
+                let mut flushers = self.0.flushers.lock().unwrap_or_else(PoisonError::into_inner);
+                flushers.retain(|flusher| !flusher.is_finished());
+                flushers.push(thread);
+            }
+            Err(error) => {
+                self.0.flushing.store(false, Ordering::Release);
+                tracing::warn!(%error, "cannot start the thread that brings layers to the disk");
+            }
+        }
+    }
+
+    /// Waits until nothing writes in the store's folders any more.
+    pub(crate) fn finish_flushing(&self) {
+        let flushers = std::mem::take(&mut *self.0.flushers.lock().unwrap_or_else(PoisonError::into_inner));
+        for flusher in flushers {
+            // What went wrong with it was told.
+            let _ = flusher.join();
         }
     }
 

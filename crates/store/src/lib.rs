@@ -70,7 +70,15 @@ pub struct Store {
 #[derive(Debug)]
 struct Root {
     path: PathBuf,
+    layers: Layers,
     _lock: File,
+}
+
+impl Drop for Root {
+    /// Whoever may open the data root after this shall be alone in it.
+    fn drop(&mut self) {
+        self.layers.finish_flushing();
+    }
 }
 
 impl Store {
@@ -85,16 +93,17 @@ impl Store {
             let path = data_root.join(folder);
             fs::create_dir_all(&path).map_err(|source| Error::io("create", &path, source))?;
         }
-        let root = Arc::new(Root { path: data_root.to_path_buf(), _lock: lock(data_root)? });
+        let lock = lock(data_root)?;
         let db = db::Db::open(&data_root.join("state.db"))?;
         let blobs = Blobs::at(data_root)?;
         let layers = Layers::open(data_root, db.clone(), blobs.clone())?;
+        let root = Root { path: data_root.to_path_buf(), layers: layers.clone(), _lock: lock };
         Ok(Self {
             collector: collect::Collector::new(db.clone(), blobs.clone(), layers.clone()),
             images: ImageRecords::new(db.clone(), layers.clone()),
             tags: Tags::new(db.clone()),
             records: Records::new(db),
-            root,
+            root: Arc::new(root),
             blobs,
             layers,
         })

@@ -1,5 +1,6 @@
 //! What daemon.json and its flags decide: for new containers, for the daemon's end, and again at SIGHUP.
 
+use std::path::Path;
 use std::process::Command;
 
 use dray_harness::Daemon;
@@ -103,6 +104,23 @@ fn containers_get_what_the_daemon_is_told() {
     assert!(said.starts_with("60\n") && said.trim_end().ends_with('0'), "{said}");
     client.ok("create --name made busybox");
     assert_eq!(client.ok("inspect -f {{.HostConfig.IpcMode}} made"), "shareable");
+}
+
+#[test]
+fn a_parent_of_cgroups_that_the_daemon_made_goes_with_it() {
+    let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let root = Path::new(if v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" });
+    let (ours, theirs) = (root.join("dray-test-made"), root.join("dray-test-given"));
+    std::fs::create_dir(&theirs).expect("a cgroup");
+    for (parent, below) in [(&ours, "dray-test-made/deep"), (&theirs, "dray-test-given")] {
+        let mut daemon = Daemon::with_flags(&["--cgroup-parent", below]);
+        daemon.load(&dray_harness::fixture::busybox());
+        daemon.docker().ok("run --rm busybox true");
+        assert!(parent.exists());
+        daemon.stop();
+        assert_eq!(parent.exists(), parent == &theirs, "{}", parent.display());
+    }
+    std::fs::remove_dir(&theirs).expect("an empty cgroup");
 }
 
 #[test]

@@ -7,16 +7,20 @@
 //! ```text
 //! side     who is measured: Dray, Debian's dockerd, Debian's Podman
 //! table    rounds, medians, printed lines
-//! container, build, image, archive, memory, port    the figures, by noun
+//! container, build, image, archive, memory, port, network, compose    the figures, by noun
+//! probe    what the figures of networks run in containers
 //! registry the same of registry servers: Dray's, Debian's docker-registry, distribution
 //! ```
 
 mod archive;
 mod build;
+mod compose;
 mod container;
 mod image;
 mod memory;
+mod network;
 mod port;
+pub mod probe;
 mod registry;
 mod side;
 mod table;
@@ -71,6 +75,15 @@ const FIGURES: &[(&str, Figure)] = &[
     ("load", archive::load),
     ("images-1000", archive::list),
     ("port", port::throughput),
+    ("network-throughput", network::throughput),
+    ("network-latency", network::latency),
+    ("network-rate", network::rate),
+    ("network-dns", network::dns),
+    ("network-connect", network::connect),
+    ("network-next-publish", network::next_port),
+    ("compose-up", compose::up),
+    ("compose-config", compose::config),
+    ("compose-settled", compose::settled),
     ("steps", container::steps),
 ];
 
@@ -92,6 +105,9 @@ pub fn run(options: &Options) -> Result<()> {
     fixture::debian();
     if wants_registries(options) {
         registry::distribution();
+    }
+    if FIGURES.iter().any(|(name, _)| name.starts_with("compose") && is_wanted(options, name)) {
+        dray_harness::compose::reference();
     }
     let dray = build_dray(true)?;
     let error = Command::new("unshare")
@@ -141,7 +157,9 @@ fn measure_engines(options: &Options) -> Result<()> {
     });
     let table = Table::new(options.rounds, &sides.iter().map(|side| side.name).collect::<Vec<_>>());
     for (name, figure) in FIGURES.iter().filter(|(name, _)| is_wanted(options, name)) {
-        figure(&sides, &table).with_context(|| (*name).to_owned())?;
+        // Podman has no Compose of its own.
+        let sides = if name.starts_with("compose") { &sides[..2] } else { &sides[..] };
+        figure(sides, &table).with_context(|| (*name).to_owned())?;
     }
     println!("\n{}", table.machine_line());
     Ok(())

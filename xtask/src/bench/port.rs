@@ -14,25 +14,29 @@ const THERE: &str = "10.216.0.2";
 
 /// Gbit/s by iperf3 with one stream and with sixteen, from localhost and from a neighbour.
 pub fn throughput(sides: &[Side], table: &Table) -> Result<()> {
+    published(sides, table, &["1", "16"])
+}
+
+/// The same with these numbers of streams.
+pub fn published(sides: &[Side], table: &Table, streams: &[&str]) -> Result<()> {
     let neighbour = Neighbour::start()?;
     let mut ports = Vec::new();
     for side in sides {
         ports.push(serve(side)?);
     }
-    for (name, from, streams) in [
-        ("published port, 1 stream, from localhost", None, "1"),
-        ("published port, 16 streams, from localhost", None, "16"),
-        ("published port, 1 stream, from outside", Some(&neighbour), "1"),
-        ("published port, 16 streams, from outside", Some(&neighbour), "16"),
-    ] {
-        let mut rates = vec![Vec::new(); sides.len()];
-        for _ in 0..3 {
-            for (port, rates) in ports.iter().zip(&mut rates) {
-                rates.push(iperf(*port, streams, from)?);
+    for (place, from) in [("localhost", None), ("outside", Some(&neighbour))] {
+        for streams in streams {
+            let many = if *streams == "1" { "stream" } else { "streams" };
+            let name = format!("published port, {streams} {many}, from {place}");
+            let mut rates = vec![Vec::new(); sides.len()];
+            for _ in 0..3 {
+                for (port, rates) in ports.iter().zip(&mut rates) {
+                    rates.push(iperf(*port, streams, from)?);
+                }
             }
+            let medians: Vec<_> = rates.into_iter().map(|rates| Some(median(rates))).collect();
+            table.line(Line::rate(&name), &medians);
         }
-        let medians: Vec<_> = rates.into_iter().map(|rates| Some(median(rates))).collect();
-        table.line(Line::rate(name), &medians);
     }
     sides.iter().try_for_each(Side::remove_containers)
 }

@@ -35,13 +35,9 @@ impl Side {
     /// Debian's Podman, which has no daemon, on roots of its own.
     pub fn podman() -> Result<Self> {
         let root = tempfile::Builder::new().prefix("dray-peer-podman-").tempdir()?;
-        // Its own defaults raise limits, which a root without CAP_SYS_RESOURCE may not.
-        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(1 << 20);
-        let processes =
-            rustix::process::getrlimit(rustix::process::Resource::Nproc).maximum.unwrap_or(1 << 20);
-        let text = format!(
-            "[containers]\ndefault_ulimits = [\"nofile={files}:{files}\", \"nproc={processes}:{processes}\"]\n"
-        );
+        // Its own defaults raise limits, which a root without CAP_SYS_RESOURCE may not, and Podman lowers those of
+        // its own processes: these are below both.
+        let text = "[containers]\ndefault_ulimits = [\"nofile=4096:4096\", \"nproc=4096:4096\"]\n";
         std::fs::write(root.path().join("containers.conf"), text)?;
         Ok(Self { name: "podman", engine: Engine::Podman(root) })
     }

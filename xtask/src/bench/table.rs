@@ -38,6 +38,16 @@ impl<'a> Line<'a> {
         Self { name, goal, less_is_better: true, unit: "MB" }
     }
 
+    /// A time in microseconds.
+    pub fn micros(name: &'a str) -> Self {
+        Self { name, goal: 0.0, less_is_better: true, unit: "us" }
+    }
+
+    /// How often in a second.
+    pub fn each_second(name: &'a str) -> Self {
+        Self { name, goal: 0.0, less_is_better: false, unit: "/s" }
+    }
+
     /// Throughput in Gbit/s.
     pub fn rate(name: &'a str) -> Self {
         Self { name, goal: 0.0, less_is_better: false, unit: "Gb" }

@@ -42,6 +42,31 @@ impl Drop for Used {
     }
 }
 
+/// Uses that are still to be counted. That begins when this is dropped, on a thread of its own: nobody waits for it.
+pub(crate) struct LateUses {
+    cache: Cache,
+    used: Option<Used>,
+}
+
+impl std::fmt::Debug for LateUses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LateUses").finish_non_exhaustive()
+    }
+}
+
+impl Drop for LateUses {
+    fn drop(&mut self) {
+        let (cache, Some(used)) = (self.cache.clone(), self.used.take()) else { return };
+        let write = move || {
+            if let Err(error) = cache.write(&used, false) {
+                tracing::warn!(%error, "uses of the build cache are not counted");
+            }
+        };
+        // Without a thread the uses are not counted; the results are there all the same.
+        let _ = std::thread::Builder::new().name("build-cache".into()).spawn(write);
+    }
+}
+
 impl Used {
     /// Notes that a result is part of the target.
     pub(crate) fn in_target(&self, key: &Key) {
@@ -117,19 +142,12 @@ impl Cache {
     }
 
     /// A build has ended: what it used is recorded and held, all of it at once. With nothing `made` only the
-    /// counts change; nobody waits for that.
-    pub(crate) fn settle(&self, used: Used, made: bool) -> Result<(), BuildError> {
+    /// counts change, which can wait until its image has its names.
+    pub(crate) fn settle(&self, used: Used, made: bool) -> Result<Option<LateUses>, BuildError> {
         if made {
-            return self.write(&used, true);
+            return self.write(&used, true).map(|()| None);
         }
-        let cache = self.clone();
-        let write = move || {
-            if let Err(error) = cache.write(&used, false) {
-                tracing::warn!(%error, "uses of the build cache are not counted");
-            }
-        };
-        // Without a thread the uses are not counted; the results are there all the same.
-        std::thread::Builder::new().name("build-cache".into()).spawn(write).map(drop).or(Ok(()))
+        Ok(Some(LateUses { cache: self.clone(), used: Some(used) }))
     }
 
     fn write(&self, used: &Used, made: bool) -> Result<(), BuildError> {

@@ -124,7 +124,7 @@ pub(super) fn image(build: &Build<'_>, state: &State) -> Result<Built, BuildErro
         build.emit(BuildEvent::Built { id: image.to_string() });
     }
     let steps = build.used.steps();
-    Ok(Built { image, content, base: state.base.clone(), claim, steps })
+    Ok(Built { image, content, base: state.base.clone(), claim, steps, _uses: None })
 }
 
 /// The cache that the image carries.

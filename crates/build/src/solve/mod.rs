@@ -168,12 +168,13 @@ pub(crate) fn build<'a>(
         context.remove_later();
     }
     // What a failed build has done is of use to the next.
-    if let Err(error) = builder.cache.settle(build.used, build.made.into_inner()) {
+    let uses = builder.cache.settle(build.used, build.made.into_inner()).unwrap_or_else(|error| {
         tracing::warn!(%error, "the build cache may lose the layers of this build");
-    }
+        None
+    });
     match (first_error, result) {
         (Some(error), Err(_)) => Err(error),
-        (_, result) => result,
+        (_, result) => result.map(|built| Built { _uses: uses.map(Arc::new), ..built }),
     }
 }
 

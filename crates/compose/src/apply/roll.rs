@@ -3,9 +3,10 @@
 //!
 //! ```text
 //! stop-first    old stops ─ new starts ─ new is well ────────────────────┐
-//! start-first   new starts without its ports ─ new is well               ├─ the next ones … ─ all old ones go
-//!               ─ the ports move from old to new ─ old stops ────────────┘
+//! start-first   new starts beside old, without connections ─ new is      ├─ the next ones … ─ all old ones go
+//!               well, and gets them ─ old gets no more of them, stops ───┘
 //! ```
+//! Old and new share their ports; where one of them does not, the new one starts without and they move to it.
 //! Until the last one is well the old ones are kept, stopped, so that they can come back. A new one carries an interim name
 //! until then; a roll that was cut off is recognised by it and done again by the next `up`.
 
@@ -22,7 +23,7 @@ use super::{Engine, Error, Result, Status, shown};
 use crate::model::deploy::UpdateConfig;
 use crate::model::project::Project;
 use crate::model::service::Service;
-use crate::plan::Seen;
+use crate::plan::{Seen, label};
 
 /// How long a container without a health check has to run to count as well, where nothing is said.
 const MONITOR: Duration = Duration::from_secs(5);
@@ -182,7 +183,19 @@ impl Engine<'_> {
                 .retain(|binding| !matches!(binding.host_port.as_str(), "" | "0"));
         }
         ports.retain(|_, bindings| bindings.as_ref().is_some_and(|bindings| !bindings.is_empty()));
-        if !ports.is_empty() {
+        let has_fixed = !ports.is_empty();
+        let group = |labels: Option<&dray_api::Labels>| {
+            labels
+                .and_then(|labels| labels.get(label::SHARE_PORTS))
+                .filter(|group| !group.is_empty())
+                .cloned()
+        };
+        let shared = group(found.config.labels.as_ref());
+        if shared.is_some() && shared == group(Some(&one.old.summary.labels)) {
+            ports.clear();
+        }
+        if has_fixed {
+            // Of none, for those that stay: a daemon that cannot share ports says so before anything happens.
             match self.withdraw(&one.new, &ports).await {
                 Err(Error::Client(error)) if error.is_not_found() => {
                     return Err(Error::NoMove(one.service.clone()));

@@ -10,6 +10,7 @@
 //! hash.rs               the configuration's hash
 //! ```
 
+pub mod autoscale;
 pub mod consistent;
 pub mod data;
 pub mod deploy;

@@ -2,12 +2,17 @@
 
 use super::node::{Map, Node, Path, Value};
 use crate::error::Error;
+use crate::model::autoscale::{self, Autoscale};
 
 /// Checks a tree in its long forms.
 ///
 /// # Errors
 /// A rule does not hold.
 pub fn check(node: &Node, path: &Path) -> Result<(), Error> {
+    match path.parts() {
+        [s, _] if s == "services" => autoscale(node, path)?,
+        _ => {}
+    }
     match path.parts() {
         [v, _] if v == "volumes" => external(node, path),
         [c, _] if c == "configs" => one_source(node, path, &["file", "environment", "content"]),
@@ -26,6 +31,22 @@ pub fn check(node: &Node, path: &Path) -> Result<(), Error> {
             Value::List(list) => list.iter().try_for_each(|value| check(value, &path.entry())),
             _ => Ok(()),
         },
+    }
+}
+
+/// Containers that the daemon makes are like those that are there: what Compose does for each it cannot do.
+fn autoscale(node: &Node, path: &Path) -> Result<(), Error> {
+    let Some(scale) = node.get(autoscale::NAME) else { return Ok(()) };
+    Autoscale::read(scale, &path.next(autoscale::NAME))?;
+    let mut refused = ["container_name", "post_start", "pre_stop"]
+        .iter()
+        .filter_map(|name| node.get(name).map(|n| (name, n)));
+    match refused.next() {
+        None => Ok(()),
+        Some((name, value)) => {
+            let text = format!("{path}: {name} cannot be used with {}", autoscale::NAME);
+            Err(Error::rule(value.key, text))
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use dray_api::{Empty, Labels};
 
 use super::label;
 use super::limits::{resources, restart_policy};
+use crate::model::autoscale::Autoscale;
 use crate::model::hash;
 use crate::model::kind::{self, Environment};
 use crate::model::project::Project;
@@ -191,8 +192,38 @@ impl Wanted<'_> {
         if s.extensions.get("x-dray-restart-unhealthy").and_then(Node::text).as_deref() == Some("true") {
             labels.insert(label::RESTART_UNHEALTHY.to_owned(), "true".to_owned());
         }
+        if self.number.is_some() && s.ports.iter().any(is_fixed) {
+            labels.insert(label::SHARE_PORTS.to_owned(), format!("{}/{}", self.project.name, self.name));
+        }
+        let virtual_ip = s.deploy.as_ref().is_some_and(|deploy| deploy.endpoint_mode == "vip");
+        if self.number.is_some() && virtual_ip {
+            labels.insert(label::VIRTUAL_IP.to_owned(), self.name.to_owned());
+        }
+        if let Some(scale) = Autoscale::of(s).filter(|_| self.number.is_some()) {
+            labels.insert(label::AUTOSCALE.to_owned(), scale.label());
+            labels.insert(label::FILES.to_owned(), serde_json::json!(self.put_files()).to_string());
+        }
         labels.extend(self.labels.clone());
         labels
+    }
+
+    /// Where secrets and configs are that are put into the container before it starts.
+    fn put_files(&self) -> Vec<String> {
+        let put = |object: &crate::model::resource::FileObject| {
+            !object.content.is_empty() || !object.environment.is_empty()
+        };
+        let secrets = self
+            .service
+            .secrets
+            .iter()
+            .filter(|mount| self.project.secrets.get(&mount.source).is_some_and(|secret| put(&secret.0)));
+        let configs = self
+            .service
+            .configs
+            .iter()
+            .filter(|mount| self.project.configs.get(&mount.source).is_some_and(|config| put(&config.0)));
+        let secrets = secrets.map(|mount| target(mount, "/run/secrets/"));
+        secrets.chain(configs.map(|mount| target(mount, "/"))).collect()
     }
 
     fn exposed_ports(&self) -> BTreeMap<String, Empty> {
@@ -476,6 +507,11 @@ fn bind_options(bind: &service::BindOptions) -> BindOptions {
         read_only_non_recursive: bind.recursive == "writable",
         read_only_force_recursive: bind.recursive == "readonly",
     }
+}
+
+/// Whether a port asks for one of the host's.
+fn is_fixed(port: &service::Port) -> bool {
+    port.published.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
 fn protocol(port: &service::Port) -> &str {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dray_api::container::{ContainerSummary, MountType};
 
 use super::label;
+use crate::model::autoscale::Autoscale;
 use crate::model::hash;
 use crate::model::project::Project;
 use crate::model::service::Service;
@@ -165,7 +166,12 @@ impl Planner<'_> {
         own.sort_by_key(|(c, diverged)| {
             (*diverged, *diverged && c.is_interim(), c.number(), c.summary.created)
         });
-        let wanted = usize::try_from(service.replicas()).unwrap_or(0);
+        let said = service.replicas();
+        let wanted = match Autoscale::of(service).filter(|_| service.scale.is_none()) {
+            // The daemon has found out how many there should be.
+            Some(scale) => scale.replicas(own.len(), said),
+            None => usize::try_from(said).unwrap_or(0),
+        };
         let next = own.iter().map(|(c, _)| c.number()).max().unwrap_or(0) + 1;
         let missing = u32::try_from(wanted.saturating_sub(own.len())).unwrap_or(0);
         let mut actions = Vec::new();
@@ -215,6 +221,11 @@ impl Planner<'_> {
             return true;
         }
         if seen.label(label::CONFIG_HASH) != hash::service(service) {
+            return true;
+        }
+        // Docker Compose's hash has no extension fields.
+        let scaled = Autoscale::of(service).map(|scale| scale.label()).unwrap_or_default();
+        if seen.label(label::AUTOSCALE) != scaled {
             return true;
         }
         let image = self.options.images.get(name).map(String::as_str).unwrap_or_default();

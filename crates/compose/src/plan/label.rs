@@ -34,5 +34,16 @@ pub const REPLACE: &str = "com.docker.compose.replace";
 /// Dray's own: the daemon restarts the container when it becomes unhealthy.
 pub const RESTART_UNHEALTHY: &str = "dev.dray.restart-unhealthy";
 
+/// Dray's own: containers with the same value share the ports of the host that they publish.
+pub const SHARE_PORTS: &str = "dev.dray.share-ports";
+
+/// Dray's own: containers with the same value are behind one address, which has this name on their networks.
+pub const VIRTUAL_IP: &str = "dev.dray.virtual-ip";
+
+/// Dray's own: how many containers the service has follows what they have to do, as this JSON says.
+pub const AUTOSCALE: &str = "dev.dray.autoscale";
+/// Dray's own: the files that were put into the container before it started, for the next one that is like it.
+pub const FILES: &str = "dev.dray.files";
+
 /// The version that is written: the specification's rules are those of this Docker Compose.
 pub const COMPOSE_VERSION: &str = "2.40.3";

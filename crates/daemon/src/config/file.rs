@@ -82,6 +82,8 @@ const OPTIONS: &[(&str, &str, &str, Kind)] = &[
     ("ipv6", "ipv6", "ipv6", Kind::Bool),
     ("fixed-cidr", "fixed-cidr", "fixed_cidr", Kind::Text),
     ("fixed-cidr-v6", "fixed-cidr-v6", "fixed_cidr_v6", Kind::Text),
+    ("default-gateway", "default-gateway", "default_gateway", Kind::Text),
+    ("default-gateway-v6", "default-gateway-v6", "default_gateway_v6", Kind::Text),
     ("icc", "icc", "icc", Kind::Bool),
     ("ip-masq", "ip-masq", "ip_masq", Kind::Bool),
     ("ip", "ip", "ip", Kind::Text),

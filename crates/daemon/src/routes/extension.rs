@@ -3,6 +3,7 @@
 
 mod build;
 mod container;
+mod service;
 mod volume;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub(super) fn router() -> Router<App> {
         .route("/dray/networks/exposure", get(exposure))
         .merge(build::router())
         .merge(container::router())
+        .merge(service::router())
         .merge(volume::router())
 }
 

@@ -28,7 +28,20 @@ impl Service {
         platform: Option<String>,
         request: ContainerCreateRequest,
     ) -> Result<CreateResponse, Error> {
-        self.blocking(move |service| service.create_now(name.as_deref(), platform.as_deref(), request)).await
+        self.blocking(move |service| service.create_now(name.as_deref(), platform.as_deref(), request, None))
+            .await
+    }
+
+    /// Creates a container on this thread, of an image that the request gives by its id and that is called so. Gives the
+    /// container's id.
+    pub(super) fn create_like(
+        &self,
+        name: &str,
+        platform: Option<&str>,
+        request: ContainerCreateRequest,
+        image: &str,
+    ) -> Result<String, Error> {
+        self.create_now(Some(name), platform, request, Some(image)).map(|made| made.id)
     }
 
     fn create_now(
@@ -36,6 +49,7 @@ impl Service {
         name: Option<&str>,
         platform: Option<&str>,
         request: ContainerCreateRequest,
+        image_name: Option<&str>,
     ) -> Result<CreateResponse, Error> {
         let ContainerCreateRequest { mut config, host_config, networking_config } = request;
         let mut host = host_config.unwrap_or_default();
@@ -52,6 +66,9 @@ impl Service {
         };
         // Until the record is written, which holds the layers and makes the container a user of the image.
         let _claim = image.claim;
+        if let Some(name) = image_name {
+            name.clone_into(&mut config.image);
+        }
         self.adapt(&mut host);
         merge::merge(&mut config, &image.config);
         merge::require_command(&mut config)?;

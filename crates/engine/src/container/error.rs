@@ -242,6 +242,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A label that says how a service is scaled, and cannot be followed.
+    #[error("the label dev.dray.autoscale cannot be followed: {0}")]
+    Autoscale(String),
     /// A worker thread ended unexpectedly.
     #[error("the operation was interrupted: {0}")]
     Interrupted(String),
@@ -315,6 +318,7 @@ impl Error {
             | Self::Store(_)
             | Self::Shim(_)
             | Self::Io { .. }
+            | Self::Autoscale(_)
             | Self::Interrupted(_) => ErrorKind::System,
         }
     }

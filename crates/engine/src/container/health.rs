@@ -167,6 +167,14 @@ impl Service {
         };
         self.save_state(container);
         if let Some(status) = changed {
+            let settled = Arc::clone(container);
+            let settle = self.blocking(move |service| {
+                service.settle_readiness(&settled);
+                Ok(())
+            });
+            if let Err(error) = settle.await {
+                tracing::error!(%error, "deal out a shared port anew");
+            }
             self.announce(container, &format!("health_status: {status}"), &[]);
             if status == "unhealthy" && container.with(restarts_unhealthy) {
                 // Not here: the restart ends this task.

@@ -44,6 +44,8 @@ pub struct Live {
     pub execs: BTreeSet<String>,
     /// `docker restart` is under way: do not remove it between.
     pub manually_restarting: bool,
+    /// It is about to stop: new connections go elsewhere where they can.
+    pub leaving: bool,
     /// A removal is under way.
     pub removing: bool,
 }

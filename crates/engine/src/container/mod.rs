@@ -12,6 +12,7 @@
 
 mod archive;
 mod attach;
+mod autoscale;
 mod boot;
 mod change;
 mod commit;
@@ -44,6 +45,7 @@ mod restart;
 mod restore;
 pub(crate) mod rootfs;
 mod service;
+pub(crate) mod share;
 pub mod signal;
 pub(crate) mod spec;
 mod start;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use dray_api::container::PortMap;
 use dray_api::network::EndpointSettings;
 use dray_api::{Labels, StringSet};
+use dray_network::Readiness;
 
 use crate::ServiceError;
 
@@ -156,6 +157,18 @@ pub trait ContainerNetworking: Send + Sync {
         add: &PortMap,
         remove: &PortMap,
     ) -> Result<PortMap, ServiceError>;
+
+    /// Says how far a container that shares its ports is fit for new connections. Nothing for others.
+    fn set_readiness(&self, id: &str, readiness: Readiness);
+
+    /// Takes a container that shares its ports for ready as soon as its program listens.
+    fn ready_when_listening(&self, id: &str);
+
+    /// How many connections a container has by ports that it shares; none where no other container can take its place.
+    fn shared_connections(&self, id: &str) -> Option<usize>;
+
+    /// How many connections others have to a container; none for one without a network of its own.
+    fn connections(&self, id: &str) -> Option<usize>;
 
     /// The container's name changed: names in DNS follow.
     ///

@@ -147,7 +147,10 @@ impl Service {
         }
         self.save_state(container);
         container.announce(false);
+        // Before the health check begins anew: the last daemon's word counts until there is another.
+        self.settle_readiness(container);
         self.start_health(container);
+        self.wake_autoscaler(container);
         self.watch_exit(container);
     }
 }

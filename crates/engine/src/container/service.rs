@@ -10,6 +10,7 @@ use dray_store::Store;
 use tokio::runtime::Handle;
 
 use super::Error;
+use super::autoscale::Autoscaler;
 use super::health::Prober;
 use super::host::Host;
 use super::images::ContainerImages;
@@ -133,6 +134,7 @@ pub struct Service {
     shutting_down: AtomicBool,
     pub(super) pruning: AtomicBool,
     pub(super) prober: OnceLock<Arc<dyn Prober>>,
+    pub(super) autoscaler: Autoscaler,
 }
 
 impl std::fmt::Debug for Service {
@@ -165,6 +167,7 @@ impl Service {
             shutting_down: AtomicBool::new(false),
             pruning: AtomicBool::new(false),
             prober: OnceLock::new(),
+            autoscaler: Autoscaler::default(),
             config,
         }))
     }

@@ -87,6 +87,8 @@ impl Service {
         }
         self.save_state(container);
         self.start_health(container);
+        self.await_readiness(container);
+        self.wake_autoscaler(container);
         self.announce(container, "start", &[]);
         container.announce(false);
         self.watch_exit(container);

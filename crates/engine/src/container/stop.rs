@@ -1,7 +1,7 @@
 //! Stopping and signalling, freezing, and restarting by hand.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dray_runtime::{Shim, ShimError};
 
@@ -12,6 +12,8 @@ use super::{Error, signal};
 
 /// How long the end of a killed container is waited for.
 const AFTER_KILL: Duration = Duration::from_secs(10);
+/// How long connections by shared ports are waited for where a container may take for ever to stop.
+const DRAIN: Duration = Duration::from_secs(10);
 
 impl Service {
     /// Stops a container: its stop signal, then after a while SIGKILL. `timeout` is in seconds, −1
@@ -74,11 +76,14 @@ impl Service {
         let (own_signal, own_timeout) =
             container.with(|record| (stop_signal(&record.config.stop_signal), record.config.stop_timeout));
         let timeout = timeout.or(own_timeout).unwrap_or(self.config.stop_timeout);
+        let limit = u64::try_from(timeout).ok().map(Duration::from_secs);
+        let began = Instant::now();
+        self.drain(container, limit.map_or(DRAIN, |limit| limit / 2)).await;
         let ended = Wait::on(container, WaitCondition::NotRunning);
         let signalled = self.send(container, with.unwrap_or(own_signal), true).await;
-        let patience = match (u64::try_from(timeout), &signalled) {
-            (Err(_), Ok(())) => None,
-            (Ok(seconds), Ok(())) => Some(Duration::from_secs(seconds)),
+        let patience = match (limit, &signalled) {
+            (None, Ok(())) => None,
+            (Some(limit), Ok(())) => Some(limit.saturating_sub(began.elapsed())),
             (_, Err(_)) => Some(Duration::from_secs(2)),
         };
         let ended = ended.finish();
@@ -235,11 +240,13 @@ impl Service {
         }
         let shim = self.shim(container)?;
         if freeze {
-            shim.pause()?
+            self.turn_away(container);
+            shim.pause().inspect_err(|_| self.settle_readiness(container))?
         } else {
             shim.resume()?
         }
         container.live().record.state.paused = freeze;
+        self.settle_readiness(container);
         self.save_state(container);
         self.announce(container, if freeze { "pause" } else { "unpause" }, &[]);
         Ok(())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dray_api::container::PortMap;
 use dray_api::network::EndpointSettings;
 use dray_network::dns::{ResolvMode, hosts};
-use dray_network::{Endpoint, EndpointConfig, Sandbox};
+use dray_network::{Endpoint, EndpointConfig, Readiness, Sandbox, VirtualService};
 
 use super::endpoint::{
     IFNAME, addresses, check_settings, dns_names, driver_opt, gateway_endpoint, lone_endpoint, parse, shown,
@@ -16,7 +16,7 @@ use super::endpoint::{
 use super::record::{PREDEFINED, Record};
 use super::{Error, Joined, Service, ports, short};
 use crate::ServiceError;
-use crate::container::{Attached, ContainerNetworking, NetworkedContainer};
+use crate::container::{Attached, ContainerNetworking, NetworkedContainer, share};
 
 /// How a container is joined.
 enum Mode {
@@ -119,6 +119,30 @@ impl ContainerNetworking for Service {
         Ok(self.republish_ports(container, now, add, remove)?)
     }
 
+    fn set_readiness(&self, id: &str, readiness: Readiness) {
+        if let Err(error) = self.network.set_readiness(id, readiness) {
+            tracing::warn!(%error, container = id, "deal out a shared port anew");
+        }
+    }
+
+    fn ready_when_listening(&self, id: &str) {
+        self.network.ready_when_listening(id);
+    }
+
+    fn shared_connections(&self, id: &str) -> Option<usize> {
+        self.network.shared_connections(id).unwrap_or_else(|error| {
+            tracing::warn!(%error, container = id, "count the connections of a shared port");
+            None
+        })
+    }
+
+    fn connections(&self, id: &str) -> Option<usize> {
+        self.network.connections(id).unwrap_or_else(|error| {
+            tracing::warn!(%error, container = id, "count a container's connections");
+            None
+        })
+    }
+
     fn rename(&self, container: &NetworkedContainer) -> Result<(), ServiceError> {
         self.network.rename(&container.id, &container.name);
         if let Some(joined) = self.joined().get_mut(&container.id) {
@@ -213,6 +237,7 @@ impl Service {
         let sandbox = self.network.sandbox(&container.id)?;
         let embedded = networks.iter().any(|(record, _)| record.name != "bridge");
         self.network.set_dns(&sandbox, self.dns_config(container)?);
+        self.share(container);
 
         // The main network first: its interface is eth0.
         let main = network_of(&container.mode).to_owned();
@@ -243,6 +268,26 @@ impl Service {
         })
     }
 
+    fn share(&self, container: &NetworkedContainer) {
+        let group = share::group(&container.labels);
+        if group.is_some() || share::service(&container.labels).is_some() {
+            self.network.share(&container.id, group, Readiness::Starting);
+        }
+    }
+
+    /// The service behind whose address a container is on a network. The names that only it has are not the service's.
+    fn service(
+        &self,
+        container: &NetworkedContainer,
+        record: &Record,
+        aliases: &[String],
+    ) -> Option<VirtualService> {
+        let name = share::service(&container.labels).filter(|_| record.name != "bridge")?;
+        let own = [&container.name, &container.hostname, &name];
+        let names = aliases.iter().filter(|alias| !own.contains(alias)).cloned().collect();
+        Some(VirtualService { name, names, ..VirtualService::default() })
+    }
+
     /// The network, if endpoints can be made on it with these settings.
     fn usable(&self, term: &str, settings: &EndpointSettings) -> Result<Arc<Record>, Error> {
         let record = self.find(term)?;
@@ -266,6 +311,7 @@ impl Service {
         let config = EndpointConfig {
             id: None,
             name: container.name.clone(),
+            service: self.service(container, record, &aliases),
             aliases: unique(aliases),
             ip: parse(&ipam.ipv4_address),
             ip6: parse(&ipam.ipv6_address),
@@ -295,6 +341,7 @@ impl Service {
         }
         let sandbox = self.network.open_sandbox(&container.id)?;
         self.network.set_dns(&sandbox, self.dns_config(container)?);
+        self.share(container);
         let kept: Vec<Endpoint> = self.store.records().get(ENDPOINTS, &container.id)?.unwrap_or_default();
         let mut made = Vec::new();
         for endpoint in kept {

@@ -1,10 +1,11 @@
 //! Making networks: the predefined ones at start, and those that users ask for.
 
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
 use dray_api::Labels;
 use dray_api::network::{Ipam, NetworkCreateRequest, NetworkCreateResponse};
-use dray_network::{Driver, NetworkConfig, SubnetConfig};
+use dray_network::{Driver, NetworkConfig, SubnetConfig, SubnetState};
 use jiff::Timestamp;
 
 use super::record::{KIND, PREDEFINED, Record};
@@ -158,17 +159,24 @@ impl Service {
 
 /// Whether the default bridge is still as the flags say.
 fn still_wanted(state: &dray_network::NetworkState, config: &NetworkConfig) -> bool {
+    let is_v4 = |wanted: &SubnetConfig| {
+        let named = wanted.aux.values().next().map(IpAddr::is_ipv4);
+        wanted.subnet.map(|subnet| subnet.is_ipv4()).or(named).unwrap_or(true)
+    };
     let subnet_stays = |wanted: &SubnetConfig| {
-        let have = wanted.subnet.and_then(|subnet| state.subnet(subnet.is_ipv4()));
-        have.is_some_and(|have| {
-            Some(have.subnet) == wanted.subnet
-                && have.ip_range == wanted.ip_range
+        state.subnet(is_v4(wanted)).is_some_and(|have| {
+            wanted.subnet.is_none_or(|subnet| have.subnet == subnet && have.ip_range == wanted.ip_range)
                 && wanted.gateway.is_none_or(|gateway| have.gateway == Some(gateway))
         })
+    };
+    let aux_stays = |have: &SubnetState| {
+        let wanted = config.subnets.iter().find(|wanted| is_v4(wanted) == have.subnet.is_ipv4());
+        wanted.map_or(have.aux.is_empty(), |wanted| wanted.aux == have.aux)
     };
     let option = |key: &str| config.options.get(&format!("com.docker.network.bridge.{key}"));
     let switch = |key: &str, have: bool| option(key).is_none_or(|value| *value == have.to_string());
     config.subnets.iter().all(subnet_stays)
+        && state.subnets.iter().all(aux_stays)
         && config.ipv6 == state.subnet(false).is_some()
         && option("name").is_none_or(|name| *name == state.bridge)
         && switch("enable_icc", state.icc)

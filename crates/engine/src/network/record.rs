@@ -74,6 +74,10 @@ impl Record {
             if let (true, Some(gateway)) = (shown.gateway.is_empty(), subnet.gateway) {
                 shown.gateway = gateway.to_string();
             }
+            if shown.auxiliary_addresses.is_none() && !subnet.aux.is_empty() {
+                let named = subnet.aux.iter().map(|(name, address)| (name.clone(), address.to_string()));
+                shown.auxiliary_addresses = Some(named.collect());
+            }
             shown
         });
         Ipam { driver, options: self.ipam.options.clone(), config: Some(config.collect()) }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use dray_spec::{Descriptor, Digest, ImageConfig, media_type};
 use dray_store::Store;
 
-use super::spool::Spool;
+use super::spool::{BAR_EVERY, Spool};
 use super::{LoadOptions, Loaded, Plan, docker, oci};
 use crate::exact::{self, Foreign};
 use crate::layer::Compression;
@@ -19,8 +19,6 @@ use crate::{Error, Images, NewImage, Result, origin};
 const MOST_THREADS: usize = 4;
 /// The kernel puts 500 folders upon each other in an overlay; a container has two more than its image has layers.
 const MOST_LAYERS: usize = 490;
-/// Bytes between two movements of a bar.
-const BAR_EVERY: u64 = 512 * 1024;
 
 impl Images {
     /// Loads the images of an archive (Docker's or an OCI layout; plain, gzip or zstd).

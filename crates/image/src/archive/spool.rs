@@ -2,21 +2,30 @@
 //!
 //! What an archive's files mean is known only at its end (`manifest.json` is the last entry but one), and a
 //! stream cannot be read twice. But a big file is a layer nearly always: it is unpacked into a draft while it
-//! arrives, beside being set aside as it came. If that fails, or nobody wants it as a layer, only the draft is
-//! lost. A big file that becomes a blob is not written again: its ingest is committed.
+//! arrives, beside being set aside as it came, and the files behind it are read meanwhile. If that fails, or nobody
+//! wants it as a layer, only the draft is lost. A big file that becomes a blob is not written again: its ingest is
+//! committed.
+//!
+//! ```text
+//! archive ─► ingest of layer 1 ─► (page cache) ─► draft 1
+//!         ─► ingest of layer 2 ─► (page cache) ─► draft 2     MOST_DRAFTS at once, each on threads of its own
+//! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Scope, ScopedJoinHandle};
 
 use dray_spec::{Digest, Hasher};
 use dray_store::{Ingest, Store};
 
 use super::MOST_ENTRIES;
 use crate::exact::{self, Drafted};
+use crate::follow::{CancelOnDrop, Follow, Growth};
 use crate::layer::entry::{Entries, Entry, Kind};
 use crate::layer::name::Name;
-use crate::layer::{Compression, decompress, is_tar};
+use crate::layer::{Compression, LayerError, decompress, is_tar};
 use crate::progress::{Progress, ProgressEvent};
 use crate::{Error, Result};
 
@@ -29,7 +38,9 @@ const LONGEST_DOCUMENT: u64 = 8 << 20;
 /// So much of a file tells whether it is a tar.
 const BEGINNING: usize = 512;
 /// Bytes between two movements of a bar.
-const BAR_EVERY: u64 = 512 * 1024;
+pub(super) const BAR_EVERY: u64 = 512 * 1024;
+/// Layers that are unpacked at once while the archive is read.
+const MOST_DRAFTS: usize = 4;
 /// More links in a row than any archive has.
 const MOST_LINKS: usize = 8;
 
@@ -59,37 +70,53 @@ impl Spool {
         let plain = decompress(reader).map_err(Error::Tar)?;
         let mut entries = Entries::new(BufReader::with_capacity(SMALL as usize, plain), ());
         let mut spool = Self::default();
-        let mut count = 0;
-        while let Some(entry) = entries.next().map_err(Error::Tar)? {
-            count += 1;
-            if count > MOST_ENTRIES {
-                return Err(Error::Archive(format!("it has more than {MOST_ENTRIES} entries")));
+        std::thread::scope(|scope| {
+            let mut drafts = Drafts { scope, store, progress, running: VecDeque::new() };
+            let mut count = 0;
+            while let Some(entry) = entries.next().map_err(Error::Tar)? {
+                count += 1;
+                if count > MOST_ENTRIES {
+                    return Err(Error::Archive(format!("it has more than {MOST_ENTRIES} entries")));
+                }
+                spool.take(&entry, &mut entries, &mut drafts)?;
             }
-            spool.take(store, &entry, &mut entries, progress)?;
-        }
-        Ok(spool)
+            while let Some((name, file)) = drafts.next()? {
+                spool.files.insert(name, file);
+            }
+            Ok(spool)
+        })
     }
 
-    fn take<R: io::BufRead + Send>(
+    fn take<R: io::BufRead>(
         &mut self,
-        store: &Store,
         entry: &Entry,
         entries: &mut Entries<R, ()>,
-        progress: &dyn Progress,
+        drafts: &mut Drafts<'_, '_>,
     ) -> Result<()> {
         let name = clean(&entry.name)?;
         match &entry.kind {
             Kind::File { size, map: None } => {
-                let small = *size <= SMALL && self.in_memory < MOST_IN_MEMORY;
-                if !small {
-                    check_room(store, &name, *size)?;
+                // Of two files of one name the later counts, whichever is unpacked first.
+                while drafts.has(&name)
+                    && let Some((name, file)) = drafts.next()?
+                {
+                    self.files.insert(name, file);
                 }
-                let mut file = match small {
-                    true => self.memory(entries)?,
-                    false => big(store, &name, *size, entries, progress)?,
-                };
-                check_blob(&name, &mut file)?;
-                self.files.insert(name, file);
+                if *size <= SMALL && self.in_memory < MOST_IN_MEMORY {
+                    let mut file = self.memory(entries)?;
+                    check_blob(&name, &mut file)?;
+                    self.files.insert(name, file);
+                    return Ok(());
+                }
+                check_room(drafts.store, &name, *size)?;
+                if drafts.running.len() == MOST_DRAFTS
+                    && let Some((name, file)) = drafts.next()?
+                {
+                    self.files.insert(name, file);
+                }
+                if let Some((name, file)) = drafts.big(name, *size, entries)? {
+                    self.files.insert(name, file);
+                }
             }
             Kind::HardLink(target) => {
                 self.links.insert(name, clean(target)?);
@@ -231,43 +258,128 @@ fn check_room(store: &Store, name: &str, size: u64) -> Result<()> {
     }
 }
 
-/// Sets a big file aside, and unpacks it meanwhile if it looks like a layer.
-fn big<R: io::BufRead + Send>(
-    store: &Store,
-    name: &str,
-    size: u64,
-    entries: &mut Entries<R, ()>,
-    progress: &dyn Progress,
-) -> Result<Spooled> {
-    let mut beginning = Vec::with_capacity(BEGINNING);
-    let mut piece = [0; BEGINNING];
-    while beginning.len() < BEGINNING {
-        match entries.read(&mut piece[beginning.len()..]).map_err(Error::Tar)? {
-            0 => break,
-            count => beginning.extend_from_slice(&piece[beginning.len()..beginning.len() + count]),
+/// Layers that are being unpacked, oldest first.
+struct Drafts<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    store: &'env Store,
+    progress: &'env dyn Progress,
+    running: VecDeque<Running<'scope>>,
+}
+
+/// A file that has been set aside and is being unpacked.
+struct Running<'scope> {
+    name: String,
+    ingest: Ingest,
+    draft: ScopedJoinHandle<'scope, Option<Drafted>>,
+}
+
+impl<'scope> Drafts<'scope, '_> {
+    fn has(&self, name: &str) -> bool {
+        self.running.iter().any(|running| running.name == name)
+    }
+
+    /// Waits for the oldest.
+    fn next(&mut self) -> Result<Option<(String, Spooled)>> {
+        let Some(Running { name, ingest, draft }) = self.running.pop_front() else { return Ok(None) };
+        let draft = draft.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let mut file = match draft {
+            Some(draft) => Spooled::Layer(Box::new(Mutex::new(Some(draft))), Box::new(ingest)),
+            None => Spooled::Ingest(Box::new(ingest)),
+        };
+        check_blob(&name, &mut file)?;
+        Ok(Some((name, file)))
+    }
+
+    /// Sets a big file aside, and begins to unpack it if it looks like a layer; then it comes later.
+    fn big<R: io::BufRead>(
+        &mut self,
+        name: String,
+        size: u64,
+        entries: &mut Entries<R, ()>,
+    ) -> Result<Option<(String, Spooled)>> {
+        let store = self.store;
+        let mut beginning = Vec::with_capacity(BEGINNING);
+        let mut piece = [0; BEGINNING];
+        while beginning.len() < BEGINNING {
+            match entries.read(&mut piece[beginning.len()..]).map_err(Error::Tar)? {
+                0 => break,
+                count => beginning.extend_from_slice(&piece[beginning.len()..beginning.len() + count]),
+            }
         }
+        let kind = Compression::detect(&beginning).ok();
+        let plain = kind == Some(Compression::None);
+        let looks_like_a_layer = kind.is_some_and(|_| !plain || is_tar(&beginning));
+        let checked = |name: String, mut file: Spooled| {
+            check_blob(&name, &mut file)?;
+            Ok(Some((name, file)))
+        };
+        if let Some(known) = known(store, &name, plain)? {
+            let file = hashed(&known, plain, beginning, entries)?;
+            return checked(name, file);
+        }
+        if !looks_like_a_layer {
+            let mut ingest = store.blobs().spool()?;
+            set_aside(&mut ingest, &beginning, entries, |_| ())?;
+            return checked(name, Spooled::Ingest(Box::new(ingest)));
+        }
+        // Of a plain tar the unpacking gives the digest.
+        let mut ingest = if plain { store.blobs().spool_aside()? } else { store.blobs().spool()? };
+        let growth = Arc::new(Growth::default());
+        let cancel = CancelOnDrop(Arc::clone(&growth));
+        let draft = self.begin(&name, ingest.reader()?, &growth, row(&name, plain), size)?;
+        set_aside(&mut ingest, &beginning, entries, |bytes| growth.reached(bytes))?;
+        growth.finish();
+        drop(cancel);
+        self.running.push_back(Running { name, ingest, draft });
+        Ok(None)
     }
-    let kind = Compression::detect(&beginning).ok();
-    let plain = kind == Some(Compression::None);
-    let looks_like_a_layer = kind.is_some_and(|_| !plain || is_tar(&beginning));
-    if let Some(known) = known(store, name, plain)? {
-        return hashed(&known, plain, beginning, entries);
+
+    /// Unpacks on a thread what is being set aside. Whatever is wrong with it is told when somebody wants it as a
+    /// layer.
+    fn begin(
+        &self,
+        name: &str,
+        file: File,
+        growth: &Arc<Growth>,
+        row: Option<String>,
+        size: u64,
+    ) -> Result<ScopedJoinHandle<'scope, Option<Drafted>>> {
+        let (store, progress, name) = (self.store, self.progress, name.to_owned());
+        let mut shown = 0;
+        let on_read = move |read| {
+            if let Some(row) = row.as_ref().filter(|_| read - shown >= BAR_EVERY) {
+                shown = read;
+                progress.event(ProgressEvent::bar(row, "Loading layer", read, Some(size)));
+            }
+        };
+        let follow = Follow::new(file, Arc::clone(growth), on_read);
+        let work = move || exact::draft(store, follow, Vec::new(), &name, true).ok();
+        let thread = std::thread::Builder::new().name("layer-load".into());
+        thread.spawn_scoped(self.scope, work).map_err(Error::stream("start a thread"))
     }
-    // Of a plain tar the unpacking gives the digest.
-    let mut ingest =
-        if plain && looks_like_a_layer { store.blobs().spool_aside()? } else { store.blobs().spool()? };
-    ingest.append(&beginning)?;
-    let mut aside = Aside { entries, ingest, failed: None, progress, row: row(name, plain), shown: 0, size };
-    let draft = match looks_like_a_layer {
-        // Whatever is wrong with it is told when somebody wants it as a layer.
-        true => exact::draft(store, Cursor::new(beginning).chain(&mut aside), Vec::new(), name, true).ok(),
-        false => None,
-    };
-    let ingest = aside.rest()?;
-    Ok(match draft {
-        Some(draft) => Spooled::Layer(Box::new(Mutex::new(Some(draft))), Box::new(ingest)),
-        None => Spooled::Ingest(Box::new(ingest)),
-    })
+}
+
+/// Sets aside what is left of an entry; `moved` hears how much there is.
+fn set_aside<R: io::BufRead>(
+    ingest: &mut Ingest,
+    beginning: &[u8],
+    entries: &mut Entries<R, ()>,
+    moved: impl Fn(u64),
+) -> Result<()> {
+    ingest.append(beginning)?;
+    let mut failed = None;
+    let taken = entries.for_each_piece(|piece| {
+        ingest.append(piece).map_err(|error| {
+            failed = Some(error);
+            LayerError::Stream(io::ErrorKind::Other.into())
+        })?;
+        moved(ingest.offset());
+        Ok(())
+    });
+    match failed {
+        Some(error) => Err(error.into()),
+        None => taken.map_err(Error::Tar),
+    }
 }
 
 /// The digest that a file is named by, if what it should be is here already: a layer with that diff ID, or a blob.
@@ -296,51 +408,6 @@ fn hashed<R: io::BufRead>(
     rest.map_err(Error::Tar)?;
     let digest = hasher.finish();
     Ok(if plain { Spooled::Present(digest, size) } else { Spooled::Blob(digest, size) })
-}
-
-/// Reads an entry's data and sets it aside.
-struct Aside<'a, R> {
-    entries: &'a mut Entries<R, ()>,
-    ingest: Ingest,
-    /// What the reader's caller only sees as a broken stream.
-    failed: Option<Error>,
-    progress: &'a dyn Progress,
-    /// How it is called in the progress, if its name says it.
-    row: Option<String>,
-    shown: u64,
-    size: u64,
-}
-
-impl<R: io::BufRead> Aside<'_, R> {
-    fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        let count = self.entries.read(buffer).map_err(Error::Tar)?;
-        self.ingest.append(&buffer[..count])?;
-        let read = self.ingest.offset();
-        if let Some(row) = self.row.as_ref().filter(|_| read - self.shown >= BAR_EVERY) {
-            self.shown = read;
-            self.progress.event(ProgressEvent::bar(row, "Loading layer", read, Some(self.size)));
-        }
-        Ok(count)
-    }
-
-    /// What nobody has read yet is set aside too.
-    fn rest(mut self) -> Result<Ingest> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
-        let mut buffer = vec![0; SMALL as usize];
-        while self.next(&mut buffer)? > 0 {}
-        Ok(self.ingest)
-    }
-}
-
-impl<R: io::BufRead> Read for Aside<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.next(buffer).map_err(|error| {
-            self.failed = Some(error);
-            io::ErrorKind::BrokenPipe.into()
-        })
-    }
 }
 
 /// How a layer is called in the progress: by its diff ID, which a plain tar below `blobs/` is named by.

@@ -21,11 +21,11 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::error::PullError;
-use super::follow::Growth;
 use super::landing::{HeldIngest, HeldParts, Landing};
 use super::source::Sources;
 use super::state::{Reporter, Stage};
 use super::transfer::Transfers;
+use crate::follow::Growth;
 
 /// Chunks of the network that wait for the disk.
 const CHUNKS_AHEAD: usize = 16;

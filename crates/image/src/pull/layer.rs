@@ -20,11 +20,11 @@ use tokio::task::JoinHandle;
 
 use super::download::Download;
 use super::error::PullError;
-use super::follow::{CancelOnDrop, Follow, Growth};
 use super::landing::Landing;
 use super::source::Sources;
 use super::state::{Reporter, Stage};
 use super::transfer::Transfers;
+use crate::follow::{CancelOnDrop, Follow, Growth};
 use crate::layer::{self, Unpacked};
 
 /// Bytes between two reports of how far a layer is unpacked.

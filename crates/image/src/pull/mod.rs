@@ -12,7 +12,6 @@
 mod content;
 mod download;
 mod error;
-mod follow;
 mod landing;
 mod layer;
 mod resolve;

@@ -7,6 +7,8 @@
 //!   map ports4      protocol . host address . port : container address . port   (ports6 likewise)
 //!   map ports4_any  protocol . port : container address . port                  (ports6_any likewise)
 //!   map asked4 ...  the same of ports behind the gate
+//!   map spread4, spread4_any, spread_asked4 ...
+//!                   protocol . [host address .] port . slot : container address . port, of ports that several share
 //!   set sealed      bridges without a way out    set held    ports of the daemon's own sockets
 //!   set open4, open6   protocol . container address . port: open to those who may ask a container itself
 //!   chain guard        raw prerouting: no way to the host's own 127.0.0.0/8
@@ -79,6 +81,19 @@ pub struct Listing {
     pub held: Vec<(Proto, u16)>,
     /// What is open at containers' own addresses.
     pub openings: Vec<Opening>,
+    /// What is translated to one of several.
+    pub spreads: Vec<Spread>,
+}
+
+pub use crate::nft::SLOTS;
+
+/// One slot of a shared port. A new connection falls on any of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Spread {
+    /// The port, and where this slot leads.
+    pub mapping: Mapping,
+    /// The slot.
+    pub slot: u32,
 }
 
 /// A port of a container that may be asked for at its own address.
@@ -154,7 +169,7 @@ impl Firewall {
     pub fn apply_all(&self, plan: Plan<'_>, listing: &Listing) -> Result<()> {
         let mut batch = Batch::new();
         self.render(&mut batch, plan);
-        for (name, kind) in MAPS {
+        for (name, kind) in MAPS.into_iter().chain(SPREADS) {
             batch.flush_set(&self.set(name, kind));
         }
         batch.flush_set(&self.set(HELD, Kind::Ports));
@@ -178,6 +193,14 @@ impl Firewall {
         let mut batch = Batch::new();
         self.write_ports(&mut batch, listing, Batch::add_elements);
         self.commit(batch, "publish ports in")
+    }
+
+    /// Removes what is published and adds other in one step: nobody sees the time between.
+    pub fn change_ports(&self, gone: &Listing, new: &Listing) -> Result<()> {
+        let mut batch = Batch::new();
+        self.write_ports(&mut batch, gone, Batch::delete_elements);
+        self.write_ports(&mut batch, new, Batch::add_elements);
+        self.commit(batch, "change shared ports in")
     }
 
     /// Removes published ports; those that are not there are removed already.
@@ -233,11 +256,18 @@ impl Firewall {
                 mappings.iter().filter(|p| p.map() == name).map(Mapping::element).collect();
             write(batch, &self.set(name, kind), &of_map);
         }
+        let spreads = &listing.spreads;
+        for (name, kind) in SPREADS {
+            let of_map: Vec<Element> =
+                spreads.iter().filter(|s| s.map() == name).map(Spread::element).collect();
+            write(batch, &self.set(name, kind), &of_map);
+        }
+        let fronts = || spreads.iter().filter(|s| s.slot == 0).map(|s| &s.mapping);
         for (family, v4) in GATED {
             let [one, any] = self.admitted(family, v4);
             let gated = |p: &&Mapping| p.gated && p.host_ip.is_ipv4() == v4;
             let (to_any, to_one): (Vec<&Mapping>, Vec<&Mapping>) =
-                mappings.iter().filter(gated).partition(|p| p.host_ip.is_unspecified());
+                mappings.iter().chain(fronts()).filter(gated).partition(|p| p.host_ip.is_unspecified());
             for (set, ports) in [(one, to_one), (any, to_any)] {
                 write(batch, &set, &ports.into_iter().map(Mapping::key).collect::<Vec<_>>());
             }
@@ -343,7 +373,7 @@ impl Firewall {
                 subnets(networks, v4).flat_map(|(_, subnet)| Element::prefix(&subnet)).collect();
             self.write_set(batch, &self.set(subnets_of(v4), Kind::Prefixes(v4)), &elements);
         }
-        for (name, kind) in MAPS {
+        for (name, kind) in MAPS.into_iter().chain(SPREADS) {
             batch.add_set(&self.set(name, kind));
         }
     }
@@ -372,6 +402,18 @@ const MAPS: [(&str, Kind); 8] = [
     ("asked6_any", Kind::ByPort(false)),
 ];
 
+/// The same for ports that several containers share.
+const SPREADS: [(&str, Kind); 8] = [
+    ("spread4", Kind::SpreadByAddress(true)),
+    ("spread4_any", Kind::SpreadByPort(true)),
+    ("spread6", Kind::SpreadByAddress(false)),
+    ("spread6_any", Kind::SpreadByPort(false)),
+    ("spread_asked4", Kind::SpreadByAddress(true)),
+    ("spread_asked4_any", Kind::SpreadByPort(true)),
+    ("spread_asked6", Kind::SpreadByAddress(false)),
+    ("spread_asked6_any", Kind::SpreadByPort(false)),
+];
+
 /// The set of what is open at containers' own addresses.
 fn open_of(v4: bool) -> &'static str {
     if v4 { "open4" } else { "open6" }
@@ -383,11 +425,25 @@ impl Opening {
     }
 }
 
+impl Spread {
+    fn map(&self) -> &'static str {
+        SPREADS[self.mapping.map_index()].0
+    }
+
+    fn element(&self) -> Element {
+        self.mapping.element().spread(self.slot)
+    }
+}
+
 impl Mapping {
     /// The name of the map that it is an element of.
     fn map(&self) -> &'static str {
+        MAPS[self.map_index()].0
+    }
+
+    fn map_index(&self) -> usize {
         let of_family = usize::from(self.gated) * 4 + usize::from(self.host_ip.is_ipv6()) * 2;
-        MAPS[of_family + usize::from(self.host_ip.is_unspecified())].0
+        of_family + usize::from(self.host_ip.is_unspecified())
     }
 
     fn host(&self) -> Option<IpAddr> {

@@ -62,17 +62,36 @@ pub(super) fn output() -> Vec<Rule> {
     keep.into_iter().chain(translated_by(Rule::new, PORTS)).chain(translated_by(Rule::new, ASKED)).collect()
 }
 
-/// The maps of published ports: those of an IPv4 address, of any, of an IPv6 address, of any.
-const PORTS: [&str; 4] = ["ports4", "ports4_any", "ports6", "ports6_any"];
-/// The same of ports behind the gate.
-const ASKED: [&str; 4] = ["asked4", "asked4_any", "asked6", "asked6_any"];
+/// Maps of published ports: those of an IPv4 address, of any, of an IPv6 address, of any; then of ports that several
+/// containers share.
+struct Maps {
+    one: [&'static str; 4],
+    shared: [&'static str; 4],
+}
 
-fn translated_by(from: impl Fn() -> Rule, [four, four_any, six, six_any]: [&str; 4]) -> Vec<Rule> {
+const PORTS: Maps = Maps {
+    one: ["ports4", "ports4_any", "ports6", "ports6_any"],
+    shared: ["spread4", "spread4_any", "spread6", "spread6_any"],
+};
+/// The same of ports behind the gate.
+const ASKED: Maps = Maps {
+    one: ["asked4", "asked4_any", "asked6", "asked6_any"],
+    shared: ["spread_asked4", "spread_asked4_any", "spread_asked6", "spread_asked6_any"],
+};
+
+fn translated_by(from: impl Fn() -> Rule, maps: Maps) -> Vec<Rule> {
+    let [four, four_any, six, six_any] = maps.one;
+    let [spread4, spread4_any, spread6, spread6_any] = maps.shared;
+    let any = |v4| from().version(v4).local_destination();
     vec![
         from().version(true).translate_by_address(true, four),
-        from().version(true).local_destination().translate_by_port(true, four_any),
+        any(true).translate_by_port(true, four_any),
         from().version(false).translate_by_address(false, six),
-        from().version(false).local_destination().translate_by_port(false, six_any),
+        any(false).translate_by_port(false, six_any),
+        from().version(true).spread_by_address(true, spread4),
+        any(true).spread_by_port(true, spread4_any),
+        from().version(false).spread_by_address(false, spread6),
+        any(false).spread_by_port(false, spread6_any),
     ]
 }
 

@@ -3,6 +3,7 @@
 //! A [`Batch`] is applied whole or not at all. The shape of the messages is that of the kernel's
 //! `linux/netfilter/nf_tables.h`; numbers are in network order.
 
+mod expression;
 mod list;
 mod rule;
 mod set;
@@ -13,6 +14,9 @@ pub use set::{Element, Kind, Set};
 
 use crate::netlink::wire::{self, Messages};
 use crate::netlink::{Failed, Socket};
+
+/// How many slots a spread port or address has: divided without rest by most numbers of containers.
+pub const SLOTS: u32 = 120;
 
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use super::SLOTS;
 use crate::cidr::Cidr;
 use crate::netlink::wire::Messages;
 
@@ -268,6 +269,50 @@ impl Rule {
             .destination(v4, WORD, WORD + words)
     }
 
+    /// Translates the destination to what a map says for `protocol . address . port . slot`, with one of the slots by
+    /// chance.
+    pub fn spread_by_address(self, v4: bool, map: &str) -> Self {
+        let (offset, len) = Field::Destination.place(v4);
+        let words = len / 4;
+        self.meta(META_L4PROTO, WORD)
+            .payload(NETWORK_HEADER, offset, len, WORD + 1)
+            .payload(TRANSPORT_HEADER, 2, 2, WORD + 1 + words)
+            .random(SLOTS, WORD + 2 + words)
+            .find(map, WORD, Some(WORD), false)
+            .destination(v4, WORD, WORD + words)
+    }
+
+    /// Translates the destination to what a map says for `protocol . port . slot`, with one of the slots by
+    /// chance.
+    pub fn spread_by_port(self, v4: bool, map: &str) -> Self {
+        let words = if v4 { 1 } else { 4 };
+        self.meta(META_L4PROTO, WORD)
+            .payload(TRANSPORT_HEADER, 2, 2, WORD + 1)
+            .random(SLOTS, WORD + 2)
+            .find(map, WORD, Some(WORD), false)
+            .destination(v4, WORD, WORD + words)
+    }
+
+    /// Translates the destination to what a map says for `address . slot`, with one of the slots by chance. The port
+    /// stays.
+    pub fn spread_addresses(self, v4: bool, map: &str) -> Self {
+        let (offset, len) = Field::Destination.place(v4);
+        self.payload(NETWORK_HEADER, offset, len, WORD)
+            .random(SLOTS, WORD + len / 4)
+            .find(map, WORD, Some(WORD), false)
+            .nat_to(v4, WORD, None)
+    }
+
+    /// Loads a number below another one: any of them, each time.
+    fn random(self, below: u32, register: u32) -> Self {
+        const RANDOM: u32 = 1;
+        self.expression("numgen", |m| {
+            m.attr_be32(1, register);
+            m.attr_be32(2, below);
+            m.attr_be32(3, RANDOM);
+        })
+    }
+
     /// Matches packets whose `protocol . address . port` of the destination a set holds.
     pub fn goes_to_address(self, v4: bool, set: &str) -> Self {
         let (offset, len) = Field::Destination.place(v4);
@@ -308,12 +353,18 @@ impl Rule {
     }
 
     fn destination(self, v4: bool, addr: u32, port: u32) -> Self {
+        self.nat_to(v4, addr, Some(port))
+    }
+
+    fn nat_to(self, v4: bool, addr: u32, port: Option<u32>) -> Self {
         const DNAT: u32 = 1;
         self.expression("nat", |m| {
             m.attr_be32(1, DNAT);
             m.attr_be32(2, if v4 { 2 } else { 10 });
             m.attr_be32(3, addr);
-            m.attr_be32(5, port);
+            if let Some(port) = port {
+                m.attr_be32(5, port);
+            }
         })
     }
 

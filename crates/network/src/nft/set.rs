@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use super::expression::{Expression, row, written};
 use super::rule::{Family, octets};
-use super::{Batch, DELSETELEM, NEWSET, NEWSETELEM};
+use super::{Batch, DELSETELEM, NEWSET, NEWSETELEM, SLOTS};
 use crate::cidr::{Cidr, from_bits};
 use crate::netlink::wire;
 
@@ -18,6 +19,7 @@ const TYPE_IPV4: u32 = 7;
 const TYPE_IPV6: u32 = 8;
 const TYPE_PROTOCOL: u32 = 12;
 const TYPE_PORT: u32 = 13;
+const TYPE_INTEGER: u32 = 4;
 const TYPE_INTERFACE: u32 = 41;
 
 /// What a set or map holds.
@@ -31,6 +33,12 @@ pub enum Kind {
     ByAddress(bool),
     /// `protocol . port : address . port`, of a family.
     ByPort(bool),
+    /// `protocol . address . port . slot : address . port`, of a family.
+    SpreadByAddress(bool),
+    /// `protocol . port . slot : address . port`, of a family.
+    SpreadByPort(bool),
+    /// `address . slot : address`, of a family.
+    Virtual(bool),
     /// `protocol . address . port`, of a family.
     Addresses(bool),
     /// `protocol . port`.
@@ -86,6 +94,17 @@ impl Element {
         Self { data, ..Self::destination(proto, host, port) }
     }
 
+    /// The same for connections that fall on a slot.
+    pub fn spread(mut self, slot: u32) -> Self {
+        self.key.extend(slot.to_ne_bytes());
+        self
+    }
+
+    /// Where packets to a service's address go that fall on a slot.
+    pub fn virtual_address(address: IpAddr, slot: u32, to: IpAddr) -> Self {
+        Self { key: octets(address), data: octets(to), end: false }.spread(slot)
+    }
+
     /// A protocol, host address (any if absent) and port.
     pub fn destination(proto: u8, host: Option<IpAddr>, port: u16) -> Self {
         let mut key = vec![proto, 0, 0, 0];
@@ -117,40 +136,77 @@ impl Kind {
                 (concat(&[TYPE_PROTOCOL, address, TYPE_PORT]), 8 + len)
             }
             Self::ByPort(_) | Self::Ports => (concat(&[TYPE_PROTOCOL, TYPE_PORT]), 8),
+            Self::SpreadByAddress(_) => {
+                (concat(&[TYPE_PROTOCOL, address, TYPE_PORT, TYPE_INTEGER]), 12 + len)
+            }
+            Self::Virtual(_) => (concat(&[address, TYPE_INTEGER]), len + 4),
+            Self::SpreadByPort(_) => (concat(&[TYPE_PROTOCOL, TYPE_PORT, TYPE_INTEGER]), 12),
         }
     }
 
     fn address(self) -> (u32, u32) {
         match self {
-            Self::Prefixes(false) | Self::ByAddress(false) | Self::ByPort(false) | Self::Addresses(false) => {
-                (TYPE_IPV6, 16)
-            }
+            Self::Prefixes(false)
+            | Self::ByAddress(false)
+            | Self::ByPort(false)
+            | Self::SpreadByAddress(false)
+            | Self::SpreadByPort(false)
+            | Self::Virtual(false)
+            | Self::Addresses(false) => (TYPE_IPV6, 16),
             _ => (TYPE_IPV4, 4),
         }
     }
 
+    /// nft's number of a map's data type, and its length.
+    fn data(self) -> (u32, u32) {
+        let (address, len) = self.address();
+        match self {
+            Self::Virtual(_) => (address, len),
+            _ => (concat(&[address, TYPE_PORT]), len + 4),
+        }
+    }
+
     fn is_map(self) -> bool {
-        matches!(self, Self::ByAddress(_) | Self::ByPort(_))
+        self.flags() == MAP
     }
 
     fn flags(self) -> u32 {
         match self {
             Self::Interfaces | Self::Addresses(_) | Self::Ports => 0,
             Self::Prefixes(_) => INTERVAL,
-            Self::ByAddress(_) | Self::ByPort(_) => MAP,
+            Self::ByAddress(_)
+            | Self::ByPort(_)
+            | Self::SpreadByAddress(_)
+            | Self::SpreadByPort(_)
+            | Self::Virtual(_) => MAP,
         }
     }
 
-    /// Byte orders of key and data, without which listings print numbers swapped.
+    /// The expressions that key and data are made of, where types do not say it.
+    fn expressions(self) -> Option<(Vec<Expression>, Vec<Expression>)> {
+        use Expression::{Destination, Port, Protocol, Random, TcpPort};
+        Some(match self {
+            Self::SpreadByAddress(v4) => {
+                (vec![Protocol, Destination(v4), Port, Random(SLOTS)], vec![Destination(v4), TcpPort])
+            }
+            Self::SpreadByPort(v4) => (vec![Protocol, Port, Random(SLOTS)], vec![Destination(v4), TcpPort]),
+            Self::Virtual(v4) => (vec![Destination(v4), Random(SLOTS)], vec![Destination(v4)]),
+            _ => return None,
+        })
+    }
+
+    /// Byte orders of key and data, without which listings print numbers swapped, and what they are made of.
     fn userdata(self) -> Vec<u8> {
         const HOST: u32 = 1;
         const NETWORK: u32 = 2;
         let order = if self == Self::Interfaces { HOST } else { NETWORK };
-        let mut bytes = vec![0, 4];
-        bytes.extend(order.to_ne_bytes());
+        let mut bytes = row(0, &order.to_ne_bytes());
         if self.is_map() {
-            bytes.extend([1, 4]);
-            bytes.extend(NETWORK.to_ne_bytes());
+            bytes.extend(row(1, &NETWORK.to_ne_bytes()));
+        }
+        if let Some((key, data)) = self.expressions() {
+            bytes.extend(row(3, &written(&key)));
+            bytes.extend(row(4, &written(&data)));
         }
         bytes
     }
@@ -168,9 +224,9 @@ impl Batch {
         m.attr_be32(4, key_type);
         m.attr_be32(5, key_len);
         if set.kind.is_map() {
-            let (address, len) = set.kind.address();
-            m.attr_be32(6, concat(&[address, TYPE_PORT]));
-            m.attr_be32(7, len + 4);
+            let (kind, len) = set.kind.data();
+            m.attr_be32(6, kind);
+            m.attr_be32(7, len);
         }
         // An id by which this batch's own messages may refer to it; the kernel insists on one.
         m.attr_be32(10, 1);

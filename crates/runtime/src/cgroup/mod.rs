@@ -30,10 +30,24 @@ pub use stats::{BlkioEntry, BlkioStats, CgroupStats, CpuStats, MemoryStats, Pids
 /// Parent of the cgroups of containers whose configuration names none. All daemons of a machine share it.
 pub const PARENT: &str = "/dray";
 
-/// Removes [`PARENT`] if no container is in it. Whoever makes one meanwhile makes it again.
-pub fn remove_unused_parent() {
-    if let Ok(parent) = Cgroup::open(PARENT) {
+/// Mark of a parent that was made for containers, so that one which the machine's administrator made stays.
+const MADE: &str = "trusted.dray";
+
+/// Removes a parent of containers if none is in it, and it was made for them. Whoever makes one meanwhile makes it
+/// again.
+pub fn remove_unused_parent(path: &str) {
+    let Ok(parent) = Cgroup::open(path) else { return };
+    if parent.path == PARENT {
         parent.remove_if_empty();
+    }
+    let levels = parent.path.matches('/').count();
+    for dir in parent.dirs() {
+        for level in dir.ancestors().take(levels) {
+            let made = rustix::fs::getxattr(level, MADE, &mut [0; 8]).is_ok();
+            if !made || fs::remove_dir(level).is_err() {
+                break;
+            }
+        }
     }
 }
 
@@ -501,11 +515,24 @@ fn make_dir(dir: &Path) -> Result<()> {
     for _ in 0..TRIES {
         match &made {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => made = fs::create_dir_all(dir),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                make_parents(dir);
+                made = fs::create_dir(dir);
+            }
             _ => break,
         }
     }
     made.map_err(failed("make", dir))
+}
+
+/// Makes and marks what is missing above a cgroup. What stands in the way shows when the cgroup itself is made.
+fn make_parents(dir: &Path) {
+    let missing: Vec<&Path> = dir.ancestors().skip(1).take_while(|level| !level.exists()).collect();
+    for level in missing.into_iter().rev() {
+        if fs::create_dir(level).is_ok() {
+            let _ = rustix::fs::setxattr(level, MADE, b"1", rustix::fs::XattrFlags::empty());
+        }
+    }
 }
 
 fn put(dir: &Path, write: &plan::Write) -> Result<()> {

@@ -62,10 +62,13 @@ pub fn main(_args: &[OsString]) -> ExitCode {
                 drop(socket);
                 proc::trim_heap();
                 shim.signals = Some(signals);
+                let cgroup = shim.cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
                 shim.run();
-                if rustix::process::getppid() != parent {
+                if rustix::process::getppid() != parent
+                    && let Some((shared, _)) = cgroup.as_deref().and_then(|path| path.rsplit_once('/'))
+                {
                     // No daemon is there any more to see to it.
-                    crate::cgroup::remove_unused_parent();
+                    crate::cgroup::remove_unused_parent(shared);
                 }
                 ExitCode::SUCCESS
             }

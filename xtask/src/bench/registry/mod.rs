@@ -4,6 +4,7 @@
 //! new in each round, so that nobody finds a blob that is there already.
 
 mod client;
+mod nginx;
 mod server;
 
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ pub const FIGURES: &[(&str, Figure)] = &[
     ("registry-manifests", manifests),
     ("registry-blobs", blobs),
     ("registry-memory", memory),
+    ("registry-nginx", nginx::pull),
 ];
 
 /// An image's large layers.

@@ -66,18 +66,26 @@ impl Server {
         clients: usize,
         work: impl Fn(&mut super::client::Client, usize) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
-        let port = self.port();
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..clients)
-                .map(|n| {
-                    let work = &work;
-                    scope.spawn(move || work(&mut super::client::Client::connect(port)?, n))
-                })
-                .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|_| anyhow::bail!("a client has panicked")))
-                .collect()
-        })
+        with_clients(self.port(), clients, work)
     }
+}
+
+/// Works with many clients of a server at once, as [`Server::with_clients`] does.
+pub fn with_clients<T: Send>(
+    port: u16,
+    clients: usize,
+    work: impl Fn(&mut super::client::Client, usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..clients)
+            .map(|n| {
+                let work = &work;
+                scope.spawn(move || work(&mut super::client::Client::connect(port)?, n))
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| anyhow::bail!("a client has panicked")))
+            .collect()
+    })
 }

@@ -1,4 +1,4 @@
-//! Images of services: pulled or built where they are missing or asked for; `build`, `pull`, `push`, `images`.
+//! Images of services: pulled or built where they are missing or asked for; `pull`, `push`, `images`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -7,18 +7,19 @@ use dray_client::api::progress::ProgressMessage;
 use dray_client::image::PullOptions;
 use dray_compose::Project;
 use dray_compose::apply::{Event, Include, Progress as _, Silent, Status};
-use dray_compose::model::service::{Build, Service};
+use dray_compose::model::service::Service;
 use futures_util::future::{join_all, try_join_all};
 use serde_json::Value;
 
+use super::build::{self, How};
 use super::display::Display;
-use super::project::{self, How};
-use super::{TABLE, delegate, engine, say};
+use super::project;
+use super::{TABLE, delegate, engine};
 use crate::app::App;
 use crate::command::image::pull::{auth_for, name_and_tag, parse};
-use crate::command::image::{build as image_build, push as image_push};
+use crate::command::image::push as image_push;
 use crate::command_error::Error;
-use crate::flag::{Flag, NONE, Parsed, list, switch, text};
+use crate::flag::{Flag, NONE, Parsed, switch, text};
 use crate::format::table;
 use crate::format::units::human_size_with;
 use crate::progress::failure;
@@ -37,7 +38,7 @@ pub struct Policy {
     pub quiet_build: bool,
 }
 
-fn told(id: &str, status: Status, text: &str) -> Event {
+pub(super) fn told(id: &str, status: Status, text: &str) -> Event {
     Event { id: id.to_owned(), parent: None, status, text: text.to_owned() }
 }
 
@@ -98,20 +99,11 @@ pub async fn ensure(app: &App, project: &Project, policy: Policy) -> Result<BTre
         let work = pulls.iter().map(|(name, s)| pull_one(app, &display, name, s, policy.quiet_pull));
         try_join_all(work).await?;
     }
-    for (name, service) in in_order(project, builds) {
-        build_one(app, project, name, service, policy.quiet_build, &[]).await?;
+    let how = How { quiet: policy.quiet_build, ..How::default() };
+    for (name, service) in build::in_order(project, builds)? {
+        build::one(app, project, name, service, &how).await?;
     }
     ids(app, project).await
-}
-
-/// Services in the order in which they depend on each other, for builds that use other builds.
-fn in_order<'a>(
-    project: &Project,
-    mut services: Vec<(&'a String, &'a Service)>,
-) -> Vec<(&'a String, &'a Service)> {
-    let order = project.in_order();
-    services.sort_by_key(|(name, _)| order.iter().position(|n| n == *name));
-    services
 }
 
 fn must_pull(service: &Service, here: bool, buildable: bool) -> bool {
@@ -175,153 +167,6 @@ fn show_layer(display: &Display, name: &str, message: &ProgressMessage) {
     display.event(Event { id: message.id.clone(), parent: Some(name.to_owned()), status, text });
 }
 
-/// The words of `build` for a service.
-fn build_words(project: &Project, name: &str, image: &str, build: &Build) -> Result<Vec<String>, Error> {
-    let unsupported = |what: &str| {
-        let text =
-            format!("service {name:?}: build.{what} needs BuildKit, which this command does not speak yet");
-        Err(Error::Refused(text))
-    };
-    if !build.additional_contexts.is_empty() {
-        return unsupported("additional_contexts");
-    }
-    if !build.secrets.is_empty() {
-        return unsupported("secrets");
-    }
-    if !build.ssh.0.is_empty() {
-        return unsupported("ssh");
-    }
-    let mut words: Vec<String> = vec!["--tag".into(), image.to_owned()];
-    let mut pair = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
-    build.tags.iter().for_each(|tag| pair("--tag", tag.clone()));
-    for (arg, value) in build.args.iter() {
-        match value.clone().or_else(|| project.environment.get(arg).cloned()) {
-            Some(value) => pair("--build-arg", format!("{arg}={value}")),
-            None => pair("--build-arg", arg.clone()),
-        }
-    }
-    build.labels.iter().for_each(|(label, value)| pair("--label", format!("{label}={value}")));
-    pair("--label", format!("com.docker.compose.project={}", project.name));
-    pair("--label", format!("com.docker.compose.service={name}"));
-    pair("--label", format!("com.docker.compose.version={}", dray_compose::plan::label::COMPOSE_VERSION));
-    if !build.dockerfile.is_empty() && !build.context.contains("://") {
-        let file = std::path::Path::new(&build.context).join(&build.dockerfile);
-        pair("--file", file.display().to_string());
-    } else if !build.dockerfile.is_empty() {
-        pair("--file", build.dockerfile.clone());
-    }
-    let some = [("--target", &build.target), ("--network", &build.network)];
-    some.into_iter().filter(|(_, v)| !v.is_empty()).for_each(|(flag, value)| pair(flag, value.clone()));
-    build.cache_from.iter().for_each(|image| pair("--cache-from", image.clone()));
-    build.extra_hosts.lines(":").into_iter().for_each(|host| pair("--add-host", host));
-    if build.shm_size.0 > 0 {
-        pair("--shm-size", build.shm_size.0.to_string());
-    }
-    for (limit, u) in &build.ulimits {
-        let value = if u.single == 0 { format!("{}:{}", u.soft, u.hard) } else { u.single.to_string() };
-        pair("--ulimit", format!("{limit}={value}"));
-    }
-    if let Some(platform) = build.platforms.first() {
-        pair("--platform", platform.clone());
-    }
-    words.extend(
-        [("--no-cache", build.no_cache), ("--pull", build.pull)]
-            .into_iter()
-            .filter(|(_, on)| *on)
-            .map(|(f, _)| f.to_owned()),
-    );
-    Ok(words)
-}
-
-async fn build_one(
-    app: &App,
-    project: &Project,
-    name: &str,
-    service: &Service,
-    quiet: bool,
-    more: &[String],
-) -> Result<(), Error> {
-    let Some(build) = &service.build else { return Ok(()) };
-    let image = service.image_or_default(&project.name, name, project::separator(app));
-    let mut words = build_words(project, name, &image, build)?;
-    let inline = if build.dockerfile_inline.is_empty() {
-        None
-    } else {
-        let file =
-            std::env::temp_dir().join(format!("dray-compose-{}-{name}.dockerfile", std::process::id()));
-        std::fs::write(&file, &build.dockerfile_inline).map_err(Error::file("write", &file))?;
-        words.extend(["--file".to_owned(), file.display().to_string()]);
-        Some(file)
-    };
-    if quiet {
-        words.push("--quiet".into());
-    }
-    words.extend(more.iter().cloned());
-    words.push(build.context.clone());
-    let id = format!("Service {name}");
-    let display = Display::new(app, "Building")?;
-    display.event(told(&id, Status::Working, "Building"));
-    display.finish();
-    let done = delegate(app, &image_build::COMMAND, words).await;
-    if let Some(file) = inline {
-        // Nothing reads it any more.
-        let _ = std::fs::remove_file(file);
-    }
-    match done? {
-        0 => {
-            display.event(told(&id, Status::Done, "Built"));
-            Ok(())
-        }
-        code => Err(Error::Exit(code)),
-    }
-}
-
-const BUILD_FLAGS: &[Flag] = &[
-    list("build-arg", NONE, "Set a build argument").shown("stringArray"),
-    text("builder", NONE, "Kept for old scripts").hidden(),
-    text("memory", 'm', "Limit of memory of builds").shown("bytes"),
-    switch("no-cache", NONE, "Carry out all steps anew"),
-    switch("pull", NONE, "Look for newer base images"),
-    switch("push", NONE, "Push the images"),
-    switch("quiet", 'q', "Show less"),
-    text("progress", NONE, "How to show progress").hidden(),
-    text("ssh", NONE, "Keys for builds").hidden(),
-    switch("with-dependencies", NONE, "Build what the services depend on, too"),
-];
-
-/// `compose build`
-pub static BUILD: Command =
-    Command::new("build", &["[OPTIONS] [SERVICE...]"], Args::Any, "Build or rebuild services", |a, p| {
-        Box::pin(build(a, p))
-    })
-    .flags(&[BUILD_FLAGS]);
-
-async fn build(app: &App, p: Parsed) -> Done {
-    let project = project::load(app, &p.args, How::default())?;
-    let chosen = |name: &String| p.args.is_empty() || p.is("with-dependencies") || p.args.contains(name);
-    let builds: Vec<_> = project.services.iter().filter(|(n, s)| s.build.is_some() && chosen(n)).collect();
-    if builds.is_empty() {
-        say::warn("No services to build");
-    }
-    let mut more: Vec<String> =
-        p.all("build-arg").into_iter().flat_map(|a| ["--build-arg".into(), a]).collect();
-    for flag in ["no-cache", "pull"] {
-        if p.is(flag) {
-            more.push(format!("--{flag}"));
-        }
-    }
-    if !p.get("memory").is_empty() {
-        more.extend(["--memory".into(), p.get("memory").to_owned()]);
-    }
-    for (name, service) in in_order(&project, builds) {
-        build_one(app, &project, name, service, p.is("quiet"), &more).await?;
-        if p.is("push") && !service.image.is_empty() {
-            delegate(app, &image_push::COMMAND, vec![service.image.clone()]).await?;
-        }
-    }
-    Ok(0)
-}
-
 const PULL_FLAGS: &[Flag] = &[
     switch("ignore-buildable", NONE, "Leave out images that can be built"),
     switch("ignore-pull-failures", NONE, "Pull what can be pulled"),
@@ -338,7 +183,7 @@ pub static PULL: Command =
     .flags(&[PULL_FLAGS]);
 
 async fn pull(app: &App, p: Parsed) -> Done {
-    let project = project::load(app, &p.args, How::default())?;
+    let project = project::load(app, &p.args, project::How::default())?;
     let have = ids(app, &project).await?;
     let display = if p.is("quiet") { Display::quiet() } else { Display::new(app, "Pulling")? };
     let mut pulling: BTreeMap<&str, &String> = BTreeMap::new();
@@ -389,7 +234,7 @@ pub static PUSH: Command =
     .flags(&[PUSH_FLAGS]);
 
 async fn push(app: &App, p: Parsed) -> Done {
-    let project = project::load(app, &p.args, How::default())?;
+    let project = project::load(app, &p.args, project::How::default())?;
     let chosen = |name: &String| p.args.is_empty() || p.is("include-deps") || p.args.contains(name);
     let mut failed = Vec::new();
     for (_, s) in

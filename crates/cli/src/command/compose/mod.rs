@@ -4,15 +4,18 @@
 //! project.rs   flags before the command → files → project        say.rs   warnings
 //! config.rs    the project as text                               display.rs   progress
 //! up.rs        up, create: images, networks, volumes, containers, start
-//! image.rs     build, pull, push, images                         provider.rs   services of programs
+//! build.rs     build     image.rs   pull, push, images            provider.rs   services of programs
 //! lifecycle.rs start, stop, restart, kill, pause, unpause, rm, down, scale, wait
 //! list.rs      ps, ls, volumes, port, top, events, stats
+//! autoscale.rs services that are scaled by their load
 //! logs.rs output.rs follow.rs   lines of many containers
 //! inside.rs    exec, run, attach, cp, commit, export             version.rs
 //! watch.rs notice.rs   watch                                  publish.rs   publish, oci:// files
 //! ```
 //! What is about one container goes to the command for one container with its id.
 
+mod autoscale;
+mod build;
 pub mod config;
 mod display;
 mod follow;
@@ -53,7 +56,8 @@ pub static GROUP: Group = Group {
     about: "Define and run projects of several services",
     commands: &[
         &inside::ATTACH,
-        &image::BUILD,
+        &autoscale::COMMAND,
+        &build::BUILD,
         &inside::COMMIT,
         &config::COMMAND,
         &inside::CP,

@@ -283,16 +283,21 @@ fn ten_thousand_layers() {
 
 #[test]
 fn duplicates() {
-    let layer = small();
-    let good = r#"[{"Config":"c.json","Layers":["l.tar"],"RepoTags":["good:v1"]}]"#;
-    let tar = Tar::new()
-        .file("manifest.json", b"[{}]")
-        .file("c.json", &config(&[&layer]))
-        .file("l.tar", b"not this");
-    let archive = tar.file("l.tar", &layer).file("manifest.json", good.as_bytes()).end();
-    let fixture = Fixture::new();
-    assert_eq!(load(&fixture.images, &archive).len(), 1, "the later one counts, as in any tar");
-    assert_eq!(fixture.images.store().layers().list().unwrap().len(), 1);
+    let good = br#"[{"Config":"c.json","Layers":["l.tar"],"RepoTags":["good:v1"]}]"#;
+    let other = Tar::new().file("big", &vec![7; 4_000_000]).end();
+    for (first, layer) in
+        [(b"not this".to_vec(), small()), (other, small()), (small(), big()), (big(), big())]
+    {
+        let archive = Tar::new()
+            .file("manifest.json", b"[{}]")
+            .file("c.json", &config(&[&layer]))
+            .file("l.tar", &first)
+            .file("l.tar", &layer)
+            .file("manifest.json", good);
+        let fixture = Fixture::new();
+        assert_eq!(load(&fixture.images, &archive.end()).len(), 1, "the later one counts, as in any tar");
+        assert_eq!(fixture.images.store().layers().list().unwrap().len(), 1);
+    }
 }
 
 #[test]

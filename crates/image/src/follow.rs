@@ -1,4 +1,4 @@
-//! A reader of a file that is still being written: the unpacking runs behind the download.
+//! A reader of a file that is still being written: the unpacking runs behind the download, or behind the archive.
 //!
 //! The bytes go through the page cache, so neither side waits for the other's buffers, and what an earlier
 //! attempt has left on disk is simply there already.
@@ -60,7 +60,7 @@ impl Growth {
         let mut state = self.lock();
         loop {
             match state.end {
-                Some(End::Cancelled) => return Err(io::Error::other("the download was given up")),
+                Some(End::Cancelled) => return Err(io::Error::other("what comes next was given up")),
                 Some(End::Whole) => return Ok(state.bytes),
                 None if state.bytes > at => return Ok(state.bytes),
                 None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
