@@ -231,6 +231,9 @@ pub struct Config {
     /// Which builds the history keeps: so many, and beyond these what is younger
     #[arg(long = "builder-history", value_name = "LIMITS", default_value = "max-entries=50,max-age=48h")]
     pub builder_history: HistoryLimits,
+    /// Folder with specifications of devices (CDI)
+    #[arg(long = "cdi-spec-dir", value_name = "FOLDER", default_values = dray_engine::cdi::DEFAULT_DIRS)]
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// Option of the runtime: native.cgroupdriver=cgroupfs
     #[arg(long = "exec-opt", value_name = "OPTION", value_parser = exec_option)]
     pub exec_opts: Vec<String>,

@@ -242,6 +242,7 @@ pub(crate) fn engine_config(config: &Config, program: &Program) -> Result<Engine
         },
         build_gc: config.build_gc(),
         build_history: config.builder_history,
+        cdi_spec_dirs: config.cdi_spec_dirs.clone(),
         live_restore: config.live_restore,
         shutdown_timeout: u64::try_from(config.shutdown_timeout).ok(),
     })

@@ -13,6 +13,7 @@ use dray_spec::Digest;
 use dray_store::Store;
 use tokio::runtime::Handle;
 
+use crate::cdi::Cdi;
 use crate::container::Registry;
 use crate::trust::HostTrust;
 use crate::{ErrorKind, EventBus, build, container, exec, image, network, system, volume};
@@ -54,6 +55,8 @@ pub struct EngineConfig {
     pub build_gc: build::GcPolicy,
     /// Which builds the history keeps.
     pub build_history: build::HistoryLimits,
+    /// Folders with CDI specifications.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// Leave containers running when the daemon stops.
     pub live_restore: bool,
     /// Seconds that containers have to stop with the daemon; none is no limit.
@@ -331,6 +334,7 @@ fn open_runner(
         base_layer: store.root().join("base"),
         cgroup_parent: "/dray".into(),
         trust,
+        cdi: Cdi::at(config.cdi_spec_dirs.clone()),
     };
     Ok(build::Runner::open(config, networks.clone(), registry)?)
 }
@@ -341,6 +345,7 @@ fn container_config(config: &EngineConfig, trust: Option<HostTrust>) -> containe
         log_options: config.log_options.clone(),
         trust,
         defaults: config.defaults.clone(),
+        cdi: Cdi::at(config.cdi_spec_dirs.clone()),
         ..container::Config::new(config.run_root.clone(), config.exe.clone())
     }
 }

@@ -37,6 +37,13 @@ struct Program {
     script: Option<(String, String)>,
 }
 
+/// What a step has beside files and environment.
+struct Beyond {
+    network: String,
+    privileged: bool,
+    devices: Vec<String>,
+}
+
 /// Mounts of a step, and what has to stay while it runs.
 #[derive(Default)]
 struct Mounts {
@@ -78,6 +85,7 @@ impl<'scope> Stage<'scope, '_, '_> {
         let mounts = self.parsed_mounts(run)?;
         let network = self.network(run)?;
         self.check_privileges(run)?;
+        let devices = self.devices(run)?;
         let run_config = self.state.run_config();
         let mut key = KeyBuilder::new("run")
             .field(self.state.files.bytes())
@@ -88,6 +96,10 @@ impl<'scope> Stage<'scope, '_, '_> {
             .field(&network);
         if run.security == Security::Insecure {
             key.add(b"insecure");
+        }
+        for device in &devices {
+            key.add(b"device");
+            key.add(device.as_bytes());
         }
         if let Some((_, content)) = &program.script {
             key.add(content.as_bytes());
@@ -103,6 +115,9 @@ impl<'scope> Stage<'scope, '_, '_> {
             if run.security == Security::Insecure {
                 inputs.add(InputKind::Privilege, "", "security.insecure");
             }
+            for device in &devices {
+                inputs.add(InputKind::Privilege, device, "device");
+            }
             if let Some((name, content)) = &program.script {
                 inputs.add(InputKind::Script, name, content);
             }
@@ -117,7 +132,8 @@ impl<'scope> Stage<'scope, '_, '_> {
                 let mut step_env = env;
                 step_env.extend(variables(false));
                 let privileged = run.security == Security::Insecure;
-                let written = self.execute(&program, &mounts, step_env, network, privileged)?;
+                let beyond = Beyond { network, privileged, devices };
+                let written = self.execute(&program, &mounts, step_env, beyond)?;
                 let entry = Entry::of_files(now(), written);
                 self.build.record(&key, &entry)?;
                 entry
@@ -139,17 +155,27 @@ impl<'scope> Stage<'scope, '_, '_> {
         }
     }
 
-    /// No device is known here: one that a step needs is an error, the others are as if they were not named.
     fn check_privileges(&self, run: &RunCommand) -> Result<(), BuildError> {
-        let given = &self.build.entitlements;
-        if run.security == Security::Insecure && !given.security_insecure {
+        if run.security == Security::Insecure && !self.build.entitlements.security_insecure {
             return Err(InstructionError::NotAllowed("security.insecure").into());
         }
-        match run.devices.iter().find(|device| device.required) {
-            Some(_) if !given.device => Err(InstructionError::NotAllowed("device").into()),
-            Some(device) => Err(InstructionError::Device(device.name.clone()).into()),
-            None => Ok(()),
+        Ok(())
+    }
+
+    /// The devices of a step. One that is not known is an error if the step needs it, else as if it was not named.
+    fn devices(&self, run: &RunCommand) -> Result<Vec<String>, BuildError> {
+        let mut devices = Vec::new();
+        for device in &run.devices {
+            let found = self.build.builder.runner.devices(&device.name);
+            if !self.build.entitlements.device && (device.required || !found.is_empty()) {
+                return Err(InstructionError::NotAllowed("device").into());
+            }
+            if found.is_empty() && device.required {
+                return Err(InstructionError::Device(device.name.clone()).into());
+            }
+            devices.extend(found);
         }
+        Ok(devices)
     }
 
     fn parsed_mounts(&self, run: &RunCommand) -> Result<Vec<Mount>, BuildError> {
@@ -270,8 +296,7 @@ impl<'scope> Stage<'scope, '_, '_> {
         program: &Program,
         mounts: &[Mount],
         mut env: Vec<String>,
-        network: String,
-        privileged: bool,
+        beyond: Beyond,
     ) -> Result<Option<Written>, BuildError> {
         let build = self.build;
         let began = began();
@@ -306,8 +331,9 @@ impl<'scope> Stage<'scope, '_, '_> {
             env,
             cwd: working_dir,
             user: self.state.run_config().user.clone(),
-            network,
-            privileged,
+            network: beyond.network,
+            privileged: beyond.privileged,
+            devices: beyond.devices,
             mounts: resolved.mounts.clone(),
             resources: &build.resources,
             output: &output,

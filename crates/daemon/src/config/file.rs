@@ -121,6 +121,7 @@ const OPTIONS: &[(&str, &str, &str, Kind)] = &[
     ("seccomp-profile", "seccomp-profile", "seccomp_profile", Kind::Text),
     ("default-runtime", "default-runtime", "default_runtime", Kind::Text),
     ("features", "feature", "features", Kind::Truths),
+    ("cdi-spec-dirs", "cdi-spec-dir", "cdi_spec_dirs", Kind::List),
     ("builder", "builder-gc", "builder_gc", Kind::Builder),
     ("exec-opts", "exec-opt", "exec_opts", Kind::List),
     ("userland-proxy", "", "", Kind::Only(false)),
