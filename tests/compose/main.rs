@@ -3,8 +3,11 @@
 
 mod autoscale;
 mod boot;
+mod build;
 mod config;
+mod provider;
 mod refused;
+mod rehearsal;
 mod roll;
 mod share;
 mod shop;

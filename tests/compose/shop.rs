@@ -3,14 +3,50 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use dray_harness::client::{Client, Finished, eventually, fetch, finish_within};
-use dray_harness::{Daemon, compose, dray_binary, fixture};
+use dray_harness::registry::free_port;
+use dray_harness::{Daemon, compose, dray_binary, fixture, http};
 use serde_json::Value;
 
 struct Shop {
     daemon: Daemon,
+    api: u16,
+}
+
+/// Requests to the API's port that come in all the time.
+struct Load {
+    stop: Arc<AtomicBool>,
+    client: JoinHandle<(usize, Vec<String>)>,
+}
+
+impl Load {
+    fn start(port: u16) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let client = std::thread::spawn(move || {
+            let (mut good, mut failures) = (0, Vec::new());
+            while !stopped.load(Ordering::Relaxed) {
+                match http::get(("127.0.0.1", port), "/orders") {
+                    Ok(answer) if answer.status == 200 => good += 1,
+                    Ok(answer) => failures.push(format!("{}: {}", answer.status, answer.text())),
+                    Err(error) => failures.push(error.to_string()),
+                }
+            }
+            (good, failures)
+        });
+        Load { stop, client }
+    }
+
+    fn expect_no_failure(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let (good, failures) = self.client.join().expect("the client");
+        assert!(good > 0 && failures.is_empty(), "{good} good, {failures:?}");
+    }
 }
 
 impl Shop {
@@ -37,6 +73,7 @@ impl Shop {
             .args(args)
             .current_dir(folder())
             .env("WEB_PORT", "0")
+            .env("API_PORT", self.api.to_string())
             .env("DB_PORT", "0")
             .env_remove("DOCKER_CONTEXT");
         command
@@ -85,7 +122,7 @@ fn order(address: &str) -> i64 {
 
 #[test]
 fn the_shop_works_and_goes_on() {
-    let shop = Shop { daemon: Daemon::empty() };
+    let shop = Shop { daemon: Daemon::empty(), api: free_port() };
     shop.daemon.load(&fixture::debian());
     // One at a time: each fetches many packages.
     for service in ["web", "api", "db", "cache"] {
@@ -112,10 +149,18 @@ fn the_shop_works_and_goes_on() {
     shop.ok(&["up", "-d", "--wait"]);
     assert_eq!(state(&address, first).as_deref(), Some("done"), "the data outlives its database");
 
+    let load = Load::start(shop.api);
     shop.ok(&["scale", "api=4"]);
     eventually("four replicas answer", || replicas().len() == 4);
     shop.ok(&["scale", "api=2"]);
     eventually("two replicas answer", || replicas().len() == 2);
+    // A new release, one replica after the other.
+    let before = shop.ids("api");
+    let mut roll = shop.command(&dray_binary(), &["up", "-d", "--wait"]);
+    roll.env("RELEASE", "2");
+    finish_within(roll, b"", Duration::from_secs(600)).expect_success();
+    load.expect_no_failure();
+    assert!(!shop.ids("api").iter().any(|id| before.contains(id)), "all are new");
 
     shop.ok(&["down"]);
     let theirs = compose::reference();

@@ -18,8 +18,25 @@ use crate::{cache_dir, golang};
 /// The archive of `busybox:latest`.
 pub fn busybox() -> PathBuf {
     make("busybox.tar", |out| {
-        let layer = busybox_layer()?;
+        let layer = busybox_layer("busybox.layer", Path::new("/bin/busybox"))?;
         archive(out, &layer, "busybox:latest", &["sh"])
+    })
+}
+
+/// The architecture of [`foreign_busybox`]: one that this machine does not have.
+pub const FOREIGN: &str = if cfg!(target_arch = "aarch64") { "amd64" } else { "arm64" };
+/// This machine's architecture.
+pub const OWN: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+
+/// The archive of `busybox:foreign`, the same of another architecture.
+pub fn foreign_busybox() -> PathBuf {
+    make("busybox-foreign.tar", |out| {
+        let folder = cache_dir().join("busybox-foreign");
+        let binary = foreign_package(&folder, "busybox-static")?.join("bin/busybox");
+        let layer = busybox_layer("busybox-foreign.layer", &binary)?;
+        let made = archive_for(out, &layer, FOREIGN, "busybox:foreign", &["sh"]);
+        let _ = fs::remove_dir_all(&folder);
+        made
     })
 }
 
@@ -52,8 +69,48 @@ fn make(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> PathBuf {
     path
 }
 
-fn busybox_layer() -> Result<PathBuf> {
-    let path = cache_dir().join("busybox.layer");
+/// A package of another architecture, unpacked below `folder`. apt has folders of its own for it: the host knows
+/// nothing of that architecture afterwards.
+fn foreign_package(folder: &Path, package: &str) -> Result<PathBuf> {
+    let (lists, archives) = (folder.join("lists"), folder.join("cache/archives"));
+    for path in [&lists, &archives] {
+        fs::create_dir_all(path.join("partial"))?;
+    }
+    let sources = folder.join("sources");
+    fs::create_dir_all(&sources)?;
+    for file in debian_sources()? {
+        fs::copy(&file, sources.join(file.file_name().context("a file")?))?;
+    }
+    let options = [
+        format!("APT::Architecture={FOREIGN}"),
+        format!("APT::Architectures={FOREIGN}"),
+        "APT::Sandbox::User=root".to_owned(),
+        format!("Dir::State::Lists={}", lists.display()),
+        "Dir::State::status=/dev/null".to_owned(),
+        format!("Dir::Cache={}", folder.join("cache").display()),
+        "Dir::Etc::sourcelist=/dev/null".to_owned(),
+        format!("Dir::Etc::sourceparts={}", sources.display()),
+        "Acquire::Languages=none".to_owned(),
+        "Acquire::http::Pipeline-Depth=0".to_owned(),
+        "Acquire::Retries=3".to_owned(),
+    ];
+    for words in [&["update", "-qq"][..], &["download", "-qq", package][..]] {
+        let mut apt = Command::new("apt-get");
+        apt.args(options.iter().flat_map(|option| ["-o", option])).args(words).current_dir(folder);
+        let status = apt.status().context("apt-get")?;
+        ensure!(status.success(), "apt-get {} ended with {status}", words.join(" "));
+    }
+    let is_package = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "deb");
+    let found = fs::read_dir(folder)?.flatten().map(|entry| entry.path()).find(is_package);
+    let root = folder.join("root");
+    let status =
+        Command::new("dpkg-deb").arg("-x").arg(found.context("no package came")?).arg(&root).status()?;
+    ensure!(status.success(), "dpkg-deb ended with {status}");
+    Ok(root)
+}
+
+fn busybox_layer(name: &str, binary: &Path) -> Result<PathBuf> {
+    let path = cache_dir().join(name);
     let mut tar = tar::Builder::new(File::create(&path)?);
     for folder in
         ["bin", "dev", "etc", "home", "proc", "root", "sys", "tmp", "usr", "usr/bin", "var", "var/www"]
@@ -61,7 +118,7 @@ fn busybox_layer() -> Result<PathBuf> {
         let mode = if folder == "tmp" { 0o1777 } else { 0o755 };
         append(&mut tar, folder, tar::EntryType::Directory, mode, b"", None)?;
     }
-    let binary = fs::read("/bin/busybox").context("busybox-static is installed by `cargo xtask test`")?;
+    let binary = fs::read(binary).context("busybox-static is installed by `cargo xtask test`")?;
     append(&mut tar, "bin/busybox", tar::EntryType::Regular, 0o755, &binary, None)?;
     let applets = Command::new("/bin/busybox").arg("--list").output()?.stdout;
     for applet in String::from_utf8(applets)?.lines().filter(|applet| *applet != "busybox") {
@@ -132,12 +189,16 @@ fn debian_sources() -> Result<Vec<PathBuf>> {
 }
 
 fn archive(out: &Path, layer: &Path, tag: &str, cmd: &[&str]) -> Result<()> {
+    archive_for(out, layer, OWN, tag, cmd)
+}
+
+fn archive_for(out: &Path, layer: &Path, architecture: &str, tag: &str, cmd: &[&str]) -> Result<()> {
     let mut hasher = Sha256::new();
     io::copy(&mut File::open(layer)?, &mut HashWriter(&mut hasher))?;
     let diff = hex::encode(hasher.finalize());
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let config = serde_json::to_vec(&json!({
-        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+        "architecture": architecture,
         "os": "linux",
         "created": "2023-11-14T22:13:20Z",
         "config": { "Env": [path], "Cmd": cmd },

@@ -26,7 +26,8 @@ pub const TEST: &[&str] = &[
     "openssl",         // certificates for registries with TLS
     "postgresql",      // the metadata of several registry servers
     "procps",
-    "python3-venv", // moto, an S3 server from PyPI
+    "python3-venv",     // moto, an S3 server from PyPI
+    "qemu-user-static", // programs of other platforms
 ];
 
 /// What `cargo xtask quickstart` needs beyond Rust: a base image where no registry gives one.

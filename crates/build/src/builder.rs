@@ -23,7 +23,7 @@ use crate::plan::{GlobalArgs, Plan};
 use crate::remote::RemoteSource;
 use crate::request::{BuildRequest, Built};
 use crate::run::StepRunner;
-use crate::solve;
+use crate::solve::{self, named::Loaded};
 
 /// Builds images. Builds may run at the same time; a clone is the same builder.
 #[derive(Clone)]
@@ -97,20 +97,11 @@ impl Builder {
     pub fn build(&self, request: BuildRequest, events: &dyn BuildEvents) -> Result<Built, BuildError> {
         let (dockerfile, ignore) = definition::read(&request)?;
         events.definition(&dockerfile);
-        let tell = |warning: Warning| events.event(check_event(&dockerfile, warning));
-        let linter = Linter::new(check_options(&dockerfile, &request)?, tell);
-        linter.file(&dockerfile);
-        let plan = planned(&dockerfile, &request, &linter).inspect_err(|error| {
-            if let Some(lines) = error.lines() {
-                let excerpt = excerpt(&dockerfile.name, &dockerfile.text, lines);
-                // Of no step, since there are none yet.
-                let error = error.to_string();
-                events.event(BuildEvent::StepFailed { n: 0, millis: 0, error, excerpt });
-            }
-        })?;
+        let (plan, linter) = prepared(&dockerfile, &request, events)?;
         // Nothing that a step finds in the cache goes while the image that will name it is not recorded.
         let _lease = self.images.lease();
-        let checks = solve::Checks { dockerfile: &dockerfile, linter, ignore };
+        let contexts = Loaded::default();
+        let checks = solve::Checks { dockerfile: &dockerfile, linter, ignore, contexts: &contexts };
         solve::build(self, plan, request, checks, events)
     }
 
@@ -184,6 +175,26 @@ fn sweep(contexts: &Path) {
         }
         _ => {}
     }
+}
+
+/// Plans a build, and tells what is unwise in its text.
+pub(crate) fn prepared<'a>(
+    dockerfile: &'a Dockerfile,
+    request: &BuildRequest,
+    events: &'a dyn BuildEvents,
+) -> Result<(Plan, Linter<'a>), BuildError> {
+    let tell = |warning: Warning| events.event(check_event(dockerfile, warning));
+    let linter = Linter::new(check_options(dockerfile, request)?, tell);
+    linter.file(dockerfile);
+    let plan = planned(dockerfile, request, &linter).inspect_err(|error| {
+        if let Some(lines) = error.lines() {
+            let excerpt = excerpt(&dockerfile.name, &dockerfile.text, lines);
+            // Of no step, since there are none yet.
+            let error = error.to_string();
+            events.event(BuildEvent::StepFailed { n: 0, millis: 0, error, excerpt });
+        }
+    })?;
+    Ok((plan, linter))
 }
 
 /// Plans a build, and checks what its stages begin with.

@@ -17,8 +17,8 @@ use crate::tarball::Tarball;
 use crate::tree::{self, Tree};
 use crate::unpack::{Owners, Policy, UnpackError, Unpacker};
 
-/// An unpacked build context. Dropping it deletes the directory, unless another context is a part of the same.
-#[derive(Debug)]
+/// An unpacked build context. Dropping it deletes the directory, unless a clone or another part of it is left.
+#[derive(Clone, Debug)]
 pub struct ContextDir {
     path: PathBuf,
     whole: Arc<Whole>,

@@ -165,4 +165,8 @@ pub struct PlannedStage {
     pub name: String,
     /// Numbers of its steps: first and one past the last.
     pub steps: (usize, usize),
+    /// In a build for several platforms the platform of each step, in BuildKit's form: `linux/amd64`, or
+    /// `linux/amd64->arm64` where the step knows for which one it works.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<String>,
 }

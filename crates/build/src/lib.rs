@@ -35,6 +35,7 @@ mod lint;
 mod mounts;
 mod named;
 mod plan;
+mod platforms;
 mod remote;
 mod request;
 mod run;

@@ -173,13 +173,46 @@ impl Plan {
 
     /// The plan as an event.
     pub(crate) fn event(&self) -> BuildEvent {
-        let planned = |stage: &StagePlan| PlannedStage {
+        BuildEvent::Plan { total: self.total, stages: self.planned().collect() }
+    }
+
+    /// The stages that are needed.
+    pub(crate) fn planned(&self) -> impl Iterator<Item = PlannedStage> {
+        self.stages.iter().filter(|stage| stage.needed).map(|stage| PlannedStage {
             index: stage.index,
             name: stage.name.clone(),
             steps: (stage.first_step, stage.first_step + 1 + stage.stage.instructions.len()),
-        };
-        let stages = self.stages.iter().filter(|stage| stage.needed).map(planned).collect();
-        BuildEvent::Plan { total: self.total, stages }
+            platforms: Vec::new(),
+        })
+    }
+
+    /// Moves the numbers of the stages' steps up, beside those of other platforms.
+    pub(crate) fn renumber(&mut self, by: usize, total: usize) {
+        for stage in self.stages.iter_mut().filter(|stage| stage.needed) {
+            stage.first_step += by;
+        }
+        self.total = total;
+    }
+
+    /// The platform of each step of a stage, and behind an arrow the one that is built for, from where the stage
+    /// declares it.
+    pub(crate) fn shown_platforms(&self, index: usize, target: &Platform) -> Vec<String> {
+        let Some(stage) = self.stages.get(index) else { return Vec::new() };
+        let own = stage.platform.to_string();
+        let mut knows = matches!(stage.base, Base::Stage(base) if self.knows_target(base));
+        let mut shown = vec![own.clone()];
+        for instruction in &stage.stage.instructions {
+            knows |= declares_target(instruction);
+            shown.push(if knows { crossing(&stage.platform, target) } else { own.clone() });
+        }
+        shown
+    }
+
+    /// Whether a stage knows at its end which platform is built for. A base comes before what begins with it.
+    fn knows_target(&self, index: usize) -> bool {
+        let Some(stage) = self.stages.get(index) else { return false };
+        stage.stage.instructions.iter().any(declares_target)
+            || matches!(stage.base, Base::Stage(base) if self.knows_target(base))
     }
 
     /// The stage that `--from` of a stage means, if it means one.
@@ -189,6 +222,23 @@ impl Plan {
         let named = earlier.iter().rposition(is);
         named.or_else(|| name.parse().ok().filter(|index| *index < earlier.len()))
     }
+}
+
+fn declares_target(instruction: &Instruction) -> bool {
+    let Command::Arg(pairs) = &instruction.command else { return false };
+    pairs.iter().any(|pair| matches!(pair.key.as_str(), "TARGETPLATFORM" | "TARGETARCH"))
+}
+
+/// A platform whose steps work for another one.
+fn crossing(own: &Platform, target: &Platform) -> String {
+    if own.os != target.os {
+        return format!("{own}->{target}");
+    }
+    if own.architecture == target.architecture {
+        return own.to_string();
+    }
+    let variant = target.variant.as_ref().map(|variant| format!("/{variant}")).unwrap_or_default();
+    format!("{own}->{}{variant}", target.architecture)
 }
 
 fn target(dockerfile: &Dockerfile, name: &str) -> Result<usize, BuildError> {

@@ -12,7 +12,7 @@ use crate::run::Resources;
 use crate::secret::Secrets;
 
 /// A build, as `POST /build` describes it. Tagging the result is the caller's part.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct BuildRequest {
     /// The unpacked context; `None` for a Dockerfile alone.
     pub context: Option<ContextDir>,
@@ -92,4 +92,13 @@ pub struct Built {
     pub(crate) steps: crate::cache::UsedSteps,
     /// What is counted once nobody waits for the build any more.
     pub(crate) _uses: Option<std::sync::Arc<crate::cache::LateUses>>,
+}
+
+impl Built {
+    /// The same with what another build has used of the cache.
+    #[must_use]
+    pub fn with_steps_of(mut self, other: &Built) -> Self {
+        self.steps.merge(&other.steps);
+        self
+    }
 }

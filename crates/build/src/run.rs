@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use dray_spec::Platform;
+
 use crate::Cancel;
 use crate::secret::SecretContent;
 
@@ -51,6 +53,8 @@ pub struct RunStep<'a> {
     pub devices: Vec<String>,
     /// Mounts of `RUN --mount`, in order.
     pub mounts: Vec<StepMount>,
+    /// The platform of its programs.
+    pub platform: &'a Platform,
     /// Limits and other settings of the build request.
     pub resources: &'a Resources,
     /// Receives what the process writes.

@@ -74,8 +74,16 @@ impl App {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = connect::client(self)?;
+        let mut client = connect::client(self)?;
+        if self.rehearses() {
+            client = client.rehearsing();
+        }
         Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Whether nothing is to be changed: `compose --dry-run`.
+    fn rehearses(&self) -> bool {
+        self.group.is("dry-run")
     }
 
     /// Writes to standard output.

@@ -27,6 +27,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// Somebody would be talked to in a rehearsal.
+    #[error("interactive {0} is not supported in dry-run mode")]
+    Rehearsed(&'static str),
     /// The daemon answered with an error.
     #[error("Error response from daemon: {message}")]
     Api {

@@ -5,6 +5,7 @@
 //! request.rs              version negotiation, errors, one idle connection kept
 //! stream.rs               multiplexed stdio, JSON streams, hijacked connections
 //! connect.rs endpoint.rs  where the daemon is and how to get there
+//! rehearsal.rs            nothing is sent that would change something
 //! ```
 //! The version is negotiated without an extra round trip: the first request goes out with the newest version, and a
 //! daemon that finds it too new names its own, with which the request is sent again. Only requests with a streamed
@@ -20,6 +21,7 @@ pub mod extension;
 pub mod image;
 pub mod network;
 pub mod query;
+pub mod rehearsal;
 pub mod request;
 pub mod stream;
 pub mod system;

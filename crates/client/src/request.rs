@@ -19,6 +19,7 @@ use crate::connect::{self, Stream};
 use crate::endpoint::{Endpoint, Host};
 use crate::error::Error;
 use crate::query::Query;
+use crate::rehearsal::{Asked, Rehearsal};
 use crate::stream::{Body, Hijacked, JsonStream};
 
 type Wire = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -28,6 +29,7 @@ pub struct Client {
     endpoint: Endpoint,
     version: Mutex<Version>,
     idle: Mutex<Option<SendRequest<Wire>>>,
+    rehearsal: Option<Rehearsal>,
 }
 
 #[derive(Clone, Debug)]
@@ -161,7 +163,19 @@ impl Client {
     pub fn new(endpoint: Endpoint, version: Option<String>) -> Client {
         let settled = version.is_some();
         let text = version.unwrap_or_else(|| API_VERSION.to_owned());
-        Client { endpoint, version: Mutex::new(Version { text, settled }), idle: Mutex::new(None) }
+        let version = Mutex::new(Version { text, settled });
+        Client { endpoint, version, idle: Mutex::new(None), rehearsal: None }
+    }
+
+    /// A client that sends nothing which would change something, and answers as if it had.
+    #[must_use]
+    pub fn rehearsing(self) -> Client {
+        Client { rehearsal: Some(Rehearsal::default()), ..self }
+    }
+
+    /// What is pretended, if this is a rehearsal.
+    pub fn rehearsal(&self) -> Option<&Rehearsal> {
+        self.rehearsal.as_ref()
     }
 
     /// The endpoint.
@@ -307,6 +321,37 @@ impl Client {
     /// # Errors
     /// The daemon cannot be reached or refuses.
     pub async fn raw(&self, call: Call<'_>) -> Result<Bytes> {
+        match &self.rehearsal {
+            Some(rehearsal) => self.rehearse(rehearsal, call).await,
+            None => self.raw_now(call).await,
+        }
+    }
+
+    async fn rehearse(&self, rehearsal: &Rehearsal, call: Call<'_>) -> Result<Bytes> {
+        let json = |value: &serde_json::Value| Bytes::from(value.to_string());
+        let (method, path, query) = (call.method.clone(), call.path.to_owned(), call.query.on(""));
+        let body = match &call.upload {
+            Upload::Bytes { bytes, .. } => bytes.clone(),
+            _ => Bytes::new(),
+        };
+        let asked = Asked { method: &method, path: &path, query: &query, body: &body };
+        if let Some(answer) = rehearsal.answer(&asked) {
+            return Ok(json(&answer));
+        }
+        match self.raw_now(call).await {
+            Err(error) if error.is_not_found() => {
+                rehearsal.image(&path).map(|image| json(&image)).ok_or(error)
+            }
+            Err(error) => Err(error),
+            // Not everything is JSON.
+            Ok(bytes) => Ok(match serde_json::from_slice(&bytes) {
+                Ok(answer) => json(&rehearsal.adjust(&asked, answer)),
+                Err(_) => bytes,
+            }),
+        }
+    }
+
+    async fn raw_now(&self, call: Call<'_>) -> Result<Bytes> {
         let (response, sender) = self.checked(call).await?;
         let bytes = response.into_body().collect().await?.to_bytes();
         self.keep(sender);
@@ -346,6 +391,14 @@ impl Client {
     /// # Errors
     /// As [`Client::raw`].
     pub async fn stream(&self, call: Call<'_>) -> Result<Body> {
+        if let Some(rehearsal) = &self.rehearsal {
+            let query = call.query.on("");
+            let asked = Asked { method: &call.method, path: call.path, query: &query, body: &[] };
+            if !asked.only_asks() {
+                rehearsal.answer(&asked);
+                return Ok(Body::new(http::HeaderMap::new(), futures_util::stream::empty(), ()));
+            }
+        }
         let (response, sender) = self.checked(call).await?;
         let headers = response.headers().clone();
         let chunks = response.into_body().into_data_stream().map_err(std::io::Error::other);
@@ -365,6 +418,10 @@ impl Client {
     /// # Errors
     /// As [`Client::raw`], and a daemon that does not switch protocols.
     pub async fn hijack(&self, call: Call<'_>) -> Result<Hijacked> {
+        if self.rehearsal.is_some() {
+            let what = if call.path.starts_with("/exec/") { "exec" } else { "run" };
+            return Err(Error::Rehearsed(what));
+        }
         let (response, _sender) = self.exchange(call, true).await?;
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => {

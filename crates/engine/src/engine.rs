@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::cdi::Cdi;
 use crate::container::Registry;
+use crate::emulator::Emulators;
 use crate::trust::HostTrust;
 use crate::{ErrorKind, EventBus, build, container, exec, image, network, system, volume};
 
@@ -94,6 +95,7 @@ pub struct Engine {
     pub system: Arc<system::Service>,
     /// What happened.
     pub events: EventBus,
+    emulators: Arc<Emulators>,
     config: RwLock<Arc<EngineConfig>>,
     store: Store,
 }
@@ -158,6 +160,7 @@ impl Engine {
         let networks = network::Service::open(network, store.clone(), events.clone(), config.dns.clone())?;
         let volumes = open_volumes(&config, &store, &events, &registry);
         let images = open_images(&config, &store, &events, &registry)?;
+        let emulators = Arc::new(Emulators::open(&config.run_root));
         let containers = container::Service::new(
             container_config(&config, trust.clone()),
             container::Services {
@@ -166,6 +169,7 @@ impl Engine {
                 images: images.clone(),
                 networking: networks.clone(),
                 volumes: volumes.clone(),
+                emulators: Arc::clone(&emulators),
                 events: events.clone(),
             },
         )?;
@@ -173,7 +177,7 @@ impl Engine {
             Arc::downgrade(&(Arc::clone(&containers) as Arc<dyn volume::Holder>));
         volumes.set_holder(holder);
         let execs = exec::Service::new(Arc::clone(&containers));
-        let runner = open_runner(&config, &store, trust, &networks, registry)?;
+        let runner = open_runner(&config, &store, trust, &networks, registry, &emulators)?;
         let builds = build::Service::open(Arc::clone(&images), runner, events.clone());
         builds.set_gc_policy(config.build_gc.clone());
         builds.history().set_limits(config.build_history);
@@ -199,6 +203,7 @@ impl Engine {
             volumes,
             builds,
             system,
+            emulators,
             events,
             config,
             store,
@@ -273,6 +278,7 @@ impl Engine {
         if let Err(error) = self.networks.network().shutdown() {
             tracing::warn!(%error, "shut the networks down");
         }
+        self.emulators.close();
         dray_runtime::cgroup::remove_unused_parent(dray_runtime::cgroup::PARENT);
         dray_runtime::cgroup::remove_unused_parent(&self.config().defaults.cgroup_parent);
     }
@@ -327,6 +333,7 @@ fn open_runner(
     trust: Option<HostTrust>,
     networks: &Arc<network::Service>,
     registry: Arc<Registry>,
+    emulators: &Arc<Emulators>,
 ) -> Result<build::Runner, OpenError> {
     let config = build::RunnerConfig {
         run_root: config.run_root.clone(),
@@ -336,7 +343,7 @@ fn open_runner(
         trust,
         cdi: Cdi::at(config.cdi_spec_dirs.clone()),
     };
-    Ok(build::Runner::open(config, networks.clone(), registry)?)
+    Ok(build::Runner::open(config, networks.clone(), registry, Arc::clone(emulators))?)
 }
 
 fn container_config(config: &EngineConfig, trust: Option<HostTrust>) -> container::Config {

@@ -6,6 +6,7 @@
 pub mod build;
 pub mod cdi;
 pub mod container;
+pub mod emulator;
 mod engine;
 mod error;
 pub mod event;

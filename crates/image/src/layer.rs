@@ -41,7 +41,7 @@ pub(crate) mod overlay {
 pub use compression::{Compression, decompress};
 pub use error::{LayerError, Problem};
 pub(crate) use header::is_tar;
-pub use pack::{DiffId, Packed, tar, tar_at};
+pub use pack::{DiffId, Packed, tar, tar_at, tar_folders};
 pub use split::{join, unpack_with_split};
 pub use unpack::{Limits, Options, Unpacked, unpack};
 

@@ -13,6 +13,7 @@
 
 mod archive;
 mod claim;
+mod companion;
 pub mod error;
 mod exact;
 pub mod export;

@@ -96,11 +96,11 @@ impl Images {
         let dangling_only = filter.dangling.unwrap_or(true);
         let filter = Filter { dangling: None, ..filter.clone() };
         let mut pruned = Pruned::default();
+        let companions = self.all_companions()?;
         for image in self.list()? {
-            let candidate = match dangling_only {
-                true => image.tags.is_empty(),
-                false => true,
-            };
+            // They go with the image that they belong to.
+            let belongs = crate::filter::is_dangling(&image) && companions.contains(&image.id);
+            let candidate = !belongs && (image.tags.is_empty() || !dangling_only);
             if candidate && filter.matches(&image) {
                 // Taken anew for each, so that containers need not wait for all of it.
                 let claims = self.claims.lock();
@@ -193,9 +193,18 @@ impl Removal<'_> {
         for layer in image.layers.iter().rev().take(chains.len()) {
             self.freed += self.images.store().layers().get(*layer)?.size;
         }
+        let companions = self.images.companions(id)?;
         self.images.store().images().delete(id)?;
+        self.images.set_companions(id, &[])?;
         self.removed.push(Removed::Deleted(id.to_string()));
         self.removed.extend(chains.into_iter().map(|chain| Removed::Deleted(chain.to_string())));
+        if !companions.is_empty() {
+            let of_others = self.images.all_companions()?;
+            for companion in companions.iter().filter(|companion| !of_others.contains(companion)) {
+                // One that has a name, or that something needs, stays.
+                self.delete(companion, false, prune, true)?;
+            }
+        }
         match image.parent {
             Some(parent) if prune => self.delete(&parent, false, true, true),
             _ => Ok(()),

@@ -204,8 +204,9 @@ mod tests {
     }
 
     struct Pulling {
-        folder: tempfile::TempDir,
         puller: Puller,
+        /// Goes after the store, which may still be writing.
+        folder: tempfile::TempDir,
     }
 
     impl Pulling {

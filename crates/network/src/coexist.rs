@@ -4,11 +4,13 @@
 //! there two rules per bridge of ours are put before all others: at the top of `DOCKER-USER` where Docker made that,
 //! else of `FORWARD`. They accept what our own table lets pass, are written as `iptables-nft` writes them (it must
 //! be able to read its own tables) and carry a comment by which they are found again. Nothing else of the host's is
-//! touched. What was put there goes when the daemon stops; where containers go on without it, with the next daemon
+//! touched. firewalld (on nftables) rejects at the end of its chain what no zone of its knows: there the same two rules
+//! stand first. What was put there goes when the daemon stops; where containers go on without it, with the next daemon
 //! that finds none of them alive.
 
 use std::fs;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
@@ -18,7 +20,41 @@ use crate::nft::{self, Batch, Chain, Family, Interface, Rule, Verdict};
 const TABLE: &str = "filter";
 const FORWARD: &str = "FORWARD";
 const DOCKER_USER: &str = "DOCKER-USER";
-const FAMILIES: [Family; 2] = [Family::Ip, Family::Ip6];
+const FIREWALLD: &str = "firewalld";
+
+/// A chain of the host's that decides about what is forwarded.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    family: Family,
+    table: &'static str,
+    /// The chain in the packet path.
+    forward: &'static str,
+    /// One that it jumps to first, made for rules of others.
+    user: Option<&'static str>,
+    /// Whether it refuses what no rule of it accepts, whatever its policy says.
+    refuses: bool,
+}
+
+const PLACES: [Place; 3] = [
+    Place { family: Family::Ip, table: TABLE, forward: FORWARD, user: Some(DOCKER_USER), refuses: false },
+    Place { family: Family::Ip6, table: TABLE, forward: FORWARD, user: Some(DOCKER_USER), refuses: false },
+    Place { family: Family::Inet, table: FIREWALLD, forward: "filter_FORWARD", user: None, refuses: true },
+];
+
+impl Place {
+    fn find<'a>(&self, chains: &'a [Chain], name: &str) -> Option<&'a Chain> {
+        chains.iter().find(|c| c.family == self.family as u8 && c.table == self.table && c.name == name)
+    }
+
+    /// A rule of ours; in tables of `iptables-nft` in its own form.
+    fn rule(&self, which: Interface, bridge: &str, comment: &str) -> Rule {
+        let rule = match self.family {
+            Family::Inet => Rule::new().interface(which, true, bridge),
+            _ => Rule::new().interface_as_iptables(which, bridge),
+        };
+        rule.counter().verdict(Verdict::Accept).comment(comment)
+    }
+}
 
 /// Our rules in the host's tables.
 #[derive(Debug)]
@@ -26,6 +62,8 @@ pub struct HostFirewall {
     own_table: String,
     socket: Mutex<Socket>,
     bridges: Mutex<Vec<String>>,
+    /// Whether somebody has its table to itself.
+    refused: AtomicBool,
 }
 
 impl HostFirewall {
@@ -33,7 +71,8 @@ impl HostFirewall {
     pub fn open(own_table: &str) -> Result<Self> {
         let socket = Socket::open(netlink::Family::Netfilter)
             .map_err(|source| Error::System { operation: "open a netfilter socket", source })?;
-        Ok(Self { own_table: own_table.to_owned(), socket: Mutex::new(socket), bridges: Mutex::default() })
+        let (bridges, refused) = (Mutex::default(), AtomicBool::default());
+        Ok(Self { own_table: own_table.to_owned(), socket: Mutex::new(socket), bridges, refused })
     }
 
     fn socket(&self) -> MutexGuard<'_, Socket> {
@@ -57,9 +96,9 @@ impl HostFirewall {
         let bridges = self.bridges.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let read = |source| Error::Netlink { operation: "list the host's firewall".into(), source };
         let chains = nft::chains(&socket).map_err(read)?;
-        for family in FAMILIES {
-            let wanted = self.wanted(&socket, family, &chains, &bridges).map_err(read)?;
-            let found = self.found(&socket, family, &chains).map_err(read)?;
+        for place in &PLACES {
+            let wanted = self.wanted(&socket, place, &chains, &bridges).map_err(read)?;
+            let found = self.found(&socket, place, &chains).map_err(read)?;
             let mut names: Vec<(&str, &str)> =
                 found.iter().map(|(chain, _, comment)| (*chain, comment.as_str())).collect();
             let mut sought: Vec<(&str, &str)> =
@@ -67,7 +106,13 @@ impl HostFirewall {
             names.sort_unstable();
             sought.sort_unstable();
             if names != sought {
-                self.replace(&socket, family, &found, &wanted)?;
+                match self.replace(&socket, place, &found, &wanted) {
+                    // A newer firewalld has its table to itself: that is told of.
+                    Err(e) if e.errno() == Some(libc::EPERM) && place.refuses => {
+                        self.refused.store(true, Ordering::Relaxed);
+                    }
+                    other => other?,
+                }
             }
         }
         Ok(())
@@ -76,16 +121,16 @@ impl HostFirewall {
     fn replace(
         &self,
         socket: &Socket,
-        family: Family,
+        place: &Place,
         found: &[(&'static str, u64, String)],
         wanted: &[(&'static str, String, Rule)],
     ) -> Result<()> {
         let mut batch = Batch::new();
         for (chain, handle, _) in found {
-            batch.delete_rule(family, TABLE, chain, *handle);
+            batch.delete_rule(place.family, place.table, chain, *handle);
         }
         for (chain, _, rule) in wanted {
-            batch.insert_rule(family, TABLE, chain, rule);
+            batch.insert_rule(place.family, place.table, chain, rule);
         }
         batch.commit(socket).map_err(|e| e.of("add rules to the host's firewall"))
     }
@@ -94,27 +139,24 @@ impl HostFirewall {
     fn wanted(
         &self,
         socket: &Socket,
-        family: Family,
+        place: &Place,
         chains: &[Chain],
         bridges: &[String],
     ) -> io::Result<Vec<(&'static str, String, Rule)>> {
-        let Some(forward) = find(chains, family, FORWARD).filter(|c| c.forwards()) else {
+        let Some(forward) = place.find(chains, place.forward).filter(|c| c.forwards()) else {
             return Ok(Vec::new());
         };
-        let foreign = nft::rules(socket, family, TABLE, FORWARD)?;
+        let foreign = nft::rules(socket, place.family, place.table, place.forward)?;
         let decides = forward.drops || foreign.iter().any(|r| !self.is_ours(r.comment.as_deref()));
         if !decides {
             return Ok(Vec::new());
         }
-        let chain = if find(chains, family, DOCKER_USER).is_some() { DOCKER_USER } else { FORWARD };
+        let user = place.user.filter(|name| place.find(chains, name).is_some());
+        let chain = user.unwrap_or(place.forward);
         let rules = bridges.iter().flat_map(|bridge| {
             [(Interface::In, "from"), (Interface::Out, "to")].map(|(which, word)| {
                 let comment = format!("{}{word} {bridge}", self.mark());
-                let rule = Rule::new()
-                    .interface_as_iptables(which, bridge)
-                    .counter()
-                    .verdict(Verdict::Accept)
-                    .comment(&comment);
+                let rule = place.rule(which, bridge, &comment);
                 (chain, comment, rule)
             })
         });
@@ -132,13 +174,13 @@ impl HostFirewall {
     fn found(
         &self,
         socket: &Socket,
-        family: Family,
+        place: &Place,
         chains: &[Chain],
     ) -> io::Result<Vec<(&'static str, u64, String)>> {
         let mut found = Vec::new();
-        for name in [FORWARD, DOCKER_USER] {
-            if find(chains, family, name).is_some() {
-                let rules = nft::rules(socket, family, TABLE, name)?;
+        for name in std::iter::once(place.forward).chain(place.user) {
+            if place.find(chains, name).is_some() {
+                let rules = nft::rules(socket, place.family, place.table, name)?;
                 found.extend(rules.into_iter().filter_map(|r| {
                     let comment = r.comment.filter(|c| self.is_ours(Some(c)))?;
                     Some((name, r.handle, comment))
@@ -184,6 +226,14 @@ impl HostFirewall {
                 ));
             }
         }
+        if self.refused.load(Ordering::Relaxed) {
+            warnings.push(
+                "firewalld has its table to itself (NftablesTableOwner), which Dray cannot change: containers reach \
+                 nothing until their bridges are in a zone that lets them (firewall-cmd --permanent --zone=trusted \
+                 --add-interface=<bridge>)"
+                    .to_owned(),
+            );
+        }
         let chains = nft::chains(&self.socket()).unwrap_or_default();
         let blocking = |c: &&Chain| {
             let handled = c.table == TABLE && c.name == FORWARD && c.family != Family::Inet as u8;
@@ -210,12 +260,8 @@ fn legacy_filters(names: &str) -> bool {
     tables.lines().any(|t| t == TABLE)
 }
 
-fn find<'a>(chains: &'a [Chain], family: Family, name: &str) -> Option<&'a Chain> {
-    chains.iter().find(|c| c.family == family as u8 && c.table == TABLE && c.name == name)
-}
-
 /// Whether a notification of nftables means that somebody may have removed what is ours: rules or chains of the
-/// host's filter tables changed, or anything of our own tables by another than `own_port`.
+/// host's filter tables or firewalld's changed, or anything of our own tables by another than `own_port`.
 pub fn concerns(message: &netlink::wire::Message<'_>, own_table: &str, own_port: u32) -> bool {
     const TABLE_GONE: u16 = (10 << 8) | 2;
     // Chains and rules: made or removed.
@@ -223,7 +269,7 @@ pub fn concerns(message: &netlink::wire::Message<'_>, own_table: &str, own_port:
     // Tables, chains, rules, sets and elements, all of which name their table first.
     const OBJECTS: std::ops::RangeInclusive<u16> = 10 << 8..=(10 << 8) | 14;
     match message.attrs(4).str(1) {
-        Some(TABLE) => CHANGES.contains(&message.kind) || message.kind == TABLE_GONE,
+        Some(TABLE | FIREWALLD) => CHANGES.contains(&message.kind) || message.kind == TABLE_GONE,
         Some(table) => table == own_table && OBJECTS.contains(&message.kind) && message.port != own_port,
         None => false,
     }

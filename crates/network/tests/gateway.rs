@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use dray_network::Proto::{Tcp, Udp};
-use dray_network::{Bound, NetworkConfig, SubnetConfig};
+use dray_network::{Bound, Network, NetworkConfig, SubnetConfig};
 use lab::*;
 
 fn front(options: &[(&str, &str)]) -> NetworkConfig {
@@ -226,5 +226,26 @@ fn containers_are_hidden_behind_the_address_that_was_named() {
         assert_eq!(ask_tcp(&web.namespace, "192.0.2.2:99"), "far 192.0.2.77");
         assert_eq!(ask_tcp(&web.namespace, "[2001:db8::2]:99"), "far 2001:db8::77");
         net.purge().expect("purge");
+    });
+}
+
+#[test]
+fn another_machine_is_the_default_bridges_gateway_where_one_is_named() {
+    lab(|lab| {
+        let mut config = lab.config();
+        config.default_bridge.gateway = "172.17.0.254".parse().ok();
+        let net = Network::open(config.clone()).expect("open");
+        let bridge = net.default_bridge(&container_id("bridge"));
+        let state = net.create(&bridge).expect("create");
+        assert_eq!(state.subnets[0].gateway, "172.17.0.1".parse().ok(), "the bridge has its own address");
+        let web = run(&net, "web", &[&bridge]);
+        assert_eq!(web.endpoints[0].gateway, "172.17.0.254".parse().ok());
+        assert!(web.sh("ip route").contains("default via 172.17.0.254 "), "{}", web.sh("ip route"));
+        net.purge().expect("purge");
+
+        config.default_bridge.gateway = "10.1.2.3".parse().ok();
+        let net = Network::open(config).expect("open");
+        let refused = net.create(&net.default_bridge(&container_id("bridge"))).expect_err("outside");
+        assert_eq!(refused.to_string(), "default gateway ip must be part of the network: 10.1.2.3");
     });
 }

@@ -161,6 +161,11 @@ impl StartError {
         }
     }
 
+    /// Whether the kernel does not know how to run the program: it is for another machine, or none.
+    pub fn is_format(&self) -> bool {
+        self.step == Step::Exec && self.errno == Some(rustix::io::Errno::NOEXEC.raw_os_error())
+    }
+
     fn render(&self) -> String {
         let cause = match (&self.detail, self.errno) {
             (Some(detail), _) => detail.clone(),

@@ -14,6 +14,7 @@ mod instructions;
 mod language;
 mod named_context;
 mod output;
+mod platform;
 mod progress;
 mod remote_cache;
 mod reproducible;

@@ -27,7 +27,7 @@ fn build(client: &Client, folder: &Path, flags: &str) -> Finished {
 }
 
 /// The files of a tar with their content.
-fn entries(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
+pub fn entries(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut archive = tar::Archive::new(bytes);
     let mut found = BTreeMap::new();
     for entry in archive.entries().expect("a tar") {
@@ -41,12 +41,12 @@ fn entries(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// A blob of an OCI layout as JSON.
-fn blob(layout: &BTreeMap<String, Vec<u8>>, descriptor: &Value) -> Value {
+pub fn blob(layout: &BTreeMap<String, Vec<u8>>, descriptor: &Value) -> Value {
     let digest = descriptor["digest"].as_str().expect("a digest").replace(':', "/");
     serde_json::from_slice(&layout[&format!("blobs/{digest}")]).expect("JSON")
 }
 
-fn layout(path: &Path) -> (BTreeMap<String, Vec<u8>>, Value) {
+pub fn layout(path: &Path) -> (BTreeMap<String, Vec<u8>>, Value) {
     let files = entries(&fs::read(path).expect("the archive"));
     let index = serde_json::from_slice(&files["index.json"]).expect("index.json");
     (files, index)

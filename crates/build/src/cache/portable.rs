@@ -153,6 +153,21 @@ pub(crate) struct UsedSteps {
 }
 
 impl UsedSteps {
+    /// Adds what another build has used.
+    pub(crate) fn merge(&mut self, other: &UsedSteps) {
+        let places: HashMap<String, usize> =
+            self.steps.iter().enumerate().map(|(place, step)| (step.key.clone(), place)).collect();
+        for step in &other.steps {
+            match places.get(&step.key) {
+                Some(known) => self.steps[*known].in_target |= step.in_target,
+                None => self.steps.push(step.clone()),
+            }
+        }
+        let new = |alias: &&(String, Key, String)| !self.aliases.contains(alias);
+        let aliases: Vec<_> = other.aliases.iter().filter(new).cloned().collect();
+        self.aliases.extend(aliases);
+    }
+
     fn of_mode(&self, mode: CacheMode) -> Vec<&UsedStep> {
         let mut steps: Vec<&UsedStep> =
             self.steps.iter().filter(|step| mode == CacheMode::Max || step.in_target).collect();

@@ -16,7 +16,7 @@ mod expand;
 mod finish;
 pub(crate) mod git;
 mod layers;
-mod named;
+pub(crate) mod named;
 mod remote;
 mod run;
 mod stage;
@@ -65,7 +65,7 @@ pub(crate) struct Build<'a> {
     secrets: Secrets,
     agents: Agents,
     contexts: Contexts,
-    contexts_loaded: named::Loaded,
+    contexts_loaded: &'a named::Loaded,
     entitlements: Entitlements,
     dockerfile: &'a Dockerfile,
     linter: Linter<'a>,
@@ -131,7 +131,7 @@ pub(crate) fn build<'a>(
         secrets: request.secrets,
         agents: request.agents,
         contexts: request.contexts,
-        contexts_loaded: named::Loaded::default(),
+        contexts_loaded: checks.contexts,
         entitlements: request.entitlements,
         dockerfile: checks.dockerfile,
         linter: checks.linter,
@@ -178,12 +178,14 @@ pub(crate) fn build<'a>(
     }
 }
 
-/// What holds the Dockerfile against the rules.
+/// What belongs to the Dockerfile of a build: what holds it against the rules, and its contexts.
 pub(crate) struct Checks<'a> {
     pub(crate) dockerfile: &'a Dockerfile,
     pub(crate) linter: Linter<'a>,
     /// What the context leaves out.
     pub(crate) ignore: Option<Patterns>,
+    /// The named contexts, each fetched once for all platforms.
+    pub(crate) contexts: &'a named::Loaded,
 }
 
 impl Build<'_> {

@@ -18,7 +18,7 @@ use crate::tree::Tree;
 
 /// What became of the contexts, by key. Who comes second waits.
 #[derive(Default)]
-pub(super) struct Loaded(Mutex<HashMap<String, Arc<Mutex<Slot>>>>);
+pub(crate) struct Loaded(Mutex<HashMap<String, Arc<Mutex<Slot>>>>);
 
 type Slot = Option<(Key, Entry)>;
 
@@ -37,6 +37,8 @@ impl Stage<'_, '_, '_> {
                 slot.insert(loaded).clone()
             }
         };
+        let none = KeyBuilder::new("scratch").finish();
+        self.build.used(&files, &entry, &format!("CONTEXT {key}"), &none);
         let mut state = State::scratch(self.plan);
         state.layers.extend(entry.layer);
         state.files = files;
@@ -48,7 +50,6 @@ impl Stage<'_, '_, '_> {
         let build = self.build;
         let context = self.fetch_context(name)?;
         let key = self.content_of(&context).map_err(|error| NamedContextError::from((name, error)))?;
-        let created_by = format!("CONTEXT {name}");
         // Known by its content, so that `--no-cache` makes it no other.
         let entry = match build.builder.cache.turn(&key, true, &build.cancel)? {
             Turn::Known(entry) => entry,
@@ -61,7 +62,6 @@ impl Stage<'_, '_, '_> {
             }
         };
         let entry = build.stamped(&key, entry)?;
-        build.used(&key, &entry, &created_by, &KeyBuilder::new("scratch").finish());
         Ok((key, entry))
     }
 

@@ -93,7 +93,8 @@ impl<'scope> Stage<'scope, '_, '_> {
             .list(&env)
             .field(&run_config.user)
             .field(&run_config.working_dir)
-            .field(&network);
+            .field(&network)
+            .field(self.plan.platform.to_string());
         if run.security == Security::Insecure {
             key.add(b"insecure");
         }
@@ -335,6 +336,7 @@ impl<'scope> Stage<'scope, '_, '_> {
             privileged: beyond.privileged,
             devices: beyond.devices,
             mounts: resolved.mounts.clone(),
+            platform: &self.plan.platform,
             resources: &build.resources,
             output: &output,
             cancel: &build.cancel,

@@ -107,11 +107,12 @@ impl RemoteSource for Remote {
 
 /// A data root with a base image `base:latest` (/etc/passwd, /link → /data, /old).
 struct World {
-    dir: tempfile::TempDir,
     images: Images,
     runner: Arc<Runner>,
     remote: Arc<Remote>,
     builder: Builder,
+    /// Goes after the store, which may still be writing.
+    dir: tempfile::TempDir,
 }
 
 /// A build's result.
@@ -277,5 +278,6 @@ impl World {
 
 mod caching;
 mod copying;
+mod platforms;
 mod running;
 mod stages;

@@ -25,6 +25,7 @@ impl Engine<'_> {
         hook: &Hook,
         output: Option<&dyn HookOutput>,
     ) -> Result<()> {
+        let output = output.filter(|_| self.client.rehearsal().is_none());
         let heard = output.is_some();
         let request = ExecCreateRequest {
             user: hook.user.clone(),

@@ -9,6 +9,7 @@ use dray_build::dockerfile::is_own_frontend;
 use dray_build::{Entitlements, Resources, Subrequest};
 use dray_buildkit::grpc::{Code, Status};
 use dray_engine::build::{Options, RemoteCache};
+use dray_spec::Platform;
 
 use super::failure::{invalid, unsupported};
 use super::remote_cache::imports;
@@ -121,13 +122,6 @@ fn refuse(attrs: &Attrs) -> Result<(), Status> {
     if given("hostname").is_some() || given("build-arg:BUILDKIT_SANDBOX_HOSTNAME").is_some() {
         return Err(unsupported("a hostname for RUN steps is"));
     }
-    if given("platform").is_some_and(|platform| platform.contains(',')) {
-        return Err(unsupported("several platforms at once are"));
-    }
-    let multi = given("build-arg:BUILDKIT_MULTI_PLATFORM").or(given("multi-platform"));
-    if multi.is_some_and(|value| boolean(value) == Some(true)) {
-        return Err(unsupported("multi-platform output is"));
-    }
     for (name, value) in attrs {
         if let Some(name) = name.strip_prefix("attest:")
             && !value.split(',').any(|part| part == "disabled=true")
@@ -172,7 +166,8 @@ fn options(attrs: &Attrs, entitlements: &[String]) -> Result<Options, Status> {
         entitlements: Entitlements::parse(entitlements.iter().map(String::as_str))
             .map_err(|error| invalid(error.to_string()))?,
         check: attrs.get("build-arg:BUILDKIT_DOCKERFILE_CHECK").cloned(),
-        platform: get("platform").to_owned(),
+        platform: get("platform").split(',').next().unwrap_or_default().to_owned(),
+        platforms: platforms(attrs)?,
         resources: Resources {
             cgroup_parent: get("cgroup-parent").to_owned(),
             shm_size: shm_size(get("shm-size"))?,
@@ -182,6 +177,34 @@ fn options(attrs: &Attrs, entitlements: &[String]) -> Result<Options, Status> {
         },
         ..Options::default()
     })
+}
+
+/// The platforms of a result for several, or for one that shall look like those; none for a plain one.
+fn platforms(attrs: &Attrs) -> Result<Vec<Platform>, Status> {
+    let given = |name: &str| attrs.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    let mut platforms = Vec::new();
+    for text in given("platform").unwrap_or_default().split(',').filter(|text| !text.is_empty()) {
+        let platform = Platform::parse(text)
+            .map_err(|error| invalid(format!("failed to parse target platform {text}: {error}")))?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    let several = platforms.len() > 1;
+    let wanted = match given("build-arg:BUILDKIT_MULTI_PLATFORM").or(given("multi-platform")) {
+        None => several,
+        Some(text) => {
+            let wrong = || invalid(format!("invalid boolean value for multi-platform: {text}"));
+            boolean(text).ok_or_else(wrong)?
+        }
+    };
+    if !wanted && several {
+        return Err(invalid("conflicting config: returning multiple target platforms is not allowed"));
+    }
+    if wanted && platforms.is_empty() {
+        platforms.push(Platform::host());
+    }
+    Ok(if wanted { platforms } else { Vec::new() })
 }
 
 fn boolean(text: &str) -> Option<bool> {
@@ -277,12 +300,33 @@ mod tests {
     #[test]
     fn what_is_not_done_is_refused_by_name() {
         let refused = |name: &str, value: &str| read(&[(name, value)]).expect_err("refused");
-        assert!(refused("platform", "linux/amd64,linux/arm64").contains("several platforms"));
         assert!(refused("attest:sbom", "").contains("attestation \"sbom\""));
         assert_eq!(refused("requestid", "frontend.other"), "unsupported request frontend.other");
         assert!(refused("build-arg:BUILDKIT_SYNTAX", "r2d4/mockerfile").contains("\"r2d4/mockerfile\""));
         assert_eq!(refused("force-network-mode", "host"), "network.host is not allowed");
         assert!(read(&[("attest:provenance", "disabled=true")]).is_ok());
+    }
+
+    #[test]
+    fn several_platforms_make_an_index() {
+        let platforms = |pairs: &[(&str, &str)]| {
+            let options = read(pairs)?.options;
+            Ok::<_, String>(options.platforms.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let two = ("platform", "linux/amd64,linux/arm64/v8,linux/amd64");
+        assert_eq!(platforms(&[two]).unwrap(), ["linux/amd64", "linux/arm64"]);
+        assert!(platforms(&[("platform", "linux/arm64")]).unwrap().is_empty());
+        let index = ("multi-platform", "true");
+        assert_eq!(platforms(&[("platform", "linux/arm64"), index]).unwrap(), ["linux/arm64"]);
+        assert_eq!(platforms(&[index]).unwrap(), [Platform::host().to_string()]);
+        assert_eq!(
+            platforms(&[two, ("build-arg:BUILDKIT_MULTI_PLATFORM", "0")]).unwrap_err(),
+            "conflicting config: returning multiple target platforms is not allowed"
+        );
+        let error = platforms(&[("platform", "linux/amd64,nonsense")]).unwrap_err();
+        assert!(error.starts_with("failed to parse target platform nonsense: "), "{error}");
+        let error = platforms(&[("multi-platform", "maybe")]).unwrap_err();
+        assert_eq!(error, "invalid boolean value for multi-platform: maybe");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use dray_build::Built;
 use dray_buildkit::grpc::{Call, Code, Reply, Status};
 use dray_buildkit::proto::control::{
     BuildHistoryRequest, DiskUsageRequest, Exporter as Exporting, InfoResponse, ListWorkersResponse,
@@ -24,7 +23,7 @@ impl BuildKit {
     pub(super) async fn control(self: Arc<Self>, method: &str, mut call: Call) -> Result<Reply, Status> {
         match method {
             "Info" => Ok(Reply::one(&InfoResponse { buildkit_version: Some(version()) })),
-            "ListWorkers" => Ok(Reply::one(&ListWorkersResponse { record: vec![worker()] })),
+            "ListWorkers" => Ok(Reply::one(&ListWorkersResponse { record: vec![self.worker()] })),
             "Solve" => {
                 let request = call.messages.only().await?;
                 Ok(Reply::one(&self.solve_request(request).await?))
@@ -94,14 +93,13 @@ impl BuildKit {
     }
 
     /// Carries out the outputs, one after the other.
-    pub(super) async fn export(&self, job: &Arc<Job>, built: Built) -> Result<SolveResponse, Status> {
+    pub(super) async fn export(&self, job: &Arc<Job>, results: Results) -> Result<SolveResponse, Status> {
         let session = match job.outputs.is_empty() && job.cache_exports.is_empty() {
             true => None,
             false => Some(self.sessions.find(&job.session).await?),
         };
         let exporter = Exporter::new(Arc::clone(&self.builds), session.clone(), BTreeMap::new());
         let transfer = CacheTransfer { builds: Arc::clone(&self.builds), session, auths: BTreeMap::new() };
-        let results = Results::from(built.clone());
         let mut told = HashMap::new();
         for (number, output) in job.outputs.iter().enumerate() {
             let vertex = job.progress.vertex(title(output.kind));
@@ -110,10 +108,12 @@ impl BuildKit {
             vertex.end(exported.as_ref().err().map(|status| status.message.clone()));
             told.extend(exported?);
         }
+        let for_cache = if job.cache_exports.is_empty() { None } else { results.for_cache() };
         for cache in &job.cache_exports {
+            let Some(built) = &for_cache else { break };
             let vertex = job.progress.vertex(cache.export_title());
             vertex.begin();
-            let exported = transfer.export(cache, &built).await;
+            let exported = transfer.export(cache, built).await;
             vertex.end(exported.as_ref().err().map(|status| status.message.clone()));
             match exported {
                 Ok(mut of_cache) => {
@@ -176,21 +176,23 @@ fn version() -> BuildkitVersion {
     }
 }
 
-pub(super) fn worker() -> WorkerRecord {
-    let host = dray_spec::Platform::host();
-    WorkerRecord {
-        id: WORKER.to_owned(),
-        labels: HashMap::from([
-            ("org.mobyproject.buildkit.worker.executor".to_owned(), WORKER.to_owned()),
-            // By this label buildx knows that the store keeps manifests: archives, pushes by the daemon.
-            ("org.mobyproject.buildkit.worker.snapshotter".to_owned(), "overlayfs".to_owned()),
-        ]),
-        platforms: vec![Platform {
-            architecture: host.architecture.clone(),
-            os: host.os.clone(),
-            variant: host.variant.clone().unwrap_or_default(),
-        }],
-        buildkit_version: Some(version()),
+impl BuildKit {
+    pub(super) fn worker(&self) -> WorkerRecord {
+        let platform = |platform: dray_spec::Platform| Platform {
+            architecture: platform.architecture,
+            os: platform.os,
+            variant: platform.variant.unwrap_or_default(),
+        };
+        WorkerRecord {
+            id: WORKER.to_owned(),
+            labels: HashMap::from([
+                ("org.mobyproject.buildkit.worker.executor".to_owned(), WORKER.to_owned()),
+                // By this label buildx knows that the store keeps manifests: archives, pushes by the daemon.
+                ("org.mobyproject.buildkit.worker.snapshotter".to_owned(), "overlayfs".to_owned()),
+            ]),
+            platforms: self.builds.platforms().into_iter().map(platform).collect(),
+            buildkit_version: Some(version()),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use dray_api::auth::AuthConfig;
-use dray_buildkit::grpc::Status;
+use dray_buildkit::grpc::{Code, Status};
 use dray_buildkit::proto::session::Stat;
 use dray_buildkit::{ArchiveWriter, FileSyncError, SentFiles, Session, go_mode};
 use dray_engine::build::{Export, Output, OutputKind, Results, Service};
@@ -150,10 +150,12 @@ impl Exporter {
         results: &Results,
         progress: &dyn ExportProgress,
     ) -> Result<HashMap<String, String>, Status> {
-        let [(_, rootfs)] = <[_; 1]>::try_from(self.folders(output, results)?)
-            .map_err(|_| failure::unsupported("files of several platforms as one tar are"))?;
+        let folders = self.folders(output, results)?;
         progress.note("sending tarball");
-        let write = move |out: &mut ArchiveWriter| rootfs.tar(out).map(drop).map_err(failure::internal);
+        let write = move |out: &mut ArchiveWriter| {
+            let all = folders.iter().map(|(name, rootfs)| (name.as_str(), rootfs.as_ref()));
+            Rootfs::tar_all(all, out).map(drop).map_err(failure::internal)
+        };
         self.send(number, &HashMap::new(), write).await?;
         Ok(HashMap::new())
     }
@@ -178,11 +180,16 @@ impl Exporter {
     /// The files of all results, each with the folder that it goes to: one of its own where there are several.
     fn folders(&self, output: &Output, results: &Results) -> Result<Vec<(String, Arc<Rootfs>)>, Status> {
         let split = output.platform_split.unwrap_or(results.is_index());
-        let one = |(platform, built): (dray_spec::Platform, &dray_build::Built)| {
+        let one = |(platform, built): (&dray_spec::Platform, &dray_build::Built)| {
             let folder = if split { platform.to_string().replace('/', "_") } else { String::new() };
             Ok((folder, Arc::new(self.builds.rootfs(built).map_err(failure::engine)?)))
         };
-        results.each().map(one).collect()
+        let folders: Vec<(String, Arc<Rootfs>)> = results.each().map(one).collect::<Result<_, Status>>()?;
+        if !split && folders.len() > 1 {
+            let names = results.each().map(|(platform, _)| platform.to_string());
+            check_apart(names.zip(&folders))?;
+        }
+        Ok(folders)
     }
 
     fn session(&self) -> Result<&Session, Status> {
@@ -211,6 +218,31 @@ impl Exporter {
             (Ok(()), taken) => taken,
         }
     }
+}
+
+/// Files of several platforms in one folder must not be of the same name.
+fn check_apart<'a>(results: impl Iterator<Item = (String, &'a (String, Arc<Rootfs>))>) -> Result<(), Status> {
+    let mut known: HashMap<PathBuf, String> = HashMap::new();
+    for (platform, (_, rootfs)) in results {
+        let mut twice = None;
+        let walked = rootfs.walk(&mut |entry| {
+            if FileType::from_raw_mode(entry.stat.st_mode) != FileType::Directory
+                && let Some(other) = known.insert(entry.path.clone(), platform.clone())
+            {
+                twice.get_or_insert((entry.path, other));
+            }
+            Ok(())
+        });
+        walked.map_err(failure::internal)?;
+        if let Some((path, other)) = twice {
+            let text = format!(
+                "cannot overwrite {} from {other} with {platform} when split option is disabled",
+                path.display()
+            );
+            return Err(Status::new(Code::Unknown, text));
+        }
+    }
+    Ok(())
 }
 
 /// The files of results as a session sends them.

@@ -7,20 +7,24 @@ use std::sync::Arc;
 use dray_buildkit::grpc::{Call, Reply, Status};
 use dray_buildkit::proto::control::Empty;
 use dray_buildkit::proto::gateway::{
-    ApiCap, PongResponse, Ref, Refs, ReturnRequest, SolveRequest, SolveResponse, Solved,
+    ApiCap, PongResponse, Ref, RefMap, Refs, ReturnRequest, SolveRequest, SolveResponse, Solved,
 };
+use dray_spec::Platform;
+use serde_json::json;
 
-use super::control::worker;
 use super::job::Job;
 use super::{BuildKit, failure, unknown};
 
 /// The header that says which build a call belongs to.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
+/// Which platforms the results are for, among what is said of them.
+const PLATFORMS: &str = "refs.platforms";
 /// What of the gateway there is.
-const GATEWAY_CAPS: [&str; 6] = [
+const GATEWAY_CAPS: [&str; 7] = [
     "solve.base",
     "solve.inlinereturn",
     "return",
+    "returnmap",
     "proto.refarray",
     "gateway.evaluate",
     "gateway.solve.evaluate",
@@ -32,7 +36,7 @@ impl BuildKit {
     pub(super) async fn gateway(self: Arc<Self>, method: &str, mut call: Call) -> Result<Reply, Status> {
         let job = self.jobs.find(&build_id(&call)?).await?;
         match method {
-            "Ping" => Ok(Reply::one(&pong())),
+            "Ping" => Ok(Reply::one(&self.pong())),
             "Solve" => {
                 let request: SolveRequest = call.messages.only().await?;
                 Ok(Reply::one(&self.gateway_solve(&job, request).await?))
@@ -59,12 +63,25 @@ impl BuildKit {
         let answer = self.solve(job, &request.frontend, request.frontend_opt, inputs).await?;
         let result = match answer {
             Some(answer) => Solved { result: None, metadata: answer.into_iter().collect() },
-            None => {
-                let built = Refs::One(Ref { id: job.reference.clone() });
-                Solved { result: Some(built), ..Solved::default() }
-            }
+            None => solved(job),
         };
         Ok(SolveResponse { result: Some(result) })
+    }
+}
+
+/// What a client is told of the results: one, or one for each platform.
+fn solved(job: &Job) -> Solved {
+    let built = Ref { id: job.reference.clone() };
+    let Some(platforms) = job.platforms() else {
+        return Solved { result: Some(Refs::One(built)), ..Solved::default() };
+    };
+    let named = |platform: &Platform| (platform.to_string(), built.clone());
+    let refs = RefMap { refs: platforms.iter().map(named).collect() };
+    let described = |platform: &Platform| json!({ "ID": platform.to_string(), "Platform": platform });
+    let told = json!({ "Platforms": platforms.iter().map(described).collect::<Vec<_>>() });
+    Solved {
+        result: Some(Refs::Many(refs)),
+        metadata: [(PLATFORMS.to_owned(), told.to_string().into_bytes())].into(),
     }
 }
 
@@ -74,11 +91,14 @@ fn build_id(call: &Call) -> Result<String, Status> {
     id.ok_or_else(|| failure::invalid("no buildid found in context"))
 }
 
-fn pong() -> PongResponse {
-    let caps = |ids: &[&str]| ids.iter().map(|id| ApiCap { id: (*id).to_owned(), enabled: true }).collect();
-    PongResponse {
-        frontend_api_caps: caps(&GATEWAY_CAPS),
-        llb_caps: caps(&LLB_CAPS),
-        workers: vec![worker()],
+impl BuildKit {
+    fn pong(&self) -> PongResponse {
+        let caps =
+            |ids: &[&str]| ids.iter().map(|id| ApiCap { id: (*id).to_owned(), enabled: true }).collect();
+        PongResponse {
+            frontend_api_caps: caps(&GATEWAY_CAPS),
+            llb_caps: caps(&LLB_CAPS),
+            workers: vec![self.worker()],
+        }
     }
 }

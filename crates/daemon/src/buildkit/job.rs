@@ -4,11 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dray_build::{Built, Cancel};
+use dray_build::Cancel;
 use dray_buildkit::grpc::{Code, Status};
 use dray_buildkit::proto::control::{SolveResponse, StatusResponse};
 use dray_buildkit::proto::gateway::ReturnRequest;
-use dray_engine::build::{Output, RemoteCache};
+use dray_engine::build::{Output, RemoteCache, Results};
+use dray_spec::Platform;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::control::no_such_job;
@@ -38,7 +39,7 @@ pub(super) struct Job {
 
 #[derive(Default)]
 struct State {
-    built: Option<Built>,
+    built: Option<Results>,
     failure: Option<Status>,
     give_back: Option<oneshot::Sender<ReturnRequest>>,
 }
@@ -69,7 +70,7 @@ impl Job {
         }
     }
 
-    pub fn succeed(&self, built: Built) {
+    pub fn succeed(&self, built: Results) {
         lock(&self.state).built = Some(built);
     }
 
@@ -77,8 +78,15 @@ impl Job {
         lock(&self.state).failure = Some(status.clone());
     }
 
-    pub fn take_built(&self) -> Option<Built> {
+    pub fn take_built(&self) -> Option<Results> {
         lock(&self.state).built.take()
+    }
+
+    /// The platforms of its results, if they are to be told apart.
+    pub fn platforms(&self) -> Option<Vec<Platform>> {
+        let state = lock(&self.state);
+        let results = state.built.as_ref().filter(|results| results.is_index())?;
+        Some(results.each().map(|(platform, _)| platform.clone()).collect())
     }
 }
 

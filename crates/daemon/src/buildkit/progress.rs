@@ -120,6 +120,10 @@ impl VertexProgress {
         self.progress.send(StatusResponse { vertexes: vec![vertex], ..StatusResponse::default() });
     }
 
+    pub fn has_begun(&self) -> bool {
+        self.started().is_some()
+    }
+
     /// It begins; nothing more if it has begun.
     pub fn begin(&self) {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,9 @@
 //! The builder's events as vertexes. BuildKit shows a vertex for what makes files (`FROM` of an image, `RUN`,
 //! `COPY`, `ADD`, `WORKDIR`), numbered within its stage.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use dray_build::dockerfile::{Command, Dockerfile, Stage};
 use dray_build::{BuildEvent, BuildEvents, OutputStream, PlannedStage};
@@ -21,12 +22,24 @@ pub(super) struct Steps {
     dockerfile: Dockerfile,
     /// The vertex that warnings belong to.
     definition: VertexProgress,
-    by_number: OnceLock<BTreeMap<usize, Step>>,
+    by_number: OnceLock<BTreeMap<usize, Arc<Step>>>,
     failed: Mutex<Option<usize>>,
 }
 
+/// A step that is shown. One that the builds for several platforms have in common is shown once.
 struct Step {
-    vertex: Option<VertexProgress>,
+    vertex: VertexProgress,
+    ended: AtomicBool,
+}
+
+impl Step {
+    fn end(&self, cached: bool) {
+        if self.ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // Another platform's build may be at it, whose result this one has waited for.
+        if cached && !self.vertex.has_begun() { self.vertex.end_cached() } else { self.vertex.end(None) }
+    }
 }
 
 impl Steps {
@@ -38,22 +51,23 @@ impl Steps {
     /// Tells that the step that failed has ended; gives its vertex.
     pub fn failed(&self, error: &str) -> Option<&VertexProgress> {
         let failed = *self.failed_step();
-        let step = failed.and_then(|n| self.by_number.get()?.get(&n));
-        let vertex = step.and_then(|step| step.vertex.as_ref())?;
-        vertex.end(Some(error.to_owned()));
-        Some(vertex)
+        let step = failed.and_then(|n| self.step(n))?;
+        step.vertex.end(Some(error.to_owned()));
+        Some(&step.vertex)
     }
 
     fn failed_step(&self) -> MutexGuard<'_, Option<usize>> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn planned(&self, stages: &[PlannedStage]) -> BTreeMap<usize, Step> {
+    fn planned(&self, stages: &[PlannedStage]) -> BTreeMap<usize, Arc<Step>> {
         let mut steps = BTreeMap::new();
+        let mut by_name: HashMap<String, Arc<Step>> = HashMap::new();
         for planned in stages {
             let Some(stage) = self.dockerfile.stages.get(planned.index) else { continue };
             let shown = self.shown(planned.index, stage);
             let total = shown.iter().filter(|shown| **shown).count();
+            let width = total.to_string().len();
             let mut number = 0;
             for (n, (i, shown)) in (planned.steps.0..planned.steps.1).zip(shown.into_iter().enumerate()) {
                 number += usize::from(shown);
@@ -61,9 +75,16 @@ impl Steps {
                     None => from_text(stage),
                     Some(instruction) => instruction.text.clone(),
                 };
-                let name = format!("[{}{number}/{total}] {text}", self.prefix(planned, stage));
-                let vertex = shown.then(|| self.progress.vertex(&name));
-                steps.insert(n, Step { vertex });
+                if !shown {
+                    continue;
+                }
+                let platform = planned.platforms.get(i).map(|platform| format!("{platform} "));
+                let prefix = platform.unwrap_or_default() + &self.prefix(planned, stage);
+                let name = format!("[{prefix}{number:>width$}/{total}] {text}");
+                let step = by_name.entry(name).or_insert_with_key(|name| {
+                    Arc::new(Step { vertex: self.progress.vertex(name), ended: AtomicBool::new(false) })
+                });
+                steps.insert(n, Arc::clone(step));
             }
         }
         steps
@@ -93,8 +114,12 @@ impl Steps {
         }
     }
 
+    fn step(&self, n: usize) -> Option<&Step> {
+        self.by_number.get()?.get(&n).map(Arc::as_ref)
+    }
+
     fn vertex(&self, n: usize) -> Option<&VertexProgress> {
-        self.by_number.get()?.get(&n)?.vertex.as_ref()
+        self.step(n).map(|step| &step.vertex)
     }
 }
 
@@ -132,8 +157,8 @@ impl BuildEvents for Steps {
                 }
             }
             BuildEvent::StepDone { n, cached, .. } => {
-                if let Some(vertex) = self.vertex(n) {
-                    if cached { vertex.end_cached() } else { vertex.end(None) }
+                if let Some(step) = self.step(n) {
+                    step.end(cached);
                 }
             }
             BuildEvent::StepFailed { n, .. } => {
@@ -179,7 +204,12 @@ mod tests {
         let dockerfile = dray_build::dockerfile::parse(FILE, "Dockerfile").expect("parses");
         let (progress, mut messages) = Progress::new("r");
         let steps = Steps::new(&progress, &dockerfile, progress.vertex("definition"));
-        let stage = |index: usize, name: &str, steps| PlannedStage { index, name: name.into(), steps };
+        let stage = |index: usize, name: &str, steps| PlannedStage {
+            index,
+            name: name.into(),
+            steps,
+            platforms: Vec::new(),
+        };
         steps.event(BuildEvent::Plan {
             total: 6,
             stages: vec![stage(0, "one", (1, 4)), stage(1, "1", (4, 7))],

@@ -54,7 +54,7 @@ impl BuildKit {
             let (exported, id) = match (built, job.take_built()) {
                 (Err(status), _) => (Err(status), None),
                 (Ok(_), Some(built)) => {
-                    let id = built.image.to_string();
+                    let id = built.main().map(|main| main.image.to_string()).unwrap_or_default();
                     let stored = job.outputs.iter().any(|output| output.kind == OutputKind::Image);
                     (self.export(&job, built).await, stored.then_some(id))
                 }

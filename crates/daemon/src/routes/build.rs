@@ -13,7 +13,7 @@ use dray_api::build::{BUILD_RESULT_ID, BuildOutput, BuildResult};
 use dray_api::container::Ulimit;
 use dray_api::progress::ProgressMessage;
 use dray_build::classic::{ClassicText, Piece};
-use dray_build::{BuildEvent, BuildEvents, Built, Cancel, Entitlements, Resources, Secrets, Subrequest};
+use dray_build::{BuildEvent, BuildEvents, Cancel, Entitlements, Resources, Secrets, Subrequest};
 use dray_buildkit::Session;
 use dray_buildkit::grpc::Status;
 use dray_engine::build::{
@@ -21,7 +21,7 @@ use dray_engine::build::{
     given_credentials,
 };
 use dray_image::ProgressEvent;
-use dray_spec::Reference;
+use dray_spec::{Platform, Reference};
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
@@ -259,7 +259,10 @@ fn run(
         )));
     }
     let built = built.map_err(|error| Failure { code: error.code(), error: error.into() });
-    let put_out = built.and_then(|built| Ok((built.image.to_string(), exports.carry_out(&built, &events)?)));
+    let put_out = built.and_then(|built| {
+        let image = built.main().map(|main| main.image.to_string()).unwrap_or_default();
+        Ok((image, exports.carry_out(&built, &events)?))
+    });
     drop(events);
     let end = put_out.as_ref().map(|(_, told)| told).map_err(|failure| failure.error.message.clone());
     recorded.finish(end, cancel.is_cancelled());
@@ -287,9 +290,12 @@ struct Exports {
 
 impl Exports {
     /// Carries out the outputs; gives what clients are told of them.
-    fn carry_out(&self, built: &Built, events: &dyn BuildEvents) -> Result<HashMap<String, String>, Failure> {
+    fn carry_out(
+        &self,
+        results: &Results,
+        events: &dyn BuildEvents,
+    ) -> Result<HashMap<String, String>, Failure> {
         let mut told = HashMap::new();
-        let results = &Results::from(built.clone());
         for (number, output) in self.outputs.iter().enumerate() {
             let plain = *output == Output::image(output.names.clone());
             let name = title(output.kind).to_owned();
@@ -309,7 +315,9 @@ impl Exports {
                 }
             }
         }
+        let for_cache = if self.caches.is_empty() { None } else { results.for_cache() };
         for cache in self.caches.iter().filter(|cache| cache.place != CachePlace::Inline) {
+            let Some(built) = &for_cache else { break };
             let started = Instant::now();
             let name = cache.export_title().to_owned();
             events.event(BuildEvent::Export { name: name.clone(), millis: None });
@@ -371,7 +379,8 @@ fn options(params: &Params) -> Result<Options, ApiError> {
         no_cache: params.bool("nocache"),
         pull: params.bool("pull"),
         network_mode: params.get("networkmode").to_owned(),
-        platform: params.get("platform").to_owned(),
+        platform: params.get("platform").split(',').next().unwrap_or_default().to_owned(),
+        platforms: platforms(params)?,
         contexts: from_json(params, "contexts", "contexts")?,
         entitlements: Entitlements::parse(params.all("allow"))
             .map_err(|error| ApiError::bad_request(error.to_string()))?,
@@ -384,6 +393,23 @@ fn options(params: &Params) -> Result<Options, ApiError> {
         cache_imports: Vec::new(),
         inline_cache: false,
     })
+}
+
+/// Several platforms, as `dray build` asks for them. Docker's own classic builder knows one.
+fn platforms(params: &Params) -> Result<Vec<Platform>, ApiError> {
+    let text = params.get("platform");
+    if !text.contains(',') {
+        return Ok(Vec::new());
+    }
+    let parse = |text: &str| Platform::parse(text).map_err(|error| ApiError::bad_request(error.to_string()));
+    let mut platforms = Vec::new();
+    for text in text.split(',').filter(|text| !text.is_empty()) {
+        let platform = parse(text)?;
+        if !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    Ok(platforms)
 }
 
 /// The outputs, as BuildKit's clients send them; without any, the image gets its names here.

@@ -70,8 +70,15 @@ fn for_version(image: &mut ImageSummary, version: ApiVersion) {
     }
 }
 
-async fn inspect(State(images): Images, Path(name): Path<String>, version: ApiVersion) -> ApiResult {
-    let mut found: ImageInspect = call(move || images.inspect(&name)).await?;
+async fn inspect(
+    State(images): Images,
+    Path(name): Path<String>,
+    version: ApiVersion,
+    params: Params,
+) -> ApiResult {
+    // Older versions do not have the parameter.
+    let platform = if version.at_least(49) { params.get("platform").to_owned() } else { String::new() };
+    let mut found: ImageInspect = call(move || images.inspect(&name, &platform)).await?;
     if !version.at_least(44) {
         found.virtual_size = Some(found.size);
     }
@@ -140,8 +147,9 @@ async fn pull(State(images): Images, image: &str, params: &Params, headers: &Hea
     let all_platforms = params.bool("all-platforms");
     let auth = auth(&credentials::of_registry(headers));
     messages(move |lines, _| async move {
-        let what = PullWhat { all_tags, all_platforms, platform: &platform };
-        Ok(images.pull(&reference, what, auth, &lines).await?)
+        let what = PullWhat { all_tags, all_platforms, platform: &platform, by_digest: false };
+        images.pull(&reference, what, auth, &lines).await?;
+        Ok(())
     })
     .await
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use dray_api::auth::{AuthConfig, AuthConfigs};
 use dray_build::{BaseImage, BaseImageError, BaseImages, Cancel};
-use dray_image::Progress;
+use dray_image::{Image, Progress};
 use dray_registry::Auth;
-use dray_spec::{ImageConfig, Platform, Reference};
+use dray_spec::{Digest, ImageConfig, Platform, Reference};
 use tokio::runtime::Handle;
 
-use crate::image::{self, PullWhat, auth, platform_of};
+use crate::image::{self, PullWhat, auth};
 
 /// Base images over the engine's images, with the credentials of one request.
 pub(super) struct Bases {
@@ -30,33 +30,32 @@ impl Bases {
 
     fn here(&self, name: &str, platform: &Platform) -> Result<Option<BaseImage>, image::Error> {
         match self.images.images().resolve(name) {
-            Ok(image) if platform.accepts(&platform_of(&image)) => Ok(Some(BaseImage {
-                id: image.id.clone(),
-                config: image.config.clone(),
-                layers: image.layers,
-            })),
-            Ok(_) => Ok(None),
+            Ok(image) => Ok(self.images.images().for_platform(image, platform)?.map(base)),
             Err(error) if error.kind() == dray_image::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
+    /// Pulls an image. The name is for images of this machine: those of other platforms do not take it from them.
     fn pull(
         &self,
         reference: &Reference,
         platform: &Platform,
         progress: &dyn Progress,
         cancel: &Cancel,
-    ) -> Result<(), BaseImageError> {
+    ) -> Result<Option<Digest>, BaseImageError> {
         let auth = self.credentials.for_registry(reference.domain());
+        let by_digest = !Platform::host().accepts(platform);
         let platform = platform.to_string();
-        let pull = self.images.pull(
-            reference,
-            PullWhat { platform: &platform, ..PullWhat::default() },
-            auth,
-            progress,
-        );
-        self.interruptibly(cancel, pull)
+        let what = PullWhat { platform: &platform, by_digest, ..PullWhat::default() };
+        let pulled = std::thread::scope(|scope| {
+            // Who listens may block, which the thread that drives the pull must not.
+            let (sender, events) = std::sync::mpsc::channel();
+            scope.spawn(move || events.into_iter().for_each(|event| progress.event(event)));
+            let relay = move |event| drop(sender.send(event));
+            self.interruptibly(cancel, self.images.pull(reference, what, auth, &relay))
+        })?;
+        Ok(pulled.into_iter().next().map(|pulled| pulled.image))
     }
 
     /// Waits for a registry, unless the build is cancelled.
@@ -93,9 +92,10 @@ impl BaseImages for Bases {
             return Ok(found);
         }
         let reference = Reference::parse(name).map_err(|error| failed(error.into()))?.tagged();
-        self.pull(&reference, platform, progress, cancel)?;
-        let found = self.here(name, platform).map_err(failed)?;
-        found.ok_or_else(|| failed(dray_image::Error::NotFound(reference.familiar()).into()))
+        let pulled = self.pull(&reference, platform, progress, cancel)?;
+        let found = pulled.map(|id| self.images.images().get(&id)).transpose();
+        let found = found.map_err(|error| failed(error.into()))?.flatten();
+        found.map(base).ok_or_else(|| failed(dray_image::Error::NotFound(reference.familiar()).into()))
     }
 
     fn config(
@@ -112,6 +112,10 @@ impl BaseImages for Bases {
         let auth = self.credentials.for_registry(reference.domain());
         self.interruptibly(cancel, self.images.remote_config(&reference, platform, &auth))
     }
+}
+
+fn base(image: Image) -> BaseImage {
+    BaseImage { id: image.id, config: image.config, layers: image.layers }
 }
 
 /// Who is asked for the credentials of a registry, when a base image is pulled.

@@ -18,7 +18,8 @@ use crate::image;
 /// The results of a build: an image, or one for each platform.
 #[derive(Debug, Clone)]
 pub struct Results {
-    images: Vec<Built>,
+    /// With the platforms that they were asked for.
+    images: Vec<(Platform, Built)>,
     /// They go out as an index, also if it is only one.
     index: bool,
 }
@@ -39,14 +40,14 @@ pub struct Export {
 
 impl From<Built> for Results {
     fn from(built: Built) -> Self {
-        Results { images: vec![built], index: false }
+        Results { images: vec![(built.content.config.platform(), built)], index: false }
     }
 }
 
 impl Results {
     /// Images of several platforms.
     #[must_use]
-    pub fn of_platforms(images: Vec<Built>) -> Self {
+    pub fn of_platforms(images: Vec<(Platform, Built)>) -> Self {
         Results { images, index: true }
     }
 
@@ -54,13 +55,30 @@ impl Results {
     #[must_use]
     pub fn main(&self) -> Option<&Built> {
         let host = Platform::host();
-        let own = self.images.iter().find(|built| host.accepts(&built.content.config.platform()));
-        own.or(self.images.first())
+        let own = self.images.iter().find(|(platform, _)| host.accepts(platform));
+        own.or(self.images.first()).map(|(_, built)| built)
+    }
+
+    /// Each of them changed.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub(super) fn map(self, mut change: impl FnMut(Built) -> Result<Built, Error>) -> Result<Self, Error> {
+        let change = |(platform, built)| Ok((platform, change(built)?));
+        let images = self.images.into_iter().map(change).collect::<Result<_, Error>>()?;
+        Ok(Results { images, ..self })
+    }
+
+    /// One of them with what all builds have used of the cache: they share one.
+    #[must_use]
+    pub fn for_cache(&self) -> Option<Built> {
+        let ((_, first), others) = self.images.split_first()?;
+        Some(others.iter().fold(first.clone(), |first, (_, other)| first.with_steps_of(other)))
     }
 
     /// All of them, with their platforms.
-    pub fn each(&self) -> impl Iterator<Item = (Platform, &Built)> {
-        self.images.iter().map(|built| (built.content.config.platform(), built))
+    pub fn each(&self) -> impl Iterator<Item = (&Platform, &Built)> {
+        self.images.iter().map(|(platform, built)| (platform, built))
     }
 
     /// Whether they go out as an index.
@@ -95,6 +113,10 @@ impl Service {
                 let index = results.index.then_some(&described);
                 let images = self.images.images();
                 images.keep_export(&main.image, &main_manifest, index).map_err(image::Error::from)?;
+                if results.index {
+                    let all: Vec<Digest> = results.each().map(|(_, built)| built.image.clone()).collect();
+                    images.set_companions(&main.image, &all).map_err(image::Error::from)?;
+                }
             }
             tell_root(&described, &mut told);
             root = Some(described);
@@ -121,9 +143,9 @@ impl Service {
         for (platform, built) in results.each() {
             let kept = built.base.as_ref().map_or(0, |(_, layers)| *layers);
             let exported = images
-                .export(&built.content, kept, &output.format_for(&platform))
+                .export(&built.content, kept, &output.format_for(platform))
                 .map_err(image::Error::from)?;
-            manifests.push(exported.manifest.clone());
+            manifests.push(Descriptor { platform: Some(platform.clone()), ..exported.manifest.clone() });
             blobs.extend(exported.blobs.iter().cloned());
             if named.is_none() && main.as_ref() == Some(&built.image) {
                 named = Some(exported);

@@ -25,10 +25,11 @@ use dray_build::{
     Contexts, DockerfileSource, Entitlements, HttpSource, Limits, Resources, Secrets, Subrequest, context,
 };
 use dray_image::files::Squash;
-use dray_spec::Reference;
 use dray_spec::dockerignore::Patterns;
+use dray_spec::{Platform, Reference};
 use tokio::runtime::Handle;
 
+use crate::emulator::Emulators;
 use crate::{EventBus, ServiceError, image};
 pub use actions::ActionsCache;
 use base::{Bases, Credentials};
@@ -69,6 +70,8 @@ pub struct Options {
     pub network_mode: String,
     /// `--platform`.
     pub platform: String,
+    /// Several platforms, or one that shall be in an index: `platform` is not looked at then.
+    pub platforms: Vec<Platform>,
     /// `--build-context`: contexts by name. `local:folder` is a folder of the archive, whose main context is then
     /// in `context/`.
     pub contexts: BTreeMap<String, String>,
@@ -123,6 +126,7 @@ pub struct Service {
     policy: RwLock<GcPolicy>,
     collecting: Collecting,
     history: Arc<History>,
+    emulators: Arc<Emulators>,
     this: Weak<Service>,
 }
 
@@ -139,6 +143,7 @@ impl Service {
         let handle = Handle::current();
         let bases = Bases::new(Arc::clone(&images), handle.clone(), Credentials::default());
         let remote = HttpSource::new(images.client().clone(), handle.clone());
+        let emulators = Arc::clone(runner.emulators());
         let builder =
             Builder::new(images.images().clone(), Arc::new(runner), Arc::new(bases), Arc::new(remote));
         let (policy, collecting) = (RwLock::default(), Collecting::default());
@@ -151,6 +156,7 @@ impl Service {
             policy,
             collecting,
             history: Arc::clone(&history),
+            emulators,
             this: this.clone(),
         };
         Arc::new_cyclic(service)
@@ -160,6 +166,12 @@ impl Service {
     #[must_use]
     pub fn history(&self) -> &Arc<History> {
         &self.history
+    }
+
+    /// The platforms whose steps can be carried out, this machine's first.
+    #[must_use]
+    pub fn platforms(&self) -> Vec<Platform> {
+        self.emulators.platforms()
     }
 
     /// Checks what can be checked before anything is read: the names of the result.
@@ -193,7 +205,7 @@ impl Service {
         wishes: Wishes,
         events: &dyn BuildEvents,
         cancel: Cancel,
-    ) -> Result<Built, Error> {
+    ) -> Result<Results, Error> {
         let credentials = Credentials::new(std::mem::take(&mut options.auths));
         let input = Input { wishes, ..self.received(&mut options, archive, &cancel)? };
         self.carry_out(options, input, credentials, events, cancel)
@@ -280,7 +292,7 @@ impl Service {
         credentials: Arc<dyn CredentialSource>,
         events: &dyn BuildEvents,
         cancel: Cancel,
-    ) -> Result<Built, Error> {
+    ) -> Result<Results, Error> {
         self.carry_out(options, input, Credentials::Asked(credentials), events, cancel)
     }
 
@@ -298,24 +310,34 @@ impl Service {
 
     fn carry_out(
         &self,
-        options: Options,
+        mut options: Options,
         input: Input,
         credentials: Credentials,
         events: &dyn BuildEvents,
         cancel: Cancel,
-    ) -> Result<Built, Error> {
+    ) -> Result<Results, Error> {
         let epoch = options.build_args.get("SOURCE_DATE_EPOCH").cloned().flatten();
+        let platforms = std::mem::take(&mut options.platforms);
+        // Else the builder has told of it.
+        let told_here = options.squash || (!platforms.is_empty() && !options.unrecorded);
         let squash = options.squash;
         let (builder, request) = self.request(options, input, credentials, cancel);
-        let built = builder.build(request, events);
+        let built = match platforms.is_empty() {
+            true => builder.build(request, events).map(Results::from),
+            false => builder
+                .build_platforms(request, &platforms, events)
+                .map(|built| Results::of_platforms(platforms.into_iter().zip(built).collect())),
+        };
         self.collect_soon();
-        let built = built?;
-        if !squash {
-            return Ok(built);
+        let mut results = built?;
+        if squash {
+            let reproducible = epoch.is_some_and(|epoch| !epoch.is_empty());
+            results = results.map(|built| self.squash(built, reproducible))?;
         }
-        let squashed = self.squash(built, epoch.is_some_and(|epoch| !epoch.is_empty()))?;
-        events.event(BuildEvent::Built { id: squashed.image.to_string() });
-        Ok(squashed)
+        if let Some(main) = results.main().filter(|_| told_here) {
+            events.event(BuildEvent::Built { id: main.image.to_string() });
+        }
+        Ok(results)
     }
 
     /// The builder for one request, and the request as it takes it.

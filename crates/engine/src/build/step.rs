@@ -27,6 +27,7 @@ use crate::container::rootfs::{Layers, make_base_layer};
 use crate::container::spec::{self, Input, Joined};
 use crate::container::validate::security_options;
 use crate::container::{Attached, ContainerNetworking, NetworkedContainer, Registry};
+use crate::emulator::{self, Emulators};
 use crate::trust::HostTrust;
 
 /// What a step sees as its host's name: always the same one, BuildKit's.
@@ -57,6 +58,7 @@ pub struct Runner {
     config: RunnerConfig,
     networking: Arc<dyn ContainerNetworking>,
     registry: Arc<Registry>,
+    emulators: Arc<Emulators>,
 }
 
 /// Why a step's container cannot be made.
@@ -118,13 +120,18 @@ impl Runner {
         config: RunnerConfig,
         networking: Arc<dyn ContainerNetworking>,
         registry: Arc<Registry>,
+        emulators: Arc<Emulators>,
     ) -> Result<Self, crate::container::Error> {
         make_base_layer(&config.base_layer)?;
-        let runner = Runner { config, networking, registry };
+        let runner = Runner { config, networking, registry, emulators };
         for entry in std::fs::read_dir(runner.folders()).into_iter().flatten().flatten() {
             runner.clear_left_behind(&entry.path());
         }
         Ok(runner)
+    }
+
+    pub(super) fn emulators(&self) -> &Arc<Emulators> {
+        &self.emulators
     }
 
     fn folders(&self) -> PathBuf {
@@ -163,7 +170,9 @@ impl Place<'_> {
         self.write_files(&attached)?;
         let (ours, theirs) = UnixStream::pair().map_err(io("make a socket pair in", &self.folder))?;
         let request = self.request(step, &attached, theirs)?;
-        dray_runtime::start(&self.runner.config.exe, request)?;
+        let emulated = self.runner.emulators.prepare(step.platform);
+        dray_runtime::start(&self.runner.config.exe, request)
+            .map_err(|error| emulator::explained(emulated, error))?;
         let run_dir = self.folder.join(SHIM);
         let killed = run_dir.clone();
         let _guard = step.cancel.on_cancel(move || {

@@ -20,6 +20,7 @@ use super::record::Record;
 use super::registry::Registry;
 use super::rootfs::{Layers, make_base_layer};
 use super::volumes::ContainerVolumes;
+use crate::emulator::Emulators;
 use crate::event::EventBus;
 use crate::trust::HostTrust;
 
@@ -118,6 +119,8 @@ pub struct Services {
     pub networking: Arc<dyn ContainerNetworking>,
     /// Volumes to mount in them.
     pub volumes: Arc<dyn ContainerVolumes>,
+    /// What runs programs of other platforms.
+    pub emulators: Arc<Emulators>,
     /// Where what happens is announced.
     pub events: EventBus,
 }
@@ -130,6 +133,7 @@ pub struct Service {
     pub(super) images: Arc<dyn ContainerImages>,
     pub(super) networking: Arc<dyn ContainerNetworking>,
     pub(super) volumes: Arc<dyn ContainerVolumes>,
+    pub(super) emulators: Arc<Emulators>,
     pub(super) events: EventBus,
     pub(super) host: Host,
     pub(super) runtime: Handle,
@@ -165,6 +169,7 @@ impl Service {
             images: services.images,
             networking: services.networking,
             volumes: services.volumes,
+            emulators: services.emulators,
             events: services.events,
             base_layer,
             shutting_down: AtomicBool::new(false),

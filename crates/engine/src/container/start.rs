@@ -13,6 +13,7 @@ use std::sync::Arc;
 use dray_api::Labels;
 use dray_api::container::{HostConfig, PortMap};
 use dray_runtime::{LogTarget, Rootfs, SeccompPolicy, ShimRequest, Started};
+use dray_spec::Platform;
 use jiff::Timestamp;
 
 use super::live::Container;
@@ -23,6 +24,7 @@ use super::spec::{self, Devices, Input, Joined, User};
 use super::trace::Trace;
 use super::validate::{Namespace, SecurityOptions, namespace, security_options};
 use super::{Error, create};
+use crate::emulator::{self, EmulatorError};
 use crate::log::{self, Driver};
 
 /// What is looked up while the network is being made.
@@ -75,6 +77,14 @@ impl Service {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Sees to it that programs of the container's platform run.
+    fn emulated(&self, record: &Record) -> Result<(), EmulatorError> {
+        match record.platform.parse::<Platform>() {
+            Ok(platform) if record.platform.contains('/') => self.emulators.prepare(&platform),
+            _ => Ok(()),
         }
     }
 
@@ -137,7 +147,9 @@ impl Service {
         trace.step("configuration");
         let attach = std::mem::take(&mut container.live().pending);
         let request = ShimRequest { attach, run_dir, trace: trace.is_on(), ..request };
-        let started = dray_runtime::start(&self.config.exe, request).map_err(Error::Start)?;
+        let emulated = self.emulated(&record);
+        let started = dray_runtime::start(&self.config.exe, request)
+            .map_err(|error| Error::Start(emulator::explained(emulated, error)))?;
         trace.step("shim and init");
         trace.inner(&started.trace);
         Ok(started)

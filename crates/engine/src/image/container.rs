@@ -12,6 +12,7 @@ use crate::container::{CommitRequest, ContainerImage, ContainerImages};
 impl ContainerImages for Service {
     fn resolve(&self, called: &str, platform: Option<&str>) -> Result<ContainerImage, ServiceError> {
         let image = self.images.resolve(called).map_err(Error::from)?;
+        let image = self.companion(&image, platform)?.unwrap_or(image);
         Ok(for_container(&image, called, platform.unwrap_or_default())?)
     }
 
@@ -21,7 +22,12 @@ impl ContainerImages for Service {
         platform: Option<&str>,
         container: &str,
     ) -> Result<ContainerImage, ServiceError> {
-        let (image, claim) = self.images.claim(called, container).map_err(Error::from)?;
+        let (mut image, mut claim) = self.images.claim(called, container).map_err(Error::from)?;
+        // It stays while the image that it belongs to is claimed.
+        if let Some(companion) = self.companion(&image, platform)? {
+            let id = companion.id.as_str();
+            (image, claim) = self.images.claim(id, container).map_err(Error::from)?;
+        }
         let image = for_container(&image, called, platform.unwrap_or_default())?;
         Ok(ContainerImage { claim: Some(claim), ..image })
     }
@@ -50,6 +56,15 @@ fn for_container(image: &Image, called: &str, platform: &str) -> Result<Containe
 }
 
 impl Service {
+    /// The image of another platform that belongs to this one, where that is asked for.
+    fn companion(&self, image: &Image, platform: Option<&str>) -> Result<Option<Image>, Error> {
+        let Some(wanted) = parse_platform(platform.unwrap_or_default())? else { return Ok(None) };
+        if wanted.accepts(&platform_of(image)) {
+            return Ok(None);
+        }
+        Ok(self.images.for_platform(image.clone(), &wanted)?)
+    }
+
     fn commit_upper(&self, request: &CommitRequest) -> Result<String, Error> {
         let name = match request.reference.as_str() {
             "" => None,

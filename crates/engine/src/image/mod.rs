@@ -20,7 +20,7 @@ use dray_image::pull::Puller;
 use dray_image::push::Pusher;
 use dray_image::{ContainerUse, Filter, Image, Images, Removed};
 use dray_registry::Client;
-use dray_spec::{Digest, Reference};
+use dray_spec::{Digest, Platform, Reference};
 use jiff::Timestamp;
 
 use crate::{EventBus, timestamp};
@@ -139,7 +139,9 @@ impl Service {
             all.iter().filter_map(|image| image.parent.as_ref()).collect();
         let mut listed: Vec<&Image> = all.iter().filter(|image| filter.matches(image)).collect();
         if !options.all {
-            listed.retain(|image| !dray_image::filter::is_dangling(image) || !parents.contains(&image.id));
+            let companions = self.images.all_companions()?;
+            let is_part = |image: &Image| parents.contains(&image.id) || companions.contains(&image.id);
+            listed.retain(|image| !dray_image::filter::is_dangling(image) || !is_part(image));
         }
         listed.sort_by_key(|image| std::cmp::Reverse(dray_image::filter::created(image)));
         let sharing = if options.shared_size { Some(view::Sharing::of(&all)) } else { None };
@@ -185,10 +187,21 @@ impl Service {
     /// One image.
     ///
     /// # Errors
-    /// If there is none of that name.
-    pub fn inspect(&self, name: &str) -> Result<ImageInspect, Error> {
+    /// If there is none of that name, or none for the platform, which is empty for any.
+    pub fn inspect(&self, name: &str, platform: &str) -> Result<ImageInspect, Error> {
         let image = self.images.resolve(name)?;
+        let image = match transfer::platform_of_api(platform)? {
+            None => image,
+            Some(wanted) => self.of_platform(image, name, &wanted)?,
+        };
         Ok(view::inspect(&self.images, &image))
+    }
+
+    /// An image, or that of another platform that belongs to it.
+    fn of_platform(&self, image: Image, called: &str, wanted: &Platform) -> Result<Image, Error> {
+        let actual = platform_of(&image).to_string();
+        let other = || Error::OtherPlatform { name: called.to_owned(), wanted: wanted.to_string(), actual };
+        self.images.for_platform(image, wanted)?.ok_or_else(other)
     }
 
     /// How an image came to be, the last step first.

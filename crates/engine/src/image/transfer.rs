@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use dray_api::auth::{AuthConfig, AuthResponse};
 use dray_api::image::{DistributionInspect, OciDescriptor, OciPlatform, PushResult};
-use dray_image::pull::PullOptions;
+use dray_image::pull::{PullOptions, Pulled};
 use dray_image::{Import, Loaded, Progress};
 use dray_registry::Auth;
 use dray_spec::{Descriptor, Digest, ImageConfig, ManifestOrIndex, Platform, Reference};
@@ -68,6 +68,8 @@ pub struct PullWhat<'a> {
     pub all_platforms: bool,
     /// The platform asked for; the host's if empty.
     pub platform: &'a str,
+    /// The name stays whose it is; the image is known by its digest there.
+    pub by_digest: bool,
 }
 
 /// What was pushed, for the `aux` message.
@@ -84,16 +86,17 @@ impl Service {
         what: PullWhat<'_>,
         auth: Auth,
         progress: &dyn Progress,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<Pulled>, Error> {
         let remote = self.remote();
-        let PullWhat { all_tags, all_platforms, platform } = what;
-        let options = PullOptions { platform: parse_platform(platform)?, auth, all_tags, all_platforms };
+        let PullWhat { all_tags, all_platforms, platform, by_digest } = what;
+        let platform = parse_platform(platform)?;
+        let options = PullOptions { platform, auth, all_tags, all_platforms, by_digest };
         let pulled = remote.puller.pull(reference, &options, progress).await?;
-        for pulled in pulled {
+        for pulled in &pulled {
             let name = pulled.reference.familiar();
             self.announce("pull", &name, &pulled.reference.familiar_name(), None);
         }
-        Ok(())
+        Ok(pulled)
     }
 
     /// Pushes a name, or all tags of a repository.
@@ -339,7 +342,7 @@ pub(crate) fn parse_platform(text: &str) -> Result<Option<Platform>, Error> {
 }
 
 /// A platform as newer API versions send it (OCI's JSON), or as text.
-fn platform_of_api(text: &str) -> Result<Option<Platform>, Error> {
+pub(super) fn platform_of_api(text: &str) -> Result<Option<Platform>, Error> {
     match serde_json::from_str::<Platform>(text) {
         Ok(platform) => Ok(Some(platform)),
         Err(_) => parse_platform(text),

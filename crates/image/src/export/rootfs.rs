@@ -57,7 +57,24 @@ impl Rootfs {
     /// # Errors
     /// If a file cannot be read, or `out` fails.
     pub fn tar(&self, out: impl Write) -> Result<Packed, LayerError> {
-        layer::tar(Path::new(&format!("/proc/self/fd/{}", self.top.as_raw_fd())), out)
+        layer::tar(&self.path(), out)
+    }
+
+    /// Writes the files of several as one tar, each in a folder of the name that comes with it.
+    ///
+    /// # Errors
+    /// As [`Rootfs::tar`].
+    pub fn tar_all<'a>(
+        all: impl IntoIterator<Item = (&'a str, &'a Rootfs)>,
+        out: impl Write,
+    ) -> Result<Packed, LayerError> {
+        let paths: Vec<(&str, PathBuf)> =
+            all.into_iter().map(|(name, rootfs)| (name, rootfs.path())).collect();
+        layer::tar_folders(paths.iter().map(|(name, path)| (*name, path.as_path())), out)
+    }
+
+    fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.top.as_raw_fd()).into()
     }
 
     /// Visits all files, each folder before what is in it, names in the order of their bytes.

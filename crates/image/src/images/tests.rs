@@ -7,8 +7,9 @@ use crate::ErrorKind;
 
 /// A store of its own with what is needed to put images into it.
 pub(crate) struct Fixture {
-    pub(crate) dir: tempfile::TempDir,
     pub(crate) images: Images,
+    /// Goes after the store, which may still be writing.
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Fixture {

@@ -70,6 +70,41 @@ pub fn tar_at(folder: &Path, out: impl Write, times: &dyn Fn(i64) -> i64) -> Res
     Ok(Packed { diff_id, bytes, size: packer.size })
 }
 
+/// Writes several folders as one tar, each as a folder of the name that comes with it; without one its files are at
+/// the top.
+///
+/// # Errors
+/// As [`tar`].
+pub fn tar_folders<'a>(
+    folders: impl IntoIterator<Item = (&'a str, &'a Path)>,
+    out: impl Write,
+) -> Result<Packed, LayerError> {
+    let mut packer = Packer {
+        out: TarWriter::new(out),
+        size: 0,
+        linked: HashMap::new(),
+        data: vec![0; BUFFER],
+        times: &|time| time,
+    };
+    for (name, folder) in folders {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let failed =
+            |errno: Errno| LayerError::Folder { operation: "open the folder to pack", source: errno.into() };
+        let root = rfs::open(folder, flags, Mode::empty()).map_err(failed)?;
+        let mut path = Vec::new();
+        if !name.is_empty() {
+            path = format!("{name}/").into_bytes();
+            let stat = rfs::fstat(&root).map_err(failed)?;
+            packer.out.header(&packer.meta(&stat, b'5'), &path, b"", &[])?;
+        }
+        // What two folders have in common is a file in each.
+        packer.linked.clear();
+        packer.folder(&root, &mut path)?;
+    }
+    let (diff_id, bytes) = packer.out.end()?;
+    Ok(Packed { diff_id, bytes, size: packer.size })
+}
+
 struct Packer<'a, W> {
     out: TarWriter<W>,
     size: u64,

@@ -56,6 +56,9 @@ pub struct PullOptions {
     pub all_tags: bool,
     /// Keep the images of all platforms, and all else that the index names.
     pub all_platforms: bool,
+    /// The name stays whose it is: the image gets the one by its manifest's digest, not even that of an index, which
+    /// is the name of another platform's image too.
+    pub by_digest: bool,
 }
 
 /// Bounds of the work a daemon does at once.
@@ -210,7 +213,7 @@ impl Puller {
             true => self.fetch_content(reference, &resolved, progress).await?,
             false => Content::default(),
         };
-        let pulled = self.record(reference, &resolved, layers, kept).await?;
+        let pulled = self.record(reference, &resolved, layers, kept, options.by_digest).await?;
         progress.event(ProgressEvent::line(format!("Digest: {}", pulled.digest)));
         Ok(pulled)
     }
@@ -340,6 +343,7 @@ impl Puller {
         resolved: &Resolved,
         layers: Vec<LayerId>,
         kept: Content,
+        by_digest: bool,
     ) -> Result<Pulled, PullError> {
         let store = self.store.clone();
         let documents = resolved.documents.clone();
@@ -358,6 +362,7 @@ impl Puller {
         };
         let pinned = reference.with_digest(resolved.digest.clone());
         let names = match reference.digest() {
+            _ if by_digest => vec![reference.with_digest(resolved.manifest_digest.clone())],
             Some(_) => vec![pinned],
             None => vec![reference.clone(), pinned],
         };

@@ -18,9 +18,10 @@ mod ranges;
 
 /// A store in a folder of its own, and a puller into it.
 struct Machine {
-    folder: tempfile::TempDir,
     store: Store,
     puller: Puller,
+    /// Goes after the store, which may still be writing.
+    folder: tempfile::TempDir,
 }
 
 impl Machine {

@@ -14,8 +14,9 @@ use crate::progress::ProgressEvent;
 use crate::pull::{PullLimits, PullOptions, Puller};
 
 struct Machine {
-    folder: tempfile::TempDir,
     store: Store,
+    /// Goes after the store, which may still be writing.
+    folder: tempfile::TempDir,
 }
 
 impl Machine {

@@ -7,9 +7,11 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use dray_client::rehearsal::Rehearsal;
 use dray_compose::Project;
 use dray_compose::apply::{Progress as _, Status};
 use dray_compose::model::service::{Build, Service};
+use dray_spec::Digest;
 
 use super::display::Display;
 use super::image::told;
@@ -94,6 +96,18 @@ pub fn in_order<'a>(
         done.push(services.remove(at));
     }
     Ok(done)
+}
+
+/// Services whose images others are built on come along, whether they were named or not.
+pub fn with_bases<'a>(project: &'a Project, builds: &mut Vec<(&'a String, &'a Service)>) {
+    let mut at = 0;
+    while let Some((_, service)) = builds.get(at) {
+        for base in bases(service) {
+            let found = project.all_services().find(|(name, s)| **name == base && s.build.is_some());
+            builds.extend(found.filter(|(name, _)| !builds.iter().any(|(other, _)| other == name)));
+        }
+        at += 1;
+    }
 }
 
 /// The services whose images a service is built on.
@@ -267,20 +281,37 @@ pub async fn one(
     how: &How,
 ) -> Result<(), Error> {
     let Some(build) = &service.build else { return Ok(()) };
+    if let Some(rehearsal) = app.client()?.rehearsal() {
+        return rehearse(app, project, name, service, rehearsal);
+    }
     let words = words(app, project, name, service, build, how)?;
-    let id = format!("Service {name}");
-    let display = Display::new(app, "Building")?;
-    display.event(told(&id, Status::Working, "Building"));
-    display.finish();
     let done = delegate(app, &image_build::COMMAND, words.words).await;
     drop(words.files);
     match done? {
         0 => {
-            display.event(told(&id, Status::Done, "Built"));
+            Display::new(app, "Building")?.event(told(name, Status::Done, "Built"));
             Ok(())
         }
         code => Err(Error::Exit(code)),
     }
+}
+
+/// Says what would be built.
+fn rehearse(
+    app: &App,
+    project: &Project,
+    name: &str,
+    service: &Service,
+    rehearsal: &Rehearsal,
+) -> Result<(), Error> {
+    let image = service.image_or_default(&project.name, name, project::separator(app));
+    let display = Display::new(app, "Building")?;
+    let id: String = Digest::sha256_of(name.as_bytes()).hex().chars().take(40).collect();
+    display.event(told(&format!("{name} ==>"), Status::Done, &format!("==> writing image dryRun-{id}")));
+    display.event(told(&format!("{name} ==> ==>"), Status::Done, &format!("naming to {image}")));
+    display.event(told(name, Status::Done, "Built"));
+    rehearsal.built(&image);
+    Ok(())
 }
 
 const BUILD_FLAGS: &[Flag] = &[
@@ -318,15 +349,7 @@ async fn build(app: &App, p: Parsed) -> Done {
     let chosen = |name: &String| p.args.is_empty() || p.is("with-dependencies") || p.args.contains(name);
     let mut builds: Vec<_> =
         project.services.iter().filter(|(n, s)| s.build.is_some() && chosen(n)).collect();
-    // Those that they are built on come along.
-    let mut at = 0;
-    while at < builds.len() {
-        for base in bases(builds[at].1) {
-            let found = project.services.get_key_value(&base).filter(|(_, s)| s.build.is_some());
-            builds.extend(found.filter(|(name, _)| !builds.iter().any(|(other, _)| other == name)));
-        }
-        at += 1;
-    }
+    with_bases(&project, &mut builds);
     if builds.is_empty() {
         say::warn("No services to build");
     }

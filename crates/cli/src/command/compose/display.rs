@@ -85,10 +85,10 @@ impl Display {
     }
 
     fn plain(&self, event: &Event) {
-        let prefix = if self.dry { "DRY-RUN MODE - " } else { "" };
-        let named = ["Container ", "Network ", "Volume ", "Image ", "Service "]
-            .iter()
-            .any(|p| event.id.starts_with(p));
+        let prefix = if self.dry { " DRY-RUN MODE - " } else { "" };
+        let resource =
+            ["Container ", "Network ", "Volume ", "Image "].iter().any(|p| event.id.starts_with(p));
+        let named = resource || event.text == "Built";
         let gap = if named { "  " } else { " " };
         let tail = if named { "" } else { " " };
         eprintln!("{prefix} {}{gap}{}{tail}", event.id, event.text);

@@ -84,7 +84,7 @@ pub async fn ensure(app: &App, project: &Project, policy: Policy) -> Result<BTre
         .iter()
         .filter(|(name, s)| must_pull(s, have.contains_key(*name), buildable(s)))
         .collect();
-    let builds: Vec<(&String, &Service)> = project
+    let mut builds: Vec<(&String, &Service)> = project
         .services
         .iter()
         .filter(|(name, s)| {
@@ -94,6 +94,7 @@ pub async fn ensure(app: &App, project: &Project, policy: Policy) -> Result<BTre
     if pulls.is_empty() && builds.is_empty() {
         return Ok(have);
     }
+    build::with_bases(project, &mut builds);
     if !pulls.is_empty() {
         let display = Display::new(app, "Running")?;
         let work = pulls.iter().map(|(name, s)| pull_one(app, &display, name, s, policy.quiet_pull));

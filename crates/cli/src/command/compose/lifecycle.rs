@@ -110,7 +110,10 @@ async fn each(
         });
     };
     let all = containers.iter().map(async |c| {
-        tell(c, Status::Working, doing);
+        // What takes no time is told of once.
+        if !matches!(done, "Paused" | "Unpaused") {
+            tell(c, Status::Working, doing);
+        }
         match act(client, c).await {
             Ok(()) => {
                 tell(c, Status::Done, done);
@@ -220,7 +223,10 @@ async fn rm(app: &App, p: Parsed) -> Done {
     }
     let names: Vec<&str> = seen.iter().map(Seen::name).collect();
     display.finish();
-    if !p.is("force") && !app.confirm(&format!("Going to remove {}", names.join(", ")))? {
+    let going = format!("Going to remove {}", names.join(", "));
+    if p.is("force") {
+        app.print(format!("{going}\n"))?;
+    } else if !app.confirm(&going)? {
         return Ok(0);
     }
     try_join_all(seen.iter().map(|c| engine.remove_container(c, p.is("volumes")))).await?;

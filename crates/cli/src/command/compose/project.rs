@@ -51,9 +51,6 @@ impl From<dray_compose::Error> for Error {
 /// The current folder or standard input cannot be read.
 pub fn request(app: &App, skip: Skip) -> Result<Request, Error> {
     let flags = &app.group;
-    if flags.is("dry-run") {
-        return Err(Error::Refused("--dry-run is not supported yet".into()));
-    }
     let mut files = flags.all("file");
     for file in &mut files {
         if let Some(local) = publish::fetched(app, file)? {

@@ -16,6 +16,7 @@ use super::follow::{Ended, follow};
 use super::image::{self, Policy};
 use super::output::{self, Output};
 use super::project::{self, How};
+use super::provider;
 use super::watch::Watch;
 use super::{engine, say};
 use crate::app::App;
@@ -130,7 +131,8 @@ fn prepared(app: &App, p: &Parsed) -> Result<Project, Error> {
         other => return refused(&format!("invalid --pull option {other:?}")),
     }
     if let Some((name, _)) = project.services.iter().find(|(_, s)| !s.models.is_empty()) {
-        return refused(&format!("services.{name}.models: running models is not supported yet"));
+        // Docker Compose asks a plug-in of its own for them, and says the same without it.
+        return refused(&format!("services.{name}.models: 'models' support requires Docker Model plugin"));
     }
     scale(&mut project, &p.all("scale"))?;
     consistent::unique_container_names(&project)?;
@@ -247,12 +249,10 @@ async fn create(app: &App, p: Parsed) -> Done {
 
 async fn up(app: &App, p: Parsed) -> Done {
     check(&p)?;
-    let project = prepared(app, &p)?;
+    let mut project = prepared(app, &p)?;
     let display = Display::new(app, "Running")?;
     let engine = engine(app, &display)?;
-    for (name, service) in project.services.iter().filter(|(_, s)| s.provider.is_some()) {
-        super::provider::run(app, &project, name, service, "up")?;
-    }
+    provider::up(app, &mut project)?;
     // Who looks at the output sees containers made anew all at once, as with Docker Compose.
     let detached = (p.is("detach") || p.is("wait")) && !p.is("no-start");
     let rolled = RefCell::new(Vec::new());
@@ -266,6 +266,11 @@ async fn up(app: &App, p: Parsed) -> Done {
         let rolled = rolled.into_inner();
         let how = Start { wait: p.is("wait"), timeout: limit, hooks: None, rolled: &rolled };
         engine.start(&project, how).await?;
+        return Ok(0);
+    }
+    if app.group.is("dry-run") {
+        // Nobody is there to be listened to.
+        engine.start(&project, Start::default()).await?;
         return Ok(0);
     }
     display.finish();

@@ -21,7 +21,6 @@ use crate::build_session::content::{self, Stores};
 use crate::build_session::output::{Destination, Outputs};
 use crate::build_session::{BuildSession, Offers};
 use crate::command::builder::history::explanation;
-use crate::command::container::create::platform;
 use crate::command::output_file::Target;
 use crate::command_error::Error;
 use crate::credential::auth_header;
@@ -73,7 +72,7 @@ const FLAGS: &[Flag] = &[
     text("network", NONE, "Network of RUN").default("default"),
     switch("no-cache", NONE, "Carry out all steps anew"),
     list("output", 'o', "Where the result goes (type=local,dest=path)").shown("stringArray"),
-    text("platform", NONE, "Platform to build for"),
+    list("platform", NONE, "Platforms to build for").shown("stringArray"),
     text("progress", NONE, "How to show progress: auto, plain, tty, quiet or rawjson")
         .default("auto")
         .check(check_progress),
@@ -490,7 +489,7 @@ fn query(
         .with_some("memswap", swap)
         .with_some("networkmode", p.get("network"))
         .with_flag("nocache", p.is("no-cache"))
-        .with_some("platform", platform(p).to_lowercase())
+        .with_some("platform", platforms(p).to_lowercase())
         .with_flag("pull", p.is("pull"))
         .with_flag("q", p.is("quiet") || progress_of(p)? == "quiet")
         .with_some("remote", remote)
@@ -510,6 +509,14 @@ fn query(
         query.add("securityopt", &json(&p.all("security-opt"))?);
     }
     Ok(query)
+}
+
+/// The platforms, given at once or one by one; else this environment's.
+fn platforms(p: &Parsed) -> String {
+    match p.all("platform") {
+        given if given.is_empty() => std::env::var("DOCKER_DEFAULT_PLATFORM").unwrap_or_default(),
+        given => given.join(","),
+    }
 }
 
 fn id_of(aux: serde_json::Value) -> Option<String> {
