@@ -4,6 +4,7 @@
 //! Nothing here asserts: it gives tests real parts to work with. Every resource is an owner whose `Drop`
 //! removes it, also when a test panics.
 
+pub mod actions;
 pub mod client;
 pub mod compose;
 pub mod daemon;

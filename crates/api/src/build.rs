@@ -1,6 +1,6 @@
 //! The builder: its events, cache records and prune report. The query of `POST /build` is the daemon's.
 
-use crate::json::empty;
+use crate::json::{Labels, empty};
 
 wire! {
     /// A record of the build cache.
@@ -99,6 +99,135 @@ pub enum ContextFileKind {
     Symlink,
     #[serde(rename = "s")]
     Special,
+}
+
+wire! {
+    /// An item of the answer of `GET /dray/builds/mounts`: a directory of a cache mount.
+    #[serde(rename_all = "PascalCase")]
+    pub struct CacheMountRecord {
+        /// Its name as a record of the build cache.
+        #[serde(rename = "ID")]
+        pub id: String,
+        /// The `id` of the mount, else its target.
+        pub mount: String,
+        /// Where it was mounted last.
+        pub target: String,
+        pub in_use: bool,
+        pub size: i64,
+        pub created_at: String,
+        pub last_used_at: Option<String>,
+        pub usage_count: i64,
+    }
+
+    /// Answer of `POST /dray/builds/mounts/import`: ids of the directories of an archive.
+    #[serde(rename_all = "PascalCase")]
+    pub struct CacheMountImport {
+        pub imported: Vec<String>,
+        /// Those that were there already, and stay as they are.
+        pub existing: Vec<String>,
+    }
+
+    /// An item of the answer of `GET /dray/builds`: a build of the history.
+    #[serde(rename_all = "PascalCase")]
+    pub struct BuildSummary {
+        pub r#ref: String,
+        pub frontend: String,
+        /// What was asked for, in BuildKit's names.
+        pub attrs: Labels,
+        /// Names of the result.
+        pub names: Vec<String>,
+        pub outputs: Vec<BuildOutput>,
+        pub created_at: String,
+        pub completed_at: Option<String>,
+        /// `running`, `completed`, `error` or `canceled`.
+        pub status: String,
+        pub error: Option<BuildFailure>,
+        /// What the client was told of the result.
+        pub response: Labels,
+        pub total_steps: i32,
+        pub completed_steps: i32,
+        pub cached_steps: i32,
+        pub warnings: i32,
+        pub pinned: bool,
+    }
+
+    /// Why a build failed.
+    #[serde(rename_all = "PascalCase")]
+    pub struct BuildFailure {
+        /// gRPC's code.
+        pub code: i32,
+        pub message: String,
+    }
+
+    /// Answer of `GET /dray/builds/inspect`.
+    #[serde(rename_all = "PascalCase")]
+    pub struct BuildDetail {
+        pub steps: Vec<BuildStep>,
+        /// None while the build runs.
+        pub explanation: Option<BuildExplanation>,
+    }
+    flatten {
+        pub summary: BuildSummary,
+    }
+
+    /// A step of a build.
+    #[serde(rename_all = "PascalCase")]
+    pub struct BuildStep {
+        pub platform: String,
+        pub step: i64,
+        pub stage: String,
+        pub instruction: String,
+        /// `done`, `cached`, `failed`, or `open` for one that was not come to.
+        pub result: String,
+        pub millis: i64,
+        /// The lines of the Dockerfile that a failure is about.
+        pub excerpt: String,
+    }
+
+    /// Why steps were carried out.
+    #[serde(rename_all = "PascalCase")]
+    pub struct BuildExplanation {
+        /// The build of the same thing that it was held against; empty if there was none.
+        pub against: String,
+        pub steps: Vec<ExplainedStep>,
+    }
+
+    /// A step that the cache did not have.
+    #[serde(rename_all = "PascalCase")]
+    pub struct ExplainedStep {
+        pub platform: String,
+        pub step: i64,
+        pub stage: String,
+        pub instruction: String,
+        pub reasons: Vec<BuildReason>,
+    }
+
+    /// Why a step was carried out.
+    #[serde(rename_all = "PascalCase")]
+    pub struct BuildReason {
+        /// `no-cache`, `first`, `new`, `not-done`, `files`, `earlier`, `gone`, `other`, or what has another value:
+        /// `instruction`, `argument`, `variable`, `user`, `directory`, `network`, `privilege`, `script`, `mount`,
+        /// `image`, `from`, `option`.
+        pub kind: String,
+        /// The name of what has another value, where there are several of the kind.
+        pub name: String,
+        pub old: Option<String>,
+        pub new: Option<String>,
+        /// The earlier step; 0 if it is not known.
+        pub step: i64,
+        pub instruction: String,
+        pub files: Vec<BuildFileChange>,
+        /// How many more files there are.
+        pub more: i64,
+    }
+
+    /// A file that is not what it was.
+    #[serde(rename_all = "PascalCase")]
+    pub struct BuildFileChange {
+        pub path: String,
+        /// `added`, `removed`, `content`, `mode`, `owner` or `type`.
+        pub change: String,
+    }
 }
 
 /// What a build tells with the query `dray=1`, in messages with this id.

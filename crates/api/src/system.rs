@@ -123,6 +123,8 @@ wire! {
         pub firewall_backend: Option<FirewallInfo>,
         #[serde(rename = "CDISpecDirs")]
         pub cdi_spec_dirs: Vec<String>,
+        #[serde(skip_serializing_if = "empty")]
+        pub discovered_devices: Vec<DeviceInfo>,
         pub warnings: Option<Vec<String>>,
     }
 
@@ -187,6 +189,14 @@ wire! {
     pub struct AddressPool {
         pub base: String,
         pub size: i64,
+    }
+
+    /// A device that containers can ask for by its name.
+    #[serde(rename_all = "PascalCase")]
+    pub struct DeviceInfo {
+        pub source: String,
+        #[serde(rename = "ID")]
+        pub id: String,
     }
 
     /// What filters packets.

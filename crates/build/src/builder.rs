@@ -7,14 +7,14 @@ use dray_image::Images;
 
 use crate::Cancel;
 use crate::base::BaseImages;
-use crate::cache::{Cache, CachePrune, CachePruned, CacheRecord};
+use crate::cache::{Cache, CacheImport, CachePrune, CachePruned, CacheRecord};
 use crate::context::{
     self,
     kept::{KeptContexts, SOURCE_LOCAL},
     remote::{Fetched, RemoteContextError},
 };
 use crate::definition;
-use crate::dockerfile::{Dockerfile, excerpt};
+use crate::dockerfile::{Dockerfile, Mount, excerpt};
 use crate::error::BuildError;
 use crate::event::{BuildEvent, BuildEvents};
 use crate::gate::Gate;
@@ -106,6 +106,7 @@ impl Builder {
     /// See [`BuildError`].
     pub fn build(&self, request: BuildRequest, events: &dyn BuildEvents) -> Result<Built, BuildError> {
         let (dockerfile, ignore) = definition::read(&request)?;
+        events.definition(&dockerfile);
         let (plan, linter) = prepared(&dockerfile, &request, events)?;
         // Nothing that a step finds in the cache goes while the image that will name it is not recorded.
         let _lease = self.images.lease();
@@ -123,6 +124,26 @@ impl Builder {
         records.extend(self.cache_dirs.records()?);
         records.extend(self.kept.records());
         Ok(records)
+    }
+
+    /// The directories of cache mounts by their ids, with what is known of them.
+    ///
+    /// # Errors
+    /// When they cannot be looked at.
+    pub fn cache_mounts(&self) -> Result<Vec<(String, CacheRecord)>, BuildError> {
+        self.cache_dirs.ids()
+    }
+
+    /// Makes the directory of a cache mount from a cache, unless there is one; false if there is.
+    ///
+    /// # Errors
+    /// When it cannot be had, or is not what it is said to be.
+    pub fn import_mount(&self, import: &CacheImport, id: &str) -> Result<bool, BuildError> {
+        if self.cache_dirs.has(id) {
+            return Ok(false);
+        }
+        let mount = Mount::of_cache(id);
+        self.cache_dirs.seed(&mount, |folder| import.unpack_mount(id, folder))
     }
 
     /// Removes what nobody uses of the build cache, as far as `prune` asks for it.

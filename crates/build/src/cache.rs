@@ -15,6 +15,7 @@
 //! by the cache from its end on: what the build has used is recorded with its hold in one transaction then, so that
 //! no hold is without a record. The same step in two builds at once is carried out once.
 
+mod mount;
 mod portable;
 mod prune;
 mod usage;
@@ -28,6 +29,7 @@ use dray_store::{LayerId, Store};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+pub use mount::MountChoice;
 pub(crate) use portable::UsedSteps;
 pub use portable::{
     BlobSource, CACHE_CONFIG, CacheDocumentError, CacheExport, CacheImport, CacheMode, INLINE_CACHE,

@@ -3,12 +3,26 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::dockerfile::Dockerfile;
+use crate::inputs::StepInputs;
 use crate::run::OutputStream;
 
 /// Receives the events of a build, from several threads when stages run at once.
 pub trait BuildEvents: Send + Sync {
     /// Called for each event. Events of one step come in order. Must not block for long.
     fn event(&self, event: BuildEvent);
+
+    /// Called with the Dockerfile once it is read, before the first event.
+    fn definition(&self, _dockerfile: &Dockerfile) {}
+
+    /// Whether somebody listens to [`BuildEvents::inputs`].
+    fn wants_inputs(&self) -> bool {
+        false
+    }
+
+    /// Called with what goes into step `n` before it is looked for in the cache; more than once where a base image
+    /// has triggers.
+    fn inputs(&self, _n: usize, _inputs: StepInputs) {}
 }
 
 impl<F: Fn(BuildEvent) + Send + Sync> BuildEvents for F {

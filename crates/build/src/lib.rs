@@ -31,6 +31,7 @@ mod event;
 pub mod expand;
 mod gate;
 mod http;
+mod inputs;
 mod lint;
 mod mounts;
 mod named;
@@ -54,7 +55,7 @@ pub use base::{BaseImage, BaseImageError, BaseImages};
 pub use builder::Builder;
 pub use cache::{
     BlobSource, CACHE_CONFIG, CacheDocumentError, CacheExport, CacheImport, CacheMode, CachePrune,
-    CachePruned, CacheRecord, INLINE_CACHE,
+    CachePruned, CacheRecord, INLINE_CACHE, MountChoice,
 };
 pub use cancel::{Cancel, CancelGuard};
 pub use capture::{Capture, DoneStep, Material, Operation};
@@ -65,6 +66,7 @@ pub use entitlement::{Entitlements, UnknownEntitlement};
 pub use error::{BuildError, CopyError, ErrorKind, InstructionError};
 pub use event::{BuildEvent, BuildEvents, PlannedStage};
 pub use http::HttpSource;
+pub use inputs::{InputFile, InputKind, StepInput, StepInputs};
 pub use lint::{CheckOptions, CheckOptionsError, Rule, Warning};
 pub use named::{ContextSource, Contexts, NamedContextError};
 pub use remote::{NoRemoteSource, RemoteError, RemoteFile, RemoteSource};

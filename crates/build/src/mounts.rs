@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! <data-root>/build/mounts/<digest of the id>/
-//! <data-root>/build/mounts/<digest of the id>.use     what it is mounted on, and how often; its time is the last
+//! <data-root>/build/mounts/<digest of the id>.use     how often it was used, where it is mounted, its id; its time is
+//!                                                     that of the last use
+//! <data-root>/build/mounts/seed-…                     one that is being filled from elsewhere; swept at the start
 //! ```
 //! A directory that a step has mounted is not removed.
 
@@ -40,6 +42,9 @@ impl Locked {
         self.mounted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// How names of directories begin that are being filled.
+const SEED: &str = "seed-";
 
 /// What BuildKit calls such a record of the cache.
 pub(crate) const CACHE_MOUNT: &str = "exec.cachemount";
@@ -81,13 +86,70 @@ impl Drop for CacheDir {
 
 impl CacheDirs {
     pub(crate) fn new(dir: PathBuf) -> Self {
-        CacheDirs { dir: dir.join("mounts"), locked: Arc::default() }
+        let dir = dir.join("mounts");
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(SEED) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        CacheDirs { dir, locked: Arc::default() }
+    }
+
+    /// Whether there is a directory for this id.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.dir.join(name_of(id)).is_dir()
+    }
+
+    /// The directory of an id, held so that it is not removed; with `locked` steps that want it for themselves wait.
+    /// None if there is none, or a step has it.
+    pub(crate) fn hold(&self, id: &str) -> Option<CacheDir> {
+        let name = name_of(id);
+        let mut names = self.locked.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut mounted = self.locked.mounted();
+        let path = self.dir.join(&name);
+        if names.contains(&name) || mounted.contains_key(&name) || !path.is_dir() {
+            return None;
+        }
+        names.insert(name.clone());
+        *mounted.entry(name.clone()).or_default() += 1;
+        let lock = Some((self.locked.clone(), name.clone()));
+        Some(CacheDir { path, mounted: (self.locked.clone(), name), lock, private: false })
+    }
+
+    /// Makes the directory of an id with what `fill` puts into it, unless there is one; false if there is. It is there
+    /// as a whole or not at all.
+    pub(crate) fn seed(
+        &self,
+        mount: &Mount,
+        fill: impl FnOnce(&Path) -> Result<(), BuildError>,
+    ) -> Result<bool, BuildError> {
+        let id = mount.id.as_deref().unwrap_or(&mount.target);
+        let draft = self.dir.join(format!("{SEED}{}", crate::solve::random_id(8)));
+        let filled = make(&draft, mount).and_then(|()| fill(&draft));
+        let path = self.dir.join(name_of(id));
+        let placed = filled.and_then(|()| match fs::rename(&draft, &path) {
+            Ok(()) => Ok(true),
+            Err(_) if path.is_dir() => Ok(false),
+            Err(error) => Err(failed("create", &path)(error)),
+        });
+        if !matches!(placed, Ok(true)) {
+            let _ = fs::remove_dir_all(&draft);
+        } else {
+            self.write_note(&name_of(id), 0, &mount.target, id);
+        }
+        placed
+    }
+
+    /// The directories that have an id, with what is known of them.
+    pub(crate) fn ids(&self) -> Result<Vec<(String, CacheRecord)>, BuildError> {
+        let records = self.records()?.into_iter();
+        Ok(records.filter_map(|record| Some((self.noted(&record.id).2?, record))).collect())
     }
 
     /// The directory that a mount asks for, made if need be.
     pub(crate) fn take(&self, mount: &Mount, cancel: &Cancel) -> Result<CacheDir, BuildError> {
         let id = mount.id.as_deref().unwrap_or(&mount.target);
-        let name = hex::encode(&Sha256::digest(id)[..16]);
+        let name = name_of(id);
         let mut path = self.dir.join(&name);
         let mut names = self.locked.names.lock().unwrap_or_else(PoisonError::into_inner);
         let mut private = false;
@@ -117,15 +179,15 @@ impl CacheDirs {
             make(&dir.path, mount)?;
         }
         if !private {
-            self.note_use(&name, &mount.target);
+            let (uses, ..) = self.noted(&name);
+            self.write_note(&name, uses + 1, &mount.target, id);
         }
         Ok(dir)
     }
 
     /// A note for people; without it the directory is as good.
-    fn note_use(&self, name: &str, target: &str) {
-        let (uses, _) = self.noted(name);
-        if let Err(error) = fs::write(self.note(name), format!("{}\n{target}", uses + 1)) {
+    fn write_note(&self, name: &str, uses: u64, target: &str, id: &str) {
+        if let Err(error) = fs::write(self.note(name), format!("{uses}\n{target}\n{id}")) {
             tracing::debug!(%error, name, "use of a cache mount");
         }
     }
@@ -134,10 +196,12 @@ impl CacheDirs {
         self.dir.join(format!("{name}.use"))
     }
 
-    fn noted(&self, name: &str) -> (u64, String) {
+    /// How often it was used, where it is mounted, and its id.
+    fn noted(&self, name: &str) -> (u64, String, Option<String>) {
         let text = fs::read_to_string(self.note(name)).unwrap_or_default();
-        let (uses, target) = text.split_once('\n').unwrap_or_default();
-        (uses.parse().unwrap_or(0), target.to_owned())
+        let (uses, rest) = text.split_once('\n').unwrap_or_default();
+        let (target, id) = rest.split_once('\n').map_or((rest, None), |(target, id)| (target, Some(id)));
+        (uses.parse().unwrap_or(0), target.to_owned(), id.map(str::to_owned))
     }
 
     /// All of them, as records of the cache.
@@ -151,7 +215,7 @@ impl CacheDirs {
         for entry in entries {
             let entry = entry.map_err(failed("list", &self.dir))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !name.starts_with(SEED) {
                 records.push(self.record(name)?);
             }
         }
@@ -160,7 +224,7 @@ impl CacheDirs {
 
     fn record(&self, name: String) -> Result<CacheRecord, BuildError> {
         let path = self.dir.join(&name);
-        let (uses, target) = self.noted(&name);
+        let (uses, target, _) = self.noted(&name);
         let time = |time: std::time::SystemTime| jiff::Timestamp::try_from(time).ok().map(|t| t.to_string());
         let created = fs::metadata(&path).and_then(|metadata| metadata.created()).ok().and_then(time);
         let used =
@@ -201,6 +265,11 @@ impl CacheDirs {
             _ => true,
         }
     }
+}
+
+/// The name of the directory of an id.
+fn name_of(id: &str) -> String {
+    hex::encode(&Sha256::digest(id)[..16])
 }
 
 fn make(path: &Path, mount: &Mount) -> Result<(), BuildError> {

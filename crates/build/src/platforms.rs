@@ -20,6 +20,7 @@ use crate::dockerfile::Dockerfile;
 use crate::dockerignore::Patterns;
 use crate::error::BuildError;
 use crate::event::{BuildEvent, BuildEvents, PlannedStage};
+use crate::inputs::StepInputs;
 use crate::lint::Linter;
 use crate::plan::Plan;
 use crate::request::{BuildRequest, Built};
@@ -38,6 +39,7 @@ impl Builder {
         events: &dyn BuildEvents,
     ) -> Result<Vec<Built>, BuildError> {
         let (dockerfile, ignore) = definition::read(&request)?;
+        events.definition(&dockerfile);
         let together = Together::new(events, dockerfile.global_args.len());
         let mut members = Vec::new();
         for platform in platforms {
@@ -183,5 +185,13 @@ impl BuildEvents for Together<'_> {
             event => event,
         };
         self.events.event(event);
+    }
+
+    fn wants_inputs(&self) -> bool {
+        self.events.wants_inputs()
+    }
+
+    fn inputs(&self, n: usize, inputs: StepInputs) {
+        self.events.inputs(n, inputs);
     }
 }

@@ -19,6 +19,11 @@ pub trait StepRunner: Send + Sync {
     /// # Errors
     /// When the process could not be started or was cancelled. A program that ran and failed is an [`ExitStatus`].
     fn run(&self, step: &RunStep<'_>) -> Result<ExitStatus, RunError>;
+
+    /// The names of the devices that `RUN --device` means by this one; none if it is not known.
+    fn devices(&self, _name: &str) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Everything that the container of a `RUN` step needs.
@@ -44,6 +49,8 @@ pub struct RunStep<'a> {
     pub network: String,
     /// `RUN --security=insecure`: without the restrictions of a container.
     pub privileged: bool,
+    /// Devices of `RUN --device`, by the names that [`StepRunner::devices`] has given.
+    pub devices: Vec<String>,
     /// Mounts of `RUN --mount`, in order.
     pub mounts: Vec<StepMount>,
     /// The platform of its programs.

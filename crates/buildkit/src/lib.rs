@@ -13,6 +13,7 @@ pub mod content;
 pub mod filesend;
 mod filesync;
 pub mod grpc;
+pub mod log;
 pub mod proto;
 mod session;
 

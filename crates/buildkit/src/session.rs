@@ -4,7 +4,7 @@
 //! clients open it at the same time as they ask for the build.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -43,8 +43,9 @@ pub struct Sessions {
 #[derive(Clone, Debug)]
 pub struct Session {
     channel: Channel,
-    shared_key: String,
     ended: CancellationToken,
+    /// What the client calls the folder that it builds; empty if it does not say.
+    shared_key: Arc<str>,
 }
 
 /// Why a session cannot be had.
@@ -69,7 +70,7 @@ impl Sessions {
         self.open().contains_key(id)
     }
 
-    /// Serves a session until its connection ends. What its files belong to has `shared_key`, if the client says.
+    /// Serves a session until its connection ends. `shared_key` is what the client calls the folder that it builds.
     ///
     /// # Errors
     /// [`SessionError`].
@@ -80,8 +81,8 @@ impl Sessions {
         let broken = |source| SessionError::Connection { id: id.to_owned(), source };
         let (channel, connection) = Channel::open(io).await.map_err(broken)?;
         let ended = CancellationToken::new();
-        let _open =
-            self.enter(id, Session { channel, shared_key: shared_key.to_owned(), ended: ended.clone() })?;
+        let session = Session { channel, ended: ended.clone(), shared_key: shared_key.into() };
+        let _open = self.enter(id, session)?;
         tokio::select! {
             done = connection => done.map_err(broken),
             () = ended.cancelled() => Ok(()),
@@ -141,14 +142,14 @@ impl Sessions {
 }
 
 impl Session {
-    pub(crate) fn channel(&self) -> &Channel {
-        &self.channel
-    }
-
-    /// What the client calls the place that its files come from; empty if it does not say.
+    /// What the client calls the folder that it builds; empty if it does not say.
     #[must_use]
     pub fn shared_key(&self) -> &str {
         &self.shared_key
+    }
+
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
     }
 
     /// The client's credentials for a registry; `None` if it has none or shares none.

@@ -56,7 +56,8 @@ fn section<'a>(out: &mut String, title: &str, rows: impl Iterator<Item = (&'a st
 /// Nobody reads it.
 pub fn group(name: &str, group: &Group) -> Result<u8, Error> {
     let mut out = format!("Usage:  {name} {} COMMAND\n\n{}\n", group.name, group.about);
-    section(&mut out, "Commands", group.commands.iter().map(|c| (c.name, c.about)));
+    let inner = command::inner(group).map(|(name, inner)| (name, inner.about));
+    section(&mut out, "Commands", group.commands.iter().map(|c| (c.name, c.about)).chain(inner));
     let flags = command::group_flags(group);
     if !flags.is_empty() {
         let _ = write!(out, "\nOptions:\n{}", flags_text(flags.iter(), columns()));
@@ -104,6 +105,11 @@ pub fn of(name: &str, words: &[OsString]) -> Result<u8, Error> {
         (Entry::Command(c), _) => command(&app, c),
         (Entry::Group(g), None) => group(name, g),
         (Entry::Group(g), Some(word)) => {
+            let (g, word) = match (command::inner(g).find(|(name, _)| name == word), words.get(2)) {
+                (Some((_, inner)), None) => return group(name, inner),
+                (Some((_, inner)), Some(word)) => (inner, word),
+                (None, _) => (g, word),
+            };
             let found = g.commands.iter().find(|c| c.is_called(word)).ok_or_else(unknown)?;
             command(&app, found)
         }

@@ -140,6 +140,9 @@ fn in_group(app: &mut App, group: &'static spec::Group, words: &[OsString]) -> R
         };
         return Err(Error::Flag { text, usage: format!("{parent} COMMAND"), command: parent });
     }
+    if let Some((_, inner)) = command::inner(group).find(|(name, _)| *name == word) {
+        return in_group(app, inner, words.get(1..).unwrap_or_default());
+    }
     let Some(found) = group.commands.iter().find(|c| c.is_called(&word)) else {
         return Err(Error::UnknownCommand {
             app: app.name.clone(),

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use dray_api::Filters;
 use dray_api::auth::CONFIG_HEADER;
-use dray_api::build::{BuildPruneReport, ContextListing, ContextMissing};
+use dray_api::build::{
+    BuildDetail, BuildPruneReport, BuildSummary, CacheMountImport, CacheMountRecord, ContextListing,
+    ContextMissing,
+};
 use dray_api::progress::ProgressMessage;
 use http::Method;
 
@@ -12,7 +16,7 @@ use crate::Result;
 use crate::error::Error;
 use crate::query::Query;
 use crate::request::{Call, Client, Upload};
-use crate::stream::{Hijacked, JsonStream};
+use crate::stream::{Body, Hijacked, JsonStream};
 
 /// The header with a session's id.
 const SESSION_ID: &str = "x-docker-expose-session-uuid";
@@ -80,5 +84,78 @@ impl Client {
         let keep = if keep > 0 { keep.to_string() } else { String::new() };
         let query = Query::new().with_flag("all", all).with_some("keep-storage", keep).with_filters(filters);
         self.json(Call::new(Method::POST, "/build/prune").query(query)).await
+    }
+
+    /// The builds of the history, the newest first.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn build_history(&self, filters: &[String]) -> Result<Vec<BuildSummary>> {
+        let mut query = Query::new();
+        filters.iter().for_each(|filter| query.add("filter", filter));
+        self.json(Call::new(Method::GET, "/dray/builds").query(query)).await
+    }
+
+    /// All of a build of the history: of that with this reference or its beginning, `^2`, or the last.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn build_inspect(&self, name: &str) -> Result<BuildDetail> {
+        let query = Query::new().with_some("build", name);
+        self.json(Call::new(Method::GET, "/dray/builds/inspect").query(query)).await
+    }
+
+    /// The log of a build, message by message as BuildKit keeps it; of one that runs, on to its end.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn build_logs(&self, name: &str) -> Result<Body> {
+        let query = Query::new().with_some("build", name);
+        self.stream(Call::new(Method::GET, "/dray/builds/logs").query(query)).await
+    }
+
+    /// A build as OpenTelemetry's spans, a JSON object each.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn build_trace(&self, name: &str) -> Result<Bytes> {
+        let query = Query::new().with_some("build", name);
+        self.raw(Call::new(Method::GET, "/dray/builds/trace").query(query)).await
+    }
+
+    /// Removes records of builds, or of all that have ended; gives their references.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn build_remove(&self, names: &[String], all: bool) -> Result<Vec<String>> {
+        let mut query = Query::new().with_flag("all", all);
+        names.iter().for_each(|name| query.add("build", name));
+        self.json(Call::new(Method::POST, "/dray/builds/remove").query(query)).await
+    }
+
+    /// The directories of cache mounts.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn cache_mounts(&self) -> Result<Vec<CacheMountRecord>> {
+        self.json(Call::new(Method::GET, "/dray/builds/mounts")).await
+    }
+
+    /// Directories of cache mounts as an archive; all without ids.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn cache_mount_export(&self, ids: &[String]) -> Result<Body> {
+        let mut query = Query::new();
+        ids.iter().for_each(|id| query.add("mount", id));
+        self.stream(Call::new(Method::GET, "/dray/builds/mounts/export").query(query)).await
+    }
+
+    /// Takes directories of cache mounts out of an archive.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn cache_mount_import(&self, archive: Upload) -> Result<CacheMountImport> {
+        self.json(Call::new(Method::POST, "/dray/builds/mounts/import").upload(archive)).await
     }
 }

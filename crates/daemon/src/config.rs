@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 use dray_api::container::Ulimit;
-use dray_engine::build::{GcPolicy, GcRule};
+use dray_engine::build::{GcPolicy, GcRule, HistoryLimits};
 use dray_network::{Cidr, DefaultBridge, Pool, PublishMode};
 use dray_registry::InsecureRegistry;
 
@@ -228,6 +228,12 @@ pub struct Config {
     /// ones; or off
     #[arg(long = "builder-gc", value_name = "RULE", value_parser = gc_rule)]
     pub builder_gc: Vec<Option<GcRule>>,
+    /// Which builds the history keeps: so many, and beyond these what is younger
+    #[arg(long = "builder-history", value_name = "LIMITS", default_value = "max-entries=50,max-age=48h")]
+    pub builder_history: HistoryLimits,
+    /// Folder with specifications of devices (CDI)
+    #[arg(long = "cdi-spec-dir", value_name = "FOLDER", default_values = dray_engine::cdi::DEFAULT_DIRS)]
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// Option of the runtime: native.cgroupdriver=cgroupfs
     #[arg(long = "exec-opt", value_name = "OPTION", value_parser = exec_option)]
     pub exec_opts: Vec<String>,

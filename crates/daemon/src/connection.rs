@@ -170,7 +170,7 @@ impl Server {
 
     /// Answers one request.
     async fn respond(&self, request: Request<Body>) -> Response {
-        tracing::debug!(method = %request.method(), uri = %request.uri(), "request");
+        tracing::debug!(method = %request.method(), uri = shown(request.uri()), "request");
         let (request, unread) = unread::lend(take_small_body(request).await);
         let mut response = match version::negotiate(request.uri()) {
             Err(error) => error.into_response(),
@@ -216,6 +216,14 @@ fn transient(error: &std::io::Error) -> bool {
         errno,
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::CONNABORTED | Errno::INTR)
     )
+}
+
+/// An address as the log has it: what a build is asked for may hold tokens.
+fn shown(uri: &http::Uri) -> &str {
+    match uri.path().ends_with("/build") {
+        true => uri.path(),
+        false => uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str),
+    }
 }
 
 #[cfg(test)]

@@ -243,6 +243,8 @@ pub(crate) fn engine_config(config: &Config, program: &Program) -> Result<Engine
             attempts: config.max_download_attempts,
         },
         build_gc: config.build_gc(),
+        build_history: config.builder_history,
+        cdi_spec_dirs: config.cdi_spec_dirs.clone(),
         live_restore: config.live_restore,
         shutdown_timeout: u64::try_from(config.shutdown_timeout).ok(),
     })

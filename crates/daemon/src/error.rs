@@ -84,6 +84,7 @@ service_errors!(
     dray_engine::container::Error,
     dray_engine::image::Error,
     dray_engine::build::Error,
+    dray_engine::build::history::HistoryError,
     dray_engine::network::Error,
     dray_engine::volume::Error,
 );

@@ -13,6 +13,7 @@ use dray_spec::Digest;
 use dray_store::Store;
 use tokio::runtime::Handle;
 
+use crate::cdi::Cdi;
 use crate::container::Registry;
 use crate::emulator::Emulators;
 use crate::trust::HostTrust;
@@ -53,6 +54,10 @@ pub struct EngineConfig {
     pub transfers: Transfers,
     /// What of the build cache is collected.
     pub build_gc: build::GcPolicy,
+    /// Which builds the history keeps.
+    pub build_history: build::HistoryLimits,
+    /// Folders with CDI specifications.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// Leave containers running when the daemon stops.
     pub live_restore: bool,
     /// Seconds that containers have to stop with the daemon; none is no limit.
@@ -175,6 +180,7 @@ impl Engine {
         let runner = open_runner(&config, &store, trust, &networks, registry, &emulators)?;
         let builds = build::Service::open(Arc::clone(&images), runner, events.clone());
         builds.set_gc_policy(config.build_gc.clone());
+        builds.history().set_limits(config.build_history);
         let returning = Handle::current().block_on(containers.restore())?;
         networks.forget_others()?;
         networks.network().restore_done()?;
@@ -335,6 +341,7 @@ fn open_runner(
         base_layer: store.root().join("base"),
         cgroup_parent: "/dray".into(),
         trust,
+        cdi: Cdi::at(config.cdi_spec_dirs.clone()),
     };
     Ok(build::Runner::open(config, networks.clone(), registry, Arc::clone(emulators))?)
 }
@@ -345,6 +352,7 @@ fn container_config(config: &EngineConfig, trust: Option<HostTrust>) -> containe
         log_options: config.log_options.clone(),
         trust,
         defaults: config.defaults.clone(),
+        cdi: Cdi::at(config.cdi_spec_dirs.clone()),
         ..container::Config::new(config.run_root.clone(), config.exe.clone())
     }
 }

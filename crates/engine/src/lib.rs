@@ -4,6 +4,7 @@
 //! daemon call them with the wire types of `dray-api`.
 
 pub mod build;
+pub mod cdi;
 pub mod container;
 pub mod emulator;
 mod engine;

@@ -31,6 +31,10 @@ impl Client {
 }
 
 impl Download {
+    pub(crate) fn of(answer: Answer) -> Self {
+        Download { answer }
+    }
+
     /// The status line, as `404 Not Found`.
     pub fn status(&self) -> String {
         self.answer.status.to_string()

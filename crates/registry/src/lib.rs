@@ -34,6 +34,7 @@ mod tests;
 mod tls;
 mod transport;
 mod upload;
+mod web;
 
 pub use auth::Auth;
 pub use blob::BlobStream;
@@ -47,6 +48,7 @@ pub use proxy::{Proxy, ProxyConfig};
 pub use repository::{RawManifest, Repository};
 pub use tls::client_tls;
 pub use upload::{Mount, UploadSession};
+pub use web::{WebAnswer, WebRequest};
 
 /// What the fuzz targets look into.
 #[cfg(fuzzing)]

@@ -1,16 +1,19 @@
 //! `build`: real Dockerfiles through both clients.
 
+mod actions;
 mod agent;
 mod attest;
 mod bake;
 mod buildctl;
 mod buildkit;
 mod cache;
+mod cache_mount;
 mod check;
 mod compose;
 mod context;
 mod context_changes;
 mod errors;
+mod history;
 mod hostile;
 mod instructions;
 mod language;

@@ -13,26 +13,26 @@ use super::context;
 const DOCKERFILE: &str = "FROM busybox AS made\nRUN head -c 20 /dev/urandom > /random\nFROM busybox\nWORKDIR /w\n\
                           COPY --from=made /random /made\nCOPY a .\nARG WHO\nENV A=b\nRUN head -c 20 /dev/urandom > /own\nLABEL c=d\n";
 
-fn files(daemon: &Daemon) -> PathBuf {
+pub fn files(daemon: &Daemon) -> PathBuf {
     context(daemon, "cached", DOCKERFILE, &[("a", "a")])
 }
 
-fn buildx(daemon: &Daemon) -> Client {
+pub fn buildx(daemon: &Daemon) -> Client {
     Client::new(fixture::buildx(), daemon.host(), &daemon.scratch("buildx"))
 }
 
-fn build(client: &Client, folder: &Path, flags: &str) -> Finished {
+pub fn build(client: &Client, folder: &Path, flags: &str) -> Finished {
     let folder = folder.to_string_lossy();
     let words = ["build", "--progress=plain"].into_iter().chain(flags.split_whitespace());
     client.run(words.chain([folder.as_ref()]))
 }
 
-fn id(daemon: &Daemon) -> String {
+pub fn id(daemon: &Daemon) -> String {
     daemon.docker().ok("image inspect -f {{.Id}} cached")
 }
 
 /// Builds with one client on one machine and the other on another one, both ways: the image is the same.
-fn shared(to: impl Fn(&Daemon, usize) -> String, from: impl Fn(&Daemon, usize) -> String) {
+pub fn shared(to: impl Fn(&Daemon, usize) -> String, from: impl Fn(&Daemon, usize) -> String) {
     let daemons = [Daemon::start(), Daemon::start(), Daemon::start(), Daemon::start()];
     let [a, b, c, d] = &daemons;
     for (n, (first, second)) in [(buildx(a), b.dray()), (c.dray(), buildx(d))].iter().enumerate() {

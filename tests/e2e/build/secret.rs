@@ -64,6 +64,37 @@ fn a_secret_reaches_its_step_and_nothing_else() {
     }
 }
 
+/// What a step prints goes to its client; what is kept of the build has none of it.
+#[test]
+fn a_secret_that_a_step_prints_is_not_kept() {
+    let daemon = Daemon::spawn_with_flags(&["--log-level", "debug"]);
+    daemon.load(&dray_harness::fixture::busybox());
+    let file = daemon.scratch("secrets").join("token");
+    fs::write(&file, SECRET).expect("the secret");
+    let dockerfile = "FROM busybox\n\
+         RUN --mount=type=secret,id=token,env=TOKEN echo first; printf 'it is %s\\n' $TOKEN; cat /run/secrets/token; exit 9\n";
+    let flags = format!("--secret id=token,src={} --progress=plain", file.display());
+    for client in clients(&daemon) {
+        let folder = context(
+            &daemon,
+            "printed",
+            &dockerfile.replace("env=TOKEN", "env=TOKEN,target=/run/secrets/token"),
+            &[],
+        );
+        let failed = build(&client, &folder, &flags);
+        assert!(
+            failed.code != 0 && failed.output().contains(&format!("it is {SECRET}")),
+            "{}",
+            failed.output()
+        );
+        assert_eq!(found(&daemon, &[]), Vec::<String>::new());
+        let log = daemon.dray().sh("builder history logs").expect_success().stderr;
+        assert!(log.contains("it is ***") && log.contains("first"), "{log}");
+        let shown = daemon.dray().ok("builder history inspect");
+        assert!(shown.contains("> it is ***"), "{shown}");
+    }
+}
+
 #[test]
 fn another_secret_repeats_no_step() {
     let daemon = Daemon::start();

@@ -1,6 +1,7 @@
 //! `container` commands.
 
 mod attach;
+mod cdi;
 mod cp;
 mod exec;
 mod inspect;

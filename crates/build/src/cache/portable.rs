@@ -10,12 +10,14 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 
 use dray_image::export::ImageFormat;
 use dray_spec::{Descriptor, Digest, Manifest, media_type};
 use serde::{Deserialize, Serialize};
 
+use super::mount::{MountChoice, PortableMount};
 use super::{Alias, Cache, Entry, Key, Times};
 use crate::Builder;
 use crate::error::BuildError;
@@ -105,6 +107,9 @@ struct Results {
     entries: Vec<Portable>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     aliases: Vec<PortableAlias>,
+    /// Directories of cache mounts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    mounts: Vec<PortableMount>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -143,6 +148,8 @@ pub(crate) struct UsedSteps {
     pub(crate) steps: Vec<UsedStep>,
     /// Quick keys, what they stand for, and their line of history.
     pub(crate) aliases: Vec<(String, Key, String)>,
+    /// Ids of the cache directories that its steps mount.
+    pub(crate) mounts: Vec<String>,
 }
 
 impl UsedSteps {
@@ -191,7 +198,8 @@ impl UsedSteps {
         aliases.sort_by(|a, b| a.quick.cmp(&b.quick));
         // A step that wrote something is of no use without its layer.
         let whole = |step: &&&UsedStep| step.entry.layer.is_none() || layer_of(step).is_some();
-        Results { entries: steps.iter().filter(whole).map(portable).collect(), aliases }
+        let entries = steps.iter().filter(whole).map(portable).collect();
+        Results { entries, aliases, mounts: Vec::new() }
     }
 
     /// The document that an image carries in its configuration: `place` tells which of the image's layers a step
@@ -222,6 +230,7 @@ pub struct CacheImport {
     layers: Vec<Layer>,
     entries: HashMap<String, Portable>,
     aliases: HashMap<String, PortableAlias>,
+    mounts: HashMap<String, PortableMount>,
     source: Arc<dyn BlobSource>,
 }
 
@@ -291,7 +300,49 @@ impl CacheImport {
         let results = document.dray.ok_or(CacheDocumentError::Foreign)?;
         let entries = results.entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
         let aliases = results.aliases.into_iter().map(|alias| (alias.quick.clone(), alias)).collect();
-        Ok(CacheImport { name: name.to_owned(), layers: document.layers, entries, aliases, source })
+        let mounts = results.mounts.into_iter().map(|mount| (mount.id.clone(), mount)).collect();
+        Ok(CacheImport { name: name.to_owned(), layers: document.layers, entries, aliases, mounts, source })
+    }
+
+    /// The same with the cache mounts that are wanted of it; else it has none.
+    #[must_use]
+    pub fn with_mounts(mut self, wanted: &MountChoice) -> Self {
+        self.mounts.retain(|id, mount| wanted.has(id) && mount.bytes <= wanted.most);
+        self
+    }
+
+    /// The ids of its cache mounts.
+    pub fn mounts(&self) -> impl Iterator<Item = &str> {
+        self.mounts.keys().map(String::as_str)
+    }
+
+    /// Whether it has the cache mount of this id.
+    pub(crate) fn has_mount(&self, id: &str) -> bool {
+        self.mounts.contains_key(id)
+    }
+
+    /// Unpacks a cache mount into an empty folder, checked.
+    pub(crate) fn unpack_mount(&self, id: &str, folder: &Path) -> Result<(), BuildError> {
+        let Some(mount) = self.mounts.get(id) else { return Ok(()) };
+        mount.unpack(folder, || self.source.open(&mount.blob))
+    }
+
+    /// Both caches as one; what the first has is taken from there. They have the same source.
+    #[must_use]
+    pub fn join(mut self, other: CacheImport) -> Self {
+        let first = self.layers.len();
+        self.layers.extend(other.layers);
+        for (key, entry) in other.entries {
+            let layer = entry.layer.map(|layer| layer + first);
+            self.entries.entry(key).or_insert(Portable { layer, ..entry });
+        }
+        for (quick, alias) in other.aliases {
+            self.aliases.entry(quick).or_insert(alias);
+        }
+        for (id, mount) in other.mounts {
+            self.mounts.entry(id).or_insert(mount);
+        }
+        self
     }
 
     /// How many results it has.
@@ -356,6 +407,8 @@ pub struct CacheExport {
     pub root: Descriptor,
     /// How many results it has.
     pub results: usize,
+    /// Cache mounts that it does not have, with the reason.
+    pub left_out: Vec<String>,
 }
 
 impl Builder {
@@ -369,6 +422,7 @@ impl Builder {
         built: &Built,
         mode: CacheMode,
         format: &ImageFormat,
+        mounts: &MountChoice,
     ) -> Result<Option<CacheExport>, BuildError> {
         let steps = built.steps.of_mode(mode);
         let mut document = Document::default();
@@ -408,11 +462,32 @@ impl Builder {
                 inputs: link.map(|link| vec![Input { link }]).into_iter().collect(),
             });
         }
-        document.dray = Some(built.steps.results(&steps, |step| place(&step.key)));
-        if steps.is_empty() {
+        let ids = built.steps.mounts.iter().filter(|id| mounts.has(id));
+        let packed = self.pack_mounts(ids.map(String::as_str), mounts.most)?;
+        blobs.extend(packed.mounts.iter().map(|mount| mount.blob.clone()));
+        let results = built.steps.results(&steps, |step| place(&step.key));
+        document.dray = Some(Results { mounts: packed.mounts, ..results });
+        if blobs.is_empty() && steps.is_empty() {
             return Ok(None);
         }
-        self.put_document(&document, blobs).map(Some)
+        let export = self.put_document(&document, blobs)?;
+        Ok(Some(CacheExport { left_out: packed.left_out, ..export }))
+    }
+
+    /// Makes a document of cache mounts alone. All of it stays as long as a lease that the caller holds.
+    ///
+    /// # Errors
+    /// If one cannot be packed, or the store fails.
+    pub fn export_mounts<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a str>,
+        most: u64,
+    ) -> Result<CacheExport, BuildError> {
+        let packed = self.pack_mounts(ids, most)?;
+        let blobs = packed.mounts.iter().map(|mount| mount.blob.clone()).collect();
+        let results = Results { mounts: packed.mounts, ..Results::default() };
+        let export = self.put_document(&Document { dray: Some(results), ..Document::default() }, blobs)?;
+        Ok(CacheExport { left_out: packed.left_out, ..export })
     }
 
     fn put_document(
@@ -429,6 +504,6 @@ impl Builder {
             serde_json::to_vec(&Manifest::oci(config, blobs)).map_err(BuildError::CacheDocument)?;
         let digest = store.put_relaxed(&manifest)?;
         let root = Descriptor::new(media_type::OCI_MANIFEST, digest, manifest.len() as u64);
-        Ok(CacheExport { root, results: document.records.len() })
+        Ok(CacheExport { root, results: document.records.len(), left_out: Vec::new() })
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Used {
     /// Those that are part of the target.
     target: Mutex<HashSet<String>>,
     aliases: Mutex<Vec<(String, Key, String)>>,
+    /// Ids of the cache directories that its steps mount, whether they ran or not.
+    mounts: Mutex<std::collections::BTreeSet<String>>,
     /// Where they are counted.
     counts: Mutex<Option<Counts>>,
 }
@@ -76,6 +78,11 @@ impl Used {
         lock(&self.aliases).push((quick.to_string(), *key, created_by.to_owned()));
     }
 
+    /// Notes that a step mounts the cache directory of this id.
+    pub(crate) fn mount(&self, id: &str) {
+        lock(&self.mounts).insert(id.to_owned());
+    }
+
     /// All of it.
     pub(crate) fn steps(&self) -> UsedSteps {
         let target = lock(&self.target);
@@ -85,7 +92,8 @@ impl Used {
             in_target: target.contains(key),
         };
         let steps = lock(&self.entries).iter().map(step).collect();
-        UsedSteps { steps, aliases: lock(&self.aliases).clone() }
+        let mounts = lock(&self.mounts).iter().cloned().collect();
+        UsedSteps { steps, aliases: lock(&self.aliases).clone(), mounts }
     }
 }
 

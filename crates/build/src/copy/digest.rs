@@ -12,15 +12,17 @@ use super::{Item, Node, SourceTree, io_error};
 use crate::Cancel;
 use crate::cache::{Key, KeyBuilder};
 use crate::error::CopyError;
+use crate::inputs::InputFile;
 
 /// From how many unknown files on more than one thread reads them.
 const PARALLEL_FROM: usize = 16;
 
-/// The digest of an item. Owners count only where they are kept.
+/// The digest of an item. Owners count only where they are kept. What it is made of is added to `list`.
 pub(crate) fn item_digest(
     source: &SourceTree<'_>,
     item: &Item,
     with_owners: bool,
+    mut list: Option<&mut Vec<InputFile>>,
     cancel: &Cancel,
 ) -> Result<Key, CopyError> {
     let contents = content_digests(source, item, cancel)?;
@@ -34,6 +36,10 @@ pub(crate) fn item_digest(
         if with_owners {
             key.add(&node.stat.st_uid.to_le_bytes());
             key.add(&node.stat.st_gid.to_le_bytes());
+        }
+        if let Some(list) = &mut list {
+            let content = node.link.as_deref().unwrap_or(&content);
+            list.push(InputFile::new(item, node, content, with_owners));
         }
         match node.kind() {
             FileType::RegularFile => key.add(&content),

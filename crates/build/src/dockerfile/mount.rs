@@ -52,6 +52,14 @@ pub enum MountKind {
     Ssh,
 }
 
+impl Mount {
+    /// The cache of this id, wherever it is mounted.
+    pub(crate) fn of_cache(id: &str) -> Self {
+        let (id, target) = (Some(id.to_owned()), id.to_owned());
+        Mount { kind: MountKind::Cache, id, target, ..Mount::default() }
+    }
+}
+
 impl MountKind {
     const ALL: [(&'static str, MountKind); 5] = [
         ("bind", MountKind::Bind),

@@ -24,6 +24,7 @@ use crate::dockerfile::{self, Add, SourceFile};
 use crate::dockerignore::Patterns;
 use crate::error::{BuildError, CopyError};
 use crate::glob::clean_path;
+use crate::inputs::{InputKind, StepInputs};
 use crate::plan::Base;
 use crate::tree::Tree;
 
@@ -165,6 +166,11 @@ impl<'scope> Stage<'scope, '_, '_> {
         let from = files.from.map(|from| self.from(from)).transpose()?;
         // What a stage gives is known from how it was made, without reading it.
         let quick = from.as_ref().map(|from| quick_key(self, &files, &settings, from));
+        let mut inputs = self.listened();
+        if let Some(inputs) = &mut inputs {
+            settings.list(&files, from.as_deref(), inputs);
+        }
+        let before = (!settings.alone).then_some(self.state.files);
         if let Some((key, created_by)) = self.alias(quick.as_ref())?
             && let Some(entry) = self.build.known(&key)?
         {
@@ -172,11 +178,17 @@ impl<'scope> Stage<'scope, '_, '_> {
             if let Some(quick) = &quick {
                 self.build.used.alias(quick, &key, &created_by);
             }
+            if let Some(inputs) = inputs {
+                self.tell(inputs.named(&key, before.as_ref()));
+            }
             return self.copied((key, entry, created_by), &files, from.as_deref());
         }
         let sources = self.sources(&files, &settings, from.as_deref())?;
-        let digests = self.digests(&settings, &sources).map_err(failed)?;
+        let digests = self.digests(&settings, &sources, inputs.as_mut()).map_err(failed)?;
         let key = self.content_key(&files, &settings, &sources, &digests);
+        if let Some(inputs) = inputs {
+            self.tell(inputs.named(&key, before.as_ref()));
+        }
         let created_by = self.copied_by(&files, &digests);
         let build = self.build;
         let entry = match build.turn(&key)? {
@@ -392,12 +404,26 @@ impl<'scope> Stage<'scope, '_, '_> {
         Ok(())
     }
 
-    fn digests(&self, settings: &Settings, sources: &Sources<'_>) -> Result<Vec<(bool, Key)>, CopyError> {
+    fn digests(
+        &self,
+        settings: &Settings,
+        sources: &Sources<'_>,
+        mut inputs: Option<&mut StepInputs>,
+    ) -> Result<Vec<(bool, Key)>, CopyError> {
         let mut digests = Vec::new();
         for sourced in &sources.items {
             let tree = sources.tree_of(sourced)?;
             let with_owners = settings.keep_owners && !sourced.in_scratch;
-            let digest = item_digest(tree, &sourced.item, with_owners, &self.build.cancel)?;
+            let list = inputs.as_mut().map(|inputs| &mut inputs.files);
+            let first = list.as_ref().map_or(0, |list| list.len());
+            let digest = item_digest(tree, &sourced.item, with_owners, list, &self.build.cancel)?;
+            if let (true, Some(inputs)) = (sourced.in_scratch, &mut inputs) {
+                // Where it was fetched to is nobody's concern.
+                for file in &mut inputs.files[first..] {
+                    let below = file.path.iter().position(|byte| *byte == b'/').map_or(0, |at| at + 1);
+                    file.path.drain(..below);
+                }
+            }
             digests.push((sourced.item.is_dir(), digest));
         }
         Ok(digests)
@@ -479,6 +505,26 @@ impl<'scope> Stage<'scope, '_, '_> {
 }
 
 impl Settings {
+    /// Lists everything but the files.
+    fn list(&self, files: &Files<'_>, from: Option<&State>, inputs: &mut StepInputs) {
+        let sources = files.sources.join(" ");
+        inputs.add(InputKind::Instruction, "", format!("{} {sources} {}", files.name, self.dest));
+        let given = [("chown", files.chown), ("chmod", files.chmod), ("checksum", files.checksum)];
+        for (name, value) in given.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+            inputs.add(InputKind::Option, name, value);
+        }
+        let set = [("link", files.link), ("parents", files.parents)];
+        for (name, _) in set.into_iter().filter(|(_, set)| *set) {
+            inputs.add(InputKind::Option, name, "true");
+        }
+        if !files.exclude.is_empty() {
+            inputs.add(InputKind::Option, "exclude", files.exclude.join(" "));
+        }
+        if let (Some(name), Some(from)) = (files.from, from) {
+            inputs.add(InputKind::From, name, from.files.to_string());
+        }
+    }
+
     /// Begins a key with everything but sources and what is below.
     fn key(&self, kind: &str, files: &Files<'_>) -> KeyBuilder {
         let flags = [

@@ -40,7 +40,7 @@ use crate::builder::Builder;
 use crate::cache::{CacheImport, Entry, Key, Times, Turn, Used};
 use crate::capture::{Capture, Material};
 use crate::context::ContextDir;
-use crate::dockerfile::{Dockerfile, excerpt};
+use crate::dockerfile::{Dockerfile, Mount, excerpt};
 use crate::dockerignore::Patterns;
 use crate::entitlement::Entitlements;
 use crate::epoch;
@@ -251,6 +251,22 @@ impl Build<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Fills the directory of a cache mount from an imported cache, if there is none here. One that cannot be had is
+    /// none.
+    fn seed(&self, mount: &Mount) {
+        let id = mount.id.as_deref().unwrap_or(&mount.target);
+        let dirs = &self.builder.cache_dirs;
+        for import in self.imports.iter().filter(|import| import.has_mount(id)) {
+            if dirs.has(id) {
+                return;
+            }
+            if let Err(error) = dirs.seed(mount, |folder| import.unpack_mount(id, folder)) {
+                let message = format!("cache {}: cache mount {id}: {error}", import.name());
+                self.emit(BuildEvent::Warning { message });
+            }
+        }
     }
 
     /// What a quicker key stands for, here or in an imported cache.

@@ -146,7 +146,7 @@ impl Stage<'_, '_, '_> {
         };
         let mut key = KeyBuilder::new("context");
         for item in select(&selection, ".")? {
-            key.add(item_digest(&source, &item, true, &self.build.cancel)?.bytes());
+            key.add(item_digest(&source, &item, true, None, &self.build.cancel)?.bytes());
         }
         Ok(key.finish())
     }

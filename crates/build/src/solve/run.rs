@@ -22,6 +22,7 @@ use crate::dockerignore::Patterns;
 use crate::error::{BuildError, CopyError, InstructionError};
 use crate::event::{BuildEvent, BuildEvents};
 use crate::expand::Expander;
+use crate::inputs::{InputKind, StepInputs};
 use crate::mounts::CacheDir;
 use crate::run::{OutputStream, RunError, RunStep, StepMount, StepOutput};
 use crate::secret::SecretError;
@@ -38,6 +39,13 @@ struct Program {
     argv: Vec<String>,
     /// A script to be mounted: name and content.
     script: Option<(String, String)>,
+}
+
+/// What a step has beside files and environment.
+struct Beyond {
+    network: String,
+    privileged: bool,
+    devices: Vec<String>,
 }
 
 /// Mounts of a step, and what has to stay while it runs.
@@ -69,12 +77,19 @@ impl<'scope> Stage<'scope, '_, '_> {
             0 => Vec::new(),
             count => vec![format!("|{count}")],
         };
+        let mut inputs = self.listened();
+        if let Some(inputs) = &mut inputs {
+            inputs.add(InputKind::Instruction, "", program.argv.join(" "));
+            inputs.add_variables(InputKind::Argument, &counted);
+            inputs.add_variables(InputKind::Variable, &env);
+        }
         saved.extend(counted);
         saved.extend(program.argv.iter().cloned());
         let created_by = saved.join(" ");
         let mounts = self.parsed_mounts(run)?;
         let network = self.network(run)?;
         self.check_privileges(run)?;
+        let devices = self.devices(run)?;
         let run_config = self.state.run_config();
         let mut key = KeyBuilder::new("run")
             .field(self.state.files.bytes())
@@ -87,11 +102,15 @@ impl<'scope> Stage<'scope, '_, '_> {
         if run.security == Security::Insecure {
             key.add(b"insecure");
         }
+        for device in &devices {
+            key.add(b"device");
+            key.add(device.as_bytes());
+        }
         if let Some((_, content)) = &program.script {
             key.add(content.as_bytes());
         }
         for mount in &mounts {
-            self.add_mount_key(mount, &mut key)?;
+            self.add_mount_key(mount, &mut key, inputs.as_mut())?;
         }
         let key = key.finish();
         let read = self.mounted(&mounts)?;
@@ -101,6 +120,21 @@ impl<'scope> Stage<'scope, '_, '_> {
             user: run_config.user.clone(),
             network: network != "none",
         };
+        if let Some(mut inputs) = inputs {
+            inputs.add(InputKind::User, "", &run_config.user);
+            inputs.add(InputKind::Directory, "", &run_config.working_dir);
+            inputs.add(InputKind::Network, "", &network);
+            if run.security == Security::Insecure {
+                inputs.add(InputKind::Privilege, "", "security.insecure");
+            }
+            for device in &devices {
+                inputs.add(InputKind::Privilege, device, "device");
+            }
+            if let Some((name, content)) = &program.script {
+                inputs.add(InputKind::Script, name, content);
+            }
+            self.tell(inputs.named(&key, Some(&self.state.files)));
+        }
         let entry = match self.build.turn(&key)? {
             Turn::Known(entry) => {
                 self.hit();
@@ -110,7 +144,8 @@ impl<'scope> Stage<'scope, '_, '_> {
                 let mut step_env = env;
                 step_env.extend(variables(false));
                 let privileged = run.security == Security::Insecure;
-                let written = self.execute(&program, &mounts, step_env, network, privileged)?;
+                let beyond = Beyond { network, privileged, devices };
+                let written = self.execute(&program, &mounts, step_env, beyond)?;
                 let entry = Entry::of_files(now(), written);
                 self.build.record(&key, &entry)?;
                 entry
@@ -151,17 +186,27 @@ impl<'scope> Stage<'scope, '_, '_> {
         }
     }
 
-    /// No device is known here: one that a step needs is an error, the others are as if they were not named.
     fn check_privileges(&self, run: &RunCommand) -> Result<(), BuildError> {
-        let given = &self.build.entitlements;
-        if run.security == Security::Insecure && !given.security_insecure {
+        if run.security == Security::Insecure && !self.build.entitlements.security_insecure {
             return Err(InstructionError::NotAllowed("security.insecure").into());
         }
-        match run.devices.iter().find(|device| device.required) {
-            Some(_) if !given.device => Err(InstructionError::NotAllowed("device").into()),
-            Some(device) => Err(InstructionError::Device(device.name.clone()).into()),
-            None => Ok(()),
+        Ok(())
+    }
+
+    /// The devices of a step. One that is not known is an error if the step needs it, else as if it was not named.
+    fn devices(&self, run: &RunCommand) -> Result<Vec<String>, BuildError> {
+        let mut devices = Vec::new();
+        for device in &run.devices {
+            let found = self.build.builder.runner.devices(&device.name);
+            if !self.build.entitlements.device && (device.required || !found.is_empty()) {
+                return Err(InstructionError::NotAllowed("device").into());
+            }
+            if found.is_empty() && device.required {
+                return Err(InstructionError::Device(device.name.clone()).into());
+            }
+            devices.extend(found);
         }
+        Ok(devices)
     }
 
     fn parsed_mounts(&self, run: &RunCommand) -> Result<Vec<Mount>, BuildError> {
@@ -203,14 +248,34 @@ impl<'scope> Stage<'scope, '_, '_> {
     }
 
     /// What of a mount matters to the result: content that the step can read, but not what a cache holds.
-    fn add_mount_key(&self, mount: &Mount, key: &mut KeyBuilder) -> Result<(), BuildError> {
+    fn add_mount_key(
+        &self,
+        mount: &Mount,
+        key: &mut KeyBuilder,
+        mut inputs: Option<&mut StepInputs>,
+    ) -> Result<(), BuildError> {
+        if let Some(inputs) = &mut inputs {
+            let what = [mount.id.as_deref(), mount.env.as_deref(), Some(&mount.source)];
+            let what =
+                what.into_iter().flatten().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ");
+            let readonly = if mount.readonly { " readonly" } else { "" };
+            inputs.add(InputKind::Mount, &mount.target, format!("{} {what}{readonly}", mount.kind.name()));
+        }
         key.add(mount.kind.name().as_bytes());
         key.add(mount.target.as_bytes());
         key.add(&[u8::from(mount.readonly)]);
         match (mount.kind, &mount.from) {
-            (MountKind::Cache, _) => key.add(mount.id.as_deref().unwrap_or(&mount.target).as_bytes()),
+            (MountKind::Cache, _) => {
+                let id = mount.id.as_deref().unwrap_or(&mount.target);
+                self.build.used.mount(id);
+                key.add(id.as_bytes());
+            }
             (MountKind::Bind, Some(from)) => {
-                key.add(self.from(from)?.files.bytes());
+                let files = self.from(from)?.files;
+                if let Some(inputs) = inputs {
+                    inputs.add(InputKind::From, from, files.to_string());
+                }
+                key.add(files.bytes());
                 key.add(mount.source.as_bytes());
             }
             (MountKind::Secret, _) => {
@@ -218,13 +283,17 @@ impl<'scope> Stage<'scope, '_, '_> {
                 key.add(mount.env.as_deref().unwrap_or_default().as_bytes());
             }
             (MountKind::Ssh, _) => key.add(mount.id.as_deref().unwrap_or_default().as_bytes()),
-            (MountKind::Bind, None) => key.add(self.context_digest(&mount.source)?.bytes()),
+            (MountKind::Bind, None) => key.add(self.context_digest(&mount.source, inputs)?.bytes()),
             _ => {}
         }
         Ok(())
     }
 
-    fn context_digest(&self, path: &str) -> Result<crate::cache::Key, BuildError> {
+    fn context_digest(
+        &self,
+        path: &str,
+        mut inputs: Option<&mut StepInputs>,
+    ) -> Result<crate::cache::Key, BuildError> {
         let wrap = |source| BuildError::Copy { instruction: "RUN", source };
         let source = self.context_tree().map_err(wrap)?;
         let selection = crate::copy::Selection {
@@ -237,7 +306,9 @@ impl<'scope> Stage<'scope, '_, '_> {
             crate::copy::select(&selection, if path.is_empty() { "." } else { path }).map_err(wrap)?;
         let mut key = KeyBuilder::new("mount");
         for item in &items {
-            let digest = crate::copy::item_digest(&source, item, true, &self.build.cancel).map_err(wrap)?;
+            let list = inputs.as_mut().map(|inputs| &mut inputs.files);
+            let digest =
+                crate::copy::item_digest(&source, item, true, list, &self.build.cancel).map_err(wrap)?;
             key.add(digest.bytes());
         }
         Ok(key.finish())
@@ -256,8 +327,7 @@ impl<'scope> Stage<'scope, '_, '_> {
         program: &Program,
         mounts: &[Mount],
         mut env: Vec<String>,
-        network: String,
-        privileged: bool,
+        beyond: Beyond,
     ) -> Result<Option<Written>, BuildError> {
         let build = self.build;
         let began = began();
@@ -292,8 +362,9 @@ impl<'scope> Stage<'scope, '_, '_> {
             env,
             cwd: working_dir,
             user: self.state.run_config().user.clone(),
-            network,
-            privileged,
+            network: beyond.network,
+            privileged: beyond.privileged,
+            devices: beyond.devices,
             mounts: resolved.mounts.clone(),
             platform: &self.plan.platform,
             resources: &build.resources,
@@ -359,6 +430,7 @@ impl<'scope> Stage<'scope, '_, '_> {
                 }
                 (MountKind::Tmpfs, _) => StepMount::Tmpfs { target, size: mount.size },
                 (MountKind::Cache, _) => {
+                    build.seed(mount);
                     let dir = build.builder.cache_dirs.take(mount, &build.cancel)?;
                     let source = dir.path.clone();
                     resolved._caches.push(dir);
@@ -469,6 +541,10 @@ impl<'scope> Stage<'scope, '_, '_> {
         let path = self.state.run_config().working_dir.clone();
         let created_by = config::nop_file(self.state.run_config(), comment);
         let key = KeyBuilder::new("workdir").field(self.state.files.bytes()).field(&path).finish();
+        if let Some(mut inputs) = self.listened() {
+            inputs.add(InputKind::Directory, "", &path);
+            self.tell(inputs.named(&key, Some(&self.state.files)));
+        }
         let entry = match build.turn(&key)? {
             Turn::Known(entry) => {
                 self.hit();

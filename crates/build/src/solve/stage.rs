@@ -20,6 +20,7 @@ use crate::epoch;
 use crate::error::BuildError;
 use crate::event::BuildEvent;
 use crate::expand::Expander;
+use crate::inputs::{InputKind, StepInputs};
 use crate::lint::StageView;
 use crate::plan::{Base, StagePlan};
 use crate::run::OutputStream;
@@ -170,6 +171,16 @@ impl Stage<'_, '_, '_> {
         self.emit(BuildEvent::Output { n: self.n, stream: OutputStream::Stdout, text });
     }
 
+    /// A place for what goes into the current step, if somebody wants to know.
+    pub(crate) fn listened(&self) -> Option<StepInputs> {
+        (self.plan.needed && self.build.events.wants_inputs()).then(StepInputs::default)
+    }
+
+    /// Tells what goes into the current step.
+    pub(crate) fn tell(&self, inputs: StepInputs) {
+        self.build.events.inputs(self.n, inputs);
+    }
+
     /// Carries out a step and tells of its beginning and end.
     fn step(
         &mut self,
@@ -219,12 +230,20 @@ impl Stage<'_, '_, '_> {
             Base::Image(name) => {
                 let image = self.build.image(name, &self.plan.platform, Some(self.n))?;
                 self.build.linter.base_platform(self.plan, name, &image.config);
+                if let Some(mut inputs) = self.listened() {
+                    inputs.add(InputKind::Image, name, image.id.as_str());
+                    self.tell(inputs);
+                }
                 self.state = State::of_image(image, self.plan);
                 self.state.done = Some(self.brought_in(image_identifier(name)));
                 StageView::of_image(Some(&self.state.config))
             }
             Base::Context(name) => {
                 self.state = self.context_state(name)?;
+                if let Some(mut inputs) = self.listened() {
+                    inputs.add(InputKind::From, name, self.state.files.to_string());
+                    self.tell(inputs);
+                }
                 StageView::of_image(None)
             }
         };
@@ -320,6 +339,10 @@ impl Stage<'_, '_, '_> {
     fn metadata(&mut self, created_by: String) -> Result<(), BuildError> {
         let chain =
             KeyBuilder::new("instruction").field(self.state.chain.bytes()).field(&created_by).finish();
+        if let Some(mut inputs) = self.listened() {
+            inputs.add(InputKind::Instruction, "", &created_by);
+            self.tell(inputs.named(&chain, Some(&self.state.chain)));
+        }
         let known = if self.build.no_cache { None } else { self.build.known(&chain)? };
         let entry = match known {
             Some(entry) => {

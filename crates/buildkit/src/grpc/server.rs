@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -38,7 +38,10 @@ pub trait Service: Send + Sync + 'static {
 }
 
 /// What a call is answered.
-pub struct Reply(Content);
+pub struct Reply {
+    content: Content,
+    metadata: Vec<(&'static str, HeaderValue)>,
+}
 
 enum Content {
     One(Bytes),
@@ -53,14 +56,29 @@ pub struct ReplySender(mpsc::Sender<Result<Bytes, Status>>);
 impl Reply {
     /// One message.
     pub fn one(message: &impl Message) -> Self {
-        Reply(Content::One(framed(message)))
+        Content::One(framed(message)).into()
     }
 
     /// A stream, and what writes it; it ends well when the writer is dropped.
     #[must_use]
     pub fn many() -> (ReplySender, Self) {
         let (sender, receiver) = mpsc::channel(QUEUED);
-        (ReplySender(sender), Reply(Content::Many(receiver)))
+        (ReplySender(sender), Content::Many(receiver).into())
+    }
+}
+
+impl Reply {
+    /// The same, with a header before the messages. One that no header can carry is left out.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
+        self.metadata.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
+        self
+    }
+}
+
+impl From<Content> for Reply {
+    fn from(content: Content) -> Self {
+        Reply { content, metadata: Vec::new() }
     }
 }
 
@@ -89,17 +107,17 @@ impl Body for Reply {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Content::Many(receiver) = &mut self.0 {
+        if let Content::Many(receiver) = &mut self.content {
             match receiver.poll_recv(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(message))) => return Poll::Ready(Some(Ok(Frame::data(message)))),
-                Poll::Ready(Some(Err(status))) => self.0 = Content::Ended(Some(status)),
-                Poll::Ready(None) => self.0 = Content::Ended(None),
+                Poll::Ready(Some(Err(status))) => self.content = Content::Ended(Some(status)),
+                Poll::Ready(None) => self.content = Content::Ended(None),
             }
         }
-        let frame = match std::mem::replace(&mut self.0, Content::Done) {
+        let frame = match std::mem::replace(&mut self.content, Content::Done) {
             Content::One(message) => {
-                self.0 = Content::Ended(None);
+                self.content = Content::Ended(None);
                 Frame::data(message)
             }
             Content::Ended(status) => Frame::trailers(Status::trailers(status.as_ref())),
@@ -126,8 +144,12 @@ where
                 metadata: parts.headers,
                 messages: Messages::of_request(body),
             };
-            let reply = service.call(call).await.unwrap_or_else(|status| Reply(Content::Ended(Some(status))));
+            let reply = service.call(call).await.unwrap_or_else(|status| Content::Ended(Some(status)).into());
+            let metadata = reply.metadata.clone();
             let mut response = Response::new(reply);
+            response
+                .headers_mut()
+                .extend(metadata.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)));
             let grpc = HeaderValue::from_static("application/grpc");
             response.headers_mut().insert(header::CONTENT_TYPE, grpc);
             Ok::<_, Infallible>(response)

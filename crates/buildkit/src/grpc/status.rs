@@ -116,6 +116,13 @@ impl Status {
         self
     }
 
+    /// All of it as programs are told it: a `google.rpc.Status`.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let (message, details) = (self.message.clone(), self.details.clone());
+        Wire { code: self.code as i32, message, details }.encode_to_vec()
+    }
+
     /// The trailers that say how a call ended; `None` for well.
     pub(crate) fn trailers(status: Option<&Status>) -> HeaderMap {
         let mut trailers = HeaderMap::new();
@@ -130,8 +137,7 @@ impl Status {
             trailers.insert(MESSAGE, value);
         }
         if !status.details.is_empty() {
-            let (message, details) = (status.message.clone(), status.details.clone());
-            let wire = Wire { code, message, details }.encode_to_vec();
+            let wire = status.to_bytes();
             if wire.len() <= MAX_DETAILS
                 && let Ok(value) = HeaderValue::from_str(&STANDARD_NO_PAD.encode(wire))
             {

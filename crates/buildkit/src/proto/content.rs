@@ -1,4 +1,4 @@
-//! `containerd.services.content.v1.Content`, which clients serve for their folders.
+//! `containerd.services.content.v1.Content`, which clients serve for their folders, and the daemon for its history.
 
 use prost::{Enumeration, Message};
 
@@ -57,4 +57,28 @@ pub struct WriteContentResponse {
     pub total: i64,
     #[prost(string, tag = "6")]
     pub digest: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct InfoRequest {
+    #[prost(string, tag = "1")]
+    pub digest: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct InfoResponse {
+    #[prost(message, optional, tag = "1")]
+    pub info: Option<Info>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Info {
+    #[prost(string, tag = "1")]
+    pub digest: String,
+    #[prost(int64, tag = "2")]
+    pub size: i64,
+    #[prost(message, optional, tag = "3")]
+    pub created_at: Option<super::Timestamp>,
+    #[prost(message, optional, tag = "4")]
+    pub updated_at: Option<super::Timestamp>,
 }

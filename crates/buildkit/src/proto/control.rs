@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use prost::Message;
+use prost::{Enumeration, Message};
 
 use super::{BuildkitVersion, Definition, Range, SourceInfo, Timestamp, WorkerRecord};
 
@@ -44,6 +44,9 @@ pub struct SolveRequest {
     pub entitlements: Vec<String>,
     #[prost(map = "string, message", tag = "10")]
     pub frontend_inputs: HashMap<String, Definition>,
+    /// It is no part of the history.
+    #[prost(bool, tag = "11")]
+    pub internal: bool,
     #[prost(message, repeated, tag = "13")]
     pub exporters: Vec<Exporter>,
 }
@@ -229,4 +232,107 @@ pub struct UsageRecord {
     pub shared: bool,
     #[prost(string, repeated, tag = "12")]
     pub parents: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct BuildHistoryRequest {
+    #[prost(bool, tag = "1")]
+    pub active_only: bool,
+    #[prost(string, tag = "2")]
+    pub reference: String,
+    /// What there is, and nothing that changes later.
+    #[prost(bool, tag = "3")]
+    pub early_exit: bool,
+    #[prost(string, repeated, tag = "4")]
+    pub filter: Vec<String>,
+    #[prost(int32, tag = "5")]
+    pub limit: i32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
+#[repr(i32)]
+pub enum BuildHistoryEventType {
+    Started = 0,
+    Complete = 1,
+    Deleted = 2,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct BuildHistoryEvent {
+    /// Named `type` there.
+    #[prost(enumeration = "BuildHistoryEventType", tag = "1")]
+    pub kind: i32,
+    #[prost(message, optional, tag = "2")]
+    pub record: Option<BuildHistoryRecord>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct BuildHistoryRecord {
+    #[prost(string, tag = "1")]
+    pub reference: String,
+    #[prost(string, tag = "2")]
+    pub frontend: String,
+    #[prost(map = "string, string", tag = "3")]
+    pub frontend_attrs: HashMap<String, String>,
+    #[prost(message, repeated, tag = "4")]
+    pub exporters: Vec<Exporter>,
+    #[prost(message, optional, tag = "5")]
+    pub error: Option<RecordedError>,
+    #[prost(message, optional, tag = "6")]
+    pub created_at: Option<Timestamp>,
+    #[prost(message, optional, tag = "7")]
+    pub completed_at: Option<Timestamp>,
+    #[prost(message, optional, tag = "8")]
+    pub logs: Option<Descriptor>,
+    #[prost(map = "string, string", tag = "9")]
+    pub exporter_response: HashMap<String, String>,
+    #[prost(int32, tag = "12")]
+    pub generation: i32,
+    #[prost(message, optional, tag = "13")]
+    pub trace: Option<Descriptor>,
+    #[prost(bool, tag = "14")]
+    pub pinned: bool,
+    #[prost(int32, tag = "15")]
+    pub num_cached_steps: i32,
+    #[prost(int32, tag = "16")]
+    pub num_total_steps: i32,
+    #[prost(int32, tag = "17")]
+    pub num_completed_steps: i32,
+    #[prost(message, optional, tag = "18")]
+    pub external_error: Option<Descriptor>,
+    #[prost(int32, tag = "19")]
+    pub num_warnings: i32,
+}
+
+/// `google.rpc.Status` without its details.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct RecordedError {
+    #[prost(int32, tag = "1")]
+    pub code: i32,
+    #[prost(string, tag = "2")]
+    pub message: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct Descriptor {
+    #[prost(string, tag = "1")]
+    pub media_type: String,
+    #[prost(string, tag = "2")]
+    pub digest: String,
+    #[prost(int64, tag = "3")]
+    pub size: i64,
+    #[prost(map = "string, string", tag = "5")]
+    pub annotations: HashMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct UpdateBuildHistoryRequest {
+    #[prost(string, tag = "1")]
+    pub reference: String,
+    #[prost(bool, tag = "2")]
+    pub pinned: bool,
+    #[prost(bool, tag = "3")]
+    pub delete: bool,
+    #[prost(bool, tag = "4")]
+    pub finalize: bool,
 }

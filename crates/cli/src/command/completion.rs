@@ -3,7 +3,7 @@
 use clap_complete::Shell;
 
 use crate::app::{App, GLOBAL};
-use crate::command::{GROUPS, TOP, group_flags};
+use crate::command::{GROUPS, TOP, group_flags, inner};
 use crate::command_error::Error;
 use crate::flag::{Flag, Kind, Parsed};
 use crate::spec::{Args, Command, Done};
@@ -41,7 +41,11 @@ fn tree(name: &str) -> clap::Command {
     for group in GROUPS {
         let commands = group.commands.iter().map(|c| leaf(c.name, c));
         let noun = with_flags(clap::Command::new(group.name).about(group.about), group_flags(group).iter());
-        root = root.subcommand(noun.subcommands(commands));
+        let inner = inner(group).map(|(name, inner)| {
+            let commands = inner.commands.iter().map(|c| leaf(c.name, c));
+            with_flags(clap::Command::new(name).about(inner.about), [].iter()).subcommands(commands)
+        });
+        root = root.subcommand(noun.subcommands(commands).subcommands(inner));
     }
     root.subcommands(TOP.iter().map(|(name, c)| leaf(name, c)))
         .subcommand(clap::Command::new("daemon").about("Run the daemon"))

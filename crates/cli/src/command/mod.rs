@@ -42,6 +42,15 @@ pub static GROUPS: &[&Group] = &[
     &volume::GROUP,
 ];
 
+/// Nouns within a noun.
+pub static INNER: &[&Group] = &[&builder::cache_mount::GROUP, &builder::history::GROUP];
+
+/// The nouns within a noun, each with its last word.
+pub fn inner(group: &Group) -> impl Iterator<Item = (&'static str, &'static Group)> {
+    let name = group.name;
+    INNER.iter().filter_map(move |inner| Some((inner.name.strip_prefix(name)?.strip_prefix(' ')?, *inner)))
+}
+
 /// Commands at the top, most of them short for one of a noun.
 pub static TOP: &[(&str, &Command)] = &[
     ("attach", &container::attach::COMMAND),

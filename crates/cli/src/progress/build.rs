@@ -9,6 +9,7 @@
 //! the next one expects it.
 
 pub mod raw;
+pub mod status;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -298,7 +299,7 @@ impl Display {
 }
 
 /// A line as it may be shown: what a carriage return wrote over is gone, control characters too.
-fn shown(line: &str) -> String {
+pub fn shown(line: &str) -> String {
     let line = line.trim_end_matches(['\n', '\r']);
     let last = line.rsplit('\r').next().unwrap_or(line);
     last.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>().replace('\t', "    ")

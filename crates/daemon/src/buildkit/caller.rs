@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dray_api::auth::AuthConfig;
 use dray_build::{AgentError, AgentSource, Agents, SecretContent, SecretError, SecretSource, Secrets};
 use dray_buildkit::Session;
-use dray_engine::build::{CredentialSource, Wishes};
+use dray_engine::build::{CredentialSource, Recording, Wishes};
 use tokio::runtime::Handle;
 
 /// The host that Docker's clients know Docker Hub's registry by.
@@ -16,12 +16,14 @@ const DOCKER_HUB: &str = "registry-1.docker.io";
 pub(crate) struct Caller {
     session: Session,
     handle: Handle,
+    /// The record of the build, which no secret may get into.
+    recording: Option<Arc<Recording>>,
 }
 
 impl Caller {
-    /// The client of a session. Must be called inside a tokio runtime.
-    pub(crate) fn new(session: Session) -> Arc<Self> {
-        Arc::new(Caller { session, handle: Handle::current() })
+    /// The client of a session, for a build that is recorded or not. Must be called inside a tokio runtime.
+    pub(crate) fn recorded(session: Session, recording: Option<Arc<Recording>>) -> Arc<Self> {
+        Arc::new(Caller { session, handle: Handle::current(), recording })
     }
 
     /// What steps may ask the client for.
@@ -37,7 +39,11 @@ impl SecretSource for Caller {
     fn secret(&self, id: &str) -> Result<Option<SecretContent>, SecretError> {
         let found = self.handle.block_on(self.session.secret(id));
         let failed = |status| SecretError::Source { id: id.to_owned(), source: Box::new(status) };
-        Ok(found.map_err(failed)?.map(SecretContent))
+        let found = found.map_err(failed)?;
+        if let (Some(secret), Some(recording)) = (&found, &self.recording) {
+            recording.mask().add(secret);
+        }
+        Ok(found.map(SecretContent))
     }
 }
 

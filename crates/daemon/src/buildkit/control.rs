@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use dray_buildkit::grpc::{Call, Code, Reply, Status};
 use dray_buildkit::proto::control::{
-    DiskUsageRequest, Exporter as Exporting, InfoResponse, ListWorkersResponse, PruneRequest, SolveRequest,
-    SolveResponse, StatusRequest,
+    BuildHistoryRequest, DiskUsageRequest, Exporter as Exporting, InfoResponse, ListWorkersResponse,
+    PruneRequest, SolveRequest, SolveResponse, StatusRequest, UpdateBuildHistoryRequest,
 };
 use dray_buildkit::proto::{BuildkitVersion, Platform, WorkerRecord};
 use dray_engine::build::{Output, Results};
 
+use super::history::{Asked, Recorded};
 use super::job::Job;
 use super::remote_cache::exports;
-use super::{BuildKit, CacheTransfer, Exporter, failure, title, unknown};
+use super::{BuildKit, CacheTransfer, Exporter, LEFT_OUT, failure, title, unknown};
 
 /// The one worker's id: it is the daemon.
 const WORKER: &str = "dray";
@@ -40,6 +41,14 @@ impl BuildKit {
                 let request: PruneRequest = call.messages.only().await?;
                 self.prune(request).await
             }
+            "ListenBuildHistory" => {
+                let request: BuildHistoryRequest = call.messages.only().await?;
+                self.listen_history(request).await
+            }
+            "UpdateBuildHistory" => {
+                let request: UpdateBuildHistoryRequest = call.messages.only().await?;
+                self.update_history(request).await
+            }
             _ => Err(unknown("moby.buildkit.v1.Control", method)),
         }
     }
@@ -50,22 +59,35 @@ impl BuildKit {
         }
         let outputs = outputs(&request)?;
         let cache_exports = exports(request.cache.as_ref().map_or(&[], |cache| &cache.exports))?;
+        let asked = Asked::by_client(&request, &outputs);
+        let record = || (!request.internal).then(|| Recorded::begin(self.history(), asked));
         let (job, _ends) = self.jobs.begin(
             &request.reference,
             &request.session,
             (outputs, cache_exports),
             request.entitlements.clone(),
+            record,
         )?;
+        let solved = self.solve_job(&job, request).await;
+        job.record(solved.as_ref());
+        solved
+    }
+
+    async fn solve_job(
+        self: &Arc<Self>,
+        job: &Arc<Job>,
+        request: SolveRequest,
+    ) -> Result<SolveResponse, Status> {
         if request.frontend.is_empty() {
             job.returned().await?;
         } else {
             let attrs = request.frontend_attrs;
-            self.solve(&job, &request.frontend, attrs, request.frontend_inputs).await?;
+            self.solve(job, &request.frontend, attrs, request.frontend_inputs).await?;
         }
         match job.built() {
             // The client only looked at what the daemon can do.
             None => Ok(SolveResponse::default()),
-            Some(built) => self.export(&job, built).await,
+            Some(built) => self.export(job, built).await,
         }
     }
 
@@ -93,7 +115,12 @@ impl BuildKit {
             let exported = transfer.export(cache, built).await;
             vertex.end(exported.as_ref().err().map(|status| status.message.clone()));
             match exported {
-                Ok(of_cache) => told.extend(of_cache),
+                Ok(mut of_cache) => {
+                    for message in of_cache.remove(LEFT_OUT).iter().flat_map(|all| all.lines()) {
+                        vertex.warn(message.to_owned());
+                    }
+                    told.extend(of_cache);
+                }
                 Err(_) if cache.ignore_error => {}
                 Err(status) => return Err(status),
             }
@@ -102,6 +129,13 @@ impl BuildKit {
     }
 
     async fn status(self: Arc<Self>, reference: &str) -> Result<Reply, Status> {
+        if !self.jobs.has_messages(reference)
+            && let Some(reply) = self.past_status(reference).await?
+            // It may have begun meanwhile.
+            && !self.jobs.has_messages(reference)
+        {
+            return Ok(reply);
+        }
         let mut messages = self.jobs.messages(reference).await?;
         let (sender, reply) = Reply::many();
         tokio::spawn(async move {

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::attrs::check_syntax;
 
 const SOURCE: &str = "github.com/moby/buildkit/errdefs.Source+json";
+const VERTEX: &str = "github.com/moby/buildkit/errdefs.Vertex+json";
 
 /// A Dockerfile as it was read.
 #[derive(Clone, Debug)]
@@ -84,6 +85,11 @@ pub(super) fn engine(error: Error) -> Status {
         BuildError::Parse(error) => Status::new(Code::Unknown, error.reason()),
         error => Status::new(Code::Unknown, error.to_string()),
     }
+}
+
+/// The failure with the vertex that it ended.
+pub(super) fn of_vertex(status: Status, digest: &str) -> Status {
+    status.with_detail(VERTEX, json!({ "digest": digest }).to_string().into_bytes())
 }
 
 /// Our own failure.

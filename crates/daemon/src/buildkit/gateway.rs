@@ -33,8 +33,14 @@ const GATEWAY_CAPS: [&str; 8] = [
     "gateway.solve.evaluate",
 ];
 /// What of the graph's operations a Dockerfile can use here, in BuildKit's names.
-const LLB_CAPS: [&str; 5] =
-    ["source.image", "source.local", "file.base", "exporter.multiple", "exporter.image.attestations"];
+const LLB_CAPS: [&str; 6] = [
+    "source.image",
+    "source.local",
+    "file.base",
+    "exporter.multiple",
+    "exporter.image.attestations",
+    "cache.gha",
+];
 
 impl BuildKit {
     pub(super) async fn gateway(self: Arc<Self>, method: &str, mut call: Call) -> Result<Reply, Status> {

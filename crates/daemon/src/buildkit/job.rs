@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use dray_build::{Built, Cancel};
 use dray_buildkit::grpc::{Code, Status};
-use dray_buildkit::proto::control::StatusResponse;
+use dray_buildkit::proto::control::{SolveResponse, StatusResponse};
 use dray_buildkit::proto::gateway::ReturnRequest;
 use dray_engine::build::{Output, RemoteCache, Results};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::control::no_such_job;
 use super::failure;
+use super::history::Recorded;
 use super::progress::Progress;
 
 /// How long a call waits for its job: clients make the calls of one build at the same time.
@@ -29,6 +30,8 @@ pub(super) struct Job {
     pub entitlements: Vec<String>,
     pub cancel: Cancel,
     pub progress: Progress,
+    /// Its place in the history.
+    pub recorded: Option<Recorded>,
     state: Mutex<State>,
     returned: Mutex<Option<oneshot::Receiver<ReturnRequest>>>,
 }
@@ -49,6 +52,13 @@ impl Job {
         let Some(given) = request.failure() else { return Ok(()) };
         // The failure as it was here, before the client has wrapped it.
         Err(lock(&self.state).failure.take().unwrap_or(given))
+    }
+
+    /// Tells the history how it ended.
+    pub fn record(&self, result: Result<&SolveResponse, &Status>) {
+        if let Some(recorded) = &self.recorded {
+            recorded.finish(result.map(|solved| &solved.exporter_response));
+        }
     }
 
     /// The client's last word.
@@ -106,8 +116,18 @@ impl Jobs {
         session: &str,
         (outputs, cache_exports): (Vec<Output>, Vec<RemoteCache>),
         entitlements: Vec<String>,
+        record: impl FnOnce() -> Option<Recorded>,
     ) -> Result<(Arc<Job>, Ends<'_>), Status> {
+        let mut running = lock(&self.running);
+        if reference.is_empty() || running.contains_key(reference) {
+            let text = format!("job ID {reference} exists");
+            return Err(Status::new(Code::AlreadyExists, text));
+        }
+        // Who finds the record finds the messages too.
+        let mut messages = lock(&self.messages);
+        let recorded = record();
         let (progress, receiver) = Progress::new(reference);
+        let progress = progress.logged(recorded.as_ref().map(Recorded::log));
         let (give_back, returned) = oneshot::channel();
         let job = Arc::new(Job {
             reference: reference.to_owned(),
@@ -117,17 +137,12 @@ impl Jobs {
             entitlements,
             cancel: Cancel::new(),
             progress: progress.clone(),
+            recorded,
             state: Mutex::new(State { give_back: Some(give_back), ..State::default() }),
             returned: Mutex::new(Some(returned)),
         });
-        let mut running = lock(&self.running);
-        if reference.is_empty() || running.contains_key(reference) {
-            let text = format!("job ID {reference} exists");
-            return Err(Status::new(Code::AlreadyExists, text));
-        }
         running.insert(reference.to_owned(), Arc::clone(&job));
         drop(running);
-        let mut messages = lock(&self.messages);
         if messages.len() >= KEPT_MESSAGES {
             messages.pop_front();
         }
@@ -150,6 +165,11 @@ impl Jobs {
             let mut each = results.each().map(|(_, built)| built);
             each.find(|built| built.image.as_str() == image).cloned()
         })
+    }
+
+    /// Whether nobody has asked yet what a job tells.
+    pub fn has_messages(&self, reference: &str) -> bool {
+        lock(&self.messages).iter().any(|(of, ..)| of == reference)
     }
 
     /// What a job tells, from its beginning, for the one who asks first.

@@ -17,6 +17,7 @@ mod export;
 mod failure;
 mod folders;
 mod gateway;
+mod history;
 mod inputs;
 mod job;
 mod layout;
@@ -41,7 +42,8 @@ pub(crate) use inputs::{image_context, layout_place, platform_of};
 pub(crate) use layout::image as layout_image;
 
 pub(crate) use export::{ExportProgress, Exporter, title};
-pub(crate) use remote_cache::{CacheTransfer, is_inline, read_exports, read_imports};
+pub(crate) use history::{Asked, ClassicBuild, LogReader, filtered};
+pub(crate) use remote_cache::{CacheTransfer, LEFT_OUT, is_inline, read_exports, read_imports};
 
 use crate::hijack::HijackedStream;
 use job::Jobs;
@@ -90,6 +92,7 @@ impl BuildKit {
         match service {
             "moby.buildkit.v1.Control" => self.control(name, call).await,
             "moby.buildkit.v1.frontend.LLBBridge" => self.gateway(name, call).await,
+            "containerd.services.content.v1.Content" => self.history_content(name, call).await,
             "grpc.health.v1.Health" if name == "Check" => Ok(Reply::one(&Health { status: SERVING })),
             _ => Err(unknown(service, name)),
         }

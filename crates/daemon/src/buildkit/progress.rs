@@ -9,6 +9,8 @@ use dray_buildkit::proto::control::{StatusResponse, Vertex, VertexLog, VertexSta
 use dray_spec::Digest;
 use tokio::sync::mpsc;
 
+use super::history::BuildLog;
+
 /// Messages that wait for a slow client.
 const QUEUED: usize = 1024;
 /// How often a count of bytes is told.
@@ -21,6 +23,8 @@ pub(super) struct Progress {
     queue: Arc<Queue>,
     /// Whether its messages wait for a slow client; else what does not fit is lost.
     waits: bool,
+    /// Where all of it is kept.
+    log: Option<Arc<BuildLog>>,
 }
 
 struct Queue {
@@ -33,7 +37,12 @@ impl Progress {
     pub fn new(reference: &str) -> (Self, mpsc::Receiver<StatusResponse>) {
         let (sender, receiver) = mpsc::channel(QUEUED);
         let queue = Queue { sender: Mutex::new(Some(sender)), subscribed: AtomicBool::new(false) };
-        (Progress { reference: reference.into(), queue: Arc::new(queue), waits: false }, receiver)
+        (Progress { reference: reference.into(), queue: Arc::new(queue), waits: false, log: None }, receiver)
+    }
+
+    /// The same, kept in a log as well.
+    pub fn logged(self, log: Option<Arc<BuildLog>>) -> Self {
+        Progress { log, ..self }
     }
 
     /// The same, for threads that may wait: a client that reads slowly slows the build down.
@@ -55,6 +64,9 @@ impl Progress {
     }
 
     fn send(&self, message: StatusResponse) {
+        if let Some(log) = &self.log {
+            log.take(&message);
+        }
         let Some(sender) = self.sender() else { return };
         if self.waits && self.queue.subscribed.load(Ordering::Relaxed) {
             let _ = sender.blocking_send(message);
@@ -86,6 +98,11 @@ pub(super) struct VertexProgress {
 }
 
 impl VertexProgress {
+    /// Its name among the vertexes of its build.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
     fn started(&self) -> Option<Timestamp> {
         *self.started.lock().unwrap_or_else(PoisonError::into_inner)
     }

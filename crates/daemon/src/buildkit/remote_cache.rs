@@ -21,6 +21,8 @@ use super::failure;
 const MAX_DOCUMENT: u64 = 64 << 20;
 /// What clients are told of a cache that went into their folder.
 const TOLD: &str = "cache.manifest";
+/// And of what the cache does not have.
+pub(crate) const LEFT_OUT: &str = "cache.left-out";
 
 /// A cache as clients write it in JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -78,8 +80,12 @@ pub(crate) struct CacheTransfer {
 }
 
 impl CacheTransfer {
-    /// Reads what a cache has; its layers come when a step wants them.
+    /// Reads what a cache has; its layers, and the cache mounts that are wanted of it, come when a step wants them.
     pub(crate) async fn import(&self, cache: &RemoteCache) -> Result<CacheImport, Status> {
+        self.read(cache).await.map(|import| import.with_mounts(&cache.mounts))
+    }
+
+    async fn read(&self, cache: &RemoteCache) -> Result<CacheImport, Status> {
         match &cache.place {
             CachePlace::Registry(name) => {
                 let auth = self.credentials(name).await;
@@ -88,6 +94,7 @@ impl CacheTransfer {
             CachePlace::Local { store, digest: Some(digest) } => self.import_local(store, digest).await,
             CachePlace::Local { .. } => Err(failure::invalid("local cache importer requires digest")),
             CachePlace::Inline => Err(failure::invalid("an inline cache comes with its image")),
+            CachePlace::Actions(cache) => self.builds.import_actions(cache).await.map_err(failure::engine),
         }
     }
 
@@ -123,10 +130,17 @@ impl CacheTransfer {
                     self.session()?.write_blob(store, blob.digest.as_str(), blob.size, file).await?;
                 }
             }
+            CachePlace::Actions(cache) => {
+                self.builds.export_actions(&export, cache).await.map_err(failure::engine)?;
+            }
             CachePlace::Inline => {}
         }
         let root = serde_json::to_string(&export.root).map_err(failure::internal)?;
-        Ok([(TOLD.to_owned(), root)].into())
+        let mut told: HashMap<String, String> = [(TOLD.to_owned(), root)].into();
+        if !export.left_out.is_empty() {
+            told.insert(LEFT_OUT.to_owned(), export.left_out.join("\n"));
+        }
+        Ok(told)
     }
 
     fn session(&self) -> Result<&Session, Status> {

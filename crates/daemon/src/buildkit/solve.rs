@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use dray_build::dockerfile::Dockerfile;
-use dray_build::{Answer, CacheImport, Cancel, ContextDir, Contexts, DockerfileSource, Subrequest};
+use dray_build::{
+    Answer, BuildEvents, CacheImport, Cancel, ContextDir, Contexts, DockerfileSource, Subrequest,
+};
 use dray_buildkit::grpc::Status;
 use dray_buildkit::proto;
 use dray_buildkit::{Session, Wanted};
@@ -54,7 +56,11 @@ impl BuildKit {
     ) -> Result<Option<Answer>, Status> {
         let _stops = Stops(job.cancel.clone());
         let session = self.sessions.find(&job.session).await?;
-        let caller = Caller::new(session.clone());
+        let recording = job.recorded.as_ref().map(|recorded| {
+            recorded.comes_from(session.shared_key());
+            Arc::clone(recorded.recording())
+        });
+        let caller = Caller::recorded(session.clone(), recording);
         let (named, given) = self.given(job, &mut wanted).await?;
         wanted.options.given = given;
         let contexts = Contexts::new(named, Some(self.folders(job, &wanted)));
@@ -80,15 +86,17 @@ impl BuildKit {
         let work = move || {
             let progress = job.progress.waiting();
             let steps = Steps::new(&progress, &definition.dockerfile, definition.vertex);
-            match builds.build_input(options, input, caller, &steps, job.cancel.clone()) {
+            let watch = job.recorded.as_ref().map(|recorded| recorded.recording().watch("", &steps));
+            let events = watch.as_ref().map_or(&steps as &dyn BuildEvents, |watch| watch);
+            match builds.build_input(options, input, caller, events, job.cancel.clone()) {
                 Ok(built) => {
                     job.succeed(built);
                     Ok(None)
                 }
                 Err(error) => {
                     let status = source.failed(error);
-                    steps.failed(&status.message);
-                    Err(status)
+                    let vertex = steps.failed(&status.message);
+                    Err(vertex.map_or(status.clone(), |vertex| failure::of_vertex(status, vertex.digest())))
                 }
             }
         };

@@ -17,9 +17,9 @@ use super::progress::{Progress, VertexProgress};
 const MAX_SOURCE: usize = 256 << 10;
 
 /// Turns the events of one build into messages.
-pub(super) struct Steps<'a> {
-    progress: &'a Progress,
-    dockerfile: &'a Dockerfile,
+pub(super) struct Steps {
+    progress: Progress,
+    dockerfile: Dockerfile,
     /// The vertex that warnings belong to.
     definition: VertexProgress,
     by_number: OnceLock<BTreeMap<usize, Arc<Step>>>,
@@ -42,17 +42,18 @@ impl Step {
     }
 }
 
-impl<'a> Steps<'a> {
-    pub fn new(progress: &'a Progress, dockerfile: &'a Dockerfile, definition: VertexProgress) -> Self {
+impl Steps {
+    pub fn new(progress: &Progress, dockerfile: &Dockerfile, definition: VertexProgress) -> Self {
+        let (progress, dockerfile) = (progress.clone(), dockerfile.clone());
         Steps { progress, dockerfile, definition, by_number: OnceLock::new(), failed: Mutex::new(None) }
     }
 
-    /// Tells that the step that failed has ended.
-    pub fn failed(&self, error: &str) {
+    /// Tells that the step that failed has ended; gives its vertex.
+    pub fn failed(&self, error: &str) -> Option<&VertexProgress> {
         let failed = *self.failed_step();
-        if let Some(step) = failed.and_then(|n| self.step(n)) {
-            step.vertex.end(Some(error.to_owned()));
-        }
+        let step = failed.and_then(|n| self.step(n))?;
+        step.vertex.end(Some(error.to_owned()));
+        Some(&step.vertex)
     }
 
     fn failed_step(&self) -> MutexGuard<'_, Option<usize>> {
@@ -126,7 +127,7 @@ fn from_text(stage: &Stage) -> String {
     format!("FROM {}", stage.base)
 }
 
-impl BuildEvents for Steps<'_> {
+impl BuildEvents for Steps {
     fn event(&self, event: BuildEvent) {
         match event {
             BuildEvent::Plan { stages, .. } => {

@@ -8,12 +8,13 @@ use base64::engine::general_purpose::STANDARD;
 use dray_api::build::BuildResult;
 use dray_api::progress::ProgressMessage;
 use dray_buildkit::grpc::Status;
-use dray_buildkit::proto::control::StatusResponse;
+use dray_buildkit::proto::control::{SolveResponse, StatusResponse};
 use dray_engine::build::{Options, Output, OutputKind};
 use prost::Message;
 
 use super::BuildKit;
 use super::attrs::Frontend;
+use super::history::{Asked, Recorded};
 use crate::body::JsonLines;
 
 /// The id of messages that carry the build's progress, and of the one with its result.
@@ -43,22 +44,25 @@ impl BuildKit {
         outputs: Vec<Output>,
         lines: &JsonLines,
     ) -> Result<(), Status> {
-        let (job, ends) = self.jobs.begin(reference, session, (outputs, Vec::new()), Vec::new())?;
+        let asked = Asked::by_request(reference, &options, &outputs, "");
+        let record = || Some(Recorded::begin(self.history(), asked));
+        let (job, ends) = self.jobs.begin(reference, session, (outputs, Vec::new()), Vec::new(), record)?;
         let mut messages = self.jobs.messages(reference).await?;
         let work = async {
             let frontend = Frontend::of_options(options);
             let built = self.solve_frontend(&job, frontend).await;
-            let exported = match (built, job.built()) {
-                (Err(status), _) => Err(status),
+            let (exported, id) = match (built, job.built()) {
+                (Err(status), _) => (Err(status), None),
                 (Ok(_), Some(built)) => {
                     let id = built.main().map(|main| main.image.to_string()).unwrap_or_default();
                     let stored = job.outputs.iter().any(|output| output.kind == OutputKind::Image);
-                    self.export(&job, built).await.map(|_| stored.then_some(id))
+                    (self.export(&job, built).await, stored.then_some(id))
                 }
-                (Ok(_), None) => Ok(None),
+                (Ok(_), None) => (Ok(SolveResponse::default()), None),
             };
+            job.record(exported.as_ref());
             drop(ends);
-            exported
+            exported.map(|_| id)
         };
         let tell = async {
             while let Some(message) = messages.recv().await {

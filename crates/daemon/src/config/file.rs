@@ -121,6 +121,7 @@ const OPTIONS: &[(&str, &str, &str, Kind)] = &[
     ("seccomp-profile", "seccomp-profile", "seccomp_profile", Kind::Text),
     ("default-runtime", "default-runtime", "default_runtime", Kind::Text),
     ("features", "feature", "features", Kind::Truths),
+    ("cdi-spec-dirs", "cdi-spec-dir", "cdi_spec_dirs", Kind::List),
     ("builder", "builder-gc", "builder_gc", Kind::Builder),
     ("exec-opts", "exec-opt", "exec_opts", Kind::List),
     ("userland-proxy", "", "", Kind::Only(false)),
@@ -184,6 +185,9 @@ fn add(flags: &mut Vec<String>, key: &str, flag: &str, kind: Kind, value: &Value
         Kind::Builder => {
             let rules = builder_rules(value).ok_or_else(|| wrong("an object with gc: enabled, policy"))?;
             flags.extend(rules.into_iter().map(|rule| format!("--{flag}={rule}")));
+            let limits =
+                history_limits(value).ok_or_else(|| wrong("an object with history: maxEntries, maxAge"))?;
+            flags.extend(limits.map(|limits| format!("--builder-history={limits}")));
         }
         Kind::Ulimits => {
             let expected = "an object of limits with Name, Soft and Hard";
@@ -234,6 +238,23 @@ fn add(flags: &mut Vec<String>, key: &str, flag: &str, kind: Kind, value: &Value
         }
     }
     Ok(())
+}
+
+/// The limits of `builder.history`, as the flag has them; none if it says nothing. A time that is a number is in
+/// seconds, as BuildKit takes it.
+fn history_limits(value: &Value) -> Option<Option<String>> {
+    let Some(history) = value.get("history").filter(|history| !history.is_null()) else { return Some(None) };
+    let history = history.as_object()?;
+    let mut fields = Vec::new();
+    for (name, value) in history {
+        fields.push(match (name.to_lowercase().as_str(), value) {
+            ("maxentries", Value::Number(number)) => format!("max-entries={number}"),
+            ("maxage", Value::Number(number)) => format!("max-age={number}s"),
+            ("maxage", Value::String(text)) => format!("max-age={text}"),
+            _ => return None,
+        });
+    }
+    Some(Some(fields.join(",")).filter(|limits| !limits.is_empty()))
 }
 
 /// The rules of `builder.gc`, as flags have them. `default…` fields make one of their own.
@@ -299,6 +320,9 @@ mod tests {
         ];
         assert_eq!(flags(policy).unwrap(), expected);
         assert_eq!(flags(r#"{"builder":{"gc":{"enabled":false}}}"#).unwrap(), ["--builder-gc=off"]);
+        let history = r#"{"builder":{"history":{"maxAge":"12h","maxEntries":7}}}"#;
+        assert_eq!(flags(history).unwrap(), ["--builder-history=max-age=12h,max-entries=7"]);
+        assert!(matches!(flags(r#"{"builder":{"history":{"x":1}}}"#), Err(FileError::Type { .. })));
         let usual = r#"{"builder":{"gc":{"defaultMaxUsedSpace":"20GB"}}}"#;
         assert_eq!(flags(usual).unwrap(), ["--builder-gc=max-used-space=20GB"]);
         assert!(matches!(flags(r#"{"builder":[]}"#), Err(FileError::Type { .. })));

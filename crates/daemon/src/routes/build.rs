@@ -33,8 +33,8 @@ use tokio::runtime::Handle;
 
 use crate::body::{Failure, JsonLines, messages, progress_message};
 use crate::buildkit::{
-    BuildKit, CacheTransfer, Caller, ExportProgress, Exporter, image_context, is_inline, layout_image,
-    layout_place, platform_of, read_exports, read_imports, title,
+    Asked, BuildKit, CacheTransfer, Caller, ClassicBuild, ExportProgress, Exporter, LEFT_OUT, image_context,
+    is_inline, layout_image, layout_place, platform_of, read_exports, read_imports, title,
 };
 use crate::credentials;
 use crate::error::{ApiError, ApiResult, json};
@@ -78,7 +78,6 @@ async fn build(
         let question = question_of(question)?;
         return answer(builds, options, question, body).await;
     }
-    let wishes = wishes(session.as_ref(), &params);
     let refused = |status: Status| ApiError::bad_request(status.message);
     let imports = read_imports(from_json(&params, "cacheimports", "cache imports")?).map_err(refused)?;
     let caches = read_exports(from_json(&params, "cacheexports", "cache exports")?).map_err(refused)?;
@@ -97,6 +96,9 @@ async fn build(
             Err(status) => warnings.push(format!("{}: {}", cache.import_title(), status.message)),
         }
     }
+    let asked = Asked::by_request(params.get("buildid"), &options, &outputs, params.get("source"));
+    let recorded = ClassicBuild::begin(builds.history(), asked);
+    let wishes = wishes(session.as_ref(), &params, &recorded);
     let exporter = Exporter::new(Arc::clone(&builds), session, auths);
     let telling = Telling {
         quiet: params.bool("q"),
@@ -112,8 +114,8 @@ async fn build(
         });
         let _raise_when_dropped = gone_guard(&cancel);
         let exports = Exports { exporter, outputs, transfer, caches, warnings, handle: Handle::current() };
-        let asked = Asked { options, wishes, telling, exports };
-        let work = move || run(&builds, asked, body, &lines, cancel);
+        let request = Request { options, wishes, telling, exports, recorded };
+        let work = move || run(&builds, request, body, &lines, cancel);
         let result = tokio::task::spawn_blocking(work).await;
         watch.abort();
         result.unwrap_or_else(|error| Err(ApiError::internal(error.to_string()).into()))
@@ -199,9 +201,9 @@ async fn given(
 
 /// What steps may ask the client for: `dray build` opens a session where it was given secrets or agents. Without
 /// one, it has none, and only what a step cannot do without is an error.
-fn wishes(session: Option<&Session>, params: &Params) -> Wishes {
+fn wishes(session: Option<&Session>, params: &Params, recorded: &ClassicBuild) -> Wishes {
     match session {
-        Some(session) => Caller::new(session.clone()).wishes(),
+        Some(session) => Caller::recorded(session.clone(), Some(Arc::clone(recorded.recording()))).wishes(),
         None if params.bool("dray") => Wishes { secrets: Secrets::none(), ..Wishes::default() },
         None => Wishes::default(),
     }
@@ -263,15 +265,22 @@ struct Telling {
 }
 
 /// What a request for a build asks for.
-struct Asked {
+struct Request {
     options: Options,
     wishes: Wishes,
     telling: Telling,
     exports: Exports,
+    recorded: ClassicBuild,
 }
 
-fn run(builds: &Service, asked: Asked, body: Body, lines: &JsonLines, cancel: Cancel) -> Result<(), Failure> {
-    let Asked { mut options, wishes, telling, exports } = asked;
+fn run(
+    builds: &Service,
+    request: Request,
+    body: Body,
+    lines: &JsonLines,
+    cancel: Cancel,
+) -> Result<(), Failure> {
+    let Request { mut options, wishes, telling, exports, recorded } = request;
     let hung_up = cancel.clone();
     let send = |message: ProgressMessage| {
         if lines.blocking_send(&message).is_err() {
@@ -290,6 +299,8 @@ fn run(builds: &Service, asked: Asked, body: Body, lines: &JsonLines, cancel: Ca
         }
         classic.event(event);
     };
+    let watched = recorded.beside(&events);
+    let events = recorded.recording().watch("", &watched);
     for message in &exports.warnings {
         events.event(BuildEvent::Warning { message: message.clone() });
     }
@@ -302,9 +313,15 @@ fn run(builds: &Service, asked: Asked, body: Body, lines: &JsonLines, cancel: Ca
             cache_from.join(",")
         )));
     }
-    let built = built.map_err(|error| Failure { code: error.code(), error: error.into() })?;
-    let image = built.main().map(|main| main.image.to_string()).unwrap_or_default();
-    let told = exports.carry_out(&built, &events)?;
+    let built = built.map_err(|error| Failure { code: error.code(), error: error.into() });
+    let put_out = built.and_then(|built| {
+        let image = built.main().map(|main| main.image.to_string()).unwrap_or_default();
+        Ok((image, exports.carry_out(&built, &events)?))
+    });
+    drop(events);
+    let end = put_out.as_ref().map(|(_, told)| told).map_err(|failure| failure.error.message.clone());
+    recorded.finish(end, cancel.is_cancelled());
+    let (image, told) = put_out?;
     if telling.events {
         let aux = serde_json::to_value(&told).unwrap_or_default();
         send(ProgressMessage { id: BUILD_RESULT_ID.to_owned(), ..ProgressMessage::aux(aux) });
@@ -360,7 +377,12 @@ impl Exports {
             let name = cache.export_title().to_owned();
             events.event(BuildEvent::Export { name: name.clone(), millis: None });
             match self.handle.block_on(self.transfer.export(cache, built)) {
-                Ok(of_cache) => told.extend(of_cache),
+                Ok(mut of_cache) => {
+                    for message in of_cache.remove(LEFT_OUT).iter().flat_map(|all| all.lines()) {
+                        events.event(BuildEvent::Warning { message: format!("{name}: {message}") });
+                    }
+                    told.extend(of_cache);
+                }
                 Err(status) if cache.ignore_error => {
                     events.event(BuildEvent::Warning { message: format!("{name}: {}", status.message) });
                 }

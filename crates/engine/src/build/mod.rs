@@ -1,6 +1,7 @@
 //! Builds: requests of `POST /build`, carried out by the builder over this engine's images, networks
 //! and containers.
 
+mod actions;
 mod attest;
 mod base;
 mod collect;
@@ -8,7 +9,9 @@ mod contexts;
 mod error;
 mod export;
 mod given;
+pub mod history;
 mod listed;
+mod mounts;
 mod output;
 mod prune;
 mod remote_cache;
@@ -32,6 +35,7 @@ use tokio::runtime::Handle;
 
 use crate::emulator::Emulators;
 use crate::{EventBus, ServiceError, image};
+pub use actions::ActionsCache;
 use attest::Invocation;
 pub use attest::{Attests, ProvenanceMode, ProvenanceOptions, SbomOptions};
 use base::{Bases, Credentials};
@@ -41,7 +45,9 @@ pub use collect::{GcPolicy, GcRule, Space};
 pub use error::Error;
 pub use export::{Export, Results};
 pub use given::GivenImage;
+pub use history::{History, HistoryLimits, Recording};
 use listed::Listed;
+pub use mounts::Imported;
 pub use output::{Output, OutputKind};
 pub use prune::PruneOptions;
 pub use remote_cache::{CachePlace, RemoteCache};
@@ -135,6 +141,7 @@ pub struct Service {
     handle: Handle,
     policy: RwLock<GcPolicy>,
     collecting: Collecting,
+    history: Arc<History>,
     emulators: Arc<Emulators>,
     listed: Listed,
     this: Weak<Service>,
@@ -157,6 +164,7 @@ impl Service {
         let builder =
             Builder::new(images.images().clone(), Arc::new(runner), Arc::new(bases), Arc::new(remote));
         let (policy, collecting) = (RwLock::default(), Collecting::default());
+        let history = History::open(images.images().store().clone());
         let service = |this: &Weak<Service>| Service {
             builder,
             images,
@@ -164,11 +172,18 @@ impl Service {
             handle,
             policy,
             collecting,
+            history: Arc::clone(&history),
             emulators,
             listed: Listed::default(),
             this: this.clone(),
         };
         Arc::new_cyclic(service)
+    }
+
+    /// What was built, and how it went.
+    #[must_use]
+    pub fn history(&self) -> &Arc<History> {
+        &self.history
     }
 
     /// The platforms whose steps can be carried out, this machine's first.

@@ -49,6 +49,8 @@ pub struct RunnerConfig {
     pub cgroup_parent: String,
     /// The host's certificates, when the daemon was told to trust them.
     pub trust: Option<HostTrust>,
+    /// Devices by name.
+    pub cdi: crate::cdi::Cdi,
 }
 
 /// Runs steps.
@@ -90,6 +92,10 @@ impl From<Error> for RunError {
 }
 
 impl StepRunner for Runner {
+    fn devices(&self, name: &str) -> Vec<String> {
+        self.config.cdi.meant(name)
+    }
+
     fn run(&self, step: &RunStep<'_>) -> Result<ExitStatus, RunError> {
         if step.cancel.is_cancelled() {
             return Err(RunError::Cancelled);
@@ -265,10 +271,12 @@ impl Place<'_> {
             cgroup: self.cgroup(step),
             bounding: crate::container::may_give,
         };
+        let mut generated = spec::generate(&input)?;
+        config.cdi.inject(&step.devices, &mut generated).map_err(spec::Error::from)?;
         Ok(ShimRequest {
             id: record.id.clone(),
             run_dir: self.folder.join(SHIM),
-            spec: spec::generate(&input)?,
+            spec: generated,
             rootfs: Rootfs::Overlay { lower: layers.lower, upper: layers.upper, work: layers.work },
             seccomp: if step.privileged { SeccompPolicy::Unconfined } else { SeccompPolicy::Default },
             attach: vec![output.into()],

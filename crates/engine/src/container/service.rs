@@ -44,6 +44,8 @@ pub struct Config {
     pub stop_timeout: i64,
     /// The host's certificates for containers, when the daemon was told to trust them.
     pub trust: Option<HostTrust>,
+    /// Devices by name.
+    pub cdi: crate::cdi::Cdi,
     /// Print how long each step of a start took (`DRAY_TRACE=1`).
     pub trace: bool,
 }
@@ -98,6 +100,7 @@ impl Config {
             defaults: Defaults::default(),
             stop_timeout: 10,
             trust: None,
+            cdi: crate::cdi::Cdi::default(),
             trace: std::env::var_os("DRAY_TRACE").is_some_and(|value| value == "1"),
         }
     }

@@ -308,11 +308,14 @@ impl Service {
             cgroup: self.cgroup(record),
             bounding: may_give,
         };
+        let mut generated = spec::generate(&input)?;
+        let devices = spec::cdi_devices(&record.host);
+        self.config.cdi.inject(&devices, &mut generated).map_err(spec::Error::from)?;
         let layers = self.layers(record);
         let [height, width] = record.host.console_size.map(|side| u16::try_from(side).unwrap_or(0));
         Ok(ShimRequest {
             id: record.id.clone(),
-            spec: spec::generate(&input)?,
+            spec: generated,
             rootfs: Rootfs::Overlay { lower: layers.lower, upper: layers.upper, work: layers.work },
             seccomp,
             tty: record.config.tty,

@@ -7,14 +7,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use dray_api::container::ContainerSummary;
 use dray_api::system::{
-    AddressPool, Commit, ComponentVersion, DiskUsage, FirewallInfo, IndexInfo, Info, PlatformName,
-    PluginsInfo, RegistryConfig, Runtime, SwarmInfo, Version,
+    AddressPool, Commit, ComponentVersion, DeviceInfo, DiskUsage, FirewallInfo, IndexInfo, Info,
+    PlatformName, PluginsInfo, RegistryConfig, Runtime, SwarmInfo, Version,
 };
 use dray_api::{API_VERSION, Labels, MIN_API_VERSION};
 use dray_registry::InsecureRegistry;
 use dray_store::Store;
 use jiff::Timestamp;
 
+use crate::cdi::Cdi;
 use crate::container;
 use crate::container::names;
 use crate::{EngineConfig, EventBus, ServiceError, build, image, network, timestamp, volume};
@@ -233,6 +234,10 @@ impl Service {
             firewall_backend: Some(FirewallInfo { driver: "nftables".into(), info: None }),
             ..Default::default()
         };
+        let cdi = Cdi::at(config.cdi_spec_dirs.clone());
+        info.cdi_spec_dirs = cdi.dirs().iter().map(|dir| dir.display().to_string()).collect();
+        let device = |id: String| DeviceInfo { source: "cdi".into(), id };
+        info.discovered_devices = cdi.devices().into_iter().map(device).collect();
         info.runtimes = self.runtimes();
         info.default_address_pools = self.pools();
         (info.http_proxy, info.https_proxy, info.no_proxy) = proxies();

@@ -1,6 +1,8 @@
 //! The builder.
 
+pub mod cache_mount;
 mod du;
+pub mod history;
 
 use crate::app::App;
 use crate::command::container::prune::{FLAGS as PRUNE_COMMON, agree};

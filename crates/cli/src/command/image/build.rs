@@ -21,6 +21,7 @@ use crate::build_context::{self, Body, Files, Wanted};
 use crate::build_session::content::{self, Stores};
 use crate::build_session::output::{Destination, Outputs};
 use crate::build_session::{BuildSession, Offers};
+use crate::command::builder::history::explanation;
 use crate::command::output_file::Target;
 use crate::command_error::{Error, Sys};
 use crate::credential::auth_header;
@@ -58,6 +59,7 @@ const FLAGS: &[Flag] = &[
     text("cpuset-cpus", NONE, "CPUs that RUN may use (0-3, 0,1)"),
     text("cpuset-mems", NONE, "Memory nodes that RUN may use (0-3, 0,1)"),
     switch("disable-content-trust", NONE, "Kept for old scripts").default("true").hidden(),
+    switch("explain", NONE, "Tell why steps were carried out: what had changed since the last build"),
     text("file", 'f', "The Dockerfile, if it is not PATH/Dockerfile"),
     switch("force-rm", NONE, "Kept for old scripts").hidden(),
     text("iidfile", NONE, "Write the image's id to this file"),
@@ -204,6 +206,9 @@ async fn run(app: &App, p: Parsed) -> Done {
     for entitlement in p.all("allow") {
         query.add("allow", &entitlement);
     }
+    query.add("source", &source(p.raw_args[0].as_ref()));
+    let build_id = build_id();
+    query.add("buildid", &build_id);
     let auths = auth_header(&app.config().borrow().all_auths().unwrap_or_default());
     if let Some(question) = call {
         query.add("call", &question.name);
@@ -231,12 +236,19 @@ async fn run(app: &App, p: Parsed) -> Done {
     }
     let screen = Screen { app, stdout_taken: outputs.iter().any(|o| o.place == Some(Place::Stdout)) };
     let done = if quiet {
-        quietly(&screen, messages).await?
+        quietly(&screen, messages).await
     } else if of_dray && (app.name != "docker" || progress == "rawjson") {
-        with_steps(&screen, messages, style(&screen, &progress)).await?
+        with_steps(&screen, messages, style(&screen, &progress)).await
     } else {
-        classic(&screen, messages).await?
+        classic(&screen, messages).await
     };
+    if p.is("explain") {
+        if !of_dray {
+            return Err(Error::Refused("the daemon does not explain builds: --explain needs Dray's".into()));
+        }
+        print_error(explanation(&app.client()?.build_inspect(&build_id).await?, false))?;
+    }
+    let done = done?;
     caches.tag(&done.told)?;
     let id = done.told.get("containerimage.config.digest").unwrap_or(&done.id);
     if !id_file.is_empty() {
@@ -265,6 +277,20 @@ async fn missing(app: &App, files: Files, query: &mut Query) -> Result<Upload, E
             Ok(listing.archive(answer.missing))
         }
     }
+}
+
+/// Where the context comes from, for the history: a folder in full, an address, `-`.
+fn source(context: &Path) -> String {
+    let full = std::fs::canonicalize(context).ok();
+    full.map_or_else(|| context.to_string_lossy().into_owned(), |full| full.to_string_lossy().into_owned())
+}
+
+/// A reference for the build, as BuildKit's clients make them.
+fn build_id() -> String {
+    let mut random = [0; 25];
+    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+    let letters = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    random.iter().map(|byte| char::from(letters[usize::from(*byte) % letters.len()])).collect()
 }
 
 /// Where what comes here goes.
@@ -304,7 +330,12 @@ impl Caches {
         let read = |flag: &str| cache::caches(&p.all(flag)).map_err(Error::Refused);
         let (mut caches, imports) =
             (Caches { exports: read("cache-to")?, ..Caches::default() }, read("cache-from")?);
+        let environment = |name: &str| std::env::var(name).ok();
+        caches.exports.retain_mut(|cache| cache.complete(environment));
         for mut import in imports {
+            if !import.complete(environment) {
+                continue;
+            }
             if import.kind != "local" {
                 caches.imports.push(import);
                 continue;

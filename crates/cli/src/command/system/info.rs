@@ -145,6 +145,12 @@ fn plugin_lines(i: &Info, out: &mut String) {
             say!(out, "  {dir}");
         }
     }
+    if !i.discovered_devices.is_empty() {
+        say!(out, " Discovered Devices:");
+        for device in &i.discovered_devices {
+            say!(out, "  {}: {}", device.source, device.id);
+        }
+    }
     say!(out, " Swarm: {}", i.swarm.local_node_state);
 }
 

@@ -11,6 +11,7 @@ mod user;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use dray_api::container::HostConfig;
 use dray_spec::runtime::{
     Capabilities, ConsoleSize, Linux, MountPropagation, Namespace as OciNamespace, NamespaceKind, Process,
     Root, Spec, User as OciUser,
@@ -24,6 +25,8 @@ pub use limits::{resources, rlimits};
 pub use mounts::one as mount;
 pub use user::{Error as UserError, User, resolve as resolve_user};
 
+/// The driver of device requests that name CDI devices.
+pub const CDI: &str = "cdi";
 /// Where programs are looked for when the image says nothing.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Where the init of `--init` lies in a container.
@@ -64,6 +67,9 @@ pub enum Error {
     /// An unknown user or group.
     #[error(transparent)]
     User(#[from] UserError),
+    /// A device by its name in the Container Device Interface.
+    #[error(transparent)]
+    Cdi(#[from] crate::cdi::Error),
     /// Something that validation should have refused.
     #[error(transparent)]
     Invalid(#[from] Invalid),
@@ -151,6 +157,14 @@ pub fn generate(input: &Input<'_>) -> Result<Spec, Error> {
         }),
         ..Spec::default()
     })
+}
+
+/// The names of the CDI devices that a container asks for.
+#[must_use]
+pub fn cdi_devices(host: &HostConfig) -> Vec<String> {
+    let requests = host.resources.device_requests.iter().flatten();
+    let of_cdi = requests.filter(|request| request.driver == CDI);
+    of_cdi.flat_map(|request| request.device_ids.iter().flatten().cloned()).collect()
 }
 
 fn process(input: &Input<'_>) -> Result<Process, Error> {

@@ -1,6 +1,6 @@
 //! The host's part: modes of namespaces, privileges, ports, restart policy.
 
-use dray_api::container::{HostConfig, PortMap, RestartPolicy};
+use dray_api::container::{DeviceRequest, HostConfig, PortMap, RestartPolicy};
 
 use super::capability::normalise;
 use super::config::is_port;
@@ -190,7 +190,10 @@ fn devices(given: &HostConfig) -> Result<(), Invalid> {
             return Err(Invalid::DeviceRule(rule.clone()));
         }
     }
-    match given.resources.device_requests.iter().flatten().next() {
+    let of_cdi = |request: &&DeviceRequest| {
+        request.driver == crate::container::spec::CDI && request.device_ids.iter().flatten().next().is_some()
+    };
+    match given.resources.device_requests.iter().flatten().find(|request| !of_cdi(request)) {
         None => Ok(()),
         Some(request) => {
             let sets = request.capabilities.iter().flatten().map(|set| format!("[{}]", set.join(" ")));

@@ -1,0 +1,154 @@
+//! `/dray/builds`: the history of builds, and the directories of cache mounts (docs/build.md).
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::routing::{get, post};
+use dray_api::build::CacheMountImport;
+use dray_engine::build::Service;
+use dray_engine::build::history::{HistoryError, view};
+use http::StatusCode;
+
+use super::needed;
+use crate::blocking::call;
+use crate::body;
+use crate::buildkit::{LogReader, filtered};
+use crate::error::{ApiError, ApiResult, json};
+use crate::extract::Params;
+use crate::read_ahead;
+use crate::state::App;
+
+/// Bytes of an archive that go out at once.
+const PIECE: usize = 256 << 10;
+
+type Builds = State<Arc<Service>>;
+
+/// Messages of a log, each with its length before it, as BuildKit keeps them.
+const LOG_TYPE: &str = "application/vnd.buildkit.status.v0";
+
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/dray/builds", get(list))
+        .route("/dray/builds/inspect", get(inspect))
+        .route("/dray/builds/logs", get(logs))
+        .route("/dray/builds/trace", get(trace))
+        .route("/dray/builds/remove", post(remove))
+        .route("/dray/builds/mounts", get(mounts))
+        .route("/dray/builds/mounts/export", get(export_mounts))
+        .route("/dray/builds/mounts/import", post(import_mounts))
+}
+
+async fn mounts(State(builds): Builds) -> ApiResult {
+    Ok(json(StatusCode::OK, &call(move || builds.cache_mounts()).await?))
+}
+
+/// An archive of the directories with these ids, or of all.
+async fn export_mounts(State(builds): Builds, params: Params) -> ApiResult {
+    let (checked, ids) = (Arc::clone(&builds), params.all("mount").map(str::to_owned).collect());
+    let ids = call(move || checked.check_cache_mounts(ids)).await?;
+    let (out, response, _) = body::raw("application/x-tar");
+    tokio::task::spawn_blocking(move || {
+        let breaker = out.breaker();
+        let out = std::io::BufWriter::with_capacity(PIECE, out);
+        // The answer has begun: that it ends without an end is all that can be told of an error.
+        if let Err(error) = builds.export_cache_mounts(&ids, out) {
+            tracing::warn!(%error, "export cache mounts");
+            breaker.break_off();
+        }
+    });
+    Ok(response)
+}
+
+async fn import_mounts(State(builds): Builds, body: Body) -> ApiResult {
+    let imported = call(move || builds.import_cache_mounts(read_ahead::reader(body))).await?;
+    let told = CacheMountImport { imported: imported.taken, existing: imported.there };
+    Ok(json(StatusCode::OK, &told))
+}
+
+async fn list(State(builds): Builds, params: Params) -> ApiResult {
+    let history = Arc::clone(builds.history());
+    let records = call(move || history.list()).await?;
+    let filters: Vec<&str> = params.all("filter").collect();
+    let records = filtered(records, &filters).map_err(|status| ApiError::bad_request(status.message))?;
+    Ok(json(StatusCode::OK, &records.into_iter().map(view::summary).collect::<Vec<_>>()))
+}
+
+async fn inspect(State(builds): Builds, params: Params) -> ApiResult {
+    let (history, name) = (Arc::clone(builds.history()), params.get("build").to_owned());
+    let detail = call(move || {
+        let record = history.find(&name)?;
+        let trace = history.trace(&record.id)?;
+        Ok::<_, HistoryError>(view::detail(record, trace))
+    });
+    Ok(json(StatusCode::OK, &detail.await?))
+}
+
+/// The log; of a build that runs, on to its end.
+async fn logs(State(builds): Builds, params: Params) -> ApiResult {
+    let (history, name) = (Arc::clone(builds.history()), params.get("build").to_owned());
+    let of = Arc::clone(&history);
+    let mut reader = call(move || {
+        let record = of.find(&name)?;
+        LogReader::open(of, &record.id)
+    })
+    .await?;
+    let (mut out, response, gone) = body::raw(LOG_TYPE);
+    tokio::task::spawn_blocking(move || {
+        loop {
+            let (bytes, ended) = match reader.next() {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::warn!(%error, "the log of a build");
+                    return out.breaker().break_off();
+                }
+            };
+            if out.write_all(&bytes).is_err() || ended || gone.is_cancelled() {
+                return;
+            }
+            std::thread::sleep(LogReader::PAUSE);
+        }
+    });
+    Ok(response)
+}
+
+async fn trace(State(builds): Builds, params: Params) -> ApiResult {
+    let (history, name) = (Arc::clone(builds.history()), params.get("build").to_owned());
+    let spans = call(move || {
+        let record = history.find(&name)?;
+        match (&record.completed, &record.spans) {
+            (None, _) => Err(HistoryError::Running(record.id)),
+            (_, None) => Ok(Vec::new()),
+            (_, Some(_)) => history.spans(&record.id),
+        }
+    })
+    .await?;
+    let (mut out, response, _) = body::raw("application/x-ndjson");
+    tokio::task::spawn_blocking(move || out.write_all(&spans));
+    Ok(response)
+}
+
+/// Removes records by name, or with `all` those of all builds that have ended; gives what is gone.
+async fn remove(State(builds): Builds, params: Params) -> ApiResult {
+    let history = Arc::clone(builds.history());
+    let names: Vec<String> = match params.bool("all") {
+        true => Vec::new(),
+        false => {
+            needed(&params, "build")?;
+            params.all("build").map(str::to_owned).collect()
+        }
+    };
+    let removed = call(move || {
+        let going = match names.is_empty() {
+            true => history.list()?.into_iter().filter(|record| record.completed.is_some()).collect(),
+            false => names.iter().map(|name| history.find(name)).collect::<Result<Vec<_>, _>>()?,
+        };
+        for record in &going {
+            history.remove(&record.id)?;
+        }
+        Ok::<_, HistoryError>(going.into_iter().map(|record| record.id).collect::<Vec<_>>())
+    });
+    Ok(json(StatusCode::OK, &removed.await?))
+}
