@@ -15,7 +15,7 @@
 # The tests make their images with it as well.
 set -euo pipefail
 
-packages=() hooks=()
+packages=() options=()
 case "${1:-}" in
 debian) ;;
 node) packages=(nodejs npm ca-certificates) ;;
@@ -27,7 +27,7 @@ python) packages=(python3-venv python-is-python3 ca-certificates) ;;
     ;;
 esac
 case "$1" in
-node*) hooks=(--customize-hook='chroot "$1" useradd --uid 1000 --user-group --create-home --shell /bin/bash node') ;;
+node*) options=(--customize-hook='chroot "$1" useradd --uid 1000 --user-group --create-home --shell /bin/bash node') ;;
 esac
 
 # Debian's own sources, not those of others that this machine may have beside them.
@@ -45,8 +45,8 @@ fi
 
 # Behind some proxies, apt loses answers to requests that it sends ahead, and waits for ever.
 . /etc/os-release
-exec mmdebstrap --variant=minbase --format=tar --quiet \
-    --include="$(IFS=,; echo "${packages[*]}")" "${hooks[@]}" \
+[ "${#packages[@]}" = 0 ] || options+=(--include="$(IFS=,; echo "${packages[*]}")")
+exec mmdebstrap --variant=minbase --format=tar --quiet "${options[@]}" \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --aptopt='Acquire::Languages "none"' \
     --aptopt='Acquire::http::Pipeline-Depth "0"' --aptopt='Acquire::Retries "3"' \
