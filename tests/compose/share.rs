@@ -143,7 +143,7 @@ fn replicas_share_a_port_and_no_request_fails_while_they_change() {
     project.ok(&["up", "-d", "--scale", "web=2", "--wait"]);
     let left = project.ids();
     assert!(left.len() == 2 && first.is_superset(&left));
-    assert_eq!(answering("::1", port), left);
+    eventually("both that are left answer", || answering("::1", port) == left);
     // One that is stopped by hand, and one that is paused.
     project.client.ok("stop p-web-1");
     project.client.ok("start p-web-1");

@@ -23,6 +23,9 @@ const UDP_CLIENTS: usize = 4096;
 const CONNECTIONS: usize = 8192;
 const DATAGRAM: usize = 65_536;
 
+/// 2⁶⁴ divided by the golden ratio: its multiples are spread evenly over all numbers, however few there are.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Where a forwarder leads: to one of several, in turn. Connections that are there stay where they are.
 #[derive(Debug, Default)]
 pub struct Targets {
@@ -39,9 +42,10 @@ impl Targets {
     /// All of them, the one whose turn it is first.
     fn in_turn(&self) -> Vec<SocketAddr> {
         let mut all = self.all.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let first = turn.checked_rem(all.len()).unwrap_or(0);
-        all.rotate_left(first);
+        // Even, but not one after the other: two clients in step would have one target each.
+        let turn = (self.turn.fetch_add(1, Ordering::Relaxed) as u64).wrapping_mul(GOLDEN);
+        let first = (u128::from(turn) * all.len() as u128) >> 64;
+        all.rotate_left(first as usize);
         all
     }
 }
@@ -213,4 +217,33 @@ fn pass_back(
     // Where there is no room to send, the datagram is lost, as on the wire.
     let _ = send_datagram(socket, &buffer[..len], client, local);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_dealt_out_evenly_and_not_in_step() {
+        for count in 1..=5_usize {
+            let targets = Targets::default();
+            targets.set((0..count).map(|n| SocketAddr::from(([10, 0, 0, 1], 80 + n as u16))).collect());
+            let dealt: Vec<SocketAddr> = (0..1000).map(|_| targets.in_turn()[0]).collect();
+            // Of clients that take turns, each comes to every target.
+            for step in 1..=3 {
+                for first in 0..step {
+                    let own: Vec<_> = dealt.iter().skip(first).step_by(step).collect();
+                    for n in 0..count {
+                        let hits = own.iter().filter(|target| target.port() == 80 + n as u16).count();
+                        let even = own.len() / count;
+                        assert!(
+                            hits.abs_diff(even) <= even / 4 + 2,
+                            "{count} targets, {step} clients: {hits}"
+                        );
+                    }
+                }
+            }
+        }
+        assert!(Targets::default().in_turn().is_empty());
+    }
 }

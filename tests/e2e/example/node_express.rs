@@ -127,7 +127,9 @@ fn next_version(project: &Project, client: &Client, name: &str) {
     let new = after.iter().filter(|layer| !before.contains(layer)).count();
     assert_eq!((after.len(), new), (before.len(), 1), "one layer is new");
     let pushed = client.ok(&format!("push {image}"));
-    assert_eq!(pushed.matches(": Layer already exists").count(), after.len() - 1, "{pushed}");
+    // buildx attaches how it was made, whose empty configuration is there already too.
+    let attached = usize::from(client.name() == "docker");
+    assert_eq!(pushed.matches(": Layer already exists").count(), after.len() - 1 + attached, "{pushed}");
 }
 
 fn from_the_registry(project: &Project, client: &Client, name: &str) {

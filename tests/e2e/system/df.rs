@@ -105,11 +105,12 @@ fn both_clients_show_the_same() {
     let summary = dray.ok("system df --format {{.Type}}/{{.TotalCount}}/{{.Active}}");
     let lines: Vec<&str> = summary.lines().collect();
     assert_eq!(lines[..3], ["Images/3/1", "Containers/1/0", "Local Volumes/0/0"]);
-    // The copy in the stage that is no part of the image, and the cache mount, are the cache's own.
+    // The copy in the stage that is no part of the image, the cache mount, and the context that the next build is
+    // compared with are the cache's own.
     let cache = usage(&daemon, "?type=build-cache");
     let own: Vec<&Value> =
         cache["BuildCache"].as_array().into_iter().flatten().filter(|r| r["Shared"] == false).collect();
-    assert_eq!(own.len(), 2, "{cache}");
+    assert_eq!(own.len(), 3, "{cache}");
     assert!(own.iter().all(|record| record["Size"].as_i64() > Some(5 << 20)), "{cache}");
 }
 

@@ -15,6 +15,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -36,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A file that changed so shortly before it was looked at may change again without being seen to: clocks of file
 /// systems tick this slowly.
 const TICK: i64 = 20_000_000;
+/// Bytes of a block of most file systems.
+const BLOCK: u64 = 4096;
 const SECOND: i64 = 1_000_000_000;
 
 /// What something in a context is.
@@ -80,6 +83,15 @@ pub struct Facts {
 impl Facts {
     fn is(&self, kind: FileKind) -> bool {
         self.kind() == kind
+    }
+
+    /// What it takes on a disk of the usual blocks.
+    fn on_disk(&self) -> u64 {
+        match self.kind() {
+            FileKind::File => self.size.next_multiple_of(BLOCK),
+            FileKind::Folder => BLOCK,
+            FileKind::Symlink | FileKind::Special | FileKind::Hardlink => 0,
+        }
     }
 
     /// Whether two files of these facts are sure to be the same. A time without a fraction of a second was set by a
@@ -201,13 +213,13 @@ impl KeptContexts {
             let in_use = self.0.taken().contains_key(&name);
             let about = self.0.about(&name).or_else(|| in_use.then(About::default))?;
             Some(CacheRecord {
-                id: name,
+                id: name.clone(),
                 kind: SOURCE_LOCAL,
                 parents: Vec::new(),
                 description: format!("local source for {}", about.description),
                 in_use,
                 shared: false,
-                size: about.size,
+                size: about.size + self.0.index_size(&name),
                 created: time(about.created),
                 last_used: (about.uses > 1).then(|| time(about.used)),
                 uses: about.uses,
@@ -238,6 +250,11 @@ impl All {
 
     fn index_path(&self, name: &str) -> PathBuf {
         self.root.join(name).join(INDEX)
+    }
+
+    /// What a context's index takes on the disk, with the folder that both are in.
+    fn index_size(&self, name: &str) -> u64 {
+        fs::metadata(self.index_path(name)).map_or(0, |meta| meta.blocks() * 512) + BLOCK
     }
 
     /// What an index says of itself, if it counts.
@@ -377,7 +394,7 @@ impl Receiving {
         match std::mem::replace(&mut self.place, passing) {
             Place::Passing(context) => Ok(ContextDir { hashes, ..context }),
             Place::Kept { about, hold } => {
-                let size = index.values().map(|known| known.facts.size).sum();
+                let size = index.values().map(|known| known.facts.on_disk()).sum::<u64>() + BLOCK;
                 let about = About { size, ..about };
                 let kept = Kept { hold, about, index: Mutex::new(index) };
                 Ok(ContextDir { whole: Arc::new(Whole::kept(path.clone(), kept)), path, hashes })
