@@ -87,10 +87,13 @@ impl Machine {
         let left = || {
             (self.entries("layers").len(), self.entries("blobs/sha256").len(), self.entries("ingest").len())
         };
-        // The threads of a pull that ended notice it when the disk lets them.
+        // The threads of a pull that ended notice it when the disk lets them; one may only be about to begin.
+        let mut clean = 0;
         for _ in 0..3000 {
             let (layers, blobs, ingests) = left();
-            if layers == 0 && blobs == 0 && resumable.contains(&ingests) {
+            let is_clean = layers == 0 && blobs == 0 && resumable.contains(&ingests);
+            clean = if is_clean { clean + 1 } else { 0 };
+            if clean == 20 {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
