@@ -16,6 +16,7 @@
 //! a stream that cannot seek. Names of images are taken only when everything is in place; an archive that
 //! fails leaves nothing.
 
+mod bar;
 mod docker;
 mod load;
 mod oci;

@@ -45,7 +45,7 @@ impl Drop for Used {
 /// Uses that are still to be counted. That begins when this is dropped, on a thread of its own: nobody waits for it.
 pub(crate) struct LateUses {
     cache: Cache,
-    used: Option<Used>,
+    used: Used,
 }
 
 impl std::fmt::Debug for LateUses {
@@ -56,7 +56,7 @@ impl std::fmt::Debug for LateUses {
 
 impl Drop for LateUses {
     fn drop(&mut self) {
-        let (cache, Some(used)) = (self.cache.clone(), self.used.take()) else { return };
+        let (cache, used) = (self.cache.clone(), std::mem::take(&mut self.used));
         let write = move || {
             if let Err(error) = cache.write(&used, false) {
                 tracing::warn!(%error, "uses of the build cache are not counted");
@@ -147,7 +147,7 @@ impl Cache {
         if made {
             return self.write(&used, true).map(|()| None);
         }
-        Ok(Some(LateUses { cache: self.clone(), used: Some(used) }))
+        Ok(Some(LateUses { cache: self.clone(), used }))
     }
 
     fn write(&self, used: &Used, made: bool) -> Result<(), BuildError> {

@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use dray_spec::{Descriptor, Digest, ImageConfig, media_type};
 use dray_store::Store;
 
-use super::spool::{BAR_EVERY, Spool};
+use super::bar::Bar;
+use super::spool::Spool;
 use super::{LoadOptions, Loaded, Plan, docker, oci};
 use crate::exact::{self, Foreign};
 use crate::layer::Compression;
@@ -290,8 +291,8 @@ impl Job<'_> {
             return self.settled(index, drafted.commit(self.store)?);
         }
         let (reader, total) = self.spool.open(self.store, file)?;
-        let reader =
-            Watched { reader, progress: self.progress, row: expected.short(), read: 0, shown: 0, total };
+        let bar = Bar::new(self.progress, expected.short(), total);
+        let reader = Watched { reader, bar, read: 0 };
         let accept = |actual: &Digest| self.accept(index, actual);
         let split = self.kept[index].is_none();
         self.settled(index, exact::unpack(self.store, reader, below, file, split, accept)?)
@@ -317,21 +318,17 @@ impl Job<'_> {
 /// A reader whose progress is shown.
 struct Watched<'a> {
     reader: Box<dyn Read + Send>,
-    progress: &'a dyn Progress,
-    row: &'a str,
+    bar: Bar<'a>,
     read: u64,
-    shown: u64,
-    total: u64,
 }
 
 impl Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.reader.read(buffer)?;
         self.read += count as u64;
-        if self.read - self.shown >= BAR_EVERY || (count == 0 && self.read != self.shown) {
-            self.shown = self.read;
-            let event = ProgressEvent::bar(self.row, "Loading layer", self.read, Some(self.total));
-            self.progress.event(event);
+        match count {
+            0 => self.bar.end(self.read),
+            _ => self.bar.reached(self.read),
         }
         Ok(count)
     }

@@ -21,12 +21,13 @@ use dray_spec::{Digest, Hasher};
 use dray_store::{Ingest, Store};
 
 use super::MOST_ENTRIES;
+use super::bar::Bar;
 use crate::exact::{self, Drafted};
 use crate::follow::{CancelOnDrop, Follow, Growth};
 use crate::layer::entry::{Entries, Entry, Kind};
 use crate::layer::name::Name;
 use crate::layer::{Compression, LayerError, decompress, is_tar};
-use crate::progress::{Progress, ProgressEvent};
+use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// Files up to this size stay in memory.
@@ -37,8 +38,6 @@ const MOST_IN_MEMORY: usize = 32 << 20;
 const LONGEST_DOCUMENT: u64 = 8 << 20;
 /// So much of a file tells whether it is a tar.
 const BEGINNING: usize = 512;
-/// Bytes between two movements of a bar.
-pub(super) const BAR_EVERY: u64 = 512 * 1024;
 /// Layers that are unpacked at once while the archive is read.
 const MOST_DRAFTS: usize = 4;
 /// More links in a row than any archive has.
@@ -344,12 +343,11 @@ impl<'scope> Drafts<'scope, '_> {
         row: Option<String>,
         size: u64,
     ) -> Result<ScopedJoinHandle<'scope, Option<Drafted>>> {
-        let (store, progress, name) = (self.store, self.progress, name.to_owned());
-        let mut shown = 0;
+        let (store, name) = (self.store, name.to_owned());
+        let mut bar = row.map(|row| Bar::new(self.progress, &row, size));
         let on_read = move |read| {
-            if let Some(row) = row.as_ref().filter(|_| read - shown >= BAR_EVERY) {
-                shown = read;
-                progress.event(ProgressEvent::bar(row, "Loading layer", read, Some(size)));
+            if let Some(bar) = &mut bar {
+                bar.reached(read);
             }
         };
         let follow = Follow::new(file, Arc::clone(growth), on_read);
