@@ -2,43 +2,26 @@
 //! the daemon, and without a client that stays.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dray_harness::client::{Client, Finished, eventually, finish};
+use dray_harness::client::eventually;
 use dray_harness::registry::free_port;
 use dray_harness::{Daemon, http};
-use tempfile::TempDir;
 
-struct Project {
-    folder: TempDir,
-    client: Client,
+use crate::project::Project;
+
+/// A project with this file, and a token in its environment.
+fn project(daemon: &Daemon, text: &str) -> Project {
+    let project = Project::with_variables(daemon, &[("TOKEN", "secret")]);
+    project.write(text);
+    project
 }
 
-impl Project {
-    fn new(daemon: &Daemon, text: &str) -> Self {
-        let project =
-            Project { folder: TempDir::with_prefix("dray-scale-").expect("a folder"), client: daemon.dray() };
-        fs::write(project.folder.path().join("compose.yaml"), text).expect("compose.yaml");
-        project
-    }
-
-    fn run(&self, args: &[&str]) -> Finished {
-        let mut command = self.client.command([&["compose"], args].concat());
-        command.current_dir(self.folder.path()).env("PWD", self.folder.path()).env("TOKEN", "secret");
-        finish(command, b"")
-    }
-
-    fn ok(&self, args: &[&str]) -> String {
-        self.run(args).expect_success().stdout
-    }
-
-    fn names(&self, service: &str) -> BTreeSet<String> {
-        let listed = self.ok(&["ps", "--format", "{{.Name}}", service]);
-        listed.lines().map(str::to_owned).collect()
-    }
+fn names_of(project: &Project, service: &str) -> BTreeSet<String> {
+    let listed = project.ok(&["ps", "--format", "{{.Name}}", service]);
+    listed.lines().map(str::to_owned).collect()
 }
 
 /// Waits for what takes its time by its nature: samples over seconds, on a machine that may be busy.
@@ -111,16 +94,16 @@ secrets: {{token: {{environment: TOKEN}}}}
 fn connections_bring_more_containers_and_their_end_takes_them_away() {
     let mut daemon = Daemon::spawn();
     let port = free_port();
-    let project = Project::new(&daemon, &web(port));
+    let project = project(&daemon, &web(port));
     project.ok(&["up", "-d", "--wait"]);
     eventually("it answers", || http::get(("127.0.0.1", port), "/").is_ok());
-    let first = project.names("web");
+    let first = names_of(&project, "web");
     assert_eq!(first.len(), 1);
     let since = project.client.ok("info -f {{.SystemTime}}");
 
     let clients = Clients::start(6, port);
-    in_time("the most that there may be", || project.names("web").len() == 3);
-    let names: Vec<String> = project.names("web").into_iter().collect();
+    in_time("the most that there may be", || names_of(&project, "web").len() == 3);
+    let names: Vec<String> = names_of(&project, "web").into_iter().collect();
     assert_eq!(names, ["p-web-1", "p-web-2", "p-web-3"]);
     let shown = project.ok(&["autoscale"]);
     assert!(shown.starts_with("SERVICE") && shown.contains("web") && shown.contains("/2"), "{shown}");
@@ -134,8 +117,8 @@ fn connections_bring_more_containers_and_their_end_takes_them_away() {
     daemon.kill();
     daemon.launch();
     assert_eq!(clients.end(), Vec::<String>::new());
-    in_time("as few as there may be", || project.names("web").len() == 1);
-    assert_eq!(project.names("web"), first);
+    in_time("as few as there may be", || names_of(&project, "web").len() == 1);
+    assert_eq!(names_of(&project, "web"), first);
     assert!(http::get(("127.0.0.1", port), "/").is_ok());
     let until = project.client.ok("info -f {{.SystemTime}}");
     let filter = ["--filter", "type=service", "--format", "{{json .Actor.Attributes}}"];
@@ -145,7 +128,7 @@ fn connections_bring_more_containers_and_their_end_takes_them_away() {
     assert!(events.contains(r#""replicas.new":"1""#) && events.contains(r#""name":"p/web""#), "{events}");
     // By hand it goes as well, within the bounds.
     project.ok(&["scale", "web=3"]);
-    in_time("nobody asks for three", || project.names("web").len() == 1);
+    in_time("nobody asks for three", || names_of(&project, "web").len() == 1);
     project.ok(&["down"]);
     assert_eq!(project.client.ok("ps -aq"), "");
     assert_eq!(project.ok(&["autoscale", "-q"]), "");
@@ -154,7 +137,7 @@ fn connections_bring_more_containers_and_their_end_takes_them_away() {
 #[test]
 fn processor_time_does_too() {
     let daemon = Daemon::start();
-    let project = Project::new(
+    let project = project(
         &daemon,
         r#"
 name: p
@@ -174,13 +157,13 @@ services:
 "#,
     );
     project.ok(&["up", "-d"]);
-    in_time("one more burns", || project.names("burn").len() == 2);
-    in_time("one less idles", || project.names("idle").len() == 1);
+    in_time("one more burns", || names_of(&project, "burn").len() == 2);
+    in_time("one less idles", || names_of(&project, "idle").len() == 1);
     // What is stopped by hand stays so.
     project.ok(&["stop", "burn"]);
-    assert_eq!(project.names("burn").len(), 0);
+    assert_eq!(names_of(&project, "burn").len(), 0);
     std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(project.names("burn").len(), 0);
+    assert_eq!(names_of(&project, "burn").len(), 0);
     project.ok(&["down"]);
 }
 
@@ -200,7 +183,7 @@ fn what_makes_no_sense_is_refused_with_its_place() {
         ("{max: 3, target: {cpu: 5}}", "    container_name: web1\n", "container_name cannot be used"),
         ("{max: 3, target: {cpu: 5}}", "    post_start: [{command: [ls]}]\n", "post_start cannot be used"),
     ] {
-        let project = Project::new(&daemon, &web(scale, more));
+        let project = project(&daemon, &web(scale, more));
         let refused = project.run(&["config", "-q"]).expect_code(1).stderr;
         assert!(refused.contains(error) && refused.contains("compose.yaml:"), "{scale}: {refused}");
     }

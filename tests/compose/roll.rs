@@ -1,46 +1,34 @@
 //! Changed services that are rolled out: `deploy.update_config`.
 
-use std::fs;
+use std::process::Command;
 
-use dray_harness::client::{Client, Finished, eventually, finish};
+use dray_harness::client::{Finished, eventually, finish};
 use dray_harness::registry::free_port;
 use dray_harness::{Daemon, http};
-use tempfile::TempDir;
 
-/// A project `p` in a folder of its own, at a daemon.
-struct Project {
-    folder: TempDir,
-    client: Client,
+use crate::project::Project;
+
+fn up(project: &Project, text: &str) -> Finished {
+    finish(command(project, text, &["up", "-d"]), b"")
 }
 
-impl Project {
-    fn new(daemon: &Daemon) -> Self {
-        Project { folder: TempDir::with_prefix("dray-roll-").expect("a folder"), client: daemon.dray() }
-    }
+/// A command of the project that has this file from now on.
+fn command(project: &Project, text: &str, args: &[&str]) -> Command {
+    project.write(text);
+    project.command(args)
+}
 
-    fn command(&self, text: &str, args: &[&str]) -> std::process::Command {
-        fs::write(self.folder.path().join("compose.yaml"), text).expect("compose.yaml");
-        let mut command = self.client.command([&["compose"], args].concat());
-        command.current_dir(self.folder.path()).env("PWD", self.folder.path());
-        command
-    }
+/// Names, ids and states of all containers, the stopped ones too.
+fn containers(project: &Project) -> Vec<String> {
+    let format = "{{.Names}} {{.ID}} {{.State}}";
+    let listed = project.client.run(["ps", "-a", "--format", format]).expect_success().stdout;
+    let mut lines: Vec<String> = listed.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
 
-    fn up(&self, text: &str) -> Finished {
-        finish(self.command(text, &["up", "-d"]), b"")
-    }
-
-    /// Names, ids and states of all containers, the stopped ones too.
-    fn containers(&self) -> Vec<String> {
-        let format = "{{.Names}} {{.ID}} {{.State}}";
-        let listed = self.client.run(["ps", "-a", "--format", format]).expect_success().stdout;
-        let mut lines: Vec<String> = listed.lines().map(str::to_owned).collect();
-        lines.sort();
-        lines
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.containers().iter().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
-    }
+fn names(project: &Project) -> Vec<String> {
+    containers(project).iter().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
 }
 
 /// A web server that says its version; of version `bad` the health check fails.
@@ -70,14 +58,14 @@ fn the_next_one_is_well_before_the_last_one_goes() {
     let project = Project::new(&daemon);
     let port = free_port();
     let start_first = "order: start-first, failure_action: rollback";
-    project.up(&web(port, "one", start_first)).expect_success();
+    up(&project, &web(port, "one", start_first)).expect_success();
     eventually("it answers", || says(port, "one"));
-    let before = project.containers();
+    let before = containers(&project);
     let since = project.client.ok("info -f {{.SystemTime}}");
-    project.up(&web(port, "two", start_first)).expect_success();
+    up(&project, &web(port, "two", start_first)).expect_success();
     assert!(says(port, "two"));
-    assert_eq!(project.names(), ["p-web-1"]);
-    assert_ne!(project.containers(), before);
+    assert_eq!(names(&project), ["p-web-1"]);
+    assert_ne!(containers(&project), before);
     // The new one was healthy before the old one was asked to stop.
     let until = project.client.ok("info -f {{.SystemTime}}");
     let events = project.client.run([
@@ -97,17 +85,17 @@ fn the_next_one_is_well_before_the_last_one_goes() {
     assert!(healthy.is_some() && healthy < killed, "{events}");
 
     // What does not get well is taken back; the port answers as before.
-    let before = project.containers();
-    let failed = project.up(&web(port, "bad", start_first)).expect_code(1);
+    let before = containers(&project);
+    let failed = up(&project, &web(port, "bad", start_first)).expect_code(1);
     failed.expect_error("service \"web\" is rolled back: container p-web-1 is unhealthy");
-    assert_eq!(project.containers(), before, "the same container runs");
+    assert_eq!(containers(&project), before, "the same container runs");
     assert!(says(port, "two"));
     // The port is not in the next one's way, and what was taken back is published after a restart too.
     project.client.ok("restart -t 0 p-web-1");
     eventually("it answers", || says(port, "two"));
-    project.up(&web(port, "three", start_first)).expect_success();
+    up(&project, &web(port, "three", start_first)).expect_success();
     assert!(says(port, "three"));
-    finish(project.command(&web(port, "three", start_first), &["down", "-t", "0"]), b"").expect_success();
+    finish(command(&project, &web(port, "three", start_first), &["down", "-t", "0"]), b"").expect_success();
 }
 
 #[test]
@@ -115,16 +103,16 @@ fn stop_first_comes_back_too() {
     let daemon = Daemon::start();
     let project = Project::new(&daemon);
     let port = free_port();
-    project.up(&web(port, "one", "failure_action: rollback")).expect_success();
+    up(&project, &web(port, "one", "failure_action: rollback")).expect_success();
     eventually("it answers", || says(port, "one"));
-    let before = project.containers();
-    project.up(&web(port, "bad", "failure_action: rollback")).expect_code(1).expect_error("is rolled back");
-    assert_eq!(project.containers(), before);
+    let before = containers(&project);
+    up(&project, &web(port, "bad", "failure_action: rollback")).expect_code(1).expect_error("is rolled back");
+    assert_eq!(containers(&project), before);
     eventually("it answers", || says(port, "one"));
-    project.up(&web(port, "two", "failure_action: rollback")).expect_success();
-    assert_eq!(project.names(), ["p-web-1"]);
+    up(&project, &web(port, "two", "failure_action: rollback")).expect_success();
+    assert_eq!(names(&project), ["p-web-1"]);
     assert!(says(port, "two"));
-    finish(project.command("name: p\nservices: {}\n", &["down", "-t", "0", "--remove-orphans"]), b"");
+    finish(command(&project, "name: p\nservices: {}\n", &["down", "-t", "0", "--remove-orphans"]), b"");
 }
 
 /// Three that note in a volume that they have started, and end at once if more than `limit` have.
@@ -148,24 +136,25 @@ volumes: {{starts: {{}}}}
 fn a_failure_stops_the_roll_or_takes_all_back() {
     let daemon = Daemon::start();
     let project = Project::new(&daemon);
-    project.up(&three(100, "parallelism: 1")).expect_success();
-    let first = project.containers();
-    assert_eq!(project.names(), ["p-job-1", "p-job-2", "p-job-3"]);
+    up(&project, &three(100, "parallelism: 1")).expect_success();
+    let first = containers(&project);
+    assert_eq!(names(&project), ["p-job-1", "p-job-2", "p-job-3"]);
     // The first new one is the fourth that starts, the second the fifth, and that is one too many.
-    let failed = project.up(&three(4, "parallelism: 1, failure_action: rollback")).expect_code(1);
+    let failed = up(&project, &three(4, "parallelism: 1, failure_action: rollback")).expect_code(1);
     failed.expect_error("service \"job\" is rolled back: container p-job-2 exited (7)");
-    assert_eq!(project.containers(), first, "all that were there run again");
+    assert_eq!(containers(&project), first, "all that were there run again");
     // Without a rollback those that are new stay.
-    let failed = project.up(&three(6, "parallelism: 1")).expect_code(1);
+    let failed = up(&project, &three(6, "parallelism: 1")).expect_code(1);
     failed.expect_error("service \"job\" is updated in part, 1 of 3 containers");
-    let now = project.containers();
+    let now = containers(&project);
     assert_eq!(now.iter().filter(|line| first.contains(line)).count(), 2, "{first:?} {now:?}");
     assert!(now.iter().all(|line| line.ends_with(" running")), "{now:?}");
     // The next one brings all of them there, two at a time.
-    project.up(&three(100, "parallelism: 2, delay: 10ms")).expect_success();
-    assert_eq!(project.names(), ["p-job-1", "p-job-2", "p-job-3"]);
-    assert!(!project.containers().iter().any(|line| now.contains(line)));
-    finish(project.command(&three(100, "parallelism: 2"), &["down", "-v", "-t", "0"]), b"").expect_success();
+    up(&project, &three(100, "parallelism: 2, delay: 10ms")).expect_success();
+    assert_eq!(names(&project), ["p-job-1", "p-job-2", "p-job-3"]);
+    assert!(!containers(&project).iter().any(|line| now.contains(line)));
+    finish(command(&project, &three(100, "parallelism: 2"), &["down", "-v", "-t", "0"]), b"")
+        .expect_success();
 }
 
 #[test]
@@ -174,20 +163,20 @@ fn a_roll_that_was_cut_off_is_done_again() {
     let project = Project::new(&daemon);
     let port = free_port();
     let start_first = "order: start-first";
-    project.up(&web(port, "one", start_first)).expect_success();
+    up(&project, &web(port, "one", start_first)).expect_success();
     let health = || project.client.ok("inspect -f {{.State.Health.Status}} p-web-1");
     eventually("it is healthy", || health() == "healthy");
     // Its health is not known for long.
     let slow = web(port, "two", start_first).replace("interval: 300ms", "interval: 1000s");
     let mut cut =
-        project.command(&slow, &["up", "-d"]).stderr(std::process::Stdio::null()).spawn().expect("dray");
+        command(&project, &slow, &["up", "-d"]).stderr(std::process::Stdio::null()).spawn().expect("dray");
     let is_interim = |line: &String| line.contains("_p-web-1 ") && line.ends_with(" running");
-    eventually("the new one runs", || project.containers().iter().any(is_interim));
+    eventually("the new one runs", || containers(&project).iter().any(is_interim));
     cut.kill().expect("it runs");
     cut.wait().expect("it ends");
     assert!(says(port, "one"));
-    project.up(&web(port, "three", start_first)).expect_success();
-    assert_eq!(project.names(), ["p-web-1"]);
+    up(&project, &web(port, "three", start_first)).expect_success();
+    assert_eq!(names(&project), ["p-web-1"]);
     assert!(says(port, "three"));
-    finish(project.command(&web(port, "three", start_first), &["down", "-t", "0"]), b"").expect_success();
+    finish(command(&project, &web(port, "three", start_first), &["down", "-t", "0"]), b"").expect_success();
 }

@@ -2,16 +2,16 @@
 //! rolled out while requests come in.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use dray_harness::client::{Client, Finished, eventually, finish};
+use dray_harness::client::{eventually, finish};
 use dray_harness::registry::free_port;
 use dray_harness::{Daemon, compose, http};
-use tempfile::TempDir;
+
+use crate::project::Project;
 
 /// A web server that takes its time, and says which one it is.
 fn web(port: u16, replicas: u32, version: &str, deploy: &str) -> String {
@@ -37,33 +37,8 @@ services:
     )
 }
 
-struct Project {
-    folder: TempDir,
-    client: Client,
-}
-
-impl Project {
-    fn new(daemon: &Daemon) -> Self {
-        Project { folder: TempDir::with_prefix("dray-share-").expect("a folder"), client: daemon.dray() }
-    }
-
-    fn write(&self, text: &str) {
-        fs::write(self.folder.path().join("compose.yaml"), text).expect("compose.yaml");
-    }
-
-    fn run(&self, args: &[&str]) -> Finished {
-        let mut command = self.client.command([&["compose"], args].concat());
-        command.current_dir(self.folder.path()).env("PWD", self.folder.path());
-        finish(command, b"")
-    }
-
-    fn ok(&self, args: &[&str]) -> String {
-        self.run(args).expect_success().stdout
-    }
-
-    fn ids(&self) -> BTreeSet<String> {
-        self.ok(&["ps", "-q", "web"]).lines().map(|id| id[..12].to_owned()).collect()
-    }
+fn ids(project: &Project) -> BTreeSet<String> {
+    project.ok(&["ps", "-q", "web"]).lines().map(|id| id[..12].to_owned()).collect()
 }
 
 fn ask(host: &str, port: u16) -> Result<String, String> {
@@ -122,7 +97,7 @@ fn replicas_share_a_port_and_no_request_fails_while_they_change() {
     let port = free_port();
     project.write(&web(port, 3, "one", ""));
     project.ok(&["up", "-d", "--wait"]);
-    let first = project.ids();
+    let first = ids(&project);
     assert_eq!(first.len(), 3);
     for host in ["127.0.0.1", "::1"] {
         assert_eq!(answering(host, port), first, "{host}");
@@ -139,9 +114,9 @@ fn replicas_share_a_port_and_no_request_fails_while_they_change() {
     let load = Load::start(port);
     project.ok(&["scale", "web=5"]);
     eventually("the new ones answer", || answering("127.0.0.1", port).len() == 5);
-    assert!(project.ids().is_superset(&first), "the others are as they were");
+    assert!(ids(&project).is_superset(&first), "the others are as they were");
     project.ok(&["up", "-d", "--scale", "web=2", "--wait"]);
-    let left = project.ids();
+    let left = ids(&project);
     assert!(left.len() == 2 && first.is_superset(&left));
     eventually("both that are left answer", || answering("::1", port) == left);
     // One that is stopped by hand, and one that is paused.
@@ -167,7 +142,7 @@ fn the_next_daemon_spreads_as_the_last_one_did() {
     let port = free_port();
     project.write(&web(port, 2, "one", ""));
     project.ok(&["up", "-d", "--wait"]);
-    let both = project.ids();
+    let both = ids(&project);
     daemon.kill();
     assert_eq!(answering("127.0.0.1", port), both, "without a daemon");
     daemon.launch();
@@ -243,9 +218,9 @@ fn a_service_has_one_address_where_it_asks_for_it() {
     project.ok(&["up", "-d", "--wait"]);
     let address = addresses("web");
     assert_eq!((address.len(), addresses("tasks.web").len()), (1, 3));
-    assert_eq!(answers(), project.ids());
+    assert_eq!(answers(), ids(&project));
     project.ok(&["scale", "web=1"]);
-    assert_eq!(answers(), project.ids());
+    assert_eq!(answers(), ids(&project));
     assert_eq!(addresses("web"), address, "it stays as it is");
     project.ok(&["down", "-t", "0"]);
 }
