@@ -5,6 +5,7 @@ mod autoscale;
 mod boot;
 mod build;
 mod config;
+mod load;
 mod project;
 mod provider;
 mod refused;

@@ -3,14 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use dray_harness::client::{eventually, finish};
 use dray_harness::registry::free_port;
 use dray_harness::{Daemon, compose, http};
 
+use crate::load::Load;
 use crate::project::Project;
 
 /// A web server that takes its time, and says which one it is.
@@ -55,41 +53,6 @@ fn answering(host: &str, port: u16) -> BTreeSet<String> {
     (0..40).filter_map(name).collect()
 }
 
-/// Requests that come in all the time, each by a connection of its own.
-struct Load {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<(usize, Vec<String>)>>,
-}
-
-impl Load {
-    fn start(port: u16) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let client = |host: &'static str| {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || {
-                let (mut good, mut failures) = (0, Vec::new());
-                while !stop.load(Ordering::Relaxed) {
-                    match ask(host, port) {
-                        Ok(_) => good += 1,
-                        Err(error) => failures.push(error),
-                    }
-                }
-                (good, failures)
-            })
-        };
-        let threads = ["127.0.0.1", "127.0.0.1", "::1"].into_iter().map(client).collect();
-        Load { stop, threads }
-    }
-
-    fn expect_no_failure(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
-            let (good, failures) = thread.join().expect("a client");
-            assert!(good > 0 && failures.is_empty(), "{good} good, {failures:?}");
-        }
-    }
-}
-
 #[test]
 fn replicas_share_a_port_and_no_request_fails_while_they_change() {
     let daemon = Daemon::start();
@@ -111,7 +74,7 @@ fn replicas_share_a_port_and_no_request_fails_while_they_change() {
     let listed = project.ok(&["ps", "--format", "{{.Ports}}"]);
     assert_eq!(listed.matches(&format!("0.0.0.0:{port}->80/tcp")).count(), 3, "{listed}");
 
-    let load = Load::start(port);
+    let load = Load::start(&["127.0.0.1", "127.0.0.1", "::1"], port, "/cgi-bin/who");
     project.ok(&["scale", "web=5"]);
     eventually("the new ones answer", || answering("127.0.0.1", port).len() == 5);
     assert!(ids(&project).is_superset(&first), "the others are as they were");

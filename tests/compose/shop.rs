@@ -3,50 +3,18 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use dray_harness::client::{Client, Finished, eventually, fetch, finish_within};
 use dray_harness::registry::free_port;
-use dray_harness::{Daemon, compose, dray_binary, fixture, http};
+use dray_harness::{Daemon, compose, dray_binary, fixture};
 use serde_json::Value;
+
+use crate::load::Load;
 
 struct Shop {
     daemon: Daemon,
     api: u16,
-}
-
-/// Requests to the API's port that come in all the time.
-struct Load {
-    stop: Arc<AtomicBool>,
-    client: JoinHandle<(usize, Vec<String>)>,
-}
-
-impl Load {
-    fn start(port: u16) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let client = std::thread::spawn(move || {
-            let (mut good, mut failures) = (0, Vec::new());
-            while !stopped.load(Ordering::Relaxed) {
-                match http::get(("127.0.0.1", port), "/orders") {
-                    Ok(answer) if answer.status == 200 => good += 1,
-                    Ok(answer) => failures.push(format!("{}: {}", answer.status, answer.text())),
-                    Err(error) => failures.push(error.to_string()),
-                }
-            }
-            (good, failures)
-        });
-        Load { stop, client }
-    }
-
-    fn expect_no_failure(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let (good, failures) = self.client.join().expect("the client");
-        assert!(good > 0 && failures.is_empty(), "{good} good, {failures:?}");
-    }
 }
 
 impl Shop {
@@ -149,7 +117,7 @@ fn the_shop_works_and_goes_on() {
     shop.ok(&["up", "-d", "--wait"]);
     assert_eq!(state(&address, first).as_deref(), Some("done"), "the data outlives its database");
 
-    let load = Load::start(shop.api);
+    let load = Load::start(&["127.0.0.1"], shop.api, "/orders");
     shop.ok(&["scale", "api=4"]);
     eventually("four replicas answer", || replicas().len() == 4);
     shop.ok(&["scale", "api=2"]);
