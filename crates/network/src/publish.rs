@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::firewall::{Listing, Mapping, Opening};
 use crate::forwarder::{self, Targets};
 use crate::gate;
-use crate::netlink::{Family, Socket, conntrack};
+use crate::netlink::conntrack::{self, Which};
+use crate::netlink::{Family, Socket};
 use crate::network::{Inner, Published, addresses};
 use crate::ports::{Held, Owner};
 use crate::share;
@@ -272,7 +273,7 @@ pub fn withdraw_to(inner: &Inner, endpoint: &Endpoint) -> Result<()> {
     if leads_here { withdraw(inner, &endpoint.container_id) } else { Ok(()) }
 }
 
-fn close(inner: &Inner, container_id: &str, published: Published) -> Result<()> {
+fn close(inner: &Inner, container_id: &str, mut published: Published) -> Result<()> {
     // Another socket may serve the same port at another address.
     let last = |(proto, port): &(Proto, u16)| {
         !inner.ports().serves(*proto, *port, |ip, container| {
@@ -284,10 +285,12 @@ fn close(inner: &Inner, container_id: &str, published: Published) -> Result<()> 
     let listing = Listing { mappings, held, openings: published.openings.clone(), ..Listing::default() };
     let removed = inner.firewall.delete_ports(&listing);
     // Sockets close before others may take their ports.
-    drop(published.held);
-    forwarder::close(published.forwarders.into_iter().map(|(_, forwarder)| forwarder).collect());
+    published.held.clear();
+    forwarder::close(
+        std::mem::take(&mut published.forwarders).into_iter().map(|(_, forwarder)| forwarder).collect(),
+    );
     inner.ports().release(&published.bound, container_id);
-    let forgotten = forget_connections(inner, published.mappings.iter().chain(&published.shared));
+    let forgotten = forget_connections(inner, &published);
     if let Err(e) = &forgotten {
         // Entries run out by themselves.
         tracing::debug!("{e}");
@@ -295,17 +298,23 @@ fn close(inner: &Inner, container_id: &str, published: Published) -> Result<()> 
     removed
 }
 
-/// Ends what the kernel remembers of UDP clients: they have no connection whose end would tell it.
-fn forget_connections<'a>(inner: &Inner, mappings: impl Iterator<Item = &'a Mapping>) -> Result<()> {
+/// Ends what the kernel remembers of clients that would wait for a container that is gone: UDP has no connection whose
+/// end would tell them, and who has not been answered yet at a shared port can be by another one.
+fn forget_connections(inner: &Inner, published: &Published) -> Result<()> {
     let failed = |source| Error::Netlink { operation: "forget connections".into(), source };
-    let udp: Vec<&Mapping> = mappings.filter(|m| m.proto == Proto::Udp).collect();
-    if udp.is_empty() {
+    let which = |m: &Mapping| match m.proto {
+        Proto::Udp => Some(Which::All),
+        Proto::Tcp | Proto::Sctp => published.shared.contains(m).then_some(Which::Unanswered),
+    };
+    let of = |m: &Mapping| Some((which(m)?, m.proto.number(), m.to, m.to_port));
+    let doomed: Vec<_> = published.all_mappings().filter_map(of).collect();
+    if doomed.is_empty() {
         return Ok(());
     }
     let forget = || {
         let socket = Socket::open(Family::Netfilter).map_err(failed)?;
-        let each = |m: &&Mapping| conntrack::forget(&socket, m.proto.number(), m.to, m.to_port);
-        udp.iter().try_for_each(each).map_err(failed)
+        let each = |(which, proto, to, port)| conntrack::forget(&socket, which, proto, to, port);
+        doomed.into_iter().try_for_each(each).map_err(failed)
     };
     inner.host.run(forget)?
 }

@@ -164,6 +164,29 @@ fn those_that_are_fit_get_them_and_what_is_there_goes_on() {
 }
 
 #[test]
+fn who_asked_one_that_is_gone_is_answered_by_another() {
+    lab(|lab| {
+        let net = lab.open();
+        let front = network("front", "10.10.0.0/24");
+        net.create(&front).expect("create");
+        let (a, _a_tcp, _a_udp) = replica(&net, "a", &front);
+        let _b = replica(&net, "b", &front);
+        net.set_readiness(&container_id("b"), Readiness::Unhealthy).expect("set");
+        // What asks is lost there, as when a container ends while it is on its way.
+        a.sh("nft 'add table ip deaf; add chain ip deaf input { type filter hook input priority 0; }; \
+              add rule ip deaf input counter drop'");
+        let silent = || a.sh("nft list chain ip deaf input").contains("packets 0");
+        std::thread::scope(|scope| {
+            let asking = scope.spawn(|| within(&lab.host, || TcpStream::connect("127.0.0.1:8080")));
+            eventually("it has asked", || !silent());
+            net.remove_sandbox(&container_id("a")).expect("remove");
+            asking.join().expect("the client").expect("b answers");
+        });
+        net.purge().expect("purge");
+    });
+}
+
+#[test]
 fn one_that_starts_waits_until_its_program_listens() {
     lab(|lab| {
         let net = lab.open();

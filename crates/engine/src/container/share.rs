@@ -21,6 +21,8 @@ use super::service::Service;
 
 /// Containers whose label has the same value share the ports of the host that they publish.
 const SHARE_PORTS: &str = "dev.dray.share-ports";
+/// How long a connection may be under way to a container that was turned away from since.
+const UNDER_WAY: Duration = Duration::from_millis(20);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
@@ -55,12 +57,17 @@ fn readiness(record: &Record, leaving: bool) -> Readiness {
 impl Service {
     /// Tells the network how far a container is fit for new connections, if it shares.
     pub(super) fn settle_readiness(&self, container: &Container) {
-        let now = {
+        let now = || {
             let live = container.live();
             shares(&live.record).then(|| readiness(&live.record, live.leaving))
         };
-        if let Some(now) = now {
+        let mut told = None;
+        // Another thread may tell of a later state before this one tells of its own: the last word is what holds then.
+        while let Some(now) = now()
+            && told != Some(now)
+        {
             self.networking.set_readiness(&container.id, now);
+            told = Some(now);
         }
     }
 
@@ -91,17 +98,21 @@ impl Service {
         }
         container.live().leaving = true;
         let drained = async {
+            let turned = Arc::clone(container);
+            let turn = self.blocking(move |service| {
+                service.settle_readiness(&turned);
+                Ok::<_, Error>(())
+            });
+            if turn.await.is_err() {
+                return;
+            }
+            tokio::time::sleep(UNDER_WAY).await;
             let mut pause = FIRST_PAUSE;
-            let mut turned_away = false;
             loop {
                 let asked = Arc::clone(container);
                 let left = self.blocking(move |service| {
-                    if !turned_away {
-                        service.settle_readiness(&asked);
-                    }
                     Ok::<_, Error>(service.networking.shared_connections(&asked.id))
                 });
-                turned_away = true;
                 match left.await {
                     Ok(Some(connections)) if connections > 0 && container.is_up() => {}
                     _ => return,

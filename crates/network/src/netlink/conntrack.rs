@@ -1,7 +1,8 @@
 //! Connection tracking: forgetting connections of a published port that is withdrawn.
 //!
 //! A UDP client goes on sending to the address that the first packet was translated to for as long as its entry
-//! lives; a port that is published anew elsewhere would never see it.
+//! lives; a port that is published anew elsewhere would never see it. So does a TCP client whose first packet was
+//! not answered.
 
 use std::net::IpAddr;
 
@@ -15,12 +16,24 @@ const TUPLE_ORIG: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTO: u16 = 2;
+const STATUS: u16 = 3;
+/// IPS_SEEN_REPLY.
+const ANSWERED: u32 = 1 << 1;
 
-/// Forgets the connections of a protocol that were translated to this address and port.
+/// Which connections are forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// All.
+    All,
+    /// Those that nobody has answered.
+    Unanswered,
+}
+
+/// Forgets connections of a protocol that were translated to this address and port.
 ///
 /// # Errors
 /// The kernel's, where it tracks no connections.
-pub fn forget(socket: &Socket, proto: u8, addr: IpAddr, port: u16) -> std::io::Result<()> {
+pub fn forget(socket: &Socket, which: Which, proto: u8, addr: IpAddr, port: u16) -> std::io::Result<()> {
     let family = if addr.is_ipv4() { 2 } else { 10 };
     let mut request = Messages::new();
     request.begin(CT_GET, wire::DUMP, &[family, 0, 0, 0]);
@@ -28,6 +41,7 @@ pub fn forget(socket: &Socket, proto: u8, addr: IpAddr, port: u16) -> std::io::R
     socket.query(request, |m| {
         let attrs = m.attrs(HEADER);
         if replies_from(attrs.nested(TUPLE_REPLY), proto, addr, port)
+            && (which == Which::All || !answered(&attrs))
             && let Some(orig) = attrs.find(TUPLE_ORIG)
         {
             doomed.push(orig.to_vec());
@@ -41,6 +55,11 @@ pub fn forget(socket: &Socket, proto: u8, addr: IpAddr, port: u16) -> std::io::R
         let _ = socket.send(request);
     }
     Ok(())
+}
+
+fn answered(attrs: &Attrs<'_>) -> bool {
+    let status = attrs.find(STATUS).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+    status.is_some_and(|status| status & ANSWERED != 0)
 }
 
 fn replies_from(reply: Attrs<'_>, proto: u8, addr: IpAddr, port: u16) -> bool {
