@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -15,7 +15,7 @@ use crate::{dray_binary, http};
 pub struct Registry {
     process: Child,
     port: u16,
-    _root: TempDir,
+    root: TempDir,
 }
 
 impl Registry {
@@ -58,7 +58,7 @@ impl Registry {
             .stderr(Stdio::null())
             .spawn()
             .expect("docker-registry: installed by `cargo xtask test`");
-        let registry = Self { process, port, _root: root };
+        let registry = Self { process, port, root };
         eventually("the registry answers", || http::get(("127.0.0.1", port), "/v2/").is_ok());
         registry
     }
@@ -85,6 +85,12 @@ impl Registry {
 }
 
 impl Registry {
+    /// The file of a blob, by the hex digits of its digest.
+    pub fn blob(&self, hex: &str) -> PathBuf {
+        let blobs = self.root.path().join("data/docker/registry/v2/blobs/sha256");
+        blobs.join(hex.get(..2).unwrap_or(hex)).join(hex).join("data")
+    }
+
     /// A manifest or an index of a repository, by tag or digest.
     pub fn manifest(&self, repository: &str, reference: &str) -> serde_json::Value {
         let path = format!("/v2/{repository}/manifests/{reference}");

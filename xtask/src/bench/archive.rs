@@ -8,22 +8,22 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::image::write_context;
+use super::content::Content;
 use super::side::Side;
 use super::table::{Line, Table};
 
-/// Saves an image of 300 MB, of which 15,000 small files.
-pub fn save(sides: &[Side], table: &Table) -> Result<()> {
+/// Saves an image.
+pub fn save(sides: &[Side], table: &Table, content: &Content) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    write_context(folder.path(), "save")?;
+    content.write(folder.path(), "save")?;
     for side in sides {
         side.run(["build", "-q", "-t", "saved", &folder.path().to_string_lossy()])?;
     }
     let out = tempfile::tempdir()?;
     let path = |side: &Side| out.path().join(side.name).to_string_lossy().into_owned();
-    let line = Line::time("save of 300 MB and 15,000 files", 5.0);
+    let name = format!("save of {}", content.name);
     table.time_and_undo(
-        line,
+        Line::time(&name, 5.0),
         sides,
         table.few(),
         |side, _| side.run(["save", "-o", &path(side), "saved"]).map(drop),
@@ -32,20 +32,21 @@ pub fn save(sides: &[Side], table: &Table) -> Result<()> {
 }
 
 /// Loads such an image, of which nothing is here.
-pub fn load(sides: &[Side], table: &Table) -> Result<()> {
+pub fn load(sides: &[Side], table: &Table, content: &Content) -> Result<()> {
     const ROUNDS: usize = 3;
     let out = tempfile::tempdir()?;
     let dray = sides.first().context("no side")?;
     let archive = |round: usize| out.path().join(round.to_string());
     for round in 0..=ROUNDS {
         let folder = tempfile::tempdir()?;
-        write_context(folder.path(), &format!("load {round}"))?;
+        content.write(folder.path(), &format!("load {round}"))?;
         dray.run(["build", "-q", "-t", "loaded", &folder.path().to_string_lossy()])?;
         dray.run(["save", "-o", &archive(round).to_string_lossy(), "loaded"])?;
     }
     // Dray loads into a store that has none of it, as the others.
     let fresh = Side::dray();
-    table.time(Line::time("load of it", 5.0), sides, ROUNDS, |side, round| {
+    let name = format!("load of {}", content.name);
+    table.time(Line::time(&name, 5.0), sides, ROUNDS, |side, round| {
         let side = if side.name == fresh.name { &fresh } else { side };
         side.load(&archive(round))
     })

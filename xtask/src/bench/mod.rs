@@ -16,6 +16,7 @@ mod archive;
 mod build;
 mod compose;
 mod container;
+mod content;
 mod image;
 mod memory;
 mod network;
@@ -69,10 +70,18 @@ const FIGURES: &[(&str, Figure)] = &[
     ("memory-container", memory::per_container),
     ("build-20", build::uncached),
     ("build-cached", build::cached),
-    ("push", image::push),
-    ("pull", image::pull),
-    ("save", archive::save),
-    ("load", archive::load),
+    ("push", |sides, table| image::push(sides, table, &content::MIXED)),
+    ("pull", |sides, table| image::pull(sides, table, &content::MIXED)),
+    ("save", |sides, table| archive::save(sides, table, &content::MIXED)),
+    ("load", |sides, table| archive::load(sides, table, &content::MIXED)),
+    ("push-large", |sides, table| image::push(sides, table, &content::LARGE)),
+    ("pull-large", |sides, table| image::pull(sides, table, &content::LARGE)),
+    ("save-large", |sides, table| archive::save(sides, table, &content::LARGE)),
+    ("load-large", |sides, table| archive::load(sides, table, &content::LARGE)),
+    ("push-small", |sides, table| image::push(sides, table, &content::SMALL)),
+    ("pull-small", |sides, table| image::pull(sides, table, &content::SMALL)),
+    ("save-small", |sides, table| archive::save(sides, table, &content::SMALL)),
+    ("load-small", |sides, table| archive::load(sides, table, &content::SMALL)),
     ("images-1000", archive::list),
     ("port", port::throughput),
     ("network-throughput", network::throughput),

@@ -156,7 +156,8 @@ impl Table {
     }
 }
 
-fn median_ms(times: Vec<Duration>) -> f64 {
+/// The median in milliseconds.
+pub fn median_ms(times: Vec<Duration>) -> f64 {
     median(times.iter().map(Duration::as_secs_f64).collect()) * 1e3
 }
 
