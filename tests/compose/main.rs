@@ -6,6 +6,7 @@ mod boot;
 mod build;
 mod config;
 mod load;
+mod menu;
 mod project;
 mod provider;
 mod refused;

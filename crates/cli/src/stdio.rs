@@ -96,7 +96,7 @@ async fn feed(
 }
 
 /// Standard input, read by a thread: it may be a terminal or a file, which cannot be waited for otherwise.
-fn read_stdin() -> mpsc::Receiver<Vec<u8>> {
+pub fn read_stdin() -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel(4);
     std::thread::spawn(move || {
         let mut stdin = std::io::stdin().lock();

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 pub use ask::{ask, ask_secret};
 pub use detach::DetachKeys;
-pub use raw::{RawMode, Silence, restore_now};
+pub use raw::{Keys, RawMode, Silence, restore_now};
 
 /// Whether a descriptor is a terminal.
 pub fn is_terminal(fd: impl AsFd) -> bool {

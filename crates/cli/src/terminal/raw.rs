@@ -33,6 +33,31 @@ impl Drop for RawMode {
     }
 }
 
+/// Keys come one by one and are not shown as long as this lives; those that interrupt and stop do so.
+#[derive(Debug)]
+pub struct Keys(());
+
+impl Keys {
+    /// Changes standard input so, if it is a terminal and this program is the one that may read from it.
+    ///
+    /// # Errors
+    /// The terminal refuses.
+    pub fn enter() -> std::io::Result<Option<Keys>> {
+        let foreground = rustix::termios::tcgetpgrp(rustix::stdio::stdin());
+        if foreground.ok() != Some(rustix::process::getpgrp()) {
+            return Ok(None);
+        }
+        let by_key = |s: &mut Termios| s.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON);
+        Ok(change(by_key)?.then_some(Keys(())))
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        restore_now();
+    }
+}
+
 /// What is typed is not shown as long as this lives.
 #[derive(Debug)]
 pub struct Silence(());

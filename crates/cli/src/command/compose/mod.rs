@@ -24,6 +24,7 @@ mod inside;
 mod lifecycle;
 mod list;
 mod logs;
+mod menu;
 mod notice;
 mod output;
 mod project;

@@ -9,6 +9,7 @@ use dray_compose::apply::HookOutput;
 use dray_compose::plan::Seen;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
+use super::menu::Menu;
 use crate::app::App;
 use crate::command_error::Error;
 use crate::terminal;
@@ -22,6 +23,7 @@ pub struct Output {
     coloured: bool,
     timestamps: bool,
     names: RefCell<Vec<String>>,
+    menu: Option<Menu>,
 }
 
 impl Output {
@@ -32,7 +34,65 @@ impl Output {
             "always" => true,
             _ => terminal::is_terminal(rustix::stdio::stdout()) && std::env::var_os("NO_COLOR").is_none(),
         };
-        Output { prefix: !no_prefix, coloured: ansi && !no_color, timestamps, names: RefCell::default() }
+        Output {
+            prefix: !no_prefix,
+            coloured: ansi && !no_color,
+            timestamps,
+            names: RefCell::default(),
+            menu: None,
+        }
+    }
+
+    /// The same with a line of keys below.
+    pub fn above(mut self, menu: Option<Menu>) -> Output {
+        self.menu = menu;
+        self
+    }
+
+    /// The line of keys.
+    pub fn menu(&self) -> Option<&Menu> {
+        self.menu.as_ref()
+    }
+
+    /// Shows the line of keys as it is now.
+    pub fn refresh(&self) {
+        self.print("", false);
+    }
+
+    /// Takes the line of keys away for good.
+    pub fn end_menu(&self) {
+        self.menu.iter().for_each(Menu::end);
+        self.refresh();
+    }
+
+    /// Takes the line of keys away until something is shown again.
+    pub fn hide_menu(&self) {
+        if let Some(menu) = &self.menu {
+            let mut stdout = std::io::stdout().lock();
+            let _ = stdout.write_all(menu.clear().as_bytes()).and_then(|()| stdout.flush());
+        }
+    }
+
+    /// Shows text above the line of keys.
+    pub fn say(&self, text: &str) {
+        self.print(&format!("{text}\n"), false);
+    }
+
+    /// A reader that went away is seen where the command itself prints.
+    fn print(&self, text: &str, error: bool) {
+        let mut stdout = std::io::stdout().lock();
+        let (before, after) = match &self.menu {
+            Some(menu) => (menu.clear(), menu.line()),
+            None => ("", String::new()),
+        };
+        if error {
+            let _ = stdout.write_all(before.as_bytes()).and_then(|()| stdout.flush());
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+            let _ = stdout.write_all(after.as_bytes());
+        } else {
+            let _ = stdout.write_all(format!("{before}{text}{after}").as_bytes());
+        }
+        let _ = stdout.flush();
     }
 
     /// Makes room for a name.
@@ -69,18 +129,14 @@ impl Output {
             let now = crate::format::time::rfc3339_nano_local(nanos());
             text.push_str(&format!("{now} "));
         }
-        // A reader that went away is seen where the command itself prints.
-        if error {
-            let _ = writeln!(std::io::stderr().lock(), "{text}{line}");
-        } else {
-            let _ = writeln!(std::io::stdout().lock(), "{text}{line}");
-        }
+        text.push_str(line);
+        text.push('\n');
+        self.print(&text, error);
     }
 
     /// Says something about a container.
     pub fn status(&self, name: &str, text: &str) {
-        let line = self.colour(name, &format!("{name} {text}"));
-        let _ = writeln!(std::io::stdout().lock(), "{line}");
+        self.say(&self.colour(name, &format!("{name} {text}")));
     }
 
     /// Shows a container's stream line by line until it ends; what the program writes to standard error goes to

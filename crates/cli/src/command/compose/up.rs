@@ -2,6 +2,7 @@
 //! shown until they end or the user has enough.
 
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::time::Duration;
 
 use dray_compose::apply::{Engine, Include, Replacement, Start};
@@ -10,10 +11,12 @@ use dray_compose::plan::{self, Plan, Recreate, Seen};
 use dray_compose::{Project, model::consistent};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
 
 use super::display::Display;
 use super::follow::{Ended, follow};
 use super::image::{self, Policy};
+use super::menu::{self, Key, Menu};
 use super::output::{self, Output};
 use super::project::{self, How};
 use super::provider;
@@ -23,6 +26,10 @@ use crate::app::App;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, int, list, switch, text};
 use crate::spec::{Args, Command, Done};
+
+/// What is said to one who wants files watched where nothing says which.
+const NOT_WATCHED: &str =
+    "Watch →  watch is not yet configured. Learn more: https://docs.docker.com/compose/file-watch/";
 
 /// Flags of all commands that make containers.
 const CREATE_FLAGS: &[Flag] = &[
@@ -307,16 +314,15 @@ impl Attached<'_> {
     async fn run(&self) -> Done {
         let p = self.p;
         let wanted = self.wanted()?;
-        let output = Output::new(self.app, p.is("no-color"), p.is("no-log-prefix"), p.is("timestamps"));
+        let output = Output::new(self.app, p.is("no-color"), p.is("no-log-prefix"), p.is("timestamps"))
+            .above(Menu::of(self.app, p));
         let seen = self.engine.containers(&self.project.name, Include::Services, true, &[]).await?;
         let shown: Vec<&Seen> = seen.iter().filter(|c| wanted.iter().any(|n| n == c.service())).collect();
         shown.iter().for_each(|c| output.register(&output::short_name(c)));
         let names: Vec<&str> = shown.iter().map(|c| c.name()).collect();
         if !names.is_empty() {
-            println!(
-                "Attaching to {}",
-                shown.iter().map(|c| output::short_name(c)).collect::<Vec<_>>().join(", ")
-            );
+            let names: Vec<String> = shown.iter().map(|c| output::short_name(c)).collect();
+            output.say(&format!("Attaching to {}", names.join(", ")));
         }
         let client = self.app.client()?;
         let mut running = FuturesUnordered::new();
@@ -331,14 +337,11 @@ impl Attached<'_> {
         let hooks = Start { hooks: Some(&output), ..Start::default() };
         let start = self.engine.start(self.project, hooks);
         tokio::pin!(start);
-        let watch = if p.is("watch") { Some(Watch::new(self.app, self.project, &p.args)?) } else { None };
-        let watching = async {
-            match watch {
-                Some(watch) => watch.run().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::pin!(watching);
+        let mut watching: Watching<'_> = None;
+        if p.is("watch") {
+            self.begin_to_watch(&output, &mut watching)?;
+        }
+        let mut keys = output.menu().map(|_| Menu::keys());
         let mut started = false;
         let mut stopping = false;
         let mut code = 0;
@@ -366,6 +369,7 @@ impl Attached<'_> {
                             code = ended.code;
                         }
                         stopping = true;
+                        output.end_menu();
                         eprintln!("Aborting on container exit...");
                         self.stop().await?;
                     }
@@ -373,14 +377,24 @@ impl Attached<'_> {
                         return Ok(code);
                     }
                 }
-                failed = &mut watching, if started && !stopping => failed?,
+                failed = next(&mut watching), if started && !stopping => failed?,
+                Some(bytes) = typed(&mut keys), if !stopping => {
+                    for key in menu::pressed(&bytes) {
+                        match key {
+                            Key::Watch => self.toggle_watch(&output, &mut watching),
+                            Key::Enter => output.say(""),
+                        }
+                    }
+                }
+                () = noted(&output) => output.refresh(),
                 () = interrupts.next() => {
                     if stopping {
                         self.kill(&seen).await?;
                         return Ok(130);
                     }
                     stopping = true;
-                    println!("Gracefully Stopping... press Ctrl+C again to force");
+                    output.end_menu();
+                    output.say("Gracefully Stopping... press Ctrl+C again to force");
                     tokio::select! {
                         done = self.stop() => done?,
                         () = interrupts.next() => self.kill(&seen).await?,
@@ -395,6 +409,27 @@ impl Attached<'_> {
                 else => return Ok(code),
             }
         }
+    }
+
+    fn begin_to_watch<'b>(&'b self, output: &'b Output, watching: &mut Watching<'b>) -> Result<(), Error> {
+        let watch = Watch::new(self.app, self.project, &self.p.args)?.beside(output);
+        *watching = Some(Box::pin(watch.run()));
+        if let Some(menu) = output.menu() {
+            menu.set_watching(true);
+        }
+        Ok(())
+    }
+
+    /// Begins to watch files, or ends it.
+    fn toggle_watch<'b>(&'b self, output: &'b Output, watching: &mut Watching<'b>) {
+        let Some(menu) = output.menu() else { return };
+        if watching.take().is_some() {
+            menu.set_watching(false);
+            output.say("⦿ Watch disabled");
+        } else if self.begin_to_watch(output, watching).is_err() {
+            menu.note(NOT_WATCHED);
+        }
+        output.refresh();
     }
 
     async fn stop(&self) -> Result<(), Error> {
@@ -412,6 +447,37 @@ impl Attached<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// What watches files, if something does.
+type Watching<'a> = Option<Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>>;
+
+async fn next(watching: &mut Watching<'_>) -> Result<(), Error> {
+    match watching {
+        Some(watching) => watching.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next keys; never any where nobody can press them.
+async fn typed(keys: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
+    match keys {
+        Some(receiver) => {
+            let bytes = receiver.recv().await;
+            if bytes.is_none() {
+                *keys = None;
+            }
+            bytes
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn noted(output: &Output) {
+    match output.menu() {
+        Some(menu) => menu.noted().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -17,6 +17,7 @@ use dray_spec::dockerignore::Patterns;
 use super::display::Display;
 use super::image::{self, Policy};
 use super::notice::Notice;
+use super::output::Output;
 use super::project::{self, How};
 use super::{delegate, engine, say, up};
 use crate::app::App;
@@ -70,6 +71,8 @@ pub struct Watch<'a> {
     project: &'a Project,
     rules: Vec<Rule<'a>>,
     notice: Notice,
+    /// Where other lines are shown meanwhile.
+    output: Option<&'a Output>,
 }
 
 fn patterns(lines: Vec<String>) -> Result<Patterns, Error> {
@@ -156,7 +159,13 @@ impl<'a> Watch<'a> {
         }
         let paths: Vec<PathBuf> = rules.iter().map(|r| PathBuf::from(&r.trigger.path)).collect();
         let notice = Notice::of(&paths)?;
-        Ok(Watch { app, project, rules, notice })
+        Ok(Watch { app, project, rules, notice, output: None })
+    }
+
+    /// The same for one who looks at containers' output.
+    pub fn beside(mut self, output: &'a Output) -> Self {
+        self.output = Some(output);
+        self
     }
 
     /// Goes on until something fails that cannot be told and passed over.
@@ -175,8 +184,11 @@ impl<'a> Watch<'a> {
     }
 
     fn say(&self, text: &str) {
-        // Nothing is left to tell that standard output is gone.
-        let _ = self.app.print(format!("⦿ {text}\n"));
+        match self.output {
+            Some(output) => output.say(&format!("⦿ {text}")),
+            // Nothing is left to tell that standard output is gone.
+            None => _ = self.app.print(format!("⦿ {text}\n")),
+        }
     }
 
     /// Copies what `initial_sync` wants in the containers from the start.
@@ -315,6 +327,8 @@ impl<'a> Watch<'a> {
     async fn rebuild(&self, names: &BTreeSet<String>) -> Result<(), Error> {
         let list: Vec<&String> = names.iter().collect();
         self.say(&format!("Rebuilding service(s) {list:?} after changes were detected..."));
+        // What is built is shown where the keys are.
+        self.output.inspect(|output| output.hide_menu());
         let mut only = self.project.clone();
         let names: Vec<String> = names.iter().cloned().collect();
         only.select(&names, Along::None)?;
