@@ -62,6 +62,12 @@ impl Dockerd {
         )
     }
 
+    /// Docker's buildx at this dockerd: builds with the BuildKit in it.
+    pub fn buildx(&self) -> Client {
+        let host = format!("unix://{}", self.socket().display());
+        Client::new(crate::fixture::buildx(), host, &self.root.path().join("client"))
+    }
+
     /// Loads an archive.
     pub fn load(&self, archive: &Path) {
         self.client().run([Path::new("load"), Path::new("-qi"), archive]).expect_success();

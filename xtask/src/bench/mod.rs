@@ -70,6 +70,9 @@ const FIGURES: &[(&str, Figure)] = &[
     ("memory-container", memory::per_container),
     ("build-20", build::uncached),
     ("build-cached", build::cached),
+    ("build-changed", build::changed),
+    ("build-parallel", build::parallel),
+    ("build-1gb", build::large),
     ("push", |sides, table| image::push(sides, table, &content::MIXED)),
     ("pull", |sides, table| image::pull(sides, table, &content::MIXED)),
     ("save", |sides, table| archive::save(sides, table, &content::MIXED)),
@@ -112,6 +115,7 @@ pub fn run(options: &Options) -> Result<()> {
     packages::ensure_go()?;
     fixture::busybox();
     fixture::debian();
+    fixture::buildx();
     if wants_registries(options) {
         registry::distribution();
     }

@@ -75,11 +75,16 @@ impl Side {
 
     /// Runs a command line to its end and gives what it printed.
     pub fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Result<String> {
-        let mut command = self.command(arguments);
-        let line = format!("{command:?}");
-        let output = command.stdin(Stdio::null()).output().with_context(|| line.clone())?;
-        ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        finished(self.command(arguments))
+    }
+
+    /// Builds quietly: Docker with buildx and its BuildKit, as its users do.
+    pub fn build<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Result<()> {
+        let arguments = ["build", "-q"].into_iter().chain(arguments);
+        match &self.engine {
+            Engine::Docker(peer) => finished(peer.buildx().command(arguments)).map(drop),
+            _ => self.run(arguments).map(drop),
+        }
     }
 
     /// A line without blanks inside its arguments.
@@ -145,6 +150,13 @@ impl Drop for Side {
             let _ = self.sh("rmi -af");
         }
     }
+}
+
+fn finished(mut command: Command) -> Result<String> {
+    let line = format!("{command:?}");
+    let output = command.stdin(Stdio::null()).output().with_context(|| line.clone())?;
+    ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn naming(program: &str, root: &str) -> Vec<u32> {
