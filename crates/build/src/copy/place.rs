@@ -1,10 +1,12 @@
 //! Writing what was selected into the new layer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 
@@ -12,6 +14,13 @@ use super::{Item, ModeChange, Node, SourceTree, io_error, names_directory};
 use crate::Cancel;
 use crate::error::CopyError;
 use crate::tree::{self, Owner, Tree, path_of};
+
+/// Files up to this size pass through memory: two calls of the kernel instead of four.
+const SMALL: usize = 32 << 10;
+/// So many files at least are worth a second thread, and as many are taken at a time: about a directory's, so that two
+/// threads seldom wait for the same one.
+const SHARE: usize = 128;
+const MAX_THREADS: usize = 4;
 
 /// Where items go.
 pub(crate) struct Destination<'a> {
@@ -44,26 +53,32 @@ pub(crate) fn place(
         target = tree.resolve(&target.join(name)).map_err(failed("resolve"))?;
     }
     let is_dir = tree.is_dir(&target).map_err(failed("stat"))?;
-    let copier = Copier { tree, placement, source, links: HashMap::new() };
+    let copier = Copier { tree, placement, source, item };
     if item.is_dir() {
         if !is_dir && tree.find(&target).map_err(failed("stat"))?.is_some() {
             return Err(CopyError::NotADirectory(destination.path.to_owned()));
         }
-        return copier.contents(item, &target);
+        return copier.contents(&target, !is_dir);
     }
     if is_dir || item.parents.is_some() || names_directory(destination.path) {
         target = target.join(&item.name);
     }
-    copier.single(item, &target)
+    copier.single(&target)
 }
 
 struct Copier<'a> {
     tree: &'a Tree,
     placement: &'a Placement<'a>,
     source: &'a SourceTree<'a>,
-    /// Copies of files with several names, by inode.
-    links: HashMap<(u64, u64), PathBuf>,
+    item: &'a Item,
 }
+
+/// Copies of files with several names, by inode.
+type Links = HashMap<(u64, u64), PathBuf>;
+
+/// A file that can be copied at any time, and where to: into a directory of this copy's own, where nothing else is of
+/// its name.
+type Later<'a> = (&'a Node, PathBuf);
 
 impl Copier<'_> {
     fn make_dirs(&self, dir: &Path) -> Result<(), CopyError> {
@@ -71,19 +86,22 @@ impl Copier<'_> {
         self.tree.make_dirs(dir, owner).map(|_| ()).map_err(io_error("create", dir))
     }
 
-    fn single(mut self, item: &Item, target: &Path) -> Result<(), CopyError> {
-        let Some(node) = item.nodes.first() else { return Ok(()) };
+    fn single(&self, target: &Path) -> Result<(), CopyError> {
+        let Some(node) = self.item.nodes.first() else { return Ok(()) };
         self.make_dirs(target.parent().unwrap_or(Path::new(".")))?;
-        self.node(item, node, target)
+        self.node(&mut Links::new(), node, target)
     }
 
-    /// Copies what is in a directory into `target`.
-    fn contents(mut self, item: &Item, target: &Path) -> Result<(), CopyError> {
+    /// Copies what is in a directory into `target`, which is `fresh` if nothing is there yet.
+    fn contents(&self, target: &Path, fresh: bool) -> Result<(), CopyError> {
         self.make_dirs(target)?;
+        let mut links = Links::new();
         let mut dirs: Vec<(PathBuf, &Node)> = Vec::new();
         // Directories of the source that are links to directories at the destination.
         let mut moved: HashMap<PathBuf, PathBuf> = HashMap::new();
-        for node in item.nodes.iter().skip(1) {
+        let mut own: HashSet<PathBuf> = fresh.then(|| target.to_owned()).into_iter().collect();
+        let mut later: Vec<Later<'_>> = Vec::new();
+        for node in self.item.nodes.iter().skip(1) {
             if self.placement.cancel.is_cancelled() {
                 return Err(CopyError::Cancelled);
             }
@@ -91,26 +109,84 @@ impl Copier<'_> {
             let parent = moved.get(parent).cloned().unwrap_or_else(|| target.join(parent));
             let mut to = parent.join(node.path.file_name().unwrap_or_default());
             if node.kind() == FileType::Directory {
-                to = self.directory(node, &to)?;
+                let made;
+                (to, made) = self.directory(node, &to)?;
+                if made {
+                    own.insert(to.clone());
+                } else if own.remove(&to) {
+                    // Two of the source's lead here by links: the one that comes last counts.
+                    self.files(&std::mem::take(&mut later))?;
+                }
                 moved.insert(node.path.clone(), to.clone());
                 dirs.push((to, node));
+            } else if own.contains(&parent) {
+                match node.kind() {
+                    FileType::RegularFile if node.stat.st_nlink == 1 => later.push((node, to)),
+                    _ => self.make(&mut links, node, &to)?,
+                }
             } else {
                 if !self.tree.is_dir(&parent).map_err(io_error("stat", &parent))? {
                     self.make_dirs(&parent)?;
                 }
-                self.node(item, node, &to)?;
+                self.node(&mut links, node, &to)?;
             }
         }
+        self.files(&later)?;
         for (dir, node) in dirs.iter().rev() {
             self.set_times(dir, node)?;
         }
         Ok(())
     }
 
-    /// Makes a directory, or takes the one that is there, also through a link; gives where it is.
-    fn directory(&self, node: &Node, to: &Path) -> Result<PathBuf, CopyError> {
+    /// Copies files on several threads; an error is that of the first one that fails.
+    fn files(&self, all: &[Later<'_>]) -> Result<(), CopyError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = all.len().div_ceil(SHARE).min(cores).min(MAX_THREADS);
+        let next = AtomicUsize::new(0);
+        let failed: Mutex<Option<(usize, CopyError)>> = Mutex::new(None);
+        let work = || {
+            let mut buffer = vec![0; SMALL];
+            loop {
+                let first = next.fetch_add(SHARE, Ordering::Relaxed);
+                for (n, (node, to)) in all.iter().enumerate().skip(first).take(SHARE) {
+                    let done = match self.placement.cancel.is_cancelled() {
+                        true => Err(CopyError::Cancelled),
+                        false => self.file(node, to, &mut buffer),
+                    };
+                    if let Err(error) = done {
+                        // Nobody begins anything more.
+                        next.store(all.len(), Ordering::Relaxed);
+                        let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                        if failed.as_ref().is_none_or(|(before, _)| n < *before) {
+                            *failed = Some((n, error));
+                        }
+                        return;
+                    }
+                }
+                if first >= all.len() {
+                    return;
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                // Where there is no thread to be had, this one does it all.
+                let _ = std::thread::Builder::new().name("copy".into()).spawn_scoped(scope, work);
+            }
+            work();
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a directory, or takes the one that is there, also through a link; gives where it is, and whether it was
+    /// made.
+    fn directory(&self, node: &Node, to: &Path) -> Result<(PathBuf, bool), CopyError> {
         let resolved = self.tree.resolve(to).map_err(io_error("resolve", to))?;
-        let to = if self.tree.is_dir(&resolved).map_err(io_error("stat", to))? {
+        let found = self.tree.is_dir(&resolved).map_err(io_error("stat", to))?;
+        let to = if found {
             resolved
         } else {
             self.tree.remove(to).map_err(io_error("replace", to))?;
@@ -120,16 +196,37 @@ impl Copier<'_> {
         self.tree.chown(&to, self.owner(node)).map_err(io_error("chown", &to))?;
         rustix::fs::chmodat(self.tree.fd(), &to, self.mode(node), AtFlags::empty())
             .map_err(|errno| io_error("chmod", &to)(errno.into()))?;
-        Ok(to)
+        Ok((to, !found))
     }
 
     /// Copies a file, link or special file, replacing what is there.
-    fn node(&mut self, item: &Item, node: &Node, to: &Path) -> Result<(), CopyError> {
+    fn node(&self, links: &mut Links, node: &Node, to: &Path) -> Result<(), CopyError> {
         if self.tree.find(to).map_err(io_error("stat", to))?.is_some() {
             self.tree.remove(to).map_err(io_error("replace", to))?;
         }
+        self.make(links, node, to)
+    }
+
+    /// Copies a file, link or special file to where nothing is.
+    fn make(&self, links: &mut Links, node: &Node, to: &Path) -> Result<(), CopyError> {
         match node.kind() {
-            FileType::RegularFile => self.file(item, node, to),
+            FileType::RegularFile => {
+                if node.stat.st_nlink > 1 {
+                    let inode = (node.stat.st_dev, node.stat.st_ino);
+                    if let Some(first) = links.get(&inode) {
+                        return rustix::fs::linkat(
+                            self.tree.fd(),
+                            first,
+                            self.tree.fd(),
+                            to,
+                            AtFlags::empty(),
+                        )
+                        .map_err(|errno| io_error("link", to)(errno.into()));
+                    }
+                    links.insert(inode, to.to_owned());
+                }
+                self.file(node, to, &mut vec![0; SMALL])
+            }
             FileType::Symlink => {
                 let target = path_of(node.link.as_deref().unwrap_or_default());
                 rustix::fs::symlinkat(target, self.tree.fd(), to)
@@ -149,22 +246,19 @@ impl Copier<'_> {
         }
     }
 
-    fn file(&mut self, item: &Item, node: &Node, to: &Path) -> Result<(), CopyError> {
-        let inode = (node.stat.st_dev, node.stat.st_ino);
-        if node.stat.st_nlink > 1 {
-            if let Some(first) = self.links.get(&inode) {
-                return rustix::fs::linkat(self.tree.fd(), first, self.tree.fd(), to, AtFlags::empty())
-                    .map_err(|errno| io_error("link", to)(errno.into()));
-            }
-            self.links.insert(inode, to.to_owned());
-        }
-        let path = item.path_of(node);
+    /// Copies a file; the buffer is for its content.
+    fn file(&self, node: &Node, to: &Path, buffer: &mut [u8]) -> Result<(), CopyError> {
+        let path = self.item.path_of(node);
         let from = self.source.tree.open_file(&path).map_err(io_error("open", &path))?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
         let file =
             self.tree.open_at(to, flags, Mode::from_raw_mode(0o600)).map_err(io_error("create", to))?;
         let file = File::from(file);
-        copy_content(&from, &file).map_err(io_error("write", to))?;
+        let copied = match usize::try_from(node.stat.st_size) {
+            Ok(size) if size < buffer.len() => copy_small(&from, &file, size, buffer),
+            _ => copy_content(&from, &file),
+        };
+        copied.map_err(io_error("write", to))?;
         let owner = self.owner(node);
         let (uid, gid) = (rustix::fs::Uid::from_raw(owner.uid), rustix::fs::Gid::from_raw(owner.gid));
         rustix::fs::fchown(&file, Some(uid), Some(gid))
@@ -193,6 +287,13 @@ impl Copier<'_> {
 fn times(node: &Node) -> Timestamps {
     let time = Timespec { tv_sec: node.stat.st_mtime, tv_nsec: node.stat.st_mtime_nsec as _ };
     Timestamps { last_access: time, last_modification: time }
+}
+
+/// Copies the bytes of a file that fits the buffer, unless it has grown.
+fn copy_small(mut from: &File, mut to: &File, size: usize, buffer: &mut [u8]) -> io::Result<()> {
+    let read = from.read(buffer)?;
+    to.write_all(&buffer[..read])?;
+    if read == size { Ok(()) } else { io::copy(&mut from, &mut to).map(drop) }
 }
 
 /// Copies a file's bytes in the kernel: shared where the file system can, without a detour through memory
@@ -231,7 +332,6 @@ fn copy_capability(from: &File, to: &File) -> io::Result<()> {
 
 /// Makes a file with this content at a resolved path, as the heredocs of `COPY` ask for.
 pub(crate) fn write_file(dir: &OwnedFd, name: &str, content: &[u8], mode: u32) -> io::Result<()> {
-    use std::io::Write;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = rustix::fs::openat(dir.as_fd(), name.as_bytes(), flags, Mode::from_raw_mode(0o600))?;
     let mut file = File::from(file);
