@@ -48,18 +48,20 @@ pub fn unix_request(socket: &Path, method: &str, path: &str, body: Option<&str>)
 
 /// GET `http://host:port/path`.
 pub fn get(address: impl ToSocketAddrs, path: &str) -> Result<Answer> {
-    let address = address.to_socket_addrs()?.next().ok_or_else(|| Error::from(ErrorKind::NotFound))?;
-    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    exchange(stream, &address.to_string(), "GET", path, "", None)
+    get_with(address, path, "")
 }
 
 /// As [`get`], of a manifest or an index of any kind that clients know.
 pub fn get_manifest(address: impl ToSocketAddrs, path: &str) -> Result<Answer> {
+    get_with(address, path, MANIFESTS)
+}
+
+/// As [`get`], with these header lines, each with its end.
+pub fn get_with(address: impl ToSocketAddrs, path: &str, headers: &str) -> Result<Answer> {
     let address = address.to_socket_addrs()?.next().ok_or_else(|| Error::from(ErrorKind::NotFound))?;
     let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    exchange(stream, &address.to_string(), "GET", path, MANIFESTS, None)
+    exchange(stream, &address.to_string(), "GET", path, headers, None)
 }
 
 fn exchange(

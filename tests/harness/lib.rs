@@ -5,6 +5,7 @@
 //! removes it, also when a test panics.
 
 pub mod actions;
+pub mod azurite;
 pub mod client;
 pub mod compose;
 pub mod daemon;

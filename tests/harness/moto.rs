@@ -5,9 +5,10 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use crate::cache_dir;
+use crate::azurite::elements;
 use crate::client::eventually;
 use crate::registry::free_port;
+use crate::{cache_dir, http};
 
 const VERSION: &str = "5.2.5";
 
@@ -18,11 +19,21 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Starts one with this bucket.
+    /// Starts one with this bucket, which asks for no credentials.
     pub fn start(bucket: &str) -> Self {
+        Self::launch(bucket, &[])
+    }
+
+    /// The same; once it has its bucket it knows nobody.
+    pub fn that_knows_nobody(bucket: &str) -> Self {
+        Self::launch(bucket, &[("INITIAL_NO_AUTH_ACTION_COUNT", "1")])
+    }
+
+    fn launch(bucket: &str, settings: &[(&str, &str)]) -> Self {
         let port = free_port();
         let process = Command::new(program())
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -45,17 +56,33 @@ impl Moto {
         Some(line)
     }
 
+    /// Names of the objects of a bucket.
+    pub fn objects(&self, bucket: &str) -> Vec<String> {
+        let path = format!("/{bucket}?list-type=2");
+        let answer = http::get_with(("127.0.0.1", self.port), &path, "Authorization: Bearer x\r\n");
+        elements(&answer.expect("the list").text(), "Key")
+    }
+
+    /// Its address.
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// What a client finds in its environment.
     pub fn environment(&self) -> Vec<(String, String)> {
         [
-            ("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port)),
-            ("AWS_ALLOW_HTTP", "true".into()),
+            ("AWS_ENDPOINT_URL", self.address()),
             ("AWS_ACCESS_KEY_ID", "test".into()),
             ("AWS_SECRET_ACCESS_KEY", "test".into()),
             ("AWS_REGION", "us-east-1".into()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec()
+    }
+
+    /// What a client of Google's finds: its XML interface is S3's.
+    pub fn google_environment(&self) -> Vec<(String, String)> {
+        vec![("STORAGE_EMULATOR_HOST".into(), self.address())]
     }
 }
 

@@ -18,7 +18,7 @@ use crate::replication::ReplicationRule;
 use crate::report::WebhookRule;
 use crate::retention::RetentionRule;
 use crate::rules::{ImmutableTags, QuotaRule, Rules, WarningRule};
-use crate::storage::{self, Bucket, Disk, Storage};
+use crate::storage::{self, Bucket, Disk, Environment, Storage};
 
 /// Where the configuration file is looked for when no flag names one; it need not be there.
 const DEFAULT_FILE: &str = "/etc/dray/registry.json";
@@ -316,7 +316,7 @@ impl Data {
     /// Its folders cannot be made, or the bucket's address is wrong.
     pub(crate) fn open_storage(&self) -> storage::Result<Arc<dyn Storage>> {
         Ok(match &self.storage {
-            Some(address) => Arc::new(Bucket::open(address)?),
+            Some(address) => Arc::new(Bucket::open(address, &Environment::of_this_process())?),
             None => Arc::new(Disk::open(&self.root.join("blobs"))?),
         })
     }

@@ -25,6 +25,7 @@ use crate::remote::RemoteError;
 use crate::replication::{self, Replication, ReplicationError};
 use crate::report::{Audit, AuditError, HookError, Hooks, Report};
 use crate::retention::{self, Expired};
+use crate::storage::Storage;
 use crate::tls::{Certificate, TlsError};
 
 /// How long a client may take to send the head of a request, or rest between two.
@@ -124,6 +125,18 @@ fn own_root(config: &Config) -> Result<Option<std::fs::File>, ServeError> {
     lock(&root).map(Some)
 }
 
+/// Refuses to serve from a storage that says no: its credentials are wrong, or there is no such bucket. One that is
+/// away may come back.
+async fn usable(storage: &dyn Storage) -> Result<(), ServeError> {
+    match storage.check().await {
+        Err(error) if error.is_unavailable() => {
+            tracing::warn!(%error, "the storage is away");
+            Ok(())
+        }
+        other => Ok(other?),
+    }
+}
+
 /// The lock that keeps a second server off the data: SQLite's file has one writing process, and a blob's file one
 /// who writes it, which the server itself sees to.
 fn lock(root: &Path) -> Result<std::fs::File, ServeError> {
@@ -192,6 +205,7 @@ impl Server {
     pub(crate) async fn open(config: &Config) -> Result<Arc<Self>, ServeError> {
         let lock = own_root(config)?;
         let (storage, metadata) = (config.data.open_storage()?, config.data.open_metadata().await?);
+        usable(&*storage).await?;
         let report = Report::new(
             config.audit_log.as_deref().map(Audit::open).transpose()?,
             Hooks::start(&config.webhooks)?,

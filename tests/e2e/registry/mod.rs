@@ -1,5 +1,6 @@
 //! `push`, `pull`, `login` against Debian's own registry server.
 
+mod bucket;
 mod cache;
 mod hostile;
 mod login;

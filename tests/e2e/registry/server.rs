@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
-use dray_harness::moto::Moto;
 use dray_harness::registry::DrayRegistry;
 use dray_harness::{Daemon, dray_binary, http};
 
@@ -96,17 +95,8 @@ fn what_is_acknowledged_survives_a_crash() {
     survive(&mut DrayRegistry::start(&[]), 1_000_000);
 }
 
-/// The same with blobs in a bucket, whose parts are larger.
-#[test]
-fn so_it_does_in_a_bucket() {
-    let moto = Moto::start("images");
-    let mut registry = DrayRegistry::start_with(&["--storage", "s3://images/test"], moto.environment());
-    survive(&mut registry, 9_000_000);
-    let objects = std::fs::read_dir(registry.root().join("data")).expect("the folder").count();
-    assert!(objects <= 4, "only the metadata are on the disk");
-}
-
-fn survive(registry: &mut DrayRegistry, step: usize) {
+/// Sends a blob whose bytes come in three steps of this length; the server dies after each, and while more is coming.
+pub(super) fn survive(registry: &mut DrayRegistry, step: usize) {
     let port = registry.port();
     let content: Vec<u8> = (0..step * 3).map(|at| (at * 31 + at / 251) as u8).collect();
     let digest = format!("sha256:{}", hex_of(&content));

@@ -1,28 +1,35 @@
-//! Several servers on one bucket (S3 by moto) and one database (Debian's PostgreSQL), as behind a load balancer.
+//! Several servers on one bucket (S3 by moto, Azure's by Azurite) and one database (Debian's PostgreSQL), as behind a load balancer.
 
 use dray_harness::client::eventually;
-use dray_harness::moto::Moto;
 use dray_harness::postgres::Postgres;
 use dray_harness::registry::{DrayRegistry, Registry};
 use dray_harness::{Daemon, http};
 
+use super::bucket::Store;
 use super::server::{answer, header, hex_of, send};
 
 /// What the servers have in common.
 struct Shared {
     database: Postgres,
-    moto: Moto,
+    store: Store,
 }
 
 impl Shared {
     fn new() -> Self {
-        Self { database: Postgres::start(), moto: Moto::start("images") }
+        Self::with(Store::amazon())
+    }
+
+    fn with(store: Store) -> Self {
+        Self { database: Postgres::start(), store }
     }
 
     fn server(&self, arguments: &[&str]) -> DrayRegistry {
-        let mut environment = self.moto.environment();
+        let mut environment = self.store.environment();
         environment.push(("DRAY_REGISTRY_DATABASE".into(), self.database.address()));
-        DrayRegistry::start_with(&[&["--storage", "s3://images/shared"], arguments].concat(), environment)
+        DrayRegistry::start_with(
+            &[&["--storage", &*self.store.address("shared")], arguments].concat(),
+            environment,
+        )
     }
 }
 
@@ -56,7 +63,15 @@ fn what_is_pushed_to_one_is_pulled_from_the_other() {
 /// A server is killed in the middle of a chunk; another has what it had acknowledged, and ends the upload.
 #[test]
 fn an_upload_survives_the_loss_of_its_server() {
-    let shared = Shared::new();
+    upload_survives_the_loss_of_its_server(&Shared::new());
+}
+
+#[test]
+fn so_it_does_with_azure() {
+    upload_survives_the_loss_of_its_server(&Shared::with(Store::azure()));
+}
+
+fn upload_survives_the_loss_of_its_server(shared: &Shared) {
     let (mut one, other) = (shared.server(&[]), shared.server(&[]));
     for (repository, size, first) in
         [("small", 60_000, 1_000), ("medium", 3_000_000, 1_000_000), ("large", 20_000_000, 9_000_000)]

@@ -159,6 +159,7 @@ impl Problem {
             Self::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Storage(error) if error.is_full() => StatusCode::INSUFFICIENT_STORAGE,
             Self::Metadata(error) if error.is_full() => StatusCode::INSUFFICIENT_STORAGE,
+            Self::Storage(error) if error.is_unavailable() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Metadata(error) if error.is_unavailable() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Storage(_) | Self::Metadata(_) | Self::Abandoned => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
@@ -249,6 +250,7 @@ impl Problem {
             }
             Self::RangeInvalid(size) => set(header::CONTENT_RANGE, format!("bytes */{size}")),
             Self::TooMany(_) => set(header::RETRY_AFTER, "1".into()),
+            Self::Storage(error) if error.is_unavailable() => set(header::RETRY_AFTER, "1".into()),
             Self::Metadata(error) if error.is_unavailable() => set(header::RETRY_AFTER, "1".into()),
             _ => {}
         }

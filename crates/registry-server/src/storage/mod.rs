@@ -31,7 +31,7 @@ use crate::name::Key;
 
 pub use disk::Disk;
 pub use error::Error;
-pub use object::Bucket;
+pub use object::{Bucket, Environment};
 
 /// Result of a storage operation.
 pub type Result<T> = std::result::Result<T, Error>;

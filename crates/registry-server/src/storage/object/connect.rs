@@ -1,29 +1,73 @@
-//! From an address and the environment to a bucket, over this project's own HTTP client.
+//! From an address and the environment to a bucket.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use async_trait::async_trait;
-use http_body_util::BodyExt;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector as TcpConnector;
-use hyper_util::rt::TokioExecutor;
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
-    HttpResponseBody, HttpService,
-};
-use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::multipart::MultipartStore;
-use object_store::{ClientOptions, ObjectStore};
+use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 
-use crate::storage::{Error, Result};
+use super::environment::Environment;
+use super::{amazon, azure, google, http};
+use crate::storage::{self, Error};
+
+/// How long a store that is away is waited for, as long as a database is.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 type Opened = (Arc<dyn ObjectStore>, Arc<dyn MultipartStore>, String);
 
+/// Why what the environment says gives no bucket.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unfit {
+    /// The library finds something missing or wrong.
+    #[error(transparent)]
+    Library(#[from] object_store::Error),
+    /// An endpoint that is no address.
+    #[error("the endpoint {0:?} is no http:// or https:// address")]
+    Endpoint(String),
+    /// Credentials would be seen by others.
+    #[error(
+        "the endpoint {endpoint} would be sent credentials over plain HTTP: use https, or say {allow}=true"
+    )]
+    Plain {
+        /// The endpoint.
+        endpoint: String,
+        /// The variable that allows it.
+        allow: &'static str,
+    },
+    /// A file of settings cannot be read.
+    #[error("read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A profile of AWS that no file has.
+    #[error("the profile {profile:?} ($AWS_PROFILE) is in none of {}", files.join(", "))]
+    NoProfile {
+        /// Its name.
+        profile: String,
+        /// Where it was looked for.
+        files: Vec<String>,
+    },
+    /// A profile of AWS without keys.
+    #[error(
+        "the profile {profile:?} gets its keys by {way}, which is not supported: give aws_access_key_id and aws_secret_access_key, or an instance's role"
+    )]
+    Indirect {
+        /// Its name.
+        profile: String,
+        /// The setting that says how.
+        way: &'static str,
+    },
+    /// A connection string of Azure that lacks something.
+    #[error("AZURE_STORAGE_CONNECTION_STRING: {0}")]
+    ConnectionString(&'static str),
+}
+
 /// Opens the bucket of an address.
-pub(super) fn open(address: &str) -> Result<Opened> {
+pub(super) fn open(address: &str, environment: &Environment) -> storage::Result<Opened> {
     let wrong = |problem: String| Error::Address { address: address.to_owned(), problem };
     let url = url::Url::parse(address).map_err(|error| wrong(error.to_string()))?;
     let bucket =
@@ -32,63 +76,35 @@ pub(super) fn open(address: &str) -> Result<Opened> {
         "" => "registry".to_owned(),
         prefix => prefix.to_owned(),
     };
-    let refused = |error: object_store::Error| wrong(error.to_string());
-    let connector = Connector;
+    let unfit = |error: Unfit| wrong(error.to_string());
     match url.scheme() {
-        "s3" => {
-            let builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_http_connector(connector);
-            let store = Arc::new(builder.build().map_err(refused)?);
-            Ok((store.clone(), store, prefix))
-        }
-        "gs" => {
-            let builder =
-                GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_http_connector(connector);
-            let store = Arc::new(builder.build().map_err(refused)?);
-            Ok((store.clone(), store, prefix))
-        }
-        "az" => {
-            let builder =
-                MicrosoftAzureBuilder::from_env().with_container_name(bucket).with_http_connector(connector);
-            let store = Arc::new(builder.build().map_err(refused)?);
-            Ok((store.clone(), store, prefix))
-        }
+        "s3" => Ok(both(amazon::open(bucket, environment).map_err(unfit)?, prefix)),
+        "gs" => Ok(both(google::open(bucket, environment).map_err(unfit)?, prefix)),
+        "az" => Ok(both(azure::open(bucket, environment).map_err(unfit)?, prefix)),
         other => Err(wrong(format!("{other} is none of s3, gs and az"))),
     }
 }
 
-/// Makes clients; all stores of a process need no more than one each.
-#[derive(Debug)]
-struct Connector;
-
-impl HttpConnector for Connector {
-    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let mut tcp = TcpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let tls = hyper_rustls::HttpsConnectorBuilder::new().with_provider_and_native_roots(provider());
-        let tls =
-            tls.map_err(|source| object_store::Error::Generic { store: "TLS", source: Box::new(source) })?;
-        let https = tls.https_or_http().enable_http1().wrap_connector(tcp);
-        Ok(HttpClient::new(Service(Client::builder(TokioExecutor::new()).build(https))))
-    }
+fn both<S: ObjectStore + MultipartStore>(store: S, prefix: String) -> Opened {
+    let store = Arc::new(store);
+    (store.clone(), store, prefix)
 }
 
-fn provider() -> rustls::crypto::CryptoProvider {
-    rustls::crypto::ring::default_provider()
+/// Refuses an endpoint that would be sent credentials for everybody to see.
+pub(super) fn checked(endpoint: &str, allow: &'static str, environment: &Environment) -> Result<(), Unfit> {
+    let uri: ::http::Uri = endpoint.parse().map_err(|_| Unfit::Endpoint(endpoint.to_owned()))?;
+    match uri.scheme_str() {
+        Some("http" | "https") => {}
+        _ => return Err(Unfit::Endpoint(endpoint.to_owned())),
+    }
+    if http::is_private(&uri) || environment.is_on(allow) {
+        return Ok(());
+    }
+    Err(Unfit::Plain { endpoint: endpoint.to_owned(), allow })
 }
 
-/// One HTTP exchange.
-#[derive(Debug)]
-struct Service(Client<HttpsConnector<TcpConnector>, HttpRequestBody>);
-
-#[async_trait]
-impl HttpService for Service {
-    async fn call(&self, request: HttpRequest) -> std::result::Result<HttpResponse, HttpError> {
-        let answer = self.0.request(request).await.map_err(|error| {
-            let kind = if error.is_connect() { HttpErrorKind::Connect } else { HttpErrorKind::Request };
-            HttpError::new(kind, error)
-        })?;
-        let broken = |error| HttpError::new(HttpErrorKind::Interrupted, error);
-        Ok(answer.map(|body| HttpResponseBody::new(body.map_err(broken))))
-    }
+/// Many tries, soon after each other: who waits is a client with a push.
+pub(super) fn patience() -> RetryConfig {
+    let backoff = BackoffConfig { max_backoff: Duration::from_secs(1), ..BackoffConfig::default() };
+    RetryConfig { backoff, max_retries: 100, retry_timeout: PATIENCE }
 }

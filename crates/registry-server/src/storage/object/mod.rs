@@ -8,8 +8,14 @@
 //! shares the metadata can go on with it. Parts are pinned by what the store said of them: a part that was written over
 //! by somebody else makes the end fail, it never gets into the object.
 
+mod amazon;
+mod azure;
 mod connect;
 mod draft;
+mod environment;
+mod google;
+mod http;
+mod profile;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,6 +29,8 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutPayload
 use super::{Content, Draft, Error, Result, Storage};
 use crate::name::Key;
 use draft::{ObjectDraft, State};
+
+pub use environment::Environment;
 
 /// Objects in a bucket.
 pub struct Bucket {
@@ -49,12 +57,12 @@ impl Store {
 impl Bucket {
     /// The bucket of an address: `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`. Credentials
     /// and endpoints come from the environment, under the names that each cloud's own tools use (`AWS_…`,
-    /// `GOOGLE_…`, `AZURE_…`).
+    /// `GOOGLE_…`, `AZURE_…`), and from the files of these tools.
     ///
     /// # Errors
-    /// The address is none, or something is missing in the environment.
-    pub fn open(address: &str) -> Result<Self> {
-        let (objects, parts, prefix) = connect::open(address)?;
+    /// The address is none, or something is missing or wrong in the environment.
+    pub fn open(address: &str, environment: &Environment) -> Result<Self> {
+        let (objects, parts, prefix) = connect::open(address, environment)?;
         Ok(Self { store: Arc::new(Store { objects, parts, prefix }) })
     }
 }
@@ -121,39 +129,4 @@ impl Storage for Bucket {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::storage::contract;
-
-    /// The logic against the library's own store in memory; the wire is tested against a server (`tests/e2e`).
-    fn bucket() -> Bucket {
-        let memory = Arc::new(object_store::memory::InMemory::new());
-        Bucket { store: Arc::new(Store { objects: memory.clone(), parts: memory, prefix: "r".into() }) }
-    }
-
-    #[tokio::test]
-    async fn keeps_the_contract() {
-        let bucket = bucket();
-        contract::run(&bucket).await;
-        let left = bucket.store.objects.list(None).map_ok(|object| object.location.to_string());
-        assert_eq!(left.try_collect::<Vec<_>>().await.unwrap(), ["r/probe"], "no tail is left");
-    }
-
-    #[tokio::test]
-    async fn a_state_that_does_not_fit_is_an_error() {
-        let error = bucket().resume(&Key::random(), 5, b"").await.err().unwrap().to_string();
-        assert!(error.ends_with("has 0 bytes, its upload recorded 5"), "{error}");
-    }
-
-    #[test]
-    fn addresses_that_name_no_bucket_are_named() {
-        for (address, problem) in [
-            ("bucket", "relative URL without a base"),
-            ("s3:///x", "it names no bucket"),
-            ("ftp://bucket/x", "ftp is none of s3, gs and az"),
-        ] {
-            let error = Bucket::open(address).err().unwrap().to_string();
-            assert!(error.contains(problem), "{error}");
-        }
-    }
-}
+mod tests;
