@@ -96,6 +96,11 @@ impl Azurite {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// What its makers' portal would give.
+    pub fn connection_string(&self) -> String {
+        format!("AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={}/{ACCOUNT};", self.address())
+    }
+
     /// What a client finds in its environment.
     pub fn environment(&self) -> Vec<(String, String)> {
         vec![

@@ -26,7 +26,7 @@ pub const TEST: &[&str] = &[
     "openssl",         // certificates for registries with TLS
     "postgresql",      // the metadata of several registry servers
     "procps",
-    "python3-venv",     // moto, an S3 server from PyPI
+    "python3-venv",     // moto, a server of S3 and Google Cloud Storage from PyPI
     "qemu-user-static", // programs of other platforms
 ];
 
@@ -54,6 +54,12 @@ pub fn ensure_go() -> Result<()> {
         Command::new(go).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
     });
     if there { Ok(()) } else { ensure_installed(&["golang-go"]) }
+}
+
+/// Installs npm where there is none, and Node.js with it: Azurite, an Azure Blob Storage, comes from there.
+pub fn ensure_npm() -> Result<()> {
+    let there = Command::new("npm").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if there.is_ok() { Ok(()) } else { ensure_installed(&["npm"]) }
 }
 
 /// Installs those of `packages` that are missing.

@@ -20,6 +20,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     packages::ensure_installed(packages::TEST)?;
     packages::ensure_go()?;
+    packages::ensure_npm()?;
     let dray = build_dray(false)?;
     println!("Making the test images (once; they are kept in the target folder)");
     fixture::busybox();
@@ -42,6 +43,7 @@ fn test_workspace(dray: &Path, filter: Option<&str>) -> Result<()> {
 /// One suite of `tests/`.
 pub fn suite(name: &str, filter: Option<&str>) -> Result<()> {
     packages::ensure_installed(packages::TEST)?;
+    packages::ensure_npm()?;
     let dray = build_dray(false)?;
     let before = Snapshot::take();
     let mut command = cargo(&["test", "--package", "dray-harness", "--test", name]);

@@ -1,4 +1,5 @@
-//! Several servers on one bucket (S3 by moto, Azure's by Azurite) and one database (Debian's PostgreSQL), as behind a load balancer.
+//! Several servers on one bucket (S3 by moto, Azure's by Azurite) and one database (Debian's PostgreSQL), as behind a
+//! load balancer.
 
 use dray_harness::client::eventually;
 use dray_harness::postgres::Postgres;

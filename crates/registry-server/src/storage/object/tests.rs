@@ -1,8 +1,18 @@
 //! The contract against the library's own store in memory and against servers: S3 and Google's interface by moto,
 //! Azure's by Azurite.
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE;
 use dray_harness::azurite::Azurite;
 use dray_harness::moto::Moto;
+use object_store::RetryConfig;
+use ring::rsa::KeyPair;
+use ring::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::storage::contract;
@@ -98,5 +108,108 @@ async fn azure_keeps_the_contract() {
     azurite.make("images");
     let bucket = at("az://images/team/registry", azurite.environment());
     keeps_the_contract_at(&bucket).await;
-    lists_all_pages(&bucket, 5_001).await;
+    let told = vec![("AZURE_STORAGE_CONNECTION_STRING".into(), azurite.connection_string())];
+    lists_all_pages(&at("az://images", told), 5_001).await;
+}
+
+/// A store that gives everybody this answer, once: its address, and the head of the request that came.
+async fn saying(status: &'static str, body: &'static str) -> (String, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let head = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"probe") {
+            assert!(stream.read_buf(&mut bytes).await.unwrap() > 0, "all of the request");
+        }
+        let length = body.len();
+        let answer =
+            format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(bytes).unwrap()
+    });
+    (address, head)
+}
+
+/// A token that the key in a service account's file has signed is what Google is shown; what Google says to it is told.
+#[tokio::test]
+async fn a_service_account_s_file_signs_what_is_sent() {
+    let made = std::process::Command::new("openssl").args(["genpkey", "-algorithm", "RSA"]).output().unwrap();
+    let pem = String::from_utf8(made.stdout).expect("a key of openssl");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("account.json");
+    let account = serde_json::json!({
+        "type": "service_account",
+        "private_key": pem,
+        "private_key_id": "k1",
+        "client_email": "dray@project.example",
+    });
+    std::fs::write(&file, account.to_string()).unwrap();
+    let refusal =
+        "<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access denied.</Message></Error>";
+    let (address, head) = saying("403 Forbidden", refusal).await;
+    let environment = vec![
+        ("GOOGLE_APPLICATION_CREDENTIALS".into(), file.display().to_string()),
+        ("GOOGLE_BASE_URL".into(), address),
+    ];
+    let error = at("gs://images", environment).check().await.unwrap_err();
+    assert_eq!(error.to_string(), "write registry/probe: the store says AccessDenied: Access denied.");
+    assert!(!error.is_unavailable());
+
+    let head = head.await.unwrap();
+    assert!(head.starts_with("PUT /images/registry%2Fprobe HTTP/1.1\r\n"), "{head}");
+    let token = head.split_once("authorization: Bearer ").expect("a token").1.lines().next().unwrap();
+    let (signed, signature) = token.rsplit_once('.').expect("a signed token");
+    let key = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let key = KeyPair::from_pkcs8(key.secret_pkcs8_der()).unwrap();
+    let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.public_key().as_ref());
+    public
+        .verify(signed.as_bytes(), &URL_SAFE.decode(signature).unwrap())
+        .expect("signed with the file's key");
+    let claims = URL_SAFE.decode(signed.split_once('.').unwrap().1).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+    assert_eq!(claims["iss"], "dray@project.example");
+}
+
+#[tokio::test]
+async fn a_store_that_is_overloaded_may_come_back() {
+    let (address, _head) = saying("503 Service Unavailable", "<Error><Code>SlowDown</Code></Error>").await;
+    let store = object_store::aws::AmazonS3Builder::new()
+        .with_access_key_id("a")
+        .with_secret_access_key("b")
+        .with_endpoint(address)
+        .with_bucket_name("images")
+        .with_http_connector(http::Connector)
+        .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+        .build()
+        .unwrap();
+    let store = Arc::new(store);
+    let bucket =
+        Bucket { store: Arc::new(Store { objects: store.clone(), parts: store, prefix: "x".into() }) };
+    let error = bucket.check().await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+}
+
+#[test]
+fn plain_http_to_other_machines_is_refused_by_name() {
+    let open = |address: &str, variables: &[(&str, &str)]| {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Bucket::open(address, &variables.collect()).err().map(|error| error.to_string())
+    };
+    let keys = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+    let plain = [keys[0], keys[1], ("AWS_ENDPOINT_URL", "http://minio.test:9000")];
+    assert_eq!(
+        open("s3://images", &plain).unwrap(),
+        "storage s3://images: the endpoint http://minio.test:9000 would be sent credentials over plain HTTP: use \
+         https, or say AWS_ALLOW_HTTP=true"
+    );
+    assert_eq!(open("s3://images", &[&plain[..], &[("AWS_ALLOW_HTTP", "true")]].concat()), None);
+    assert_eq!(open("s3://images", &[keys[0], keys[1], ("AWS_ENDPOINT_URL_S3", "https://minio.test")]), None);
+    let refused = open("gs://images", &[("STORAGE_EMULATOR_HOST", "10.0.0.1:4443")]).unwrap();
+    assert!(refused.ends_with("say GOOGLE_ALLOW_HTTP=true"), "{refused}");
+    let string = "AccountName=ann;AccountKey=a2V5;BlobEndpoint=http://store.test/ann";
+    let refused = open("az://images", &[("AZURE_STORAGE_CONNECTION_STRING", string)]).unwrap();
+    assert!(refused.ends_with("say AZURE_ALLOW_HTTP=true"), "{refused}");
+    let wrong = open("s3://images", &[keys[0], keys[1], ("AWS_ENDPOINT_URL", "minio:9000")]).unwrap();
+    assert!(wrong.contains("the endpoint \"minio:9000\" is no http:// or https:// address"), "{wrong}");
 }
