@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::load::GitError;
 use crate::parse::node::Pos;
 use crate::parse::{dotenv, template};
 
@@ -92,6 +93,9 @@ pub enum Kind {
         /// What is wrong.
         source: dotenv::Error,
     },
+    /// A file in a git repository.
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// Any other rule that does not hold; the text says which, in Docker Compose's words.
     #[error("{0}")]
     Rule(String),

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use super::git::{self, GitError, Source};
+
 /// What loading asks of a file system.
 pub trait Disk {
     /// A file's text.
@@ -17,6 +19,13 @@ pub trait Disk {
     fn is_dir(&self, path: &str) -> bool;
     /// A path without symbolic links, as far as it exists.
     fn real(&self, path: &str) -> String;
+    /// Brings a repository here; gives the folder of its checkout.
+    ///
+    /// # Errors
+    /// It cannot be had, or this disk fetches nothing.
+    fn fetch(&self, source: &Source, _environment: &BTreeMap<String, String>) -> Result<String, GitError> {
+        Err(GitError::Unsupported(source.written.clone()))
+    }
 }
 
 /// The machine's own.
@@ -39,6 +48,10 @@ impl Disk for RealDisk {
 
     fn real(&self, path: &str) -> String {
         std::fs::canonicalize(path).map_or_else(|_| path.to_owned(), |p| p.display().to_string())
+    }
+
+    fn fetch(&self, source: &Source, environment: &BTreeMap<String, String>) -> Result<String, GitError> {
+        git::checkout(source, environment).map(|folder| folder.display().to_string())
     }
 }
 

@@ -117,7 +117,13 @@ impl Walk<'_> {
         extends: &Node,
     ) -> Result<(Map, Vec<Path>), Error> {
         let folder = &self.scope.folder;
-        let local = if other.starts_with('/') { other.to_owned() } else { join(folder, other) };
+        let brought = self.loader.bring(other, &self.scope.environment);
+        let brought = brought.map_err(|e| Error::rule(extends.at, e.to_string()))?;
+        let local = match &brought {
+            Some(brought) => brought.file.clone(),
+            None if other.starts_with('/') => other.to_owned(),
+            None => join(folder, other),
+        };
         let (mut tree, cleared) = self
             .loader
             .file(&local, None, self.scope, Purpose::Base, Map::new().into())
@@ -138,7 +144,11 @@ impl Walk<'_> {
             }
             Some(_) => {}
         }
-        let seen = relative(folder, &dir(&local)).unwrap_or_else(|| dir(&local));
+        let seen = match brought {
+            // As Docker Compose has it: wherever in the repository the file is.
+            Some(brought) => brought.root,
+            None => relative(folder, &dir(&local)).unwrap_or_else(|| dir(&local)),
+        };
         self.loader.resolve_paths(&mut tree, &seen)?;
         let services = tree.map_mut().and_then(|m| m.remove("services")).map(|s| s.value);
         match services {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::git::Source;
 use super::{Loader, Request, Variables};
 use crate::error::{Error, Kind, SystemError};
 use crate::parse::node::{Node, Value};
@@ -9,7 +10,8 @@ use crate::parse::paths::{clean, dir, join};
 use crate::parse::{dotenv, template, yaml};
 
 /// Names of a project's file, the best first.
-const NAMES: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+pub(super) const NAMES: &[&str] =
+    &["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
 /// Names of the file that is merged over it.
 const OVERRIDES: &[&str] = &[
     "compose.override.yml",
@@ -20,8 +22,10 @@ const OVERRIDES: &[&str] = &[
 
 /// What was found.
 pub struct Found {
-    /// The project's folder, absolute.
+    /// The folder that gives the project its name and its `.env`, absolute.
     pub directory: String,
+    /// The folder that the project's paths begin at: the same, or that of a file in a repository.
+    pub base: String,
     /// The files, absolute, or `-`.
     pub files: Vec<String>,
     /// The text of each.
@@ -77,14 +81,36 @@ pub fn find(loader: &Loader<'_>, request: &Request) -> Result<Found, Error> {
     if files.is_empty() {
         return Err(rule("no configuration file provided: not found"));
     }
-    let files: Vec<String> =
-        files.into_iter().map(|f| if f == "-" { f } else { absolute(&request.current, &f) }).collect();
+    let (files, base) = brought(loader, request, files, &environment)?;
+    let base = base.unwrap_or_else(|| directory.clone());
     let mut texts = BTreeMap::new();
     for file in &files {
         let text = if file == "-" { request.stdin.clone().unwrap_or_default() } else { read(loader, file)? };
         texts.insert(file.clone(), text);
     }
-    Ok(Found { directory, files, texts, environment, profiles })
+    Ok(Found { directory, base, files, texts, environment, profiles })
+}
+
+/// The files, absolute and here; and the folder of the first that lay in a repository.
+fn brought(
+    loader: &Loader<'_>,
+    request: &Request,
+    files: Vec<String>,
+    environment: &BTreeMap<String, String>,
+) -> Result<(Vec<String>, Option<String>), Error> {
+    let mut base = None;
+    let mut here = Vec::with_capacity(files.len());
+    for file in files {
+        match loader.bring(&file, environment)? {
+            Some(brought) => {
+                base.get_or_insert_with(|| dir(&brought.file));
+                here.push(brought.file);
+            }
+            None if file == "-" => here.push(file),
+            None => here.push(absolute(&request.current, &file)),
+        }
+    }
+    Ok((here, base))
 }
 
 /// Reads a file.
@@ -103,8 +129,8 @@ fn folder(request: &Request, files: &[String]) -> String {
         return absolute(&request.current, &request.directory);
     }
     match files.iter().find(|f| *f != "-") {
-        Some(file) => dir(&absolute(&request.current, file)),
-        None => request.current.clone(),
+        Some(file) if Source::parse(file).is_none() => dir(&absolute(&request.current, file)),
+        _ => request.current.clone(),
     }
 }
 

@@ -78,7 +78,11 @@ fn load(
     including: &[String],
 ) -> Result<Node, Error> {
     let local = |path: &str| if path.starts_with('/') { path.to_owned() } else { join(&scope.folder, path) };
-    let paths: Vec<String> = entry.paths.iter().map(|p| local(p)).collect();
+    let here = |path: &String| match loader.bring(path, &scope.environment) {
+        Ok(brought) => Ok(brought.map_or_else(|| local(path), |brought| brought.file)),
+        Err(error) => Err(Error::rule(node.at, error.to_string())),
+    };
+    let paths: Vec<String> = entry.paths.iter().map(here).collect::<Result<_, _>>()?;
     let Some(main) = paths.first() else {
         return Err(Error::rule(node.at, "include: missing property 'path'"));
     };

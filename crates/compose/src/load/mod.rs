@@ -5,19 +5,23 @@
 //! find.rs      working folder, .env, COMPOSE_FILE, default names, project name
 //! file.rs      one file: variables → extends → !reset → include → merge → schema → long forms
 //! extends.rs   a service on the base of another       include.rs   a project in a project
-//! disk.rs      what is read, behind a trait
+//! disk.rs      what is read, behind a trait           git.rs       files in git repositories
+//! remote.rs    where a file is that was written as a repository's
 //! ```
 
 mod disk;
 mod extends;
 mod file;
 mod find;
+mod git;
 mod include;
+mod remote;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 pub use disk::{Disk, MemoryDisk, RealDisk};
+pub use git::{GitError, Source};
 
 use crate::error::Error;
 use crate::model::{Project, consistent, environment};
@@ -104,6 +108,8 @@ pub struct Loader<'a> {
     disk: &'a dyn Disk,
     sources: Sources,
     warnings: RefCell<Vec<String>>,
+    /// Checkouts of repositories, so that each is asked for once.
+    checkouts: RefCell<BTreeMap<Source, String>>,
 }
 
 /// The environment of a file's variables.
@@ -125,7 +131,12 @@ impl Lookup for Variables<'_> {
 impl<'a> Loader<'a> {
     /// A loader of files of a disk.
     pub fn new(disk: &'a dyn Disk) -> Loader<'a> {
-        Loader { disk, sources: Sources::default(), warnings: RefCell::default() }
+        Loader {
+            disk,
+            sources: Sources::default(),
+            warnings: RefCell::default(),
+            checkouts: RefCell::default(),
+        }
     }
 
     /// What the user should hear, each once.
@@ -186,8 +197,8 @@ impl<'a> Loader<'a> {
         }
         found.environment.insert("COMPOSE_PROJECT_NAME".into(), name.clone());
         let scope = file::Scope {
-            folder: found.directory.clone(),
-            relative: found.directory.clone(),
+            folder: found.base.clone(),
+            relative: found.base.clone(),
             environment: found.environment.clone(),
             skip: request.skip,
             including: Vec::new(),
@@ -210,7 +221,7 @@ impl<'a> Loader<'a> {
         Ok(Loaded {
             tree,
             name,
-            directory: found.directory,
+            directory: found.base,
             files: found.files,
             environment: found.environment,
             profiles: found.profiles,

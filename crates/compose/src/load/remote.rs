@@ -1,0 +1,57 @@
+//! Where a file is that was written as the address of a git repository.
+
+use std::collections::BTreeMap;
+
+use super::Loader;
+use super::find::NAMES;
+use super::git::{GitError, Source};
+use crate::error::{Error, Kind};
+use crate::parse::paths::join;
+
+/// A file of a repository, here.
+pub(super) struct Brought {
+    /// The file.
+    pub(super) file: String,
+    /// The folder of the checkout.
+    pub(super) root: String,
+}
+
+impl Loader<'_> {
+    /// Brings what a path names, if it is in a repository.
+    ///
+    /// # Errors
+    /// The repository or the file in it cannot be had.
+    pub(super) fn bring(
+        &self,
+        path: &str,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Option<Brought>, Error> {
+        let Some(source) = Source::parse(path) else { return Ok(None) };
+        let brought = source.and_then(|source| self.brought(&source, environment));
+        brought.map(Some).map_err(|error| Kind::Git(error).into())
+    }
+
+    fn brought(&self, source: &Source, environment: &BTreeMap<String, String>) -> Result<Brought, GitError> {
+        let known = self.checkouts.borrow().get(source).cloned();
+        let root = match known {
+            Some(root) => root,
+            None => self.disk.fetch(source, environment)?,
+        };
+        self.checkouts.borrow_mut().insert(source.clone(), root.clone());
+        let place = if source.path.is_empty() { root.clone() } else { join(&root, &source.path) };
+        let file = if self.disk.is_dir(&place) {
+            NAMES.iter().map(|name| join(&place, name)).find(|file| self.disk.is_file(file))
+        } else {
+            Some(place).filter(|file| self.disk.is_file(file))
+        };
+        let file = file.ok_or_else(|| GitError::NoFile {
+            written: source.written.clone(),
+            path: if source.path.is_empty() { ".".into() } else { source.path.clone() },
+        })?;
+        // The repository may hold links.
+        if !self.disk.real(&file).starts_with(&format!("{}/", self.disk.real(&root))) {
+            return Err(GitError::Outside(source.path.clone()));
+        }
+        Ok(Brought { file, root })
+    }
+}
