@@ -11,6 +11,7 @@ mod project;
 mod provider;
 mod refused;
 mod rehearsal;
+mod remote;
 mod roll;
 mod share;
 mod shop;

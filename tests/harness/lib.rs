@@ -10,6 +10,7 @@ pub mod client;
 pub mod compose;
 pub mod daemon;
 pub mod fixture;
+pub mod git;
 pub mod golang;
 pub mod host;
 pub mod http;

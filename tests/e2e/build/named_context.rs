@@ -1,10 +1,9 @@
 //! `--build-context`: contexts by name, through Dray's client and through buildx.
 
 use std::fs;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 use dray_harness::Daemon;
+use dray_harness::git::GitServer;
 
 use super::{build, buildx, context};
 
@@ -48,22 +47,11 @@ fn a_folder_stands_in_for_stages_and_images() {
 fn images_and_repositories_are_contexts_too() {
     let daemon = Daemon::start();
     let folder = context(&daemon, "image", "FROM base\nCOPY --from=code file /file\n", &[]);
-    let code = daemon.scratch("code");
-    fs::write(code.join("file"), "from git").expect("file");
-    let serve = daemon.scratch("serve");
-    let git = |args: &[&str]| {
-        let mut command = Command::new("git");
-        command.args(["-c", "user.name=t", "-c", "user.email=t@example.org", "-C"]).arg(&code).args(args);
-        assert!(command.output().expect("git").status.success(), "{args:?}");
-    };
-    git(&["init", "-q"]);
-    git(&["add", "."]);
-    git(&["commit", "-qm", "one"]);
-    git(&["clone", "-q", "--bare", ".", &serve.join("code.git").to_string_lossy()]);
-    let server = GitServer::start(&serve);
+    let server = GitServer::start();
+    server.commit("code.git", &[("file", "from git")]);
     let flags = format!(
-        "--build-context base=docker-image://busybox --build-context code=git://127.0.0.1:{}/code.git -t image",
-        server.port
+        "--build-context base=docker-image://busybox --build-context code={} -t image",
+        server.address("code.git")
     );
     for client in [daemon.dray(), buildx(&daemon)] {
         build(&client, &folder, &flags).expect_success();
@@ -74,39 +62,4 @@ fn images_and_repositories_are_contexts_too() {
     assert!(refused.output().contains("unsupported context source zip for base"), "{}", refused.output());
     let missing = build(&daemon.dray(), &folder, "--build-context base=/no/such/folder").expect_code(1);
     missing.expect_error("failed to get build context base: /no/such/folder: no such directory");
-}
-
-/// `git daemon` over a folder.
-struct GitServer {
-    child: std::process::Child,
-    port: u16,
-}
-
-impl GitServer {
-    fn start(root: &std::path::Path) -> GitServer {
-        let port = dray_harness::registry::free_port();
-        let child = Command::new("git")
-            .args(["daemon", "--export-all", "--listen=127.0.0.1", "--reuseaddr"])
-            .arg(format!("--port={port}"))
-            .arg(format!("--base-path={}", root.display()))
-            .arg(root)
-            .process_group(0)
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("git daemon");
-        let server = GitServer { child, port };
-        dray_harness::client::eventually("git daemon listens", || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        server
-    }
-}
-
-impl Drop for GitServer {
-    fn drop(&mut self) {
-        // In a group of its own: what git has started ends with it.
-        let group = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        let _ = self.child.wait();
-    }
 }
