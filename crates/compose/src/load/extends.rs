@@ -117,7 +117,7 @@ impl Walk<'_> {
         extends: &Node,
     ) -> Result<(Map, Vec<Path>), Error> {
         let folder = &self.scope.folder;
-        let brought = self.loader.bring(other, &self.scope.environment);
+        let brought = self.loader.bring(other);
         let brought = brought.map_err(|e| Error::rule(extends.at, e.to_string()))?;
         let local = match &brought {
             Some(brought) => brought.file.clone(),

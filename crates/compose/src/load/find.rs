@@ -81,7 +81,8 @@ pub fn find(loader: &Loader<'_>, request: &Request) -> Result<Found, Error> {
     if files.is_empty() {
         return Err(rule("no configuration file provided: not found"));
     }
-    let (files, base) = brought(loader, request, files, &environment)?;
+    loader.surroundings.replace(surroundings(request, &environment));
+    let (files, base) = brought(loader, request, files)?;
     let base = base.unwrap_or_else(|| directory.clone());
     let mut texts = BTreeMap::new();
     for file in &files {
@@ -91,17 +92,21 @@ pub fn find(loader: &Loader<'_>, request: &Request) -> Result<Found, Error> {
     Ok(Found { directory, base, files, texts, environment, profiles })
 }
 
+fn surroundings(request: &Request, environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let own = environment.iter().filter(|(name, _)| name.starts_with("COMPOSE_"));
+    own.chain(&request.environment).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// The files, absolute and here; and the folder of the first that lay in a repository.
 fn brought(
     loader: &Loader<'_>,
     request: &Request,
     files: Vec<String>,
-    environment: &BTreeMap<String, String>,
 ) -> Result<(Vec<String>, Option<String>), Error> {
     let mut base = None;
     let mut here = Vec::with_capacity(files.len());
     for file in files {
-        match loader.bring(&file, environment)? {
+        match loader.bring(&file)? {
             Some(brought) => {
                 base.get_or_insert_with(|| dir(&brought.file));
                 here.push(brought.file);

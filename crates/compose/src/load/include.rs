@@ -78,7 +78,7 @@ fn load(
     including: &[String],
 ) -> Result<Node, Error> {
     let local = |path: &str| if path.starts_with('/') { path.to_owned() } else { join(&scope.folder, path) };
-    let here = |path: &String| match loader.bring(path, &scope.environment) {
+    let here = |path: &String| match loader.bring(path) {
         Ok(brought) => Ok(brought.map_or_else(|| local(path), |brought| brought.file)),
         Err(error) => Err(Error::rule(node.at, error.to_string())),
     };

@@ -110,6 +110,9 @@ pub struct Loader<'a> {
     warnings: RefCell<Vec<String>>,
     /// Checkouts of repositories, so that each is asked for once.
     checkouts: RefCell<BTreeMap<Source, String>>,
+    /// What decides how repositories are fetched: the environment of the process, and Compose's own variables of the
+    /// user's `.env`. What comes with a repository has no say in it.
+    surroundings: RefCell<BTreeMap<String, String>>,
 }
 
 /// The environment of a file's variables.
@@ -136,6 +139,7 @@ impl<'a> Loader<'a> {
             sources: Sources::default(),
             warnings: RefCell::default(),
             checkouts: RefCell::default(),
+            surroundings: RefCell::default(),
         }
     }
 

@@ -1,7 +1,5 @@
 //! Where a file is that was written as the address of a git repository.
 
-use std::collections::BTreeMap;
-
 use super::Loader;
 use super::find::NAMES;
 use super::git::{GitError, Source};
@@ -21,21 +19,17 @@ impl Loader<'_> {
     ///
     /// # Errors
     /// The repository or the file in it cannot be had.
-    pub(super) fn bring(
-        &self,
-        path: &str,
-        environment: &BTreeMap<String, String>,
-    ) -> Result<Option<Brought>, Error> {
+    pub(super) fn bring(&self, path: &str) -> Result<Option<Brought>, Error> {
         let Some(source) = Source::parse(path) else { return Ok(None) };
-        let brought = source.and_then(|source| self.brought(&source, environment));
+        let brought = source.and_then(|source| self.brought(&source));
         brought.map(Some).map_err(|error| Kind::Git(error).into())
     }
 
-    fn brought(&self, source: &Source, environment: &BTreeMap<String, String>) -> Result<Brought, GitError> {
+    fn brought(&self, source: &Source) -> Result<Brought, GitError> {
         let known = self.checkouts.borrow().get(source).cloned();
         let root = match known {
             Some(root) => root,
-            None => self.disk.fetch(source, environment)?,
+            None => self.disk.fetch(source, &self.surroundings.borrow())?,
         };
         self.checkouts.borrow_mut().insert(source.clone(), root.clone());
         let place = if source.path.is_empty() { root.clone() } else { join(&root, &source.path) };

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use dray_client::rehearsal::Rehearsal;
 use dray_compose::Project;
 use dray_compose::apply::{Progress as _, Status};
+use dray_compose::load::Source;
 use dray_compose::model::service::{Build, Service};
 use dray_spec::Digest;
 
@@ -185,7 +186,7 @@ fn dockerfile(words: &mut Words, build: &Build) -> Result<(), Error> {
         let path = words.file(&build.dockerfile_inline)?;
         words.pair("--file", path);
     } else if !build.dockerfile.is_empty() {
-        let remote = build.context.contains("://");
+        let remote = build.context.contains("://") || Source::parse(&build.context).is_some();
         let file = Path::new(&build.context).join(&build.dockerfile);
         words.pair("--file", if remote { build.dockerfile.clone() } else { file.display().to_string() });
     }
