@@ -366,7 +366,7 @@ fn a_project_goes_through_a_registry() {
                 command.env(name, value);
             }
         }
-        command.args(by.first).args(["-p", "fetched", "-f", &from]).args(args).env("XDG_CACHE_HOME", &cache);
+        command.args(by.first).args(["-f", &from]).args(args).env("XDG_CACHE_HOME", &cache);
         // Docker Compose speaks HTTP with a registry in its own tests only.
         command.current_dir(elsewhere.path()).env("__TEST__INSECURE__REGISTRY__", "1");
         finish(command, b"").expect_success().stdout
@@ -378,4 +378,7 @@ fn a_project_goes_through_a_registry() {
         "busybox\n",
         "Docker Compose takes what is published"
     );
+    fs::write(elsewhere.path().join(".env"), "COMPOSE_PROFILES=x\n").expect(".env");
+    let config = get(&by, &["config"]);
+    assert_eq!(config, get(&theirs(), &["config"]), "name and paths are the same");
 }

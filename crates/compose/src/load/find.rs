@@ -24,7 +24,7 @@ const OVERRIDES: &[&str] = &[
 pub struct Found {
     /// The folder that gives the project its name and its `.env`, absolute.
     pub directory: String,
-    /// The folder that the project's paths begin at: the same, or that of a file in a repository.
+    /// The folder that the project's paths begin at: the same, or that of a file from elsewhere.
     pub base: String,
     /// The files, absolute, or `-`.
     pub files: Vec<String>,
@@ -97,7 +97,7 @@ fn surroundings(request: &Request, environment: &BTreeMap<String, String>) -> BT
     own.chain(&request.environment).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// The files, absolute and here; and the folder of the first that lay in a repository.
+/// The files, absolute and here; and the folder of the first that lay in a repository or a registry.
 fn brought(
     loader: &Loader<'_>,
     request: &Request,
@@ -112,6 +112,10 @@ fn brought(
                 here.push(brought.file);
             }
             None if file == "-" => here.push(file),
+            None if request.brought.contains(&file) => {
+                base.get_or_insert_with(|| dir(&file));
+                here.push(file);
+            }
             None => here.push(absolute(&request.current, &file)),
         }
     }
@@ -134,7 +138,9 @@ fn folder(request: &Request, files: &[String]) -> String {
         return absolute(&request.current, &request.directory);
     }
     match files.iter().find(|f| *f != "-") {
-        Some(file) if Source::parse(file).is_none() => dir(&absolute(&request.current, file)),
+        Some(file) if Source::parse(file).is_none() && !request.brought.contains(file) => {
+            dir(&absolute(&request.current, file))
+        }
         _ => request.current.clone(),
     }
 }

@@ -34,6 +34,8 @@ use crate::parse::template::Lookup;
 pub struct Request {
     /// `-f`, in their order.
     pub files: Vec<String>,
+    /// Those of them that were brought here from a registry: the project has neither its name nor its `.env` of them.
+    pub brought: Vec<String>,
     /// `-p`.
     pub name: String,
     /// `--project-directory`.

@@ -52,8 +52,10 @@ impl From<dray_compose::Error> for Error {
 pub fn request(app: &App, skip: Skip) -> Result<Request, Error> {
     let flags = &app.group;
     let mut files = flags.all("file");
+    let mut brought = Vec::new();
     for file in &mut files {
         if let Some(local) = publish::fetched(app, file)? {
+            brought.push(local.clone());
             *file = local;
         }
     }
@@ -76,6 +78,7 @@ pub fn request(app: &App, skip: Skip) -> Result<Request, Error> {
     let current = std::env::current_dir().map_err(Error::io("find the current folder"))?;
     Ok(Request {
         files,
+        brought,
         name: flags.get("project-name").to_owned(),
         directory: directory.unwrap_or_default().to_owned(),
         env_files,
