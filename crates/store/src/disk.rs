@@ -1,9 +1,12 @@
 //! How much a folder takes.
 
 use std::collections::HashSet;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, statat};
+use rustix::io::Errno;
 
 use crate::{Error, Result};
 
@@ -24,54 +27,63 @@ pub struct Usage {
 /// # Errors
 /// If a folder cannot be read.
 pub fn usage(path: &Path) -> Result<Usage> {
+    let failed =
+        |operation: &'static str, path: &Path, errno: Errno| Error::io(operation, path, errno.into());
     let mut usage = Usage::default();
     let mut seen = HashSet::new();
-    let Some(root) = stat(path)? else { return Ok(usage) };
-    let mut folders = if root.is_dir() { vec![path.to_path_buf()] } else { Vec::new() };
+    let root = match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(root) => root,
+        Err(Errno::NOENT) => return Ok(usage),
+        Err(errno) => return Err(failed("stat", path, errno)),
+    };
+    let is_dir = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let mut folders = if is_dir(&root) { vec![path.to_path_buf()] } else { Vec::new() };
     count(&root, &mut usage, &mut seen);
     while let Some(folder) = folders.pop() {
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if gone(&error) => continue,
-            Err(error) => return Err(Error::io("list", &folder, error)),
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // Names are looked up from their folder: the way there is gone only once.
+        let opened = match openat(CWD, &folder, flags, Mode::empty()) {
+            Ok(opened) => opened,
+            Err(Errno::NOENT) => continue,
+            Err(errno) => return Err(failed("list", &folder, errno)),
         };
-        for entry in entries {
-            let path = entry.map_err(|source| Error::io("list", &folder, source))?.path();
-            let Some(metadata) = stat(&path)? else { continue };
-            count(&metadata, &mut usage, &mut seen);
-            if metadata.is_dir() && metadata.dev() == root.dev() {
-                folders.push(path);
+        for entry in Dir::read_from(&opened).map_err(|errno| failed("list", &folder, errno))? {
+            let entry = entry.map_err(|errno| failed("list", &folder, errno))?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let below = || folder.join(OsStr::from_bytes(name.to_bytes()));
+            let stat = match statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                Err(Errno::NOENT) => continue,
+                Err(errno) => return Err(failed("stat", &below(), errno)),
+            };
+            count(&stat, &mut usage, &mut seen);
+            if is_dir(&stat) && stat.st_dev == root.st_dev {
+                folders.push(below());
             }
         }
     }
     Ok(usage)
 }
 
-fn count(metadata: &fs::Metadata, usage: &mut Usage, seen: &mut HashSet<(u64, u64)>) {
-    if metadata.nlink() > 1 && !metadata.is_dir() && !seen.insert((metadata.dev(), metadata.ino())) {
+fn count(stat: &Stat, usage: &mut Usage, seen: &mut HashSet<(u64, u64)>) {
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if stat.st_nlink > 1 && kind != FileType::Directory && !seen.insert((stat.st_dev, stat.st_ino)) {
         return;
     }
     usage.inodes += 1;
-    usage.allocated += metadata.blocks() * 512;
-    if metadata.is_file() {
-        usage.bytes += metadata.len();
+    usage.allocated += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+    if kind == FileType::RegularFile {
+        usage.bytes += u64::try_from(stat.st_size).unwrap_or(0);
     }
-}
-
-fn stat(path: &Path) -> Result<Option<fs::Metadata>> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if gone(&error) => Ok(None),
-        Err(error) => Err(Error::io("stat", path, error)),
-    }
-}
-
-fn gone(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::NotFound
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
