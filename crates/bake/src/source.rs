@@ -26,6 +26,16 @@ impl Place {
         Place { end: other.end.max(self.start), ..self }
     }
 
+    /// Where it begins, without what is there.
+    pub fn start(self) -> Place {
+        Place { end: self.start, ..self }
+    }
+
+    /// What comes between this and the end of another.
+    pub fn after(self, whole: Place) -> Place {
+        Place { start: self.end.min(whole.end), ..whole }
+    }
+
     /// One byte at its beginning.
     pub fn first(self) -> Place {
         Place { end: self.start + 1, ..self }
@@ -60,7 +70,9 @@ pub fn excerpt(files: &[File], place: Place) -> String {
     let (first, last) = (position(&file.text, place.start).0, position(&file.text, place.end).0);
     let last = last.min(lines.len()).max(first);
     let (mut from, mut to, mut padding) = (first, last, 0);
-    while padding < 4 && (from > 1 || to < lines.len()) {
+    // Each round counts once for itself.
+    while padding < if first == last { 4 } else { 2 } {
+        padding += 1;
         if from > 1 {
             from -= 1;
             padding += 1;

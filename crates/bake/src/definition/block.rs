@@ -83,7 +83,7 @@ impl<'a> State<'a> {
 /// Something that must be there is not.
 pub(super) fn missing_argument(name: &str, place: Place) -> Failure {
     let detail = format!("The argument {name:?} is required, but no definition was found.");
-    Failure::at(place.first(), "Missing required argument", detail)
+    Failure::at(place.start(), "Missing required argument", detail)
 }
 
 impl Resolver<'_> {
@@ -216,7 +216,7 @@ impl Resolver<'_> {
                     let set = self.states[at].copies[number].made.set(&attribute.name, &value);
                     set.map_err(|why| {
                         Failure::at(
-                            place.first(),
+                            attribute.value.start(),
                             "Unsuitable value type",
                             format!("Unsuitable value: {why}"),
                         )

@@ -130,12 +130,12 @@ impl<'a> Resolver<'a> {
             self.variables.iter().map(|(name, b)| (name.clone(), *b)).collect();
         for (name, block) in &variables {
             self.resolve_value(name, &none)
-                .map_err(|f| f.within("Invalid value", block.body.place.first()))?;
+                .map_err(|f| f.within("Invalid value", block.body.place.start()))?;
         }
         config.variables = variables.iter().map(|(name, block)| self.shown(name, block)).collect();
         self.validate()?;
         let functions: Vec<(String, Place)> =
-            self.functions.iter().map(|(n, b)| (n.clone(), b.place)).collect();
+            self.functions.iter().map(|(n, b)| (n.clone(), place_of(b))).collect();
         for (name, place) in functions {
             self.resolve_function(&name).map_err(|f| f.within("Invalid function", place))?;
         }
@@ -258,6 +258,11 @@ impl<'a> Resolver<'a> {
     }
 }
 
+/// Where mistakes of a function without a result are shown.
+fn place_of(function: &Block) -> Place {
+    function.body.attribute("params").map_or(function.labels[0].1, |parameters| parameters.place)
+}
+
 /// What nobody has defined is told of where it is evaluated.
 fn skip(resolved: Result<()>, may_be_missing: bool) -> Result<()> {
     match resolved {
@@ -272,7 +277,7 @@ fn check_labels(block: &Block) -> Result<()> {
         1 => Ok(()),
         0 => {
             let detail = format!("All {kind} blocks must have 1 labels (name).");
-            Err(Failure::at(block.place, format!("Missing name for {kind}"), detail))
+            Err(Failure::at(block.body.place.first(), format!("Missing name for {kind}"), detail))
         }
         _ => {
             let detail = format!("Only 1 labels (name) are expected for {kind} blocks.");

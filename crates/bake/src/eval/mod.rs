@@ -104,7 +104,7 @@ impl Machine {
             Kind::Number(number) => return Ok(Value::Number(*number)),
             Kind::Variable(name) => return self.variable(name, place, scope),
             Kind::Attribute(base, name) => {
-                return traverse::attribute(&self.eval(base, scope)?, name, base.place.to(place));
+                return traverse::attribute(&self.eval(base, scope)?, name, base.place.after(place));
             }
             Kind::Inner(inner) => return self.eval(inner, scope),
             Kind::Text(text) => Value::from(text.as_str()),
@@ -115,7 +115,8 @@ impl Machine {
             }
             Kind::Object(items) => self.object(items, scope)?,
             Kind::Index(base, index) => {
-                return traverse::index(&self.eval(base, scope)?, &self.eval(index, scope)?, place);
+                let (value, key) = (self.eval(base, scope)?, self.eval(index, scope)?);
+                return traverse::index(&value, &key, base.place.after(place));
             }
             Kind::Splat(base, steps) => traverse::splat(self, &self.eval(base, scope)?, steps, scope, place)?,
             Kind::Conditional(condition, yes, no) => self.conditional(condition, yes, no, scope, place)?,
@@ -149,7 +150,11 @@ impl Machine {
         let mut text = String::new();
         for part in parts {
             let value = self.eval(part, scope)?;
-            text.push_str(&as_text(&value, part.place)?);
+            let place_of = match &part.kind {
+                Kind::Inner(inner) => inner.place,
+                _ => part.place,
+            };
+            text.push_str(&as_text(&value, place_of)?);
             self.check_size(text.len() as u64 / parts.len() as u64)
                 .and_then(|()| {
                     if text.len() as u64 > MAX_VALUE { self.check_size(text.len() as u64) } else { Ok(()) }
@@ -229,14 +234,14 @@ impl Machine {
     fn call(&self, call: &Call, scope: &Scope, place: Place) -> Result<Value> {
         let name = call.name.as_str();
         match name {
-            "try" => return self.try_each(call, scope, place),
+            "try" => return self.try_each(call, scope),
             "can" if call.arguments.len() == 1 => {
                 return Ok(Value::Bool(self.eval(&call.arguments[0], scope).is_ok()));
             }
             "convert" if call.arguments.len() == 2 => {
                 let kind = crate::definition::kind::read(&call.arguments[1])?;
                 let value = self.eval(&call.arguments[0], scope)?.convert(&kind);
-                return value.map_err(|why| failed(name, &why, place));
+                return value.map_err(|why| failed(name, &why, call.start()));
             }
             _ => {}
         }
@@ -253,8 +258,8 @@ impl Machine {
             self.charge(argument.weight()).map_err(|failure| failure.within("Limit exceeded", place))?;
         }
         match (own, known) {
-            (Some(own), _) => self.call_own(name, &own, arguments, place),
-            (None, Some(known)) => known.call(self, &arguments, place),
+            (Some(own), _) => self.call_own(call, &own, arguments, place),
+            (None, Some(known)) => known.call(self, &arguments, call, place),
             (None, None) => Ok(Value::Null),
         }
     }
@@ -283,8 +288,14 @@ impl Machine {
     }
 
     /// A function of the file.
-    fn call_own(&self, name: &str, own: &UserFunction, arguments: Vec<Value>, place: Place) -> Result<Value> {
-        function::check_count(name, &own.parameters, own.rest.is_some(), arguments.len(), place)?;
+    fn call_own(
+        &self,
+        call: &Call,
+        own: &UserFunction,
+        arguments: Vec<Value>,
+        place: Place,
+    ) -> Result<Value> {
+        function::check_count(call, &own.parameters, own.rest.is_some(), arguments.len(), place)?;
         let mut names = BTreeMap::new();
         let mut arguments = arguments.into_iter();
         for (parameter, value) in own.parameters.iter().zip(arguments.by_ref()) {
@@ -296,7 +307,7 @@ impl Machine {
         self.eval(&own.result, &Scope::of(&names))
     }
 
-    fn try_each(&self, call: &Call, scope: &Scope, place: Place) -> Result<Value> {
+    fn try_each(&self, call: &Call, scope: &Scope) -> Result<Value> {
         let mut whys = Vec::new();
         for argument in &call.arguments {
             match self.eval(argument, scope) {
@@ -308,7 +319,7 @@ impl Machine {
             "no expression succeeded:\n{}\n\nAt least one expression must produce a successful result",
             whys.join("\n")
         );
-        Err(failed("try", &why, place))
+        Err(failed("try", &why, call.start()))
     }
 
     fn each(&self, each: &For, scope: &Scope, place: Place) -> Result<Value> {

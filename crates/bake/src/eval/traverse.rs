@@ -65,6 +65,7 @@ pub(super) fn index(value: &Value, key: &Value, place: Place) -> Result<Value> {
             found.cloned().ok_or_else(|| {
                 no(match whole {
                     ..0 => ": a negative number is not a valid index for a sequence.",
+                    _ if whole > items.all.len() as i128 => ".",
                     _ if items.all.is_empty() => ": the collection has no elements.",
                     _ => ": the given index is greater than or equal to the length of the collection.",
                 }

@@ -17,8 +17,9 @@ use crate::value::{Mapping, Sequence, Value, json};
 pub(super) static ALL: &[Function] = &[
     fixed("base64encode", &[("str", Text)], |_, a| Ok(STANDARD.encode(str(&a[0])).into())),
     fixed("base64decode", &[("str", Text)], |_, a| {
-        let bytes =
-            STANDARD.decode(str(&a[0])).map_err(|error| format!("failed to decode base64 data: {error}"))?;
+        let bytes = STANDARD
+            .decode(str(&a[0]))
+            .map_err(|_| format!("failed to decode base64 data '{}'", str(&a[0])))?;
         let text = String::from_utf8(bytes);
         Ok(text.map_err(|_| "the result of decoding the provided string is not valid UTF-8")?.into())
     }),

@@ -22,6 +22,7 @@ mod time;
 use crate::error::{Failure, Result};
 use crate::eval::{Machine, failed};
 use crate::source::Place;
+use crate::syntax::expr::{Call, Expr};
 use crate::value::{Type, Value};
 
 /// What a function does; why it cannot.
@@ -95,12 +96,13 @@ pub fn is_known(name: &str) -> bool {
 
 /// Refuses too few or too many arguments.
 pub(crate) fn check_count<S: AsRef<str>>(
-    name: &str,
+    call: &Call,
     parameters: &[S],
     open: bool,
     count: usize,
     place: Place,
 ) -> Result<()> {
+    let name = &call.name;
     if count < parameters.len() {
         let missing = parameters[count].as_ref();
         let or_more = if open { "at least " } else { "" };
@@ -108,35 +110,41 @@ pub(crate) fn check_count<S: AsRef<str>>(
             "Function {name:?} expects {or_more}{} argument(s). Missing value for {missing:?}.",
             parameters.len()
         );
-        return Err(Failure::at(place, "Not enough function arguments", detail));
+        let end = Place { start: place.end.saturating_sub(1), ..place };
+        return Err(Failure::at(end, "Not enough function arguments", detail));
     }
     if count > parameters.len() && !open {
+        let first = call.arguments.get(parameters.len()).map_or(place, Expr::start);
         let detail = format!("Function {name:?} expects only {} argument(s).", parameters.len());
-        return Err(Failure::at(place, "Too many function arguments", detail));
+        return Err(Failure::at(first, "Too many function arguments", detail));
     }
     Ok(())
 }
 
 impl Function {
     /// Calls it.
-    pub(crate) fn call(&self, machine: &Machine, arguments: &[Value], place: Place) -> Result<Value> {
+    pub(crate) fn call(
+        &self,
+        machine: &Machine,
+        arguments: &[Value],
+        call: &Call,
+        place: Place,
+    ) -> Result<Value> {
         let names: Vec<&str> = self.parameters.iter().map(|(name, _)| *name).collect();
-        check_count(self.name, &names, self.rest.is_some(), arguments.len(), place)?;
+        check_count(call, &names, self.rest.is_some(), arguments.len(), place)?;
         let mut taken = Vec::with_capacity(arguments.len());
         for (number, argument) in arguments.iter().enumerate() {
             let parameter = self.parameters.get(number).copied().or(self.rest);
             let (name, takes) = parameter.unwrap_or(("", Takes::Any));
+            let at = call.arguments.get(number).or(call.arguments.last()).map_or(place, Expr::start);
             let wrong = |why: String| {
-                Failure::at(
-                    place,
-                    "Invalid function argument",
-                    format!("Invalid value for {name:?} parameter: {why}."),
-                )
+                let detail = format!("Invalid value for {name:?} parameter: {why}.");
+                Failure::at(at, "Invalid function argument", detail)
             };
             taken.push(take(argument, takes).map_err(wrong)?);
         }
         (self.run)(machine, &taken).map_err(|failure| match failure {
-            Failure::Plain(why) | Failure::Undefined(why) => failed(self.name, &why, place),
+            Failure::Plain(why) | Failure::Undefined(why) => failed(self.name, &why, call.start()),
             other => other,
         })
     }

@@ -50,6 +50,13 @@ pub struct Call {
     pub expanded: bool,
 }
 
+impl Call {
+    /// The name and the bracket after it.
+    pub fn start(&self) -> Place {
+        Place { end: self.name_place.end + 1, ..self.name_place }
+    }
+}
+
 /// A step after a splat.
 #[derive(Debug, Clone)]
 pub enum Step {
@@ -101,6 +108,22 @@ impl Expr {
     /// An expression of a text.
     pub fn text(text: impl Into<String>, place: Place) -> Expr {
         Expr { kind: Kind::Text(text.into()), place }
+    }
+
+    /// Where mistakes in all of it are shown: its first part.
+    pub fn start(&self) -> Place {
+        match &self.kind {
+            // Without the quotes.
+            Kind::Text(_) if self.place.end > self.place.start + 2 => {
+                Place { start: self.place.start + 1, end: self.place.end - 1, ..self.place }
+            }
+            Kind::Template(parts) => parts.first().map_or(self.place, |part| part.place),
+            Kind::List(_) | Kind::Object(_) | Kind::For(_) => self.place.first(),
+            Kind::Call(call) => call.start(),
+            Kind::Conditional(first, ..) | Kind::Binary(first, ..) => first.start(),
+            Kind::Inner(inner) => inner.start(),
+            _ => self.place,
+        }
     }
 
     /// The names that it refers to, without those that it binds itself.

@@ -85,7 +85,13 @@ impl Text {
                         place = place.to(*last);
                     }
                     let kind = block.ident.to_string();
-                    read.blocks.push(Block { kind, labels, body: self.body(&block.body), place });
+                    let mut body = self.body(&block.body);
+                    body.place = match block.body.span() {
+                        // From its brace on.
+                        Some(span) if span.start > 0 => self.place(Some(span.start - 1..span.end)),
+                        _ => Place { start: place.end + 1, end: place.end + 2, ..place },
+                    };
+                    read.blocks.push(Block { kind, labels, body, place });
                 }
             }
         }
