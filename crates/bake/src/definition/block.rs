@@ -235,21 +235,15 @@ impl Resolver<'_> {
             copy.done.extend(attributes.iter().map(|attribute| attribute.name.clone()));
             copy.done.extend(field.map(str::to_owned));
             let (name, value) = (copy.name.clone(), copy.made.to_value());
-            self.remember(&block.kind, name, value)?;
+            self.remember(&block.kind, name, value);
         }
         Ok(())
     }
 
     /// Puts a block's value where others find it.
-    fn remember(&self, kind: &str, name: String, value: Value) -> Result<()> {
+    fn remember(&self, kind: &str, name: String, value: Value) {
         let mut globals = self.machine.globals.borrow_mut();
-        let mut all = match globals.get(kind) {
-            Some(Value::Object(_, members)) => members.all.clone(),
-            _ => BTreeMap::new(),
-        };
-        self.machine.charge(all.len() as u64)?;
-        all.insert(name, value);
-        globals.insert(kind.to_owned(), Value::object(Mapping::Object, all));
-        Ok(())
+        let all = globals.remove(kind).unwrap_or(Value::Null);
+        globals.insert(kind.to_owned(), all.with_member(name, value));
     }
 }

@@ -19,7 +19,7 @@ use crate::value::{Mapping, Type, Value};
 /// The largest value, written out.
 const MAX_VALUE: u64 = 4 << 20;
 /// How much may be made and looked at in all.
-const MAX_WORK: u64 = 256 << 20;
+const MAX_WORK: u64 = 16 << 20;
 /// How deep evaluation may go: expressions in functions in functions.
 const MAX_DEPTH: usize = 2000;
 

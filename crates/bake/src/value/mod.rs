@@ -119,6 +119,22 @@ impl Value {
         Value::Object(kind, Rc::new(Members { all, weight }))
     }
 
+    /// An object with one more member, or another one of its name; what is no object becomes one.
+    pub fn with_member(self, name: String, value: Value) -> Value {
+        let (mut all, weight) = match self {
+            Value::Object(_, members) => match Rc::try_unwrap(members) {
+                Ok(own) => (own.all, own.weight),
+                Err(shared) => (shared.all.clone(), shared.weight),
+            },
+            _ => (BTreeMap::new(), 1),
+        };
+        let added = value.weight().saturating_add(name.len() as u64);
+        let name_weight = name.len() as u64;
+        let before = all.insert(name, value).map_or(0, |old| old.weight() + name_weight);
+        let weight = weight.saturating_sub(before).saturating_add(added);
+        Value::Object(Mapping::Object, Rc::new(Members { all, weight }))
+    }
+
     /// How much it is, written out.
     pub fn weight(&self) -> u64 {
         match self {
