@@ -164,16 +164,15 @@ impl Resolver<'_> {
 
     /// Finds out fields of a block: one, or all.
     pub(super) fn resolve_block(&mut self, at: usize, field: Option<&str>) -> Result<()> {
-        if field.is_none() {
-            if std::mem::replace(&mut self.states[at].whole_under_way, true) {
-                let block = self.states[at].block;
-                return Err(
-                    format!("reference cycle not allowed for {}.{}", block.kind, block.labels[0].0).into()
-                );
-            }
+        let whole = field.is_none();
+        if whole && std::mem::replace(&mut self.states[at].whole_under_way, true) {
+            let block = self.states[at].block;
+            return Err(
+                format!("reference cycle not allowed for {}.{}", block.kind, block.labels[0].0).into()
+            );
         }
         let resolved = self.enter(|resolver| resolver.resolve_copies(at, field));
-        if field.is_none() {
+        if whole {
             self.states[at].whole_under_way = false;
         }
         resolved

@@ -53,8 +53,8 @@ pub(super) static ALL: &[Function] = &[
             let size = subnet.size();
             // Where one of this size can begin.
             let first = next.div_ceil(size.max(1)).saturating_mul(size.max(1));
-            let last = first.saturating_add(size - 1);
-            if last > network.first.saturating_add(network.size() - 1) {
+            let last = first.saturating_add(size.wrapping_sub(1));
+            if last > network.last() {
                 return Err(format!(
                     "not enough remaining address space for a subnet with a prefix of {length} bits"
                 )
@@ -95,6 +95,11 @@ impl Network {
     /// How many addresses; 0 for all of IPv6.
     fn size(self) -> u128 {
         1u128.checked_shl(u32::from(self.width - self.length)).unwrap_or(0)
+    }
+
+    /// Its last address.
+    fn last(self) -> u128 {
+        self.first | self.size().wrapping_sub(1)
     }
 
     fn mask(self) -> u128 {

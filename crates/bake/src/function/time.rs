@@ -29,7 +29,8 @@ fn read(text: &str) -> Result<ZonedDateTime> {
         None => {
             let at = text.rfind(['+', '-']).ok_or_else(wrong)?;
             let (hours, minutes) = text[at + 1..].split_once(':').ok_or_else(wrong)?;
-            let seconds = |text: &str, unit: i32| text.parse::<i32>().map(|n| n * unit).map_err(|_| wrong());
+            let seconds =
+                |text: &str, unit: i32| text.parse::<u8>().map(|n| i32::from(n) * unit).map_err(|_| wrong());
             let sum = seconds(hours, 3600)? + seconds(minutes, 60)?;
             let signed = if text[at..].starts_with('-') { -sum } else { sum };
             Offset::from_seconds(signed).map_err(|_| wrong())?

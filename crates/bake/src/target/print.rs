@@ -11,6 +11,7 @@ use crate::value::json::quoted;
 pub enum Json {
     Null,
     Bool(bool),
+    Number(String),
     Text(String),
     List(Vec<Json>),
     Object(Vec<(String, Json)>),
@@ -31,6 +32,7 @@ impl Json {
         };
         match self {
             Json::Null => out.push_str("null"),
+            Json::Number(text) => out.push_str(text),
             Json::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Json::Text(text) => out.push_str(&quoted(text)),
             Json::List(items) if items.is_empty() => out.push_str("[]"),

@@ -151,14 +151,14 @@ impl Number {
         let exact = || {
             let (mut a, b, _) = self.aligned(other)?;
             let mut scale = 0;
-            while a % b != 0 {
+            while a.checked_rem(b)? != 0 {
                 a = a.checked_mul(10)?;
                 scale += 1;
                 if scale > 30 {
                     return None;
                 }
             }
-            Some(Number::Exact { digits: a / b, scale }.short())
+            Some(Number::Exact { digits: a.checked_div(b)?, scale }.short())
         };
         exact().or_else(|| Number::from_float(self.float() / other.float()))
     }

@@ -24,7 +24,7 @@ pub(super) fn show(app: &App, plan: &Plan, asked: Option<&Question>, answers: &A
         let target = &plan.targets[name];
         if question.is_json() {
             let key = if question.name == "lint" { "check" } else { &question.name };
-            all.push((name, target.json().indented(), key.to_owned(), answer));
+            all.push((name, target.json(), key.to_owned(), answer));
             code = if code == 0 { question.status(answer) } else { code };
             continue;
         }
@@ -47,21 +47,35 @@ pub(super) fn show(app: &App, plan: &Plan, asked: Option<&Question>, answers: &A
     Ok(code)
 }
 
-fn json(plan: &Plan, all: &[(&String, String, String, &BTreeMap<String, String>)]) -> Result<String, Error> {
+/// Groups, and each target with its definition and its answer.
+fn json(plan: &Plan, all: &[(&String, Json, String, &BTreeMap<String, String>)]) -> Result<String, Error> {
     let wrong = |source| Error::Json { what: "the answer to a call".into(), source };
-    let mut targets = serde_json::Map::new();
+    let mut targets = Vec::new();
     for (name, definition, key, answer) in all {
         let result = answer.get("result.json").map(String::as_str).unwrap_or("null");
-        let mut one = serde_json::Map::new();
-        one.insert("build".to_owned(), serde_json::from_str(definition).map_err(wrong)?);
-        one.insert(key.clone(), serde_json::from_str(result).map_err(wrong)?);
-        targets.insert((*name).clone(), one.into());
+        let result: serde_json::Value = serde_json::from_str(result).map_err(wrong)?;
+        let members = vec![("build".to_owned(), definition.clone()), (key.clone(), given(&result))];
+        targets.push(((*name).clone(), Json::Object(members)));
     }
-    let groups = Json::Object(plan.groups.iter().map(|(name, group)| (name.clone(), group.json())).collect());
-    let mut whole = serde_json::Map::new();
+    let mut whole = Vec::new();
     if !plan.groups.is_empty() {
-        whole.insert("group".to_owned(), serde_json::from_str(&groups.indented()).map_err(wrong)?);
+        let groups = plan.groups.iter().map(|(name, group)| (name.clone(), group.json()));
+        whole.push(("group".to_owned(), Json::Object(groups.collect())));
     }
-    whole.insert("target".to_owned(), targets.into());
-    serde_json::to_string_pretty(&whole).map_err(wrong)
+    whole.push(("target".to_owned(), Json::Object(targets)));
+    Ok(Json::Object(whole).indented())
+}
+
+/// What the daemon gave.
+fn given(value: &serde_json::Value) -> Json {
+    match value {
+        serde_json::Value::Null => Json::Null,
+        serde_json::Value::Bool(value) => Json::Bool(*value),
+        serde_json::Value::Number(number) => Json::Number(number.to_string()),
+        serde_json::Value::String(text) => Json::Text(text.clone()),
+        serde_json::Value::Array(items) => Json::List(items.iter().map(given).collect()),
+        serde_json::Value::Object(members) => {
+            Json::Object(members.iter().map(|(name, value)| (name.clone(), given(value))).collect())
+        }
+    }
 }

@@ -46,13 +46,18 @@ impl Job<'_> {
     }
 }
 
+/// Whether a question is asked instead of a build.
+fn asks(target: &Target) -> bool {
+    target.call.as_deref().is_some_and(|call| !call.is_empty() && call != "build")
+}
+
 /// Whether what a target puts out is an image in the store, upon which others can be built.
 fn stays(target: &Target) -> bool {
     let outputs = target.outputs.as_deref().unwrap_or_default();
     let kept = |output: &dray_bake::target::Output| {
         output.kind == "docker" && output.dest.is_empty() || output.kind == "image"
     };
-    target.call.as_deref().is_none_or(str::is_empty) && outputs.iter().all(kept)
+    !asks(target) && outputs.iter().all(kept)
 }
 
 fn jobs(plan: &Plan) -> Vec<Job<'_>> {
@@ -62,7 +67,7 @@ fn jobs(plan: &Plan) -> Vec<Job<'_>> {
         if bases.contains(name.as_str()) && (target.linked || !stays(target)) {
             jobs.push(Job { name, target, purpose: Purpose::Base });
         }
-        if !target.linked {
+        if !target.linked || asks(target) {
             jobs.push(Job { name, target, purpose: Purpose::Itself });
         }
     }

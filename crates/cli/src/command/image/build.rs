@@ -283,7 +283,7 @@ pub async fn carry_out(app: &App, p: &Parsed, listener: Option<&dyn Listener>) -
     }
     let screen = Screen { app, stdout_taken: outputs.iter().any(|o| o.place == Some(Place::Stdout)) };
     let done = if let Some(listener) = listener {
-        heard(listener, messages).await
+        heard(listener, messages, of_dray).await
     } else if quiet {
         quietly(&screen, messages).await
     } else if of_dray && (app.name != "docker" || progress == "rawjson") {
@@ -669,13 +669,18 @@ async fn classic(screen: &Screen<'_>, messages: JsonStream<ProgressMessage>) -> 
 }
 
 /// A listener hears all of it.
-async fn heard(listener: &dyn Listener, mut messages: JsonStream<ProgressMessage>) -> Result<Outcome, Error> {
+async fn heard(
+    listener: &dyn Listener,
+    mut messages: JsonStream<ProgressMessage>,
+    of_dray: bool,
+) -> Result<Outcome, Error> {
     let mut done = Outcome::default();
     while let Some(message) = messages.next().await? {
         if let Some(error) = failure(&message) {
             return Err(error);
         }
-        if !message.stream.is_empty() {
+        // Dray's daemon says the same by its events.
+        if !of_dray && !message.stream.is_empty() {
             listener.text(&message.stream)?;
         }
         let Some(aux) = message.aux else { continue };
