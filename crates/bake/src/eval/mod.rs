@@ -155,11 +155,10 @@ impl Machine {
                 _ => part.place,
             };
             text.push_str(&as_text(&value, place_of)?);
-            self.check_size(text.len() as u64 / parts.len() as u64)
-                .and_then(|()| {
-                    if text.len() as u64 > MAX_VALUE { self.check_size(text.len() as u64) } else { Ok(()) }
-                })
-                .map_err(|failure| failure.within("Limit exceeded", place))?;
+            if text.len() as u64 > MAX_VALUE {
+                let limit = |failure: Failure| failure.within("Limit exceeded", place);
+                self.check_size(text.len() as u64).map_err(limit)?;
+            }
         }
         Ok(Value::from(text))
     }

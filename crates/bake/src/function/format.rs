@@ -87,20 +87,15 @@ fn format(machine: &Machine, pattern: &str, arguments: &[Value]) -> Result<Strin
             true => format!("unsupported format verb {:?} in {:?} at offset {offset}", verb.mode, verb.raw),
             false => format!("unsupported value for {:?} at {offset}: {why}", verb.raw),
         })?;
-        machine.charge(text.len() as u64)?;
         out.push_str(&text);
-        machine.check_size(1 + (out.len() as u64 >> 22 << 22))?;
+        machine.charge(text.len() as u64)?;
     }
     if !indexed && highest < arguments.len() {
-        return Err("too many arguments; no verbs in format string"
-            .replace(
-                "no verbs in format string",
-                &match highest {
-                    0 => "no verbs in format string".to_owned(),
-                    n => format!("only {n} used by format string"),
-                },
-            )
-            .into());
+        let used = match highest {
+            0 => "no verbs in format string".to_owned(),
+            n => format!("only {n} used by format string"),
+        };
+        return Err(format!("too many arguments; {used}").into());
     }
     Ok(out)
 }

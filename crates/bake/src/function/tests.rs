@@ -27,10 +27,7 @@ fn formats_take_flags_widths_and_places() {
         "0003.142|42    |+1|1.200000e-04"
     );
     assert_eq!(ok("format(\"100%%\")"), "100%");
-    assert!(
-        wrong("format(\"%s\")").contains("not enough arguments for \\\"%s\\\" at 0")
-            || wrong("format(\"%s\")").contains("not enough arguments")
-    );
+    assert!(wrong("format(\"%s\")").contains("not enough arguments for"));
     assert!(
         wrong("format(\"%s\", \"a\", \"b\")").contains("too many arguments; only 1 used by format string")
     );

@@ -78,16 +78,13 @@ impl Value {
             .filter(|(name, (_, optional))| !optional && !members.contains_key(*name))
             .map(|(n, _)| n)
             .collect();
-        match missing.as_slice() {
+        let quoted: Vec<String> = missing.iter().map(|name| format!("{name:?}")).collect();
+        match quoted.as_slice() {
             [] => {}
-            [one] => return Err(format!("attribute {one:?} is required")),
-            many => {
-                let names: Vec<String> = many.iter().map(|name| format!("{name:?}")).collect();
-                let (last, first) = names.split_last().unwrap_or((&names[0], &[]));
-                return Err(format!("attributes {}, and {last} are required", first.join(", ")).replace(
-                    if first.len() == 1 { ", and" } else { "\0" },
-                    if first.len() == 1 { " and" } else { "\0" },
-                ));
+            [one] => return Err(format!("attribute {one} is required")),
+            [one, other] => return Err(format!("attributes {one} and {other} are required")),
+            [first @ .., last] => {
+                return Err(format!("attributes {}, and {last} are required", first.join(", ")));
             }
         }
         let one = |(name, (kind, _)): (&String, &(Type, bool))| {

@@ -1,7 +1,6 @@
 //! What a bake file wants beyond the folder that it is baked in: said, and asked for where somebody can answer.
 
 use std::io::{BufRead as _, Write as _};
-use std::path::Path;
 
 use dray_bake::Plan;
 use dray_bake::entitlement::{Allowed, Ask};
@@ -35,7 +34,7 @@ pub(super) async fn ask(
         })?),
     };
     let interactive = terminal::is_terminal(std::io::stdin());
-    say(app, &asks, interactive, &folder, of_files)?;
+    say(app, &asks, interactive, of_files)?;
     if of_files == Some(false) && asks.iter().all(|ask| ask.is_local) {
         return Ok(());
     }
@@ -45,7 +44,7 @@ pub(super) async fn ask(
     Err(Error::Refused("additional privileges requested".into()))
 }
 
-fn say(app: &App, asks: &[Ask], interactive: bool, _: &Path, of_files: Option<bool>) -> Result<(), Error> {
+fn say(app: &App, asks: &[Ask], interactive: bool, of_files: Option<bool>) -> Result<(), Error> {
     let mut text =
         "Your build is requesting privileges for following possibly insecure capabilities:\n\n".to_owned();
     asks.iter().for_each(|ask| text.push_str(&format!(" - {}\n", ask.words)));

@@ -206,7 +206,8 @@ async fn run(app: &App, p: Parsed) -> Done {
     };
     let id = done.image();
     if !id_file.is_empty() {
-        if id.is_empty() && p.all("output").is_empty() && !p.is("push") && !p.is("load") {
+        let puts_out = ["output", "annotation"].iter().any(|flag| !p.all(flag).is_empty());
+        if id.is_empty() && !puts_out && !p.is("push") && !p.is("load") {
             return Err(Error::Refused(format!(
                 "server did not provide an image ID. Cannot write {id_file}"
             )));
