@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     ],
     &["dray-client", "dray-registry"],
     &["dray-image", "dray-compose", "dray-registry-server"],
-    &["dray-build"],
+    &["dray-build", "dray-bake"],
     &["dray-engine"],
     &["dray-cli", "dray-daemon"],
     &["dray"],

@@ -1,6 +1,7 @@
 //! The commands: one file for each, in a folder for each noun; and the tables by which they are found.
 
 pub mod absent;
+pub mod bake;
 pub mod builder;
 pub mod completion;
 pub mod compose;
@@ -13,6 +14,7 @@ pub mod inspector;
 pub mod login;
 pub mod network;
 pub mod output_file;
+pub mod own_file;
 pub mod system;
 pub mod version;
 pub mod volume;
@@ -54,6 +56,7 @@ pub fn inner(group: &Group) -> impl Iterator<Item = (&'static str, &'static Grou
 /// Commands at the top, most of them short for one of a noun.
 pub static TOP: &[(&str, &Command)] = &[
     ("attach", &container::attach::COMMAND),
+    ("bake", &bake::COMMAND),
     ("build", &image::build::COMMAND),
     ("commit", &container::commit::COMMAND),
     ("completion", &completion::COMMAND),

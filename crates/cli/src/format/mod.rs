@@ -3,6 +3,7 @@
 pub mod listing;
 pub mod ports;
 pub mod table;
+pub mod tabs;
 pub mod time;
 pub mod units;
 

@@ -45,6 +45,32 @@ struct Step {
     pulls: BTreeMap<String, String>,
 }
 
+/// Several builds in one display: each has its own count of steps, all of them are numbered through.
+#[derive(Debug, Default)]
+struct Several {
+    /// The build of the event at hand.
+    name: String,
+    numbers: BTreeMap<(String, usize), usize>,
+    totals: BTreeMap<String, usize>,
+}
+
+impl Several {
+    fn number(&mut self, n: usize) -> usize {
+        if self.name.is_empty() {
+            return n;
+        }
+        let next = self.numbers.len() + 1;
+        *self.numbers.entry((self.name.clone(), n)).or_insert(next)
+    }
+
+    /// The steps of the build at hand, and of all.
+    fn total(&mut self, total: usize) -> (usize, usize) {
+        let own = self.totals.entry(self.name.clone()).or_default();
+        *own = total.max(*own);
+        (*own, self.totals.values().sum())
+    }
+}
+
 /// A display of build events.
 #[derive(Debug)]
 pub struct Display {
@@ -56,6 +82,8 @@ pub struct Display {
     began: Instant,
     running: BTreeMap<usize, Step>,
     drawn: usize,
+    /// Several builds at once.
+    several: Several,
     /// What is unwise in the Dockerfile, told at the end.
     warnings: Vec<String>,
 }
@@ -76,6 +104,7 @@ impl Display {
             began: Instant::now(),
             running: BTreeMap::new(),
             drawn: 0,
+            several: Several::default(),
             warnings: Vec::new(),
         }
     }
@@ -85,11 +114,22 @@ impl Display {
         (self.width, self.height) = (width, height);
     }
 
+    /// What an event of one of several builds prints at once: its steps have its name.
+    pub fn event_of(&mut self, name: &str, event: BuildEvent) -> String {
+        name.clone_into(&mut self.several.name);
+        self.event(event)
+    }
+
+    /// `[name] ` before what is not a step.
+    fn of_build(&self, text: String) -> String {
+        if self.several.name.is_empty() { text } else { format!("[{}] {text}", self.several.name) }
+    }
+
     /// What an event prints at once; on a terminal running steps are drawn by [`Display::frame`].
     pub fn event(&mut self, event: BuildEvent) -> String {
         match event {
             BuildEvent::Plan { total } => {
-                self.total = total;
+                self.total = self.several.total(total).1;
                 String::new()
             }
             BuildEvent::Step { n, total, text, stage } => self.begin(n, total, &text, &stage),
@@ -99,28 +139,45 @@ impl Display {
             BuildEvent::StepFailed { n, millis, excerpt, .. } => self.fail(n, millis, &excerpt),
             BuildEvent::Check { rule, url, detail, excerpt, .. } => {
                 let page = if url.is_empty() { String::new() } else { format!(" - {url}") };
-                self.warnings.push(format!("WARNING: {rule}{page}\n{detail}\n{excerpt}"));
+                let warning = self.of_build(format!("WARNING: {rule}{page}\n{detail}\n{excerpt}"));
+                self.warnings.push(warning);
                 String::new()
             }
-            BuildEvent::Warning { message } => self.lasting(&format!("WARNING: {message}\n")),
-            BuildEvent::Export { name, millis } => self.export(&name, millis),
-            BuildEvent::Built { id } => {
-                self.lasting(&format!("Successfully built {}\n", crate::format::short_id(&id)))
+            BuildEvent::Warning { message } => self.lasting_of_build(format!("WARNING: {message}\n")),
+            BuildEvent::Export { name, millis } => {
+                let name = self.of_build(name);
+                self.export(&name, millis)
             }
-            BuildEvent::Tagged { reference } => self.lasting(&format!("Successfully tagged {reference}\n")),
+            BuildEvent::Built { id } => {
+                self.lasting_of_build(format!("Successfully built {}\n", crate::format::short_id(&id)))
+            }
+            BuildEvent::Tagged { reference } => {
+                self.lasting_of_build(format!("Successfully tagged {reference}\n"))
+            }
             BuildEvent::CacheHit { .. } | BuildEvent::Running { .. } | BuildEvent::Unknown => String::new(),
         }
     }
 
-    fn begin(&mut self, n: usize, total: usize, text: &str, stage: &str) -> String {
-        self.total = self.total.max(total);
+    fn lasting_of_build(&mut self, text: String) -> String {
+        let text = self.of_build(text);
+        self.lasting(&text)
+    }
+
+    fn begin(&mut self, place: usize, total: usize, text: &str, stage: &str) -> String {
+        let (total, all) = self.several.total(total);
+        let n = self.several.number(place);
+        self.total = all;
         let stage = if stage.is_empty() || stage.bytes().all(|b| b.is_ascii_digit()) {
             String::new()
         } else {
             format!("{stage} ")
         };
         let first = shown(text.lines().next().unwrap_or_default());
-        let title = format!("[{stage}{n}/{}] {first}", self.total);
+        let build = match self.several.name.as_str() {
+            "" => String::new(),
+            name => format!("{name} "),
+        };
+        let title = format!("[{build}{stage}{place}/{total}] {first}");
         let step = Step {
             title: title.clone(),
             began: Instant::now(),
@@ -134,6 +191,7 @@ impl Display {
 
     fn output(&mut self, n: usize, text: &str) -> String {
         let plain = self.style == Style::Plain;
+        let n = self.several.number(n);
         let Some(step) = self.running.get_mut(&n) else { return String::new() };
         step.partial.push_str(text);
         let mut out = String::new();
@@ -153,6 +211,7 @@ impl Display {
 
     fn pull(&mut self, n: usize, id: &str, status: &str, current: Option<u64>, total: Option<u64>) -> String {
         let plain = self.style == Style::Plain;
+        let n = self.several.number(n);
         let Some(step) = self.running.get_mut(&n) else { return String::new() };
         let size = |b: u64| crate::format::units::human_size_with(b as f64, 3);
         let amount = match (current, total) {
@@ -168,6 +227,7 @@ impl Display {
     }
 
     fn end(&mut self, n: usize, millis: u64, cached: bool) -> String {
+        let n = self.several.number(n);
         let Some(step) = self.running.remove(&n) else { return String::new() };
         self.done += 1;
         let time = seconds(Duration::from_millis(millis));
@@ -186,6 +246,7 @@ impl Display {
     }
 
     fn fail(&mut self, n: usize, millis: u64, excerpt: &str) -> String {
+        let n = self.several.number(n);
         let Some(mut step) = self.running.remove(&n) else { return self.lasting(excerpt) };
         if !step.partial.is_empty() {
             let rest = std::mem::take(&mut step.partial);
@@ -343,6 +404,20 @@ mod tests {
         assert!(second.contains("    | 100%\n") && second.contains("    | [31mred\n"), "{second:?}");
         let end = d.event(BuildEvent::StepDone { n: 1, id: String::new(), millis: 10, cached: true });
         assert!(end.starts_with("\x1b[4A\r\x1b[J => CACHED [1/2] RUN a very"), "{end:?}");
+    }
+
+    #[test]
+    fn several_builds_are_numbered_through_and_have_their_names() {
+        let mut d = Display::new(Style::Plain, 80);
+        assert_eq!(d.event_of("app", step(1, "FROM x")), "#1 [app 1/2] FROM x\n");
+        assert_eq!(d.event_of("web", step(1, "FROM y")), "#2 [web 1/2] FROM y\n");
+        let done = |n| BuildEvent::StepDone { n, id: String::new(), millis: 30, cached: true };
+        assert_eq!(d.event_of("web", done(1)), "#2 CACHED\n\n");
+        assert_eq!(d.event_of("app", done(1)), "#1 CACHED\n\n");
+        let named = BuildEvent::Step { n: 2, total: 2, text: "RUN make".into(), stage: "build".into() };
+        assert_eq!(d.event_of("app", named), "#3 [app build 2/2] RUN make\n");
+        let tagged = BuildEvent::Tagged { reference: "a:b".into() };
+        assert_eq!(d.event_of("app", tagged), "[app] Successfully tagged a:b\n");
     }
 
     #[test]

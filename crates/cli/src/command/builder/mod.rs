@@ -5,6 +5,7 @@ mod du;
 pub mod history;
 
 use crate::app::App;
+use crate::command::bake;
 use crate::command::container::prune::{FLAGS as PRUNE_COMMON, agree};
 use crate::command::image::build;
 use crate::flag::{Flag, NONE, Parsed, bytes, switch};
@@ -12,8 +13,11 @@ use crate::format::units::human_size;
 use crate::spec::{Args, Command, Done, Group};
 
 /// `builder`
-pub static GROUP: Group =
-    Group { name: "builder", about: "Manage builds", commands: &[&build::COMMAND, &du::COMMAND, &PRUNE] };
+pub static GROUP: Group = Group {
+    name: "builder",
+    about: "Manage builds",
+    commands: &[&bake::COMMAND, &build::COMMAND, &du::COMMAND, &PRUNE],
+};
 
 const FLAGS: &[Flag] = &[
     switch("all", 'a', "Remove all that is not in use, not only what nothing refers to"),

@@ -3,9 +3,7 @@
 //! All of the specification's keys are here; what the daemon cannot do it refuses in its own words.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dray_client::rehearsal::Rehearsal;
 use dray_compose::Project;
@@ -19,6 +17,7 @@ use super::image::told;
 use super::{delegate, project, say};
 use crate::app::App;
 use crate::command::image::{build as image_build, push as image_push};
+use crate::command::own_file::OwnFile;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, list, switch, text};
 use crate::spec::{Args, Command, Done};
@@ -37,17 +36,7 @@ pub struct How {
 /// The words of `build` for a service, and files that must be there until it has ended.
 struct Words {
     words: Vec<String>,
-    files: Vec<Own>,
-}
-
-/// A file that only this process's user can read, and that goes when it is not needed any more.
-struct Own(PathBuf);
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        // Nothing reads it any more.
-        let _ = std::fs::remove_file(&self.0);
-    }
+    files: Vec<OwnFile>,
 }
 
 impl Words {
@@ -57,17 +46,8 @@ impl Words {
 
     /// A file of this process's own with this content; its path.
     fn file(&mut self, content: &str) -> Result<String, Error> {
-        let mut random = [0; 8];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-            .map_err(|errno| Error::io("make up a name")(errno.into()))?;
-        let name = format!("dray-compose-{:016x}", u64::from_ne_bytes(random));
-        let path = std::env::temp_dir().join(name);
-        let mut open = std::fs::OpenOptions::new();
-        let made = open.write(true).create_new(true).mode(0o600).open(&path);
-        let mut file = made.map_err(Error::file("create", &path))?;
-        let own = Own(path);
-        file.write_all(content.as_bytes()).map_err(Error::file("write", &own.0))?;
-        let text = own.0.display().to_string();
+        let own = OwnFile::new("dray-compose", content)?;
+        let text = own.path().display().to_string();
         self.files.push(own);
         Ok(text)
     }

@@ -106,7 +106,7 @@ pub static COMMAND: Command = Command::new(
 .flags(&[FLAGS])
 .also(&["image build", "build", "builder build"]);
 
-fn check_progress(value: &str) -> Result<(), String> {
+pub(in crate::command) fn check_progress(value: &str) -> Result<(), String> {
     match value {
         "auto" | "plain" | "tty" | "quiet" | "rawjson" => Ok(()),
         _ => Err("must be auto, plain, tty, quiet or rawjson".into()),
@@ -168,6 +168,28 @@ fn check_tag(value: &str) -> Result<(), String> {
     parse(value).map(|_| ()).map_err(|e| e.to_string())
 }
 
+/// Who is told of a build instead of the terminal, where several are shown together.
+pub trait Listener {
+    /// An event of Dray's daemon.
+    ///
+    /// # Errors
+    /// It cannot be shown.
+    fn event(&self, event: BuildEvent) -> Result<(), Error>;
+    /// Text of another daemon.
+    ///
+    /// # Errors
+    /// It cannot be shown.
+    fn text(&self, text: &str) -> Result<(), Error>;
+}
+
+/// How a build ended.
+pub enum Ended {
+    /// A question is answered.
+    Answer(Question, BTreeMap<String, String>),
+    /// Something is built.
+    Built(Outcome),
+}
+
 async fn run(app: &App, p: Parsed) -> Done {
     let id_file = p.get("iidfile");
     if !id_file.is_empty() {
@@ -178,15 +200,41 @@ async fn run(app: &App, p: Parsed) -> Done {
             _ => {}
         }
     }
-    let call = Question::read(&p);
+    let done = match carry_out(app, &p, None).await? {
+        Ended::Answer(question, answer) => return question.show(app, &answer),
+        Ended::Built(done) => done,
+    };
+    let id = done.image();
+    if !id_file.is_empty() {
+        let puts_out = ["output", "annotation"].iter().any(|flag| !p.all(flag).is_empty());
+        if id.is_empty() && !puts_out && !p.is("push") && !p.is("load") {
+            return Err(Error::Refused(format!(
+                "server did not provide an image ID. Cannot write {id_file}"
+            )));
+        }
+        std::fs::write(id_file, id).map_err(Error::file("write", id_file))?;
+    }
+    if !p.get("metadata-file").is_empty() {
+        let path = p.get("metadata-file");
+        std::fs::write(path, json_lines(&done.metadata())?).map_err(Error::file("write", path))?;
+    }
+    Ok(0)
+}
+
+/// Carries out a build, or asks what is asked. A listener hears of it instead of the terminal.
+///
+/// # Errors
+/// A flag is wrong, the build fails.
+pub async fn carry_out(app: &App, p: &Parsed, listener: Option<&dyn Listener>) -> Result<Ended, Error> {
+    let call = Question::read(p);
     let offers = Offers::parse(&p.all("secret"), &p.all("ssh")).map_err(Error::Refused)?;
     let outputs = output::outputs(&p.all("output"), p.is("push"), p.is("load"), &p.all("annotation"))
         .map_err(Error::Refused)?;
-    let mut caches = Caches::read(app, &p)?;
+    let mut caches = Caches::read(app, p)?;
     let (contexts, beside) = contexts(&p.all("build-context"), &mut caches.stores)?;
     let wanted = Wanted { beside, definition_only: call.is_some() };
     let context = build_context::prepare(p.raw_args[0].as_ref(), p.get("file"), wanted)?;
-    let progress = progress_of(&p)?;
+    let progress = progress_of(p)?;
     let quiet = p.is("quiet") || progress == "quiet";
     let mut args = build_args(&p.all("build-arg"));
     for (name, value) in app.config().borrow().proxies(&app.client()?.endpoint().text) {
@@ -195,8 +243,8 @@ async fn run(app: &App, p: Parsed) -> Done {
     if let Some(epoch) = epoch::of_build(p.raw_args[0].as_ref(), p.is("reproducible"))? {
         args.entry(epoch::SOURCE_DATE_EPOCH.to_owned()).or_insert(Some(epoch));
     }
-    let mut query = query(&p, &args, &context.dockerfile, &context.remote)?;
-    let attests = attests(&p).map_err(Error::Refused)?;
+    let mut query = query(p, &args, &context.dockerfile, &context.remote)?;
+    let attests = attests(p).map_err(Error::Refused)?;
     if !attests.is_empty() {
         query.add("attests", &json(&attests)?);
     }
@@ -213,7 +261,7 @@ async fn run(app: &App, p: Parsed) -> Done {
     if let Some(question) = call {
         query.add("call", &question.name);
         let answer = app.client()?.build_call(query, &auths, context.body.whole()).await?;
-        return question.show(app, &answer);
+        return Ok(Ended::Answer(question, answer));
     }
     query.add("dray", "1");
     let stores = std::mem::take(&mut caches.stores);
@@ -235,7 +283,9 @@ async fn run(app: &App, p: Parsed) -> Done {
         return Err(Error::Refused("the daemon does not support outputs: use docker buildx for it".into()));
     }
     let screen = Screen { app, stdout_taken: outputs.iter().any(|o| o.place == Some(Place::Stdout)) };
-    let done = if quiet {
+    let done = if let Some(listener) = listener {
+        heard(listener, messages, of_dray).await
+    } else if quiet {
         quietly(&screen, messages).await
     } else if of_dray && (app.name != "docker" || progress == "rawjson") {
         with_steps(&screen, messages, style(&screen, &progress)).await
@@ -250,20 +300,7 @@ async fn run(app: &App, p: Parsed) -> Done {
     }
     let done = done?;
     caches.tag(&done.told)?;
-    let id = done.told.get("containerimage.config.digest").unwrap_or(&done.id);
-    if !id_file.is_empty() {
-        if id.is_empty() && outputs.is_empty() {
-            return Err(Error::Refused(format!(
-                "server did not provide an image ID. Cannot write {id_file}"
-            )));
-        }
-        std::fs::write(id_file, id).map_err(Error::file("write", id_file))?;
-    }
-    if !p.get("metadata-file").is_empty() {
-        let path = p.get("metadata-file");
-        std::fs::write(path, metadata(&done.told)?).map_err(Error::file("write", path))?;
-    }
-    Ok(0)
+    Ok(Ended::Built(done))
 }
 
 /// What of a context the daemon has not had before, where it compares; else all of it.
@@ -393,15 +430,12 @@ fn tag_of(cache: &Cache) -> String {
     cache.attrs.get("tag").cloned().unwrap_or_else(|| "latest".to_owned())
 }
 
-/// What was told of the result, as JSON; descriptors in it are JSON too.
-fn metadata(told: &BTreeMap<String, String>) -> Result<Vec<u8>, Error> {
-    let value = |text: &String| {
-        let decoded = STANDARD.decode(text).ok();
-        let object = decoded.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
-        object.filter(serde_json::Value::is_object).unwrap_or_else(|| text.clone().into())
-    };
-    let all: BTreeMap<&String, serde_json::Value> = told.iter().map(|(k, v)| (k, value(v))).collect();
-    serde_json::to_vec_pretty(&all).map_err(|source| Error::Json { what: "metadata".into(), source })
+/// What is known of results, as text for a file.
+///
+/// # Errors
+/// Never in practice: all of it has names that are texts.
+pub fn json_lines<T: serde::Serialize>(metadata: &T) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec_pretty(metadata).map_err(|source| Error::Json { what: "metadata".into(), source })
 }
 
 /// Where the progress goes: standard output, unless that is an output of the build.
@@ -436,7 +470,7 @@ fn print_error(text: impl AsRef<[u8]>) -> Result<(), Error> {
 
 /// What came of a build.
 #[derive(Default)]
-struct Outcome {
+pub struct Outcome {
     /// The image's id, if it is in the store.
     id: String,
     /// What was told of the outputs.
@@ -444,6 +478,21 @@ struct Outcome {
 }
 
 impl Outcome {
+    /// The image's id; empty if there is no image.
+    pub fn image(&self) -> &str {
+        self.told.get("containerimage.config.digest").unwrap_or(&self.id)
+    }
+
+    /// What was told of the result; descriptors in it are JSON too.
+    pub fn metadata(&self) -> BTreeMap<String, serde_json::Value> {
+        let value = |text: &String| {
+            let decoded = STANDARD.decode(text).ok();
+            let object = decoded.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+            object.filter(serde_json::Value::is_object).unwrap_or_else(|| text.clone().into())
+        };
+        self.told.iter().map(|(name, text)| (name.clone(), value(text))).collect()
+    }
+
     /// Takes in what a message carries.
     fn take_in(&mut self, aux: serde_json::Value) {
         let fields = aux.as_object().cloned().unwrap_or_default();
@@ -478,7 +527,7 @@ fn style(screen: &Screen<'_>, progress: &str) -> Shown {
 }
 
 /// The flag, else what the environment says, as with buildx.
-fn progress_of(p: &Parsed) -> Result<String, Error> {
+pub(in crate::command) fn progress_of(p: &Parsed) -> Result<String, Error> {
     let from_environment = std::env::var("BUILDKIT_PROGRESS").unwrap_or_default();
     if p.given("progress") || from_environment.is_empty() {
         return Ok(p.get("progress").to_owned());
@@ -617,6 +666,35 @@ async fn classic(screen: &Screen<'_>, messages: JsonStream<ProgressMessage>) -> 
         return with_steps(screen, messages, style(screen, "plain")).await;
     }
     progress::show(screen.app, messages, |aux| done.take_in(aux)).await?;
+    Ok(done)
+}
+
+/// A listener hears all of it.
+async fn heard(
+    listener: &dyn Listener,
+    mut messages: JsonStream<ProgressMessage>,
+    of_dray: bool,
+) -> Result<Outcome, Error> {
+    let mut done = Outcome::default();
+    while let Some(message) = messages.next().await? {
+        if let Some(error) = failure(&message) {
+            return Err(error);
+        }
+        // Dray's daemon says the same by its events.
+        if !of_dray && !message.stream.is_empty() {
+            listener.text(&message.stream)?;
+        }
+        let Some(aux) = message.aux else { continue };
+        if message.id != BUILD_EVENT_ID {
+            done.take_in(aux);
+            continue;
+        }
+        let event = serde_json::from_value(aux).unwrap_or(BuildEvent::Unknown);
+        if let BuildEvent::Built { id } = &event {
+            done.id.clone_from(id);
+        }
+        listener.event(event)?;
+    }
     Ok(done)
 }
 

@@ -55,6 +55,17 @@ impl Question {
         }
     }
 
+    /// Whether the answer is for programs.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// The exit code of an answer.
+    pub fn status(&self, answer: &BTreeMap<String, String>) -> u8 {
+        let status = answer.get("result.statuscode").and_then(|status| status.parse().ok()).unwrap_or(0);
+        if self.ignore_status { 0 } else { status }
+    }
+
     /// Shows an answer; its status is the exit code.
     pub fn show(&self, app: &App, answer: &BTreeMap<String, String>) -> Done {
         let get = |key: &str| answer.get(key).map(String::as_str).unwrap_or_default();
@@ -63,8 +74,7 @@ impl Question {
             (false, "lint") => self.show_lint(app, get("result.json"), get("result.txt"))?,
             _ => app.print(get("result.txt"))?,
         }
-        let status = get("result.statuscode").parse().unwrap_or(0);
-        Ok(if self.ignore_status { 0 } else { status })
+        Ok(self.status(answer))
     }
 
     fn show_lint(&self, app: &App, json: &str, text: &str) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! Images.
 
 pub mod build;
-mod build_call;
+pub mod build_call;
 pub mod diff;
 pub mod history;
 pub mod import;

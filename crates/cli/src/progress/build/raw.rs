@@ -20,6 +20,8 @@ const EXPORT: &str = "exporting to image";
 /// Turns events into lines.
 #[derive(Debug, Default)]
 pub struct Raw {
+    /// What is before the names: the target, where several are built at once.
+    prefix: String,
     steps: BTreeMap<usize, Vertex>,
     exports: BTreeMap<String, Vertex>,
 }
@@ -107,6 +109,11 @@ fn of_vertex(vertex: Vertex) -> String {
 }
 
 impl Raw {
+    /// For one of several targets.
+    pub fn of(target: &str) -> Raw {
+        Raw { prefix: format!("{target} "), ..Raw::default() }
+    }
+
     /// What an event prints.
     pub fn event(&mut self, event: BuildEvent) -> String {
         self.at(event, &jiff::Timestamp::now().to_string())
@@ -117,7 +124,9 @@ impl Raw {
             BuildEvent::Step { n, total, text, stage } => {
                 let named = !stage.is_empty() && !stage.bytes().all(|b| b.is_ascii_digit());
                 let stage = if named { format!("{stage} ") } else { String::new() };
-                let vertex = Vertex::new(&format!("{n}\n{text}"), format!("[{stage}{n}/{total}] {text}"));
+                let stage = format!("{}{stage}", self.prefix);
+                let seed = format!("{}{n}\n{text}", self.prefix);
+                let vertex = Vertex::new(&seed, format!("[{stage}{n}/{total}] {text}"));
                 self.steps.insert(n, vertex.clone());
                 of_vertex(vertex)
             }
@@ -173,8 +182,12 @@ impl Raw {
     }
 
     fn export(&mut self, name: &str, now: &str, change: impl FnOnce(&mut Vertex)) -> String {
+        let shown = match self.prefix.trim_end() {
+            "" => name.to_owned(),
+            target => format!("[{target}] {name}"),
+        };
         let vertex =
-            self.exports.entry(name.to_owned()).or_insert_with(|| Vertex::new(name, name.to_owned()));
+            self.exports.entry(name.to_owned()).or_insert_with(|| Vertex::new(&shown, shown.clone()));
         vertex.begin(now);
         change(vertex);
         of_vertex(vertex.clone())

@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::command::format_flag;
 use crate::command_error::Error;
 use crate::flag::{Flag, Parsed};
+use crate::format::tabs::tabbed;
 use crate::format::time::parse_rfc3339;
 use crate::spec::{Args, Command, Done};
 use crate::template::{Mode, Template};
@@ -33,8 +34,6 @@ pub static COMMAND: Command = Command::new(
 
 /// So many lines of a step that failed are shown.
 const TAIL: usize = 16;
-/// Columns end at every eighth letter.
-const TAB: usize = 8;
 /// gRPC's codes, as Go names them.
 const CODES: [&str; 17] = [
     "OK",
@@ -420,41 +419,11 @@ fn steps(steps: &[BuildStep]) -> String {
     tabbed(&rows) + "\n"
 }
 
-/// Columns that end at tabs, as Go's tabwriter sets them for buildx.
-fn tabbed(rows: &[Vec<&str>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let length = |text: &str| text.chars().count();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| length(cell));
-        (cells.max().unwrap_or(0) + 1).div_ceil(TAB) * TAB
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        for (column, cell) in row.iter().enumerate() {
-            text.push_str(cell);
-            if column + 1 < row.len() {
-                let tabs = (widths[column] - length(cell)).div_ceil(TAB);
-                text.extend(std::iter::repeat_n('\t', tabs));
-            }
-        }
-        text.push('\n');
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use dray_client::api::build::{BuildFailure, BuildSummary};
 
     use super::*;
-
-    #[test]
-    fn columns_end_at_tabs() {
-        let rows = vec![vec!["Name:", "a"], vec!["VCS Repository:", "b"]];
-        assert_eq!(tabbed(&rows), "Name:\t\ta\nVCS Repository:\tb\n");
-        assert_eq!(tabbed(&[]), "");
-    }
 
     #[test]
     fn a_build_is_shown_in_buildx_s_words() {

@@ -1,0 +1,4 @@
+target "app" {
+  tags = ["example/app:bake"]
+  platforms = ["linux/amd64"]
+}

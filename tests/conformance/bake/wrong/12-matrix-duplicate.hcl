@@ -1,0 +1,4 @@
+target "default" {
+  name   = "same"
+  matrix = { x = ["1", "2"] }
+}

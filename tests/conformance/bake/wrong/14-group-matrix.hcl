@@ -1,0 +1,4 @@
+group "default" {
+  matrix  = { x = ["1"] }
+  targets = []
+}

@@ -1,0 +1,4 @@
+target "default" {
+  dockerfile = target.base.nosuch
+}
+target "base" {}

@@ -1,0 +1,4 @@
+variable "L" { default = ["a"] }
+target "default" {
+  dockerfile = L[3]
+}

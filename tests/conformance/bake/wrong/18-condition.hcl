@@ -1,0 +1,3 @@
+target "default" {
+  dockerfile = "x" ? "a" : "b"
+}

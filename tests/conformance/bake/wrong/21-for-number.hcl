@@ -1,0 +1,3 @@
+target "default" {
+  tags = [for x in 5 : x]
+}

@@ -1,0 +1,3 @@
+target "default" {
+  contexts = { x = "target:default" }
+}

@@ -1,0 +1,6 @@
+target "default" {
+  contexts = { x = "target:b" }
+}
+target "b" {
+  contexts = { x = "target:default" }
+}
