@@ -92,8 +92,15 @@ fn replicas_share_a_port_and_no_request_fails_while_they_change() {
     // A roll: as many as are asked for, whichever version they are of.
     project.write(&web(port, 2, "two", "update_config: {order: start-first}"));
     project.ok(&["up", "-d", "--wait"]);
-    load.expect_no_failure();
     assert!(ask("127.0.0.1", port).is_ok_and(|said| said.starts_with("two ")));
+    // Whoever scales what has changed rolls it out too.
+    project.write(&web(port, 2, "three", "update_config: {order: start-first}"));
+    project.ok(&["scale", "web=3"]);
+    eventually("all are new and answer", || {
+        ids(&project) == answering("127.0.0.1", port) && ids(&project).len() == 3
+    });
+    load.expect_no_failure();
+    assert!(ask("127.0.0.1", port).is_ok_and(|said| said.starts_with("three ")));
     project.ok(&["down"]);
     ask("127.0.0.1", port).expect_err("nobody is left");
 }

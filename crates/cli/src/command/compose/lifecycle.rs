@@ -1,8 +1,10 @@
 //! What happens to containers that are there: `start`, `stop`, `restart`, `kill`, `pause`, `unpause`, `rm`, `down`,
 //! `scale`, `wait`.
 
+use std::cell::RefCell;
+
 use dray_client::Client;
-use dray_compose::apply::{Down, Engine, Event, Images, Include, Progress as _, Start, Status};
+use dray_compose::apply::{Down, Event, Images, Include, Progress as _, Start, Status};
 use dray_compose::model::Along;
 use dray_compose::plan::Seen;
 use futures_util::StreamExt as _;
@@ -297,14 +299,11 @@ async fn scale(app: &App, p: Parsed) -> Done {
     up::scale(&mut project, &p.args)?;
     let display = Display::new(app, "Running")?;
     let engine = engine(app, &display)?;
-    converge_only(app, &project, &engine).await?;
-    engine.start(&project, Start::default()).await?;
+    // What has changed meanwhile is rolled out, as by `up -d`.
+    let rolled = RefCell::new(Vec::new());
+    up::converge_rolling(app, &project, &Parsed::default(), &engine, Some(&rolled)).await?;
+    engine.start(&project, Start { rolled: &rolled.into_inner(), ..Start::default() }).await?;
     Ok(0)
-}
-
-/// Brings containers to where they should be, with no flags.
-async fn converge_only(app: &App, project: &dray_compose::Project, engine: &Engine<'_>) -> Result<(), Error> {
-    up::converge(app, project, &Parsed::default(), engine).await.map(|_| ())
 }
 
 /// `compose wait`

@@ -179,7 +179,10 @@ pub async fn converge(app: &App, project: &Project, p: &Parsed, engine: &Engine<
 }
 
 /// As [`converge`]; with `rolled`, services with `deploy.update_config` are left for the start to roll out.
-async fn converge_rolling(
+///
+/// # Errors
+/// The daemon refuses.
+pub async fn converge_rolling(
     app: &App,
     project: &Project,
     p: &Parsed,
