@@ -56,6 +56,11 @@ pub const SMALL: Content = Content {
 };
 
 impl Content {
+    /// Whether small files are part of it.
+    pub fn is_many_files(&self) -> bool {
+        self.small_layers > 0
+    }
+
     /// Writes it as a build context; `seed` makes its layers its own.
     pub fn write(&self, folder: &Path, seed: &str) -> Result<()> {
         let mut text = "FROM busybox\n".to_owned();
