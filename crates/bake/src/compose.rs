@@ -204,7 +204,7 @@ fn secrets(project: &Project, build: &Build) -> Result<Vec<Secret>, String> {
         }
         let get = |text: Option<&String>| text.cloned().unwrap_or_default();
         let (file, env) = (get(declared.map(|s| &s.file)), get(declared.map(|s| &s.environment)));
-        let src = if file.is_empty() { file } else { crate::path::clean(&file) };
+        let src = if file.is_empty() { file } else { dray_spec::glob::clean_path(&file) };
         Ok(Secret { id: source.clone(), src, env })
     };
     build.secrets.iter().map(|secret| one(&secret.source)).collect()
@@ -235,7 +235,7 @@ fn size(bytes: i64) -> String {
 fn folder(value: &str) -> String {
     match value.contains("://") || value.starts_with("git@") || value.starts_with("github.com/") {
         true => value.to_owned(),
-        false => crate::path::clean(value),
+        false => dray_spec::glob::clean_path(value),
     }
 }
 

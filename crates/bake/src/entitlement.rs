@@ -184,7 +184,7 @@ fn outside(allowed: &[String], wanted: &BTreeSet<String>) -> BTreeSet<PathBuf> {
 /// A path without links, as far as it is there; the rest of it is left out or not.
 fn resolved(path: &str, with_rest: bool) -> PathBuf {
     let full = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    let full = PathBuf::from(crate::path::clean(&full.to_string_lossy()));
+    let full = PathBuf::from(dray_spec::glob::clean_path(&full.to_string_lossy()));
     let there = full.ancestors().find_map(|part| Some((part.to_owned(), std::fs::canonicalize(part).ok()?)));
     match there {
         Some((part, real)) if with_rest => match full.strip_prefix(&part) {

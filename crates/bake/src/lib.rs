@@ -17,7 +17,6 @@ pub mod entitlement;
 mod error;
 mod eval;
 mod function;
-pub mod path;
 mod select;
 pub mod source;
 mod syntax;

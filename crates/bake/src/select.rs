@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dray_spec::glob::Glob;
+
 use crate::definition::Config;
 use crate::entitlement::Allowed;
-use crate::path;
 use crate::target::change::{self, Changes};
 use crate::target::{Group, Output, Target};
 
@@ -85,7 +86,9 @@ fn fitting(config: &Config, pattern: &str) -> Result<Vec<String>, String> {
     }
     let groups = config.groups.iter().map(|group| &group.name);
     let all = groups.chain(config.targets.iter().map(|target| &target.name));
-    let names: Vec<String> = all.filter(|name| path::matches(pattern, name) == Some(true)).cloned().collect();
+    let glob = Glob::path(pattern).ok();
+    let fits = |name: &&String| glob.as_ref().is_some_and(|glob| glob.matches(name));
+    let names: Vec<String> = all.filter(fits).cloned().collect();
     if names.is_empty() { Err(format!("could not find any target matching {pattern:?}")) } else { Ok(names) }
 }
 

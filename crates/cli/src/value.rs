@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
+use dray_spec::golang::write_json_string;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 /// Members of API answers which hold a map and not a struct.
@@ -291,27 +292,6 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 }
 
-/// Appends a JSON string with the escapes of Go's encoder (HTML escapes off).
-pub fn write_json_str(s: &str, out: &mut String) {
-    out.push('"');
-    for c in s.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\u{2028}' => out.push_str("\\u2028"),
-            '\u{2029}' => out.push_str("\\u2029"),
-            c if (c as u32) < 0x20 => out.push_str(&format!("\\u{:04x}", c as u32)),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-}
-
 fn write_json(v: &Value, out: &mut String) {
     match v {
         Value::Nil | Value::NilPointer | Value::NilMap | Value::NilList | Value::Absent => {
@@ -320,7 +300,7 @@ fn write_json(v: &Value, out: &mut String) {
         Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
         Value::Int(i) => out.push_str(&i.to_string()),
         Value::Float(f) => out.push_str(&crate::template::text_of_float(*f)),
-        Value::Str(s) | Value::Time(s) => write_json_str(s, out),
+        Value::Str(s) | Value::Time(s) => write_json_string(s, false, out),
         Value::List(l) => {
             out.push('[');
             for (i, v) in l.iter().enumerate() {
@@ -350,7 +330,7 @@ fn write_members<'a>(members: impl Iterator<Item = (&'a str, &'a Value)>, out: &
         if i > 0 {
             out.push(',');
         }
-        write_json_str(k, out);
+        write_json_string(k, false, out);
         out.push(':');
         write_json(v, out);
     }
@@ -380,7 +360,7 @@ mod tests {
     #[test]
     fn strings_are_escaped_as_go_does() {
         let mut out = String::new();
-        write_json_str("a\"\\\n\u{1}<é>", &mut out);
+        write_json_string("a\"\\\n\u{1}<é>", false, &mut out);
         assert_eq!(out, "\"a\\\"\\\\\\n\\u0001<é>\"");
     }
 }

@@ -218,6 +218,15 @@ mod tests {
             ("", "", true),
             ("", "a", false),
             ("**", "a/b", false),
+            ("**", "x", true),
+            ("*", "app", true),
+            ("app*", "app-1", true),
+            ("a?p", "app", true),
+            ("[a-c]x", "bx", true),
+            ("app", "app1", false),
+            ("[^a]x", "ax", false),
+            ("?", "", false),
+            (&"*a".repeat(200), &"a".repeat(400), true),
         ] {
             let glob = Glob::path(pattern).expect("valid");
             assert_eq!(glob.matches(path), expected, "{pattern} on {path}");
@@ -238,6 +247,13 @@ mod tests {
             ("a/..", "."),
             ("/", "/"),
             ("!a//b", "!a/b"),
+            ("./a//b/../c/", "a/c"),
+            ("../../x", "../../x"),
+            ("/..", "/"),
+            ("/a/./b", "/a/b"),
+            ("a//b/./c/", "a/b/c"),
+            ("../a/..", ".."),
+            ("a/../..", ".."),
         ] {
             assert_eq!(clean_path(path), clean, "{path}");
         }

@@ -28,6 +28,45 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
+/// A JSON string as `encoding/json` writes it; with `html`, `<`, `>` and `&` are escaped, as it does unless it is told
+/// not to.
+pub fn write_json_string(text: &str, html: bool, out: &mut String) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '<' | '>' | '&' if !html => out.push(c),
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..'\u{20}' => {
+                let _ = write!(out, "\\u{:04x}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+/// A text in a query, as `url.QueryEscape` writes it.
+#[must_use]
+pub fn query_escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            b' ' => out.push('+'),
+            byte => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}
+
 /// A yes-or-no value as `strconv.ParseBool` reads it; `None` if it is neither.
 #[must_use]
 pub fn parse_bool(text: &str) -> Option<bool> {

@@ -8,7 +8,7 @@ use dray_harness::moto::Moto;
 use dray_harness::registry::DrayRegistry;
 use dray_harness::{Daemon, dray_binary, http};
 
-use super::server::{answer, header, hex_of, send, survive};
+use super::server::{answer, comes_back, header, hex_of, send, survive};
 
 type Environment = Vec<(String, String)>;
 
@@ -100,15 +100,7 @@ fn images_are_pushed_mounted_pulled_and_collected() {
     for store in [Store::google(), Store::azure()] {
         let registry = store.serve();
         for client in daemon.clients() {
-            let name = format!("{}/team/{}:v1", registry.host(), client.name());
-            client.ok(&format!("tag busybox {name}"));
-            client.ok(&format!("push {name}"));
-            client.ok(&format!("rmi {name}"));
-            client.ok("rmi busybox");
-            client.ok(&format!("pull {name}"));
-            assert_eq!(client.ok(&format!("images -q --no-trunc {name}")), id, "the same image came back");
-            client.ok(&format!("tag {name} busybox"));
-            client.ok(&format!("rmi {name}"));
+            comes_back(&client, &registry, &id);
         }
         parts_are_read_and_mounted(&registry);
         assert!(!store.objects().is_empty());

@@ -4,8 +4,23 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
+use dray_harness::client::Client;
 use dray_harness::registry::DrayRegistry;
 use dray_harness::{Daemon, dray_binary, http};
+
+/// A client's `busybox`, which has this id, goes to a registry and comes back from there.
+pub fn comes_back(client: &Client, registry: &DrayRegistry, id: &str) {
+    let name = format!("{}/team/{}:v1", registry.host(), client.name());
+    client.ok(&format!("tag busybox {name}"));
+    client.ok(&format!("push {name}"));
+    client.ok(&format!("rmi {name}"));
+    client.ok("rmi busybox");
+    client.ok(&format!("pull {name}"));
+    assert_eq!(client.ok(&format!("images -q --no-trunc {name}")), id, "the same image came back");
+    client.ok(&format!("run --rm {name} true"));
+    client.ok(&format!("tag {name} busybox"));
+    client.ok(&format!("rmi {name}"));
+}
 
 #[test]
 fn what_is_pushed_is_pulled() {
@@ -13,16 +28,7 @@ fn what_is_pushed_is_pulled() {
     let registry = DrayRegistry::start(&[]);
     let id = daemon.dray().ok("images -q --no-trunc busybox");
     for client in daemon.clients() {
-        let name = format!("{}/team/{}:v1", registry.host(), client.name());
-        client.ok(&format!("tag busybox {name}"));
-        client.ok(&format!("push {name}"));
-        client.ok(&format!("rmi {name}"));
-        client.ok("rmi busybox");
-        client.ok(&format!("pull {name}"));
-        assert_eq!(client.ok(&format!("images -q --no-trunc {name}")), id, "the same image came back");
-        client.ok(&format!("run --rm {name} true"));
-        client.ok(&format!("tag {name} busybox"));
-        client.ok(&format!("rmi {name}"));
+        comes_back(&client, &registry, &id);
     }
     let answer = http::get(("127.0.0.1", registry.port()), "/v2/_catalog").expect("the list");
     assert_eq!(answer.json()["repositories"].as_array().map(Vec::len), Some(2), "{}", answer.text());

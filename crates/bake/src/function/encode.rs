@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use dray_spec::golang::query_escaped;
 use md5::Md5;
 use ring::digest;
 use sha2::{Digest as _, Sha256, Sha512};
@@ -23,7 +24,7 @@ pub(super) static ALL: &[Function] = &[
         let text = String::from_utf8(bytes);
         Ok(text.map_err(|_| "the result of decoding the provided string is not valid UTF-8")?.into())
     }),
-    fixed("urlencode", &[("str", Text)], |_, a| Ok(url_encoded(str(&a[0])).into())),
+    fixed("urlencode", &[("str", Text)], |_, a| Ok(query_escaped(str(&a[0])).into())),
     fixed("jsonencode", &[("val", Nullable)], |_, a| Ok(json::compact(&a[0]).into())),
     fixed("jsondecode", &[("str", Text)], |_, a| Ok(json::read(str(&a[0]))?)),
     fixed("csvdecode", &[("str", Text)], |_, a| csv_decode(str(&a[0]))),
@@ -44,19 +45,6 @@ pub(super) static ALL: &[Function] = &[
     }),
     fixed("uuidv5", &[("namespace", Text), ("name", Text)], |_, a| uuid_of(str(&a[0]), str(&a[1]))),
 ];
-
-/// As Go's `url.QueryEscape`.
-fn url_encoded(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            b' ' => out.push('+'),
-            byte => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
-}
 
 fn bcrypt(machine: &Machine, a: &[Value]) -> Result<Value> {
     let cost = a.get(1).map(whole).transpose()?.unwrap_or(10);

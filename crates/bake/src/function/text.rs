@@ -118,5 +118,5 @@ fn base(path: &str) -> &str {
 
 /// All but the last part of a path, as Go's `path.Dir`.
 fn dir(path: &str) -> String {
-    crate::path::clean(path.rfind('/').map_or("", |at| &path[..=at]))
+    dray_spec::glob::clean_path(path.rfind('/').map_or("", |at| &path[..=at]))
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use dray_spec::glob::Glob;
+
 use super::entry::{Entry, Output, Secret, Ssh, parse_all};
 use super::{Attest, Target};
 use crate::entitlement::Allowed;
-use crate::path;
 
 /// A change of one key of a target.
 #[derive(Clone, Debug, Default)]
@@ -99,10 +100,11 @@ fn fitting(pattern: &str, targets: &[Target]) -> Result<Vec<String>, String> {
     if targets.iter().any(|target| target.name == pattern) {
         return Ok(vec![pattern.to_owned()]);
     }
+    let glob =
+        Glob::path(pattern).map_err(|error| format!("could not match targets with '{pattern}': {error}"));
     let mut names = Vec::new();
     for target in targets {
-        let fits = path::matches(pattern, &target.name);
-        if fits.ok_or_else(|| format!("could not match targets with '{pattern}': syntax error in pattern"))? {
+        if glob.as_ref().map_err(String::clone)?.matches(&target.name) {
             names.push(target.name.clone());
         }
     }

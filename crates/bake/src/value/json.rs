@@ -2,27 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use dray_spec::golang::write_json_string;
+
 use super::{Mapping, Number, Sequence, Type, Value};
 
 /// A text in quotes.
 pub fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c if u32::from(c) < 0x20 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
+    write_json_string(text, true, &mut out);
     out
 }
 
@@ -38,7 +25,7 @@ fn write(value: &Value, out: &mut String) {
         Value::Null => out.push_str("null"),
         Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
         Value::Number(number) => out.push_str(&number.to_string()),
-        Value::Text(text) => out.push_str(&quoted(text)),
+        Value::Text(text) => write_json_string(text, true, out),
         Value::List(_, items) => {
             out.push('[');
             for (number, item) in items.all.iter().enumerate() {
@@ -55,7 +42,7 @@ fn write(value: &Value, out: &mut String) {
                 if number > 0 {
                     out.push(',');
                 }
-                out.push_str(&quoted(name));
+                write_json_string(name, true, out);
                 out.push(':');
                 write(member, out);
             }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use dray_spec::glob::clean_path;
+
 use super::git::Source;
 use super::{Loader, Request, Variables};
 use crate::error::{Error, Kind, SystemError};
 use crate::parse::node::{Node, Value};
-use crate::parse::paths::{clean, dir, join};
+use crate::parse::paths::{dir, join};
 use crate::parse::{dotenv, template, yaml};
 
 /// Names of a project's file, the best first.
@@ -38,7 +40,7 @@ pub struct Found {
 
 /// Go's `filepath.Abs`.
 fn absolute(current: &str, path: &str) -> String {
-    if path.starts_with('/') { clean(path) } else { join(current, path) }
+    if path.starts_with('/') { clean_path(path) } else { join(current, path) }
 }
 
 fn rule(text: impl Into<String>) -> Error {

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::parse::paths::clean;
+use dray_spec::glob::clean_path;
 
 /// The variable that turns repositories off.
 const ENABLED: &str = "COMPOSE_EXPERIMENTAL_GIT_REMOTE";
@@ -141,7 +141,7 @@ impl Source {
         if self.address.starts_with('-') || self.reference.starts_with('-') {
             return Err(self.wrong("invalid reference".into()));
         }
-        let path = clean(&self.path);
+        let path = clean_path(&self.path);
         if path.starts_with('/') && !self.path.is_empty() {
             return Err(self.wrong(format!("git subdirectory must be relative, got: {}", self.path)));
         }

@@ -104,7 +104,7 @@ impl Volume {
             set("source", self.source.as_str().into());
         }
         if !self.target.is_empty() {
-            set("target", super::paths::clean(&self.target).into());
+            set("target", dray_spec::glob::clean_path(&self.target).into());
         }
         if self.read_only {
             set("read_only", true.into());

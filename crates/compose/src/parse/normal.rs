@@ -63,7 +63,7 @@ fn complete(service: &mut Map, env: &BTreeMap<String, String>) {
     if let Some(Value::List(volumes)) = service.get_mut("volumes").map(|v| &mut v.value) {
         for volume in volumes.iter_mut().filter_map(Node::map_mut) {
             if let Some(Value::Str(target)) = volume.get_mut("target").map(|t| &mut t.value) {
-                *target = super::paths::clean(target);
+                *target = dray_spec::glob::clean_path(target);
             }
         }
     }

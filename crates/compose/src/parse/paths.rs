@@ -2,6 +2,8 @@
 
 use std::path::{Component, Path as FsPath, PathBuf};
 
+use dray_spec::glob::clean_path;
+
 use super::node::{Map, Node, Path, Value};
 use crate::error::Error;
 
@@ -147,45 +149,23 @@ fn is_windows(path: &str) -> bool {
 pub fn join(folder: &str, path: &str) -> String {
     match (folder.is_empty(), path.is_empty()) {
         (true, true) => String::new(),
-        (true, false) => clean(path),
-        (false, true) => clean(folder),
-        (false, false) => clean(&format!("{folder}/{path}")),
-    }
-}
-
-/// Go's `path.Clean`: the shortest path that means the same, without looking at the disk.
-pub fn clean(path: &str) -> String {
-    let rooted = path.starts_with('/');
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|p| *p != "..") => {
-                parts.pop();
-            }
-            ".." if rooted => {}
-            other => parts.push(other),
-        }
-    }
-    let joined = parts.join("/");
-    match (rooted, joined.is_empty()) {
-        (true, _) => format!("/{joined}"),
-        (false, true) => ".".to_owned(),
-        (false, false) => joined,
+        (true, false) => clean_path(path),
+        (false, true) => clean_path(folder),
+        (false, false) => clean_path(&format!("{folder}/{path}")),
     }
 }
 
 /// Go's `filepath.Dir`.
 pub fn dir(path: &str) -> String {
     match path.rfind('/') {
-        Some(i) => clean(&path[..=i]),
+        Some(i) => clean_path(&path[..=i]),
         None => ".".to_owned(),
     }
 }
 
 /// Go's `filepath.Rel` of two absolute or two relative paths.
 pub fn relative(base: &str, target: &str) -> Option<String> {
-    let (base, target) = (PathBuf::from(clean(base)), PathBuf::from(clean(target)));
+    let (base, target) = (PathBuf::from(clean_path(base)), PathBuf::from(clean_path(target)));
     if base.is_absolute() != target.is_absolute() {
         return None;
     }
@@ -217,7 +197,7 @@ mod tests {
             ("a/../..", ".."),
             ("/", "/"),
         ] {
-            assert_eq!(clean(path), wanted, "{path}");
+            assert_eq!(clean_path(path), wanted, "{path}");
         }
         assert_eq!(dir("/a/b.yml"), "/a");
         assert_eq!(dir("b.yml"), ".");

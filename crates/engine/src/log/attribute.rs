@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use dray_spec::golang::query_escaped;
+
 use super::OptionError;
 
 type Attributes = BTreeMap<String, String>;
@@ -93,23 +95,12 @@ fn tag(template: &str, subject: Subject<'_>) -> Result<String, OptionError> {
 
 /// Attributes as `--details` shows them: sorted, and encoded so that no value can be taken for another pair.
 pub fn details(attributes: &Attributes) -> String {
-    let mut pairs: Vec<String> =
-        attributes.iter().map(|(key, value)| format!("{}={}", encoded(key), encoded(value))).collect();
+    let mut pairs: Vec<String> = attributes
+        .iter()
+        .map(|(key, value)| format!("{}={}", query_escaped(key), query_escaped(value)))
+        .collect();
     pairs.sort();
     pairs.join(",")
-}
-
-/// As Go's `url.QueryEscape`.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            b' ' => out.push('+'),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

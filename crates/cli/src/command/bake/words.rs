@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use dray_bake::entitlement::Wants;
 use dray_bake::target::Target;
-use dray_bake::{Around, Plan, path};
+use dray_bake::{Around, Plan};
+use dray_spec::glob::clean_path;
 
 use crate::build_context::is_url;
 use crate::build_session::Offers;
@@ -48,9 +49,9 @@ pub(super) fn complete(plan: &mut Plan, around: &Around) -> Result<(), Error> {
 /// A context as it is built: cleaned, if it is a folder.
 fn local(context: &str) -> String {
     match context.strip_prefix("cwd://") {
-        Some(folder) => path::clean(folder),
+        Some(folder) => clean_path(folder),
         None if is_url(context) => context.to_owned(),
-        None => path::clean(context),
+        None => clean_path(context),
     }
 }
 
@@ -91,9 +92,9 @@ fn dockerfile(target: &Target) -> String {
     let (context, file) =
         (target.context.clone().unwrap_or_default(), target.dockerfile.clone().unwrap_or_default());
     match file.strip_prefix("cwd://") {
-        Some(file) => path::clean(file),
+        Some(file) => clean_path(file),
         None if is_url(&context) || file.starts_with('/') || is_url(&file) => file,
-        None => path::clean(&format!("{context}/{file}")),
+        None => clean_path(&format!("{context}/{file}")),
     }
 }
 
@@ -134,7 +135,7 @@ impl Words {
         for (name, context) in target.contexts.iter().flatten() {
             let value = match context.strip_prefix("target:").and_then(|base| images.get(base)) {
                 Some(image) => format!("docker-image://{image}"),
-                None => context.strip_prefix("cwd://").map_or_else(|| context.clone(), path::clean),
+                None => context.strip_prefix("cwd://").map_or_else(|| context.clone(), clean_path),
             };
             self.add("build-context", &format!("{name}={value}"));
         }

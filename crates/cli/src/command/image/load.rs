@@ -54,7 +54,7 @@ pub fn platform_json(text: &str) -> String {
     let mut fields = Vec::new();
     for (key, part) in ["os", "architecture", "variant"].iter().zip(parts.by_ref()) {
         let mut value = String::new();
-        crate::value::write_json_str(part, &mut value);
+        dray_spec::golang::write_json_string(part, false, &mut value);
         fields.push(format!("\"{key}\":{value}"));
     }
     format!("{{{}}}", fields.join(","))
