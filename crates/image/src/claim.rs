@@ -10,7 +10,7 @@ use dray_spec::{Digest, ImageConfig};
 use dray_store::{LayerId, Lease};
 
 use crate::remove::ContainerUse;
-use crate::{Image, Images, Result};
+use crate::{Image, Images, NewImage, Result};
 
 /// All claims on the images of a store.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +79,8 @@ impl Images {
     ) -> Result<(Image, Claim)> {
         let lease = self.lease();
         let mut claims = self.claims.lock();
-        let image = self.create_from(config, layers)?;
+        let image =
+            self.create_locked(NewImage { config: config.to_bytes(), layers, ..NewImage::default() })?;
         claims.push((image.id.clone(), claimant.to_owned()));
         drop(claims);
         let claim = self.held(&image, claimant, lease);

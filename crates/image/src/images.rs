@@ -189,11 +189,20 @@ impl Images {
         Ok(self.store.tags().remove(name)?)
     }
 
-    /// Records an image. Durable when it returns.
+    /// Records an image. Durable when it returns; a prune beside it that takes the image at once does so afterwards.
     ///
     /// # Errors
     /// If the configuration cannot be read or names other layers than were given, or the store fails.
     pub fn create(&self, new: NewImage) -> Result<Image> {
+        let claims = self.claims.lock();
+        let image = self.create_locked(new);
+        drop(claims);
+        image
+    }
+
+    /// As [`Images::create`], for who holds the lock of the claims: between the writing and the reading nobody removes
+    /// it.
+    pub(crate) fn create_locked(&self, new: NewImage) -> Result<Image> {
         let id = Digest::sha256_of(&new.config);
         let config: ImageConfig =
             serde_json::from_slice(&new.config).map_err(|source| Error::Config { id: id.clone(), source })?;

@@ -97,19 +97,21 @@ impl Images {
         let filter = Filter { dangling: None, ..filter.clone() };
         let mut pruned = Pruned::default();
         let companions = self.all_companions()?;
-        for image in self.list()? {
+        let candidate = |image: &Image| {
             // They go with the image that they belong to.
-            let belongs = crate::filter::is_dangling(&image) && companions.contains(&image.id);
-            let candidate = !belongs && (image.tags.is_empty() || !dangling_only);
-            if candidate && filter.matches(&image) {
-                // Taken anew for each, so that containers need not wait for all of it.
-                let claims = self.claims.lock();
-                let users = |id: &Digest| [users(id), claim::users(&claims, id)].concat();
-                let mut removal = Removal { images: self, users: &users, removed: Vec::new(), freed: 0 };
-                removal.unless_needed(&image)?;
-                pruned.reclaimed += removal.freed;
-                pruned.removed.append(&mut removal.removed);
-            }
+            let belongs = crate::filter::is_dangling(image) && companions.contains(&image.id);
+            !belongs && (image.tags.is_empty() || !dangling_only) && filter.matches(image)
+        };
+        for image in self.list()?.into_iter().filter(candidate) {
+            // Taken anew for each, so that containers need not wait for all of it.
+            let claims = self.claims.lock();
+            // One that has got a name since the list was read is no candidate any more.
+            let Some(image) = self.get(&image.id)?.filter(candidate) else { continue };
+            let users = |id: &Digest| [users(id), claim::users(&claims, id)].concat();
+            let mut removal = Removal { images: self, users: &users, removed: Vec::new(), freed: 0 };
+            removal.unless_needed(&image)?;
+            pruned.reclaimed += removal.freed;
+            pruned.removed.append(&mut removal.removed);
         }
         self.store().collect()?;
         if !dangling_only {
@@ -140,7 +142,7 @@ impl Removal<'_> {
             }));
         }
         let name = Reference::parse(given)?.tagged();
-        self.untag(&name)?;
+        self.untag(&image.id, &name)?;
         if name.digest().is_none() {
             self.untag_digests_left_alone(&image.id, &name)?;
         }
@@ -158,24 +160,24 @@ impl Removal<'_> {
             return Ok(());
         }
         for name in names.iter().filter(same) {
-            self.untag(name)?;
+            self.untag(id, name)?;
         }
         Ok(())
     }
 
-    fn untag(&mut self, name: &Reference) -> Result<()> {
+    fn untag(&mut self, id: &Digest, name: &Reference) -> Result<()> {
         // A digest outweighs a tag, as when it was looked up.
         let name = match name.digest() {
             Some(digest) => name.with_digest(digest.clone()),
             None => name.clone(),
         };
-        self.images.store().tags().remove(&name)?;
+        self.images.store().tags().remove_of(id, &name)?;
         self.removed.push(Removed::Untagged(name.familiar()));
         Ok(())
     }
 
     fn untag_all(&mut self, id: &Digest) -> Result<()> {
-        self.names(id)?.iter().try_for_each(|name| self.untag(name))
+        self.names(id)?.iter().try_for_each(|name| self.untag(id, name))
     }
 
     /// Deletes the image and, with `prune`, its parents as far as nobody needs them. Quietly: a conflict is
@@ -188,13 +190,20 @@ impl Removal<'_> {
             other => other?,
         }
         let Some(image) = self.images.get(id)? else { return Ok(()) };
-        self.untag_all(id)?;
+        if force {
+            self.untag_all(id)?;
+        }
         let chains = self.chains_to_go(&image)?;
+        let mut freed = 0;
         for layer in image.layers.iter().rev().take(chains.len()) {
-            self.freed += self.images.store().layers().get(*layer)?.size;
+            freed += self.images.store().layers().get(*layer)?.size;
         }
         let companions = self.images.companions(id)?;
-        self.images.store().images().delete(id)?;
+        if !self.images.store().images().delete_nameless(id)? {
+            // A pull, a load or a tag has given it a name meanwhile.
+            return Ok(());
+        }
+        self.freed += freed;
         self.images.set_companions(id, &[])?;
         self.images.promise_attestations(id, &[])?;
         self.removed.push(Removed::Deleted(id.to_string()));
@@ -217,16 +226,16 @@ impl Removal<'_> {
         if bare && !self.images.children(&image.id)?.is_empty() {
             return Ok(());
         }
-        let names = self.names(&image.id)?;
-        let given = match names.is_empty() {
-            true => vec![image.id.hex().to_string()],
-            false => names.iter().map(ToString::to_string).collect(),
+        let quietly = |result| match result {
+            Ok(()) | Err(Error::Conflict(_)) => Ok(()),
+            Err(error) => Err(error),
         };
-        for given in given {
-            match self.by_name_or_id(image, &given, false, true) {
-                Ok(()) | Err(Error::Conflict(_)) => {}
-                Err(error) => return Err(error),
-            }
+        if bare {
+            return quietly(self.delete(&image.id, false, true, true));
+        }
+        // The names by which it was found to be unneeded: what it has got since is somebody's.
+        for name in image.tags.iter().chain(&image.repo_digests) {
+            quietly(self.by_name_or_id(image, &name.to_string(), false, true))?;
         }
         Ok(())
     }

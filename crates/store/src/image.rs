@@ -48,16 +48,32 @@ impl ImageRecords {
     /// # Errors
     /// If a layer is not there, or the database fails.
     pub fn put(&self, image: &ImageRecord, names: &[Reference]) -> Result<()> {
-        let changed = self.db.write(|c| {
+        self.write(image, names, false).map(|_| ())
+    }
+
+    /// Adds to an image's record as [`ImageRecords::put`] does, but makes none of one that was removed meanwhile;
+    /// true if it was there.
+    ///
+    /// # Errors
+    /// As [`ImageRecords::put`].
+    pub fn amend(&self, image: &ImageRecord, names: &[Reference]) -> Result<bool> {
+        self.write(image, names, true)
+    }
+
+    fn write(&self, image: &ImageRecord, names: &[Reference], only_known: bool) -> Result<bool> {
+        let written = self.db.write(|c| {
+            if only_known && !is_known(c, &image.id)? {
+                return Ok(None);
+            }
             let before = c.total_changes();
             put(c, image)?;
             names.iter().try_for_each(|name| tag::set(c, name, &image.id).map(|_| ()))?;
-            Ok(c.total_changes() != before)
+            Ok(Some(c.total_changes() != before))
         })?;
-        if changed {
+        if written == Some(true) {
             self.layers.flush_later();
         }
-        Ok(())
+        Ok(written.is_some())
     }
 
     /// The image with this ID.
@@ -125,12 +141,31 @@ impl ImageRecords {
     /// # Errors
     /// If the database fails.
     pub fn delete(&self, id: &Digest) -> Result<bool> {
+        self.delete_where("id = ?1", id)
+    }
+
+    /// Forgets an image as [`ImageRecords::delete`] does, unless it has a name: somebody may have given it one since
+    /// it was looked at.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn delete_nameless(&self, id: &Digest) -> Result<bool> {
+        self.delete_where("id = ?1 AND NOT EXISTS (SELECT 1 FROM tag WHERE tag.image = ?1)", id)
+    }
+
+    fn delete_where(&self, condition: &str, id: &Digest) -> Result<bool> {
         self.db.write(|c| {
-            c.execute("DELETE FROM image WHERE id = ?1", [id.as_str()])
+            c.execute(&format!("DELETE FROM image WHERE {condition}"), [id.as_str()])
                 .map(|changed| changed > 0)
                 .map_err(Error::db("delete image"))
         })
     }
+}
+
+fn is_known(c: &Connection, id: &Digest) -> Result<bool> {
+    c.prepare_cached("SELECT 1 FROM image WHERE id = ?1")
+        .and_then(|mut s| s.exists([id.as_str()]))
+        .map_err(Error::db("read image"))
 }
 
 const SELECT: &str = "SELECT id, config, parent, manifest, created, size FROM image";

@@ -104,6 +104,19 @@ impl Tags {
                 .map_err(Error::db("remove tag"))
         })
     }
+
+    /// Takes a name away from an image, unless another image has it by now; true if it had it.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn remove_of(&self, image: &Digest, reference: &Reference) -> Result<bool> {
+        let key = key(reference);
+        self.0.write(|c| {
+            c.execute("DELETE FROM tag WHERE reference = ?1 AND image = ?2", [key.as_str(), image.as_str()])
+                .map(|changed| changed > 0)
+                .map_err(Error::db("remove tag"))
+        })
+    }
 }
 
 /// A digest outweighs a tag, as Docker has it.

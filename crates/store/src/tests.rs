@@ -166,9 +166,15 @@ fn images_and_their_names() {
     let names: Vec<String> = store.tags().of(&child.id).unwrap().iter().map(Reference::familiar).collect();
     assert_eq!(names, ["app:latest".to_string(), format!("app@{manifest}")]);
     assert!(store.tags().of(&record.id).unwrap().is_empty());
-    assert!(store.tags().remove(&name("app")).unwrap());
+    assert!(!store.images().delete_nameless(&child.id).unwrap());
+    assert!(!store.tags().remove_of(&record.id, &name("app")).unwrap());
+    assert!(store.tags().remove_of(&child.id, &name("app")).unwrap());
+    assert!(store.tags().remove(&name(&format!("app@{manifest}"))).unwrap());
     assert!(!store.tags().remove(&name("app")).unwrap());
-    assert!(store.images().delete(&child.id).unwrap());
+    assert!(store.images().amend(&child, &[]).unwrap());
+    assert!(store.images().delete_nameless(&child.id).unwrap());
+    assert!(!store.images().amend(&child, &[name("back")]).unwrap());
+    assert!(!store.images().delete(&child.id).unwrap());
     assert!(store.tags().list().unwrap().is_empty());
     assert!(store.tags().set(&name("x"), &child.id, None).is_err());
 }

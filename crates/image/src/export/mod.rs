@@ -176,7 +176,9 @@ impl Images {
         record.manifest = Some(exported.manifest.digest.clone());
         record.blobs.clone_from(&exported.blobs);
         record.blobs.extend(index.map(|index| index.digest.clone()));
-        self.store().images().put(&record, &[])?;
+        if !self.store().images().amend(&record, &[])? {
+            return Err(Error::NotFound(image.to_string()));
+        }
         if let Some(index) = index {
             origin::remember_index(self.store(), image, &index.digest);
         }

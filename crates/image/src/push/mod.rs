@@ -335,7 +335,8 @@ impl Pusher {
             image.blobs = layers.into_iter().filter(|digest| store.blobs().has(digest)).collect();
             image.blobs.push(manifest.clone());
             image.manifest = Some(manifest);
-            store.images().put(&image, &[pinned])
+            // One that was removed while it was pushed does not come back.
+            store.images().amend(&image, &[pinned])
         })
         .await??;
         Ok(())

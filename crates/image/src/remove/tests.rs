@@ -180,3 +180,57 @@ fn single_references() {
     assert!(!is_single(&parse(&["a:1", "a:2"])));
     assert!(!is_single(&parse(&["b:1", &pinned])));
 }
+
+/// Makes and names images while others are pruned without a rest.
+fn beside_prunes(dangling: bool, images: &Images, work: impl FnOnce()) {
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let pruner = scope.spawn(|| {
+            let filter = Filter { dangling: Some(dangling), ..Filter::default() };
+            while !done.load(Ordering::Acquire) {
+                images.prune(&filter, &nobody).unwrap();
+            }
+        });
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        done.store(true, Ordering::Release);
+        pruner.join().unwrap();
+        worked.unwrap();
+    });
+}
+
+#[test]
+fn an_image_that_is_pruned_at_once_was_made_all_the_same() {
+    let fixture = Fixture::new();
+    beside_prunes(false, &fixture.images, || {
+        for n in 0..200 {
+            let lease = fixture.images.lease();
+            let image = fixture.image(n % 60, &["a"], &["app"]);
+            assert_eq!(image.tags.len(), 1);
+            drop(lease);
+        }
+    });
+}
+
+#[test]
+fn what_has_got_a_name_meanwhile_is_not_dangling() {
+    let fixture = Fixture::new();
+    let images = &fixture.images;
+    beside_prunes(true, images, || {
+        for n in 0..200 {
+            let lease = images.lease();
+            // Named at once, named later, and named anew as pulls do it: what was acknowledged stays.
+            let name: Reference = "app".parse().unwrap();
+            fixture.image(n % 60, &["a"], &["app"]);
+            let (dangling, claim) = images.claim("app", "c").unwrap();
+            images.untag(&name).unwrap();
+            drop(claim);
+            let again = images.store().tags().set(&name, &dangling.id, None).is_ok();
+            drop(lease);
+            std::thread::yield_now();
+            assert_eq!(images.resolve("app").is_ok(), again, "round {n}");
+            if again {
+                images.remove("app", true, true, &nobody).unwrap();
+            }
+        }
+    });
+}
