@@ -7,6 +7,7 @@ mod command;
 mod fuzz;
 mod packages;
 mod quickstart;
+mod rerun;
 mod test;
 
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use clap::Args;
 use dray_harness::{fixture, host::Snapshot};
 
 use crate::command::{self, build_dray, cargo};
-use crate::packages;
+use crate::{packages, rerun};
 
 /// What may be given to `cargo xtask test`.
 #[derive(Args)]
@@ -33,11 +33,12 @@ pub fn run(options: &Options) -> Result<()> {
 
 fn test_workspace(dray: &Path, filter: Option<&str>) -> Result<()> {
     let mut command = cargo(&["test", "--workspace", "--no-fail-fast"]);
-    command.env("DRAY_BIN", dray);
     if let Some(filter) = filter {
         command.arg("--").arg(filter);
     }
-    command::run(&mut command)
+    rerun::run(command, |command| {
+        command.env("DRAY_BIN", dray);
+    })
 }
 
 /// One suite of `tests/`.
