@@ -4,7 +4,7 @@
 //! passes alone says something all the same: of a race in Dray, in the test, or of a machine that stood still. So it is
 //! named at the end of the run, with what it printed above; but it alone does not throw the whole run away.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -41,8 +41,7 @@ pub fn run(mut command: Command, prepare: impl Fn(&mut Command)) -> Result<()> {
     std::thread::spawn(move || {
         for printed in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
             let printed = String::from_utf8_lossy(&printed).into_owned();
-            // Whoever reads along may have gone; the tests still count.
-            writeln!(std::io::stdout(), "{printed}").ok();
+            println!("{printed}");
             if tell.send(printed).is_err() {
                 return;
             }
