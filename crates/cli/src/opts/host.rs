@@ -7,14 +7,14 @@ use std::net::IpAddr;
 /// # Errors
 /// It is none; the text is Docker's.
 pub fn extra_host(value: &str) -> Result<String, String> {
-    let bad = || format!("bad format for add-host: {}", crate::template::go_quote(value));
+    let bad = || format!("bad format for add-host: {}", dray_spec::golang::quoted(value));
     let (name, address) = value.split_once('=').or_else(|| value.split_once(':')).ok_or_else(bad)?;
     if name.is_empty() || name.contains(':') {
         return Err(bad());
     }
     let address = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
     if address != "host-gateway" && address.parse::<IpAddr>().is_err() {
-        return Err(format!("invalid IP address in add-host: {}", crate::template::go_quote(address)));
+        return Err(format!("invalid IP address in add-host: {}", dray_spec::golang::quoted(address)));
     }
     Ok(format!("{name}:{address}"))
 }

@@ -14,7 +14,7 @@ mod run;
 
 use crate::value::Value;
 
-pub use print::{float as text_of_float, go_quote, text as text_of};
+pub use print::{float as text_of_float, text as text_of};
 
 /// Why a template was refused or failed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -323,7 +323,7 @@ impl Parser<'_> {
             Kind::Identifier(_) | Kind::Close | Kind::Open => {
                 format!("\"{text}\"").replace("\"}}\"", "\"}}\"")
             }
-            _ => super::go_quote(text),
+            _ => dray_spec::golang::quoted(text),
         };
         let at = token.start;
         Err(Error::Parse { line: line_of(self.source, at), what: format!("unexpected {shown} in {context}") })

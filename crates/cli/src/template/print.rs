@@ -1,5 +1,7 @@
 //! How Go prints values: `%v`, `%q`, and the printf verbs that templates use.
 
+use dray_spec::golang::quoted;
+
 use crate::value::Value;
 
 /// `fmt.Sprint` of one value at the top of an action.
@@ -58,29 +60,6 @@ fn exponent(text: &str) -> String {
         None => ('+', exp),
     };
     format!("{mantissa}e{sign}{digits:0>2}")
-}
-
-/// Go's `strconv.Quote`.
-pub fn go_quote(s: &str) -> String {
-    let mut out = String::from("\"");
-    for c in s.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{7}' => out.push_str("\\a"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{b}' => out.push_str("\\v"),
-            '\u{c}' => out.push_str("\\f"),
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => out.push_str(&format!("\\x{:02x}", c as u32)),
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", c as u32)),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 /// The name of a value's type in Go's error texts.
@@ -204,7 +183,7 @@ fn one(verb: char, flags: &Flags, arg: &Value) -> String {
         ('v', Value::Float(_)) if flags.precision.is_some() => float_verb('g', flags, arg),
         ('v', v) => inner(v),
         ('s', Value::List(_) | Value::Map(_) | Value::Struct(_)) => inner(arg),
-        ('q', Value::Str(s)) => go_quote(&cut(s, flags)),
+        ('q', Value::Str(s)) => quoted(&cut(s, flags)),
         ('q', Value::Int(i)) => {
             format!("'{}'", u32::try_from(*i).ok().and_then(char::from_u32).unwrap_or('\u{fffd}'))
         }

@@ -16,7 +16,7 @@ use crate::format::time::{ago, go_local};
 use crate::format::units::human_size_with;
 use crate::format::{ellipsis, short_id};
 use crate::spec::{Args, Command, Done};
-use crate::template::{Mode, Template, go_quote};
+use crate::template::{Mode, Template};
 use crate::value::{Row, Value};
 
 const FLAGS: &[Flag] = &[
@@ -116,7 +116,7 @@ pub fn row(c: &ContainerSummary, trunc: bool) -> Row {
         ("ID", id(&c.id, trunc).into()),
         ("Names", names(&c.names, trunc).into()),
         ("Image", image(c, trunc).into()),
-        ("Command", go_quote(&command).into()),
+        ("Command", dray_spec::golang::quoted(&command).into()),
         ("CreatedAt", go_local(c.created).into()),
         ("RunningFor", ago(c.created).into()),
         ("Ports", ports::display(&ports_of(c)).into()),

@@ -21,7 +21,7 @@ async fn run(app: &App, p: Parsed) -> Done {
         parse(name).map_err(|e| {
             Error::Refused(format!(
                 "Error parsing reference: {} is not a valid repository/tag: {e}",
-                crate::template::go_quote(name)
+                dray_spec::golang::quoted(name)
             ))
         })
     };
