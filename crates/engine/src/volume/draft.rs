@@ -18,12 +18,55 @@ pub(super) struct Draft<'a> {
     kept: bool,
 }
 
+/// The folder of a volume that is no more.
+#[derive(Debug, Default)]
+#[must_use = "the folder is there until it is deleted"]
+pub(super) struct Gone(Option<PathBuf>);
+
+impl Gone {
+    /// Deletes it. The volume is gone for everybody: what cannot be deleted is reported, not hidden.
+    pub fn delete(self) -> Result<(), Error> {
+        match self.0 {
+            Some(folder) => std::fs::remove_dir_all(&folder).map_err(Error::io("remove volume", folder)),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Service {
+    /// Puts the folder of a volume without a record out of the way, at once and whole: under a name that the next start
+    /// sweeps.
+    pub(super) fn put_away(&self, name: &str) -> Result<Gone, Error> {
+        let folder = self.store.volume_dir(name);
+        if !folder.exists() {
+            return Ok(Gone::default());
+        }
+        if let Some(other) = self.records()?.iter().find(|other| other.renamed_from.as_deref() == Some(name))
+        {
+            // A rename that could not be finished: it is that volume's.
+            return Err(Error::Exists { operation: "create", name: other.name.clone() });
+        }
+        let away = self.new_draft();
+        std::fs::rename(&folder, &away).map_err(Error::io("remove volume", folder))?;
+        Ok(Gone(Some(away)))
+    }
+
+    fn new_draft(&self) -> PathBuf {
+        self.store.volumes_dir().join(format!("{PREFIX}{}", crate::container::names::new_id()))
+    }
+
+    /// Writes the names of the volumes' folders to the disk.
+    pub(super) fn flush_names(&self) -> Result<(), Error> {
+        let volumes = self.store.volumes_dir();
+        let flush = || std::fs::File::open(&volumes)?.sync_all();
+        flush().map_err(Error::io("write back", &volumes))
+    }
+
     /// An empty draft for a volume that is not there yet.
     pub(super) fn draft(&self, operation: &'static str, name: &str) -> Result<Draft<'_>, Error> {
         check_name(name)?;
         self.must_be_new(operation, name)?;
-        let folder = self.store.volumes_dir().join(format!("{PREFIX}{}", crate::container::names::new_id()));
+        let folder = self.new_draft();
         let draft = Draft { service: self, folder, kept: false };
         let make = |path: &Path, mode| std::fs::DirBuilder::new().mode(mode).create(path);
         make(&draft.folder, 0o701).map_err(Error::io("create volume", &draft.folder))?;
@@ -67,10 +110,11 @@ impl Draft<'_> {
         let _changing = service.changing();
         service.must_be_new(operation, name)?;
         let target = service.store.volume_dir(name);
-        // A folder without a record is what a removal has left behind.
-        let _ = std::fs::remove_dir_all(&target);
+        service.put_away(name)?.delete()?;
         std::fs::rename(&self.folder, &target).map_err(Error::io("rename", &self.folder))?;
-        (self.folder, self.kept) = (target, true);
+        self.folder = target;
+        // Before the record says that it is there.
+        service.flush_names()?;
         let record = Record {
             name: name.to_owned(),
             created: seconds(Timestamp::now()),
@@ -79,10 +123,8 @@ impl Draft<'_> {
             driver: super::local_driver(),
             renamed_from: None,
         };
-        if let Err(error) = service.store.records().put(KIND, name, Some(name), &record) {
-            self.kept = false;
-            return Err(error.into());
-        }
+        service.store.records().put(KIND, name, Some(name), &record)?;
+        self.kept = true;
         service.announce("create", &record);
         Ok(service.to_wire(&record))
     }
