@@ -66,6 +66,7 @@ impl Service {
             self.registry.insert(Arc::clone(&container));
             containers.push(container);
         }
+        self.sweep_unborn();
         let mut restart = Vec::new();
         for container in containers {
             self.networking.know(&self.networked(&container.record()));
@@ -75,6 +76,21 @@ impl Service {
         }
         self.sweep_runs();
         Ok(restart)
+    }
+
+    /// Removes the folders of containers whose creation was cut off before it was written down. They are empty; what
+    /// holds anything is nobody's to delete.
+    fn sweep_unborn(&self) {
+        let Some(folder) = self.folder("x").parent().map(std::path::Path::to_owned) else { return };
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let id = entry.file_name().to_string_lossy().into_owned();
+            if id.starts_with('.') || self.registry.get(&id).is_some() {
+                continue;
+            }
+            for part in ["upper", "work/work", "work", ""] {
+                let _ = std::fs::remove_dir(entry.path().join(part));
+            }
+        }
     }
 
     /// Removes the run directories of containers that do not run: a daemon that was killed between writing down an end

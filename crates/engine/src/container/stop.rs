@@ -267,12 +267,14 @@ impl Service {
             _ => {}
         }
         let shim = self.shim(container)?;
-        if freeze {
+        let done = if freeze {
             self.turn_away(container);
-            shim.pause().inspect_err(|_| self.settle_readiness(container))?
+            shim.pause().inspect_err(|_| self.settle_readiness(container))
         } else {
-            shim.resume()?
-        }
+            shim.resume()
+        };
+        // What cannot be done to a container that is ending is not the cgroup's fault.
+        done.map_err(|error| self.shim(container).map_or_else(|ended| ended, |_| error.into()))?;
         container.live().record.state.paused = freeze;
         self.settle_readiness(container);
         self.save_state(container);

@@ -82,10 +82,22 @@ impl Service {
         }
     }
 
-    /// Removes what a killed daemon has left half made.
+    /// Removes what a killed daemon has left half made: drafts, and folders that no record came to. Those are empty; one
+    /// that holds anything is put away when its name is used again.
     pub(super) fn sweep_drafts(&self) {
         let Ok(entries) = std::fs::read_dir(self.store.volumes_dir()) else { return };
-        for entry in entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with(PREFIX)) {
+        let Ok(records) = self.records() else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with(PREFIX) {
+                let its =
+                    |record: &Record| record.name == name || record.renamed_from.as_ref() == Some(&name);
+                if !records.iter().any(its) {
+                    let _ = std::fs::remove_dir(entry.path().join("_data"));
+                    let _ = std::fs::remove_dir(entry.path());
+                }
+                continue;
+            }
             if let Err(error) = std::fs::remove_dir_all(entry.path()) {
                 tracing::warn!(%error, path = %entry.path().display(), "remove half a volume");
             }

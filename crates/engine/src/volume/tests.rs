@@ -60,6 +60,19 @@ fn what_a_removal_has_left_behind_is_not_in_the_next_volume() {
 }
 
 #[test]
+fn what_a_creation_has_left_behind_goes_at_the_start() {
+    let f = fixture();
+    f.service.create(named("kept")).unwrap();
+    std::fs::create_dir_all(f.service.data("unborn")).unwrap();
+    std::fs::create_dir_all(f.service.data("full").join("of something")).unwrap();
+    f.service.sweep_drafts();
+    let left = std::fs::read_dir(f.service.store.volumes_dir()).unwrap().flatten();
+    let mut left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["full", "kept"]);
+}
+
+#[test]
 fn what_has_got_a_user_meanwhile_is_not_pruned() {
     let f = fixture();
     let done = std::sync::atomic::AtomicBool::new(false);
