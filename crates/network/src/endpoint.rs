@@ -175,6 +175,8 @@ fn join(
     }
     let routes = {
         let mut state = inner.state();
+        // Its bridge goes with a network that has no endpoints: that is so until this one is known.
+        state.network(&network.id)?;
         state.endpoints.insert(endpoint.id.clone(), endpoint.clone());
         default_endpoint(&state, sandbox.container_id()).is_some_and(|e| e.id == endpoint.id)
     };

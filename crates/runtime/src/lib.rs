@@ -30,7 +30,7 @@ use std::process::ExitCode;
 pub use error::{ErrorKind, StartError, Step};
 pub use init::live::MountChange;
 pub use pid1::main as pid1_main;
-pub use shim::client::{ExecStarted, ExitWait, Shim, ShimError, exit_status, reap_lost, start};
+pub use shim::client::{ExecStarted, ExitWait, Shim, ShimError, await_start, exit_status, reap_lost, start};
 pub use shim::frame::{FRAME_HEADER, Frame, StreamKind};
 pub use shim::request::{
     AttachStreams, ExecRequest, ExitStatus, LogTarget, Rootfs, SeccompPolicy, ShimRequest, ShimState,

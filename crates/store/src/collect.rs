@@ -39,6 +39,9 @@ const NAMED_BLOBS: &str = "
     UNION SELECT json_extract(record.document, '$.digest') FROM record
         JOIN layer ON layer.diff_id = record.id WHERE record.kind IN ('layer-blob', 'layer-split')";
 
+const FORGET_LAYER: &str = "DELETE FROM layer WHERE id = ?1
+    AND id NOT IN (SELECT layer FROM image_layer) AND id NOT IN (SELECT layer FROM hold)";
+
 const FORGET_LAYER_BLOBS: &str = "DELETE FROM record WHERE kind IN ('layer-blob', 'layer-split', 'layer-tar')
     AND id NOT IN (SELECT diff_id FROM layer WHERE diff_id IS NOT NULL)";
 
@@ -128,14 +131,19 @@ impl Collector {
             .and_then(|mut s| s.query_map([], |row| row.get(0))?.collect())
             .map_err(Error::db("find unnamed layers"))
         })?;
-        let layers = unnamed.iter().map(|id| self.0.layers.get(LayerId(*id))).collect::<Result<Vec<_>>>()?;
+        let mut layers =
+            unnamed.iter().map(|id| self.0.layers.get(LayerId(*id))).collect::<Result<Vec<_>>>()?;
         if !layers.is_empty() {
             self.0.db.write(|c| {
-                for id in &unnamed {
-                    c.prepare_cached("DELETE FROM layer WHERE id = ?1")
-                        .and_then(|mut s| s.execute([id]))
-                        .map_err(Error::db("forget layer"))?;
+                let mut forget = c.prepare_cached(FORGET_LAYER).map_err(Error::db("forget layer"))?;
+                let mut gone = Vec::new();
+                for layer in layers.drain(..) {
+                    // Somebody may hold it since it was looked for.
+                    if forget.execute([layer.id.0]).map_err(Error::db("forget layer"))? > 0 {
+                        gone.push(layer);
+                    }
                 }
+                layers = gone;
                 c.execute(FORGET_LAYER_BLOBS, []).map_err(Error::db("forget layer blobs"))?;
                 Ok(())
             })?;

@@ -9,6 +9,7 @@ mod kill;
 mod lifecycle;
 mod logs;
 mod ps;
+mod races;
 mod resources;
 mod restart_policy;
 mod rm;

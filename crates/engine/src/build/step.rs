@@ -33,6 +33,9 @@ use crate::trust::HostTrust;
 /// What a step sees as its host's name: always the same one, BuildKit's.
 const HOSTNAME: &str = "buildkitsandbox";
 
+/// How long a start that an earlier daemon has left half done may take.
+const START: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// The shim's folder in a step's.
 const SHIM: &str = "shim";
 
@@ -140,6 +143,7 @@ impl Runner {
 
     fn clear_left_behind(&self, folder: &Path) {
         let run_dir = folder.join(SHIM);
+        dray_runtime::await_start(&run_dir, START);
         if let Some(shim) = Shim::open(&run_dir) {
             let ended = shim.wait();
             if shim.kill_all().is_ok()

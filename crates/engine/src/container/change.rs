@@ -35,8 +35,8 @@ impl Service {
             true => self.networking.rename(&self.networked(&renamed)).map_err(Error::from),
             false => Ok(()),
         };
-        told.and_then(|()| self.save(&renamed)).inspect_err(|_| self.registry.release(&name, &old.id))?;
-        container.live().record.name = name;
+        told.and_then(|()| self.amend(container, |record| record.name.clone_from(&name)))
+            .inspect_err(|_| self.registry.release(&name, &old.id))?;
         self.networking.know(&self.networked(&renamed));
         self.registry.release(&old.name, &old.id);
         self.announce(container, "rename", &[("oldName", format!("/{}", old.name))]);
@@ -73,8 +73,7 @@ impl Service {
         }
         let warnings = self.plan_limits(&container, &mut record, &mut request)?;
         self.apply_limits(&container, &request)?;
-        self.save(&record)?;
-        container.live().record.host = record.host;
+        self.amend(&container, |changed| changed.host.clone_from(&record.host))?;
         self.announce(&container, "update", &[]);
         Ok(ContainerUpdateResponse { warnings: Some(warnings) })
     }
@@ -154,9 +153,7 @@ impl Service {
             let (name, endpoint) =
                 service.networking.connect(&networked, &network, settings, container.is_up())?;
             record.endpoints.insert(name, endpoint);
-            service.save(&record)?;
-            container.live().record.endpoints = record.endpoints;
-            Ok(())
+            service.amend(&container, |changed| changed.endpoints.clone_from(&record.endpoints))
         })
         .await
     }
@@ -178,9 +175,7 @@ impl Service {
             let networked = service.networked(&record);
             let name = service.networking.disconnect(&networked, &network, container.is_up(), force)?;
             record.endpoints.remove(&name);
-            service.save(&record)?;
-            container.live().record.endpoints = record.endpoints;
-            Ok(())
+            service.amend(&container, |changed| changed.endpoints.clone_from(&record.endpoints))
         })
         .await
     }

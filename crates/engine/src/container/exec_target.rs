@@ -85,7 +85,8 @@ impl ExecTarget {
     /// When there is no such user.
     pub fn user(&self, called: &str) -> Result<User, Error> {
         let state = &self.record.state;
-        let root = rootfs::of_running(state.pid, state.pid_start)?;
+        let root = rootfs::of_running(state.pid, state.pid_start)
+            .map_err(|_| Error::NotRunning(self.record.id.clone()))?;
         let text = |path| Ok::<_, Error>(rootfs::read_in(root.as_fd(), path)?.unwrap_or_default());
         let add = self.record.host.group_add.clone().unwrap_or_default();
         let user = spec::resolve_user(called, &add, &text("/etc/passwd")?, &text("/etc/group")?);

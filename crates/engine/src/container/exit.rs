@@ -58,6 +58,8 @@ impl Service {
             pause
         };
         self.save_state(container);
+        // It says how the run ended: not before that is written.
+        self.remove_run_dir(&record.id);
         if status.oom_killed {
             self.announce(container, "oom", &[]);
         }
@@ -120,7 +122,10 @@ impl Service {
             container.announce(false);
         }
         drop(order);
-        if let Some(error) = error.filter(|error| !matches!(error, Error::AlreadyRunning)) {
+        let wanted = |error: &Error| {
+            !matches!(error, Error::AlreadyRunning | Error::AlreadyStopped | Error::MarkedForRemoval)
+        };
+        if let Some(error) = error.filter(wanted) {
             tracing::warn!(container = container.id, %error, "cannot restart a container");
         }
     }
@@ -128,11 +133,22 @@ impl Service {
     /// Removes a container that was to be removed when it ends.
     pub(super) fn auto_remove(self: &Arc<Self>, container: &Arc<Container>) {
         match self.remove_now(container, true) {
-            Ok(()) | Err(Error::RemovalInProgress(_)) => {}
+            // Removed by somebody else, or started again: then its next end is the one.
+            Ok(()) | Err(Error::RemovalInProgress(_) | Error::Remove { .. }) => {}
             Err(error) => {
                 tracing::warn!(container = container.id, %error, "cannot remove a container that ended")
             }
         }
+    }
+}
+
+impl Service {
+    /// Waits for the end of an exec; none when its shim is gone or does not know it. Takes no thread meanwhile.
+    pub(crate) async fn exec_end(self: &Arc<Self>, container: &str, exec: &str) -> Option<ExitStatus> {
+        let container = self.registry.get(container)?;
+        let exec = exec.to_owned();
+        let wait = self.blocking(move |service| Ok(service.shim(&container)?.exec_wait(&exec)?));
+        received(wait.await.ok()?).await
     }
 }
 

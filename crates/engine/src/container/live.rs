@@ -23,6 +23,8 @@ pub struct Container {
     /// Orders the operations.
     pub lifecycle: tokio::sync::Mutex<()>,
     live: Mutex<Live>,
+    /// Held while the record goes to the store: an older state must not be written over a newer one.
+    saving: Mutex<()>,
     progress: watch::Sender<Progress>,
     running: watch::Sender<bool>,
     /// Wakes a restart that waits, so that it looks whether it is still wanted.
@@ -48,6 +50,8 @@ pub struct Live {
     pub leaving: bool,
     /// A removal is under way.
     pub removing: bool,
+    /// Its record is deleted: nothing may write it again.
+    pub removed: bool,
 }
 
 /// How far a container has come: what those who wait for it look at.
@@ -78,6 +82,7 @@ impl Container {
             id: record.id.clone(),
             lifecycle: tokio::sync::Mutex::default(),
             live: Mutex::new(Live { record, ..Live::default() }),
+            saving: Mutex::default(),
             progress: watch::Sender::new(progress),
             running: watch::Sender::new(running),
             restart_wanted: Notify::new(),
@@ -87,6 +92,18 @@ impl Container {
     /// What is behind the lock. Never held across anything that blocks.
     pub fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For whoever writes the record to the store: taken before the record is looked at.
+    pub fn saving(&self) -> MutexGuard<'_, ()> {
+        self.saving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a start that is under way: what comes of it is what a stop, a kill or a removal is about.
+    pub async fn start_settled(&self) {
+        if self.with(|record| record.state.starting) {
+            drop(self.lifecycle.lock().await);
+        }
     }
 
     /// A copy of the record.

@@ -79,12 +79,6 @@ impl Service {
         match done {
             Ok(warnings) => {
                 self.let_go(&record, &changes.detach);
-                let mut live = container.live();
-                live.record.host = record.host;
-                live.record.config = record.config;
-                live.record.mounts = record.mounts;
-                live.record.ports = record.ports;
-                drop(live);
                 self.announce(container, "update", &[]);
                 Ok(ContainerUpdateResponse { warnings: Some(warnings) })
             }
@@ -190,7 +184,12 @@ impl Service {
                 Ok(self.shim(container)?.update(&limits)?)
             }));
         }
-        self.save(record)?;
+        self.amend(container, |changed| {
+            changed.host.clone_from(&record.host);
+            changed.config.clone_from(&record.config);
+            changed.mounts.clone_from(&record.mounts);
+            changed.ports.clone_from(&record.ports);
+        })?;
         Ok(warnings)
     }
 

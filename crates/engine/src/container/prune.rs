@@ -36,6 +36,8 @@ impl Service {
                         report.space_reclaimed += u64::try_from(written).unwrap_or(0);
                         report.containers_deleted.get_or_insert_default().push(record.id);
                     }
+                    // It was started, or is removed by somebody else, meanwhile.
+                    Err(Error::Remove { .. } | Error::RemovalInProgress(_)) => {}
                     Err(error) => tracing::warn!(container = record.id, %error, "cannot prune a container"),
                 }
             }

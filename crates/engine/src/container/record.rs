@@ -84,6 +84,8 @@ pub struct State {
     pub removing: bool,
     /// Its removal has failed half-way.
     pub dead: bool,
+    /// Its anonymous volumes are to go with it.
+    pub removing_volumes: bool,
     /// Process id of its init on the host, 0 when it does not run.
     pub pid: i32,
     /// Start time of the init, so that a recycled process id is told apart.

@@ -18,18 +18,24 @@ impl Service {
     /// `Conflict` when it runs or is being removed already.
     pub async fn remove(self: &Arc<Self>, called: &str, force: bool, volumes: bool) -> Result<(), Error> {
         let container = self.registry.find(called)?;
-        let state = container.with(|record| record.state.clone());
-        if state.running && !force {
-            let reason = if state.paused {
-                "container is paused and must be unpaused first".to_owned()
-            } else {
-                let status = state.status();
-                format!("container is {status}: stop the container before removing or force remove")
-            };
-            return Err(Error::Remove { name: container.name(), reason });
-        }
-        begin(&container, called)?;
-        if state.running {
+        let (service, called) = (Arc::clone(self), called.to_owned());
+        self.to_the_end(async move { service.remove_whole(container, &called, force, volumes).await }).await
+    }
+
+    async fn remove_whole(
+        self: &Arc<Self>,
+        container: Arc<Container>,
+        called: &str,
+        force: bool,
+        volumes: bool,
+    ) -> Result<(), Error> {
+        let runs = loop {
+            match begin(&container, called, force)? {
+                Begun::Starting => container.start_settled().await,
+                Begun::Removal { runs } => break runs,
+            }
+        };
+        if runs {
             let killed = self.kill_and_wait(&container).await;
             if let Err(error) = killed.inspect_err(|_| container.live().removing = false) {
                 let reason = format!("could not kill container: {error}");
@@ -41,7 +47,9 @@ impl Service {
 
     /// Removes a stopped container on this thread.
     pub(super) fn remove_now(&self, container: &Arc<Container>, volumes: bool) -> Result<(), Error> {
-        begin(container, &container.id)?;
+        while let Begun::Starting = begin(container, &container.id, false)? {
+            drop(container.lifecycle.blocking_lock());
+        }
         self.finish_removal(container, volumes)
     }
 
@@ -58,16 +66,13 @@ impl Service {
         {
             let state = &mut container.live().record.state;
             (state.removing, state.restarting, state.running) = (true, false, false);
+            // A daemon that is killed now finishes what was asked for, no more.
+            state.removing_volumes = volumes;
         }
         self.save_state(container);
         let record = container.record();
         let folder = self.folder(&record.id);
-        let deleted = self.hide(&folder, &record.id).and_then(|()| {
-            Ok(self.store.records().batch(|tx| {
-                tx.delete(KIND, &record.id)?;
-                tx.release(&record.id)
-            })?)
-        });
+        let deleted = self.hide(&folder, &record.id).and_then(|()| self.forget_record(container));
         if let Err(error) = deleted {
             {
                 let mut live = container.live();
@@ -87,6 +92,16 @@ impl Service {
         }
         self.announce(container, "destroy", &[]);
         container.announce_removed(String::new());
+        Ok(())
+    }
+
+    fn forget_record(&self, container: &Container) -> Result<(), Error> {
+        let _saving = container.saving();
+        self.store.records().batch(|tx| {
+            tx.delete(KIND, &container.id)?;
+            tx.release(&container.id)
+        })?;
+        container.live().removed = true;
         Ok(())
     }
 
@@ -111,13 +126,39 @@ impl Service {
     }
 }
 
-fn begin(container: &Container, called: &str) -> Result<(), Error> {
+/// What a look at a container that is to be removed has come to.
+enum Begun {
+    /// It is being started: what comes of that has to be waited for.
+    Starting,
+    /// Nobody starts it any more.
+    Removal {
+        /// It runs, or waits for its restart.
+        runs: bool,
+    },
+}
+
+/// Begins a removal, in one step with the look at what the container is doing: no start comes in between.
+fn begin(container: &Container, called: &str, force: bool) -> Result<Begun, Error> {
     let mut live = container.live();
     if live.removing {
         return Err(Error::RemovalInProgress(called.to_owned()));
     }
+    let state = &live.record.state;
+    if state.starting {
+        return Ok(Begun::Starting);
+    }
+    let runs = state.running;
+    if runs && !force {
+        let reason = if state.paused {
+            "container is paused and must be unpaused first".to_owned()
+        } else {
+            let status = state.status();
+            format!("container is {status}: stop the container before removing or force remove")
+        };
+        return Err(Error::Remove { name: live.record.name.clone(), reason });
+    }
     live.removing = true;
-    Ok(())
+    Ok(Begun::Removal { runs })
 }
 
 /// Two may be at it: whoever is through finds it gone.

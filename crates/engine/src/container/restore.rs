@@ -3,6 +3,7 @@
 //! ```text
 //! record says     shim answers        what is done
 //! starting        yes                 it runs: go on as if the start had been acknowledged
+//! starting        not yet             a shim is making it: waited for
 //! starting        no                  it has ended or never began: settled
 //! running         yes                 joined again: networks, health, exit
 //! running         no                  settled with the shim's exit file, or as killed
@@ -11,8 +12,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use dray_runtime::{Shim, exit_status, reap_lost};
+use dray_runtime::{Shim, await_start, exit_status, reap_lost};
 use jiff::Timestamp;
 
 use super::Error;
@@ -21,6 +23,9 @@ use super::record::Record;
 use super::restart::at_boot;
 use super::service::{KIND, Service};
 use super::validate::{Namespace, namespace};
+
+/// How long a start that the last daemon has left half done may take.
+const START: Duration = Duration::from_secs(10);
 
 impl Service {
     /// Reads all containers from the store and joins those that run. Gives those that their restart policy wants
@@ -61,6 +66,7 @@ impl Service {
             self.registry.insert(Arc::clone(&container));
             containers.push(container);
         }
+        self.sweep_unborn();
         let mut restart = Vec::new();
         for container in containers {
             self.networking.know(&self.networked(&container.record()));
@@ -68,14 +74,44 @@ impl Service {
                 restart.push(container);
             }
         }
+        self.sweep_runs();
         Ok(restart)
+    }
+
+    /// Removes the folders of containers whose creation was cut off before it was written down. They are empty; what
+    /// holds anything is nobody's to delete.
+    fn sweep_unborn(&self) {
+        let Some(folder) = self.folder("x").parent().map(std::path::Path::to_owned) else { return };
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let id = entry.file_name().to_string_lossy().into_owned();
+            if id.starts_with('.') || self.registry.get(&id).is_some() {
+                continue;
+            }
+            for part in ["upper", "work/work", "work", ""] {
+                let _ = std::fs::remove_dir(entry.path().join(part));
+            }
+        }
+    }
+
+    /// Removes the run directories of containers that do not run: a daemon that was killed between writing down an end
+    /// and this has left them.
+    fn sweep_runs(&self) {
+        let Some(folder) = self.run_dir("x").parent().map(std::path::Path::to_owned) else { return };
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        for id in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
+            if !self.registry.get(&id).is_some_and(|container| container.is_up()) {
+                self.remove_run_dir(&id);
+            }
+        }
     }
 
     /// Brings one container's record in line with what is true. True when it is to be started.
     fn restore_one(self: &Arc<Self>, container: &Arc<Container>) -> bool {
         let state = container.with(|record| record.state.clone());
         if state.removing || state.dead {
-            self.auto_remove(container);
+            if let Err(error) = self.remove_now(container, state.removing_volumes) {
+                tracing::warn!(container = container.id, %error, "cannot finish a removal");
+            }
             return false;
         }
         if state.starting || (state.running && !state.restarting) {
@@ -106,6 +142,9 @@ impl Service {
     /// A container that was starting or running when the last daemon ended.
     fn find_again(self: &Arc<Self>, container: &Arc<Container>) {
         let run_dir = self.run_dir(&container.id);
+        if container.with(|record| record.state.starting) {
+            await_start(&run_dir, START);
+        }
         let ended = exit_status(&run_dir).is_some();
         if let Some(found) = Shim::open(&run_dir).and_then(|shim| shim.state()).filter(|_| !ended) {
             let mut live = container.live();

@@ -194,6 +194,11 @@ impl Service {
         self.shutting_down.load(Ordering::Relaxed)
     }
 
+    /// Where work goes on that no request waits for.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// Runs blocking work on a thread for it.
     pub(crate) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
@@ -204,6 +209,16 @@ impl Service {
             Ok(done) => done,
             Err(error) => Err(Error::Interrupted(error.to_string())),
         }
+    }
+
+    /// Carries a request of several steps to its end though its client hangs up in the middle: half a restart is a
+    /// container that is down, half a removal one that cannot be removed.
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let done = self.runtime.spawn(work).await;
+        done.unwrap_or_else(|error| Err(Error::Interrupted(error.to_string())))
     }
 
     /// Where a container's long-lived files are.
@@ -228,15 +243,31 @@ impl Service {
     /// Writes a record so that it survives the end of this process, if not the machine's: what a
     /// container is doing means nothing after a reboot.
     pub(super) fn save_state(&self, container: &Container) {
+        let _saving = container.saving();
+        if container.live().removed {
+            return;
+        }
         let record = container.record();
         if let Err(error) = self.store.records().put_relaxed(KIND, &record.id, Some(&record.name), &record) {
             tracing::error!(container = record.id, %error, "cannot save the state of a container");
         }
     }
 
-    /// Writes a record durably.
-    pub(super) fn save(&self, record: &Record) -> Result<(), Error> {
-        Ok(self.store.records().put(KIND, &record.id, Some(&record.name), record)?)
+    /// Changes a record durably: on the disk, then in memory. What else happens to it meanwhile (a signal, a health
+    /// check) is neither lost nor written back.
+    ///
+    /// # Errors
+    /// When it was removed meanwhile, or cannot be written.
+    pub(super) fn amend(&self, container: &Container, change: impl Fn(&mut Record)) -> Result<(), Error> {
+        let _saving = container.saving();
+        if container.live().removed {
+            return Err(Error::NotFound(container.id.clone()));
+        }
+        let mut record = container.record();
+        change(&mut record);
+        self.store.records().put(KIND, &record.id, Some(&record.name), &record)?;
+        change(&mut container.live().record);
+        Ok(())
     }
 
     /// Announces something that happened to a container.

@@ -48,17 +48,8 @@ impl Service {
     /// Starts a container on this thread; `asked` when by a request, else by its restart policy.
     pub(super) fn start_now(self: &Arc<Self>, container: &Arc<Container>, asked: bool) -> Result<(), Error> {
         let order = container.lifecycle.blocking_lock();
-        check_startable(container, asked)?;
+        begin(container, asked)?;
         let mut trace = Trace::new(self.config.trace);
-        {
-            let mut live = container.live();
-            live.record.state.starting = true;
-            if asked {
-                live.restarts.reset();
-                live.record.manually_stopped = false;
-                live.record.restart_count = 0;
-            }
-        }
         self.save_state(container);
         trace.step("write record");
         let began = Timestamp::now();
@@ -122,6 +113,7 @@ impl Service {
             state.error = error.to_string();
         }
         self.save_state(container);
+        self.remove_run_dir(&record.id);
         container.announce(false);
     }
 
@@ -360,19 +352,24 @@ impl Service {
         })
     }
 
-    /// Takes down what a start has made, whether it got to its end or not. Goes on over failures.
+    /// Takes down what a start has made, whether it got to its end or not, but for the run directory. Goes on over
+    /// failures.
     pub(super) fn take_down(&self, record: &Record) {
         if !matches!(namespace(&record.host.network_mode), Namespace::Container(_)) {
             self.networking.disconnect_all(&self.networked(record));
         }
         self.release_sources(record);
-        let run_dir = self.run_dir(&record.id);
         if record.host.ipc_mode == "shareable" {
             // Not mounted, not there: both are what is wanted.
             let path = self.shm_path(&record.id);
             let _ = rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH);
             let _ = std::fs::remove_dir(&path);
         }
+    }
+
+    /// Removes what the shim and the runtime have left of a run.
+    pub(super) fn remove_run_dir(&self, id: &str) {
+        let run_dir = self.run_dir(id);
         if let Err(error) = std::fs::remove_dir_all(&run_dir)
             && error.kind() != std::io::ErrorKind::NotFound
         {
@@ -397,18 +394,30 @@ impl Service {
     }
 }
 
-fn check_startable(container: &Container, asked: bool) -> Result<(), Error> {
-    container.with(|record| {
-        let state = &record.state;
-        if state.removing || state.dead {
-            return Err(Error::MarkedForRemoval);
-        }
-        if asked && state.paused {
-            return Err(Error::StartPaused);
-        }
-        let running = state.running && (asked || !state.restarting);
-        if running { Err(Error::AlreadyRunning) } else { Ok(()) }
-    })
+/// Notes that a start is under way, if there may be one. In one step: who stops or removes the container looks at the
+/// same state, and either finds the start or is found by it.
+fn begin(container: &Container, asked: bool) -> Result<(), Error> {
+    let mut live = container.live();
+    let state = &live.record.state;
+    if live.removing || state.removing || state.dead {
+        return Err(Error::MarkedForRemoval);
+    }
+    if asked && state.paused {
+        return Err(Error::StartPaused);
+    }
+    if state.running && (asked || !state.restarting) {
+        return Err(Error::AlreadyRunning);
+    }
+    if !asked && live.record.manually_stopped {
+        return Err(Error::AlreadyStopped);
+    }
+    live.record.state.starting = true;
+    if asked {
+        live.restarts.reset();
+        live.record.manually_stopped = false;
+        live.record.restart_count = 0;
+    }
+    Ok(())
 }
 
 /// Whether a container says itself if its programs may gain rights.

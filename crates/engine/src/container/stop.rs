@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use dray_runtime::{Shim, ShimError};
 
 use super::live::Container;
+use super::record::State;
 use super::service::Service;
 use super::wait::{Wait, WaitCondition};
 use super::{Error, signal};
@@ -28,11 +29,13 @@ impl Service {
         with: Option<&str>,
     ) -> Result<(), Error> {
         let container = self.registry.find(called)?;
+        container.start_settled().await;
         if !container.with(|record| record.state.running) {
             return Err(Error::AlreadyStopped);
         }
         let with = with.filter(|with| !with.is_empty()).map(signal::parse).transpose()?;
-        self.stop_running(&container, timeout, with)
+        let service = Arc::clone(self);
+        self.to_the_end(async move { service.stop_running(&container, timeout, with).await })
             .await
             .map_err(|source| Error::Stop { name: called.to_owned(), source: Box::new(source) })
     }
@@ -107,11 +110,14 @@ impl Service {
         let number = if with.is_empty() { signal::KILL } else { signal::parse(with)? };
         let container = self.registry.find(called)?;
         let wrap = |source| Error::Kill { name: called.to_owned(), source: Box::new(source) };
+        container.start_settled().await;
         if !container.with(|record| record.state.running) {
             return Err(wrap(Error::NotRunning(container.id.clone())));
         }
         if number == signal::KILL {
-            return self.kill_and_wait(&container).await.map_err(wrap);
+            let service = Arc::clone(self);
+            let killed = self.to_the_end(async move { service.kill_and_wait(&container).await });
+            return killed.await.map_err(wrap);
         }
         let own = container.with(|record| stop_signal(&record.config.stop_signal));
         self.send(&container, number, number == own).await.map_err(wrap)
@@ -146,14 +152,12 @@ impl Service {
     }
 
     fn send_now(&self, container: &Arc<Container>, number: i32, stopping: bool) -> Result<(), Error> {
-        let state = {
-            let live = &mut *container.live();
-            if !live.record.state.running {
-                return Err(Error::NotRunning(container.id.clone()));
-            }
-            live.record.manually_stopped |= stopping && !self.is_shutting_down();
-            live.record.state.clone()
-        };
+        let mut state = self.note_stop(container, stopping)?;
+        if state.starting {
+            // Its restart policy is about to start it: the signal is for what comes of that.
+            drop(container.lifecycle.blocking_lock());
+            state = self.note_stop(container, stopping)?;
+        }
         self.save_state(container);
         if state.restarting {
             container.restart_wanted.notify_one();
@@ -176,6 +180,16 @@ impl Service {
         Ok(())
     }
 
+    /// What a container that runs is doing at the moment from which on its restart policy leaves it alone.
+    fn note_stop(&self, container: &Container, stopping: bool) -> Result<State, Error> {
+        let live = &mut *container.live();
+        if !live.record.state.running {
+            return Err(Error::NotRunning(container.id.clone()));
+        }
+        live.record.manually_stopped |= stopping && !self.is_shutting_down();
+        Ok(live.record.state.clone())
+    }
+
     /// The shim of a running container.
     pub(crate) fn shim(&self, container: &Container) -> Result<Shim, Error> {
         Shim::open(&self.run_dir(&container.id)).ok_or_else(|| Error::NotRunning(container.id.clone()))
@@ -193,20 +207,34 @@ impl Service {
     ) -> Result<(), Error> {
         let container = self.registry.find(called)?;
         let with = with.filter(|with| !with.is_empty()).map(signal::parse).transpose()?;
-        let wrap = |source| Error::Restart { name: called.to_owned(), source: Box::new(source) };
+        container.start_settled().await;
+        let service = Arc::clone(self);
+        self.to_the_end(async move {
+            let restarted = service.stop_and_start(&container, timeout, with).await;
+            container.live().manually_restarting = false;
+            restarted?;
+            service.announce(&container, "restart", &[]);
+            Ok(())
+        })
+        .await
+        .map_err(|source| Error::Restart { name: called.to_owned(), source: Box::new(source) })
+    }
+
+    async fn stop_and_start(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        timeout: Option<i64>,
+        with: Option<i32>,
+    ) -> Result<(), Error> {
         if container.with(|record| record.state.running) {
             container.live().manually_restarting = true;
-            self.stop_running(&container, timeout, with).await.map_err(wrap)?;
+            self.stop_running(container, timeout, with).await?;
         }
-        let starting = Arc::clone(&container);
-        let started = self.blocking(move |service| service.start_now(&starting, true)).await;
-        container.live().manually_restarting = false;
-        match started {
-            Ok(()) | Err(Error::AlreadyRunning) => {}
-            Err(error) => return Err(wrap(error)),
+        let starting = Arc::clone(container);
+        match self.blocking(move |service| service.start_now(&starting, true)).await {
+            Err(Error::AlreadyRunning) => Ok(()),
+            started => started,
         }
-        self.announce(&container, "restart", &[]);
-        Ok(())
     }
 
     /// Freezes a container.
@@ -239,12 +267,14 @@ impl Service {
             _ => {}
         }
         let shim = self.shim(container)?;
-        if freeze {
+        let done = if freeze {
             self.turn_away(container);
-            shim.pause().inspect_err(|_| self.settle_readiness(container))?
+            shim.pause().inspect_err(|_| self.settle_readiness(container))
         } else {
-            shim.resume()?
-        }
+            shim.resume()
+        };
+        // What cannot be done to a container that is ending is not the cgroup's fault.
+        done.map_err(|error| self.shim(container).map_or_else(|ended| ended, |_| error.into()))?;
         container.live().record.state.paused = freeze;
         self.settle_readiness(container);
         self.save_state(container);

@@ -49,10 +49,12 @@ impl EventBus {
     /// Announces that `action` happened to the thing `id` of type `kind` (`container`, `image`,
     /// `network`, `volume`, `daemon`, `builder`).
     pub fn publish(&self, kind: &str, action: &str, id: &str, attributes: Labels) {
-        let now = Timestamp::now();
         let legacy = kind == "container" || kind == "image";
         let field = |value: &str| if legacy { value.to_owned() } else { String::new() };
         let from = if kind == "container" { attributes.get("image").cloned() } else { None };
+        // Under the lock: who asks again from the last event on that it has seen must not miss one that is earlier.
+        let mut kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Timestamp::now();
         let message = Arc::new(EventMessage {
             status: field(action),
             id: field(id),
@@ -64,7 +66,6 @@ impl EventBus {
             time: now.as_second(),
             time_nano: i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX),
         });
-        let mut kept = self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == KEPT {
             kept.pop_front();
         }
@@ -144,6 +145,19 @@ mod tests {
 
     fn attributes(pairs: &[(&str, &str)]) -> Labels {
         pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_comes_later_is_not_earlier() {
+        let bus = EventBus::new();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..250).for_each(|_| bus.publish("container", "die", "c", Labels::new())));
+            }
+        });
+        let past = bus.subscribe(Some(Timestamp::UNIX_EPOCH), None, Filters::default()).past;
+        assert_eq!(past.len(), 1000);
+        assert!(past.iter().is_sorted_by_key(|event| event.time_nano));
     }
 
     #[tokio::test]

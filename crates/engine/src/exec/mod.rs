@@ -5,6 +5,7 @@
 
 mod probe;
 mod session;
+mod watched;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use dray_spec::runtime::Process;
 use crate::container::{self, Error, ExecTarget, names};
 
 pub use session::Session;
+use watched::Watched;
 
 /// How long an exec that has ended can be inspected.
 const KEPT: Duration = Duration::from_secs(300);
@@ -108,7 +110,11 @@ impl Service {
             state: Mutex::default(),
         });
         let mut execs = self.execs();
-        execs.retain(|_, exec| exec.state().ended.is_none_or(|ended| ended.elapsed() < KEPT));
+        // Those that were never started go with their container.
+        execs.retain(|_, exec| match exec.state().ended {
+            Some(ended) => ended.elapsed() < KEPT,
+            None => self.containers.registry().get(&exec.container).is_some(),
+        });
         execs.insert(id, Arc::clone(&exec));
         Ok(exec)
     }
@@ -183,11 +189,12 @@ impl Service {
         }
         self.announce(&exec, "exec_start", &[]);
         let size = request.console_size.or(exec.request.console_size);
+        let watched = Watched::new(self, exec);
         if !request.detach {
-            return Ok(Some(Session::new(self, exec, size)));
+            return Ok(Some(Session::new(watched, size)));
         }
-        self.run(&exec, size, AttachStreams::NONE, true).await?;
-        self.watch_end(&exec);
+        let containers = Arc::clone(&self.containers);
+        containers.to_the_end(async move { watched.run(size, AttachStreams::NONE, true).await }).await?;
         Ok(None)
     }
 
@@ -244,18 +251,11 @@ impl Service {
         self.announce(exec, "exec_die", &[("exitCode", code.to_string())]);
     }
 
-    /// Waits for the end of an exec that no connection waits for.
+    /// Waits for the end of an exec that no connection waits for. It ends with the container at the latest.
     fn watch_end(self: &Arc<Self>, exec: &Arc<Exec>) {
         let (service, exec) = (Arc::clone(self), Arc::clone(exec));
-        tokio::spawn(async move {
-            let waited = Arc::clone(&exec);
-            let containers = Arc::clone(&service.containers);
-            // Ends with the container at the latest; a thread of the blocking pool is its price.
-            let status = containers
-                .blocking(move |containers| {
-                    Ok(containers.exec_target(&waited.container)?.shim()?.exec_wait(&waited.id)?.recv()?)
-                })
-                .await;
+        self.containers.runtime().spawn(async move {
+            let status = service.containers.exec_end(&exec.container, &exec.id).await;
             service.ended(&exec, status.map_or(137, |status| status.code));
         });
     }

@@ -7,7 +7,7 @@ use dray_api::container::{Argv, ExecCreateRequest};
 use dray_runtime::{AttachStreams, FRAME_HEADER, Frame, StreamKind};
 use tokio::io::AsyncReadExt;
 
-use super::{Exec, Service};
+use super::{Exec, Service, Watched};
 use crate::container::{Error, Probe, Prober as ProberTrait};
 
 /// How much of a probe's output is kept.
@@ -60,16 +60,17 @@ impl Service {
             (state.started, state.running) = (true, true);
         }
         self.announce(&exec, "exec_start", &[]);
-        let started = self.run(&exec, None, AttachStreams::OUTPUT, false).await?;
+        let watched = Watched::new(self, exec);
+        let started = watched.run(None, AttachStreams::OUTPUT, false).await?;
         let mut output = Vec::new();
         let read = read_output(started.stream, &mut output);
         let probe = match tokio::time::timeout(timeout, read).await {
             Ok(code) => {
-                self.ended(&exec, code);
+                watched.ended(code);
                 Probe { exit_code: code, output: text(&output) }
             }
             Err(_) => {
-                self.kill(&exec, started.pid);
+                self.kill(watched.exec()).await;
                 let said = format!("Health check exceeded timeout ({timeout:?})");
                 let output = text(&output);
                 let output = if output.is_empty() { said } else { format!("{said}: {output}") };
@@ -79,12 +80,17 @@ impl Service {
         Ok(probe)
     }
 
-    fn kill(self: &Arc<Self>, exec: &Arc<Exec>, pid: i32) {
-        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-            // Its end is seen either way.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    /// Kills a probe by its parent, the shim: its process id may be another process's by now.
+    async fn kill(self: &Arc<Self>, exec: &Arc<Exec>) {
+        let killed = Arc::clone(exec);
+        let killing = self.containers.blocking(move |containers| {
+            let Some(container) = containers.registry().get(&killed.container) else { return Ok(()) };
+            Ok(containers.shim(&container)?.kill_exec(&killed.id)?)
+        });
+        if let Err(error) = killing.await {
+            // It has ended, or ends with its container.
+            tracing::debug!(exec = exec.id, %error, "kill a health check that takes too long");
         }
-        self.watch_end(exec);
     }
 }
 

@@ -1,37 +1,34 @@
 //! An exec on a client's connection.
 
-use std::sync::Arc;
-
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::{Exec, Service};
+use super::Watched;
 use crate::container::{Ended, Wiring, carry};
 
 /// An exec that is started when its connection is served.
 #[derive(Debug)]
 pub struct Session {
-    service: Arc<Service>,
-    exec: Arc<Exec>,
+    exec: Watched,
     size: Option<[u32; 2]>,
 }
 
 impl Session {
-    pub(super) fn new(service: &Arc<Service>, exec: Arc<Exec>, size: Option<[u32; 2]>) -> Self {
-        Self { service: Arc::clone(service), exec, size }
+    pub(super) fn new(exec: Watched, size: Option<[u32; 2]>) -> Self {
+        Self { exec, size }
     }
 
     /// Whether the bytes for the client are frames.
     pub fn multiplexed(&self) -> bool {
-        !self.exec.request.tty
+        !self.exec.exec().request.tty
     }
 
     /// Starts the program and carries its streams. When it cannot be started the client reads why, as
     /// Docker has it.
     pub async fn serve<S: AsyncRead + AsyncWrite>(self, connection: S) {
         let mut halves = tokio::io::split(connection);
-        let streams = self.exec.streams();
-        match self.service.run(&self.exec, self.size, streams, false).await {
+        let streams = self.exec.exec().streams();
+        match self.exec.run(self.size, streams, false).await {
             Err(error) => {
                 let text = self.last_word(&format!("{error}\r\n"));
                 // A client that is gone does not read it.
@@ -43,12 +40,9 @@ impl Session {
                     _ => Ended::Gone,
                 };
                 match ended {
-                    Ended::Exited(code) => self.service.ended(&self.exec, code),
-                    Ended::Detached => {
-                        self.service.announce(&self.exec, "exec_detach", &[]);
-                        self.service.watch_end(&self.exec);
-                    }
-                    Ended::Gone => self.service.watch_end(&self.exec),
+                    Ended::Exited(code) => self.exec.ended(code),
+                    Ended::Detached => self.exec.announce("exec_detach"),
+                    Ended::Gone => {}
                 }
             }
         }
@@ -57,14 +51,14 @@ impl Session {
     }
 
     fn wiring(&self) -> Wiring {
-        let request = &self.exec.request;
+        let request = &self.exec.exec().request;
         Wiring {
             tty: request.tty,
             stdin: request.attach_stdin,
             stdout: request.attach_stdout,
             stderr: request.attach_stderr,
             close_stdin: true,
-            keys: self.exec.keys.clone(),
+            keys: self.exec.exec().keys.clone(),
         }
     }
 

@@ -14,9 +14,6 @@ pub(super) fn apply(config: &mut RunConfig, changes: &[String]) -> Result<(), Er
     if changes.is_empty() {
         return Ok(());
     }
-    if changes.is_empty() {
-        return Ok(());
-    }
     let mut edits = Edits::default();
     for instruction in parse_changes(&changes.join("\n"))? {
         let name = instruction.command.name();

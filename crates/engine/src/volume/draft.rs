@@ -18,12 +18,55 @@ pub(super) struct Draft<'a> {
     kept: bool,
 }
 
+/// The folder of a volume that is no more.
+#[derive(Debug, Default)]
+#[must_use = "the folder is there until it is deleted"]
+pub(super) struct Gone(Option<PathBuf>);
+
+impl Gone {
+    /// Deletes it. The volume is gone for everybody: what cannot be deleted is reported, not hidden.
+    pub fn delete(self) -> Result<(), Error> {
+        match self.0 {
+            Some(folder) => std::fs::remove_dir_all(&folder).map_err(Error::io("remove volume", folder)),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Service {
+    /// Puts the folder of a volume without a record out of the way, at once and whole: under a name that the next start
+    /// sweeps.
+    pub(super) fn put_away(&self, name: &str) -> Result<Gone, Error> {
+        let folder = self.store.volume_dir(name);
+        if !folder.exists() {
+            return Ok(Gone::default());
+        }
+        if let Some(other) = self.records()?.iter().find(|other| other.renamed_from.as_deref() == Some(name))
+        {
+            // A rename that could not be finished: it is that volume's.
+            return Err(Error::Exists { operation: "create", name: other.name.clone() });
+        }
+        let away = self.new_draft();
+        std::fs::rename(&folder, &away).map_err(Error::io("remove volume", folder))?;
+        Ok(Gone(Some(away)))
+    }
+
+    fn new_draft(&self) -> PathBuf {
+        self.store.volumes_dir().join(format!("{PREFIX}{}", crate::container::names::new_id()))
+    }
+
+    /// Writes the names of the volumes' folders to the disk.
+    pub(super) fn flush_names(&self) -> Result<(), Error> {
+        let volumes = self.store.volumes_dir();
+        let flush = || std::fs::File::open(&volumes)?.sync_all();
+        flush().map_err(Error::io("write back", &volumes))
+    }
+
     /// An empty draft for a volume that is not there yet.
     pub(super) fn draft(&self, operation: &'static str, name: &str) -> Result<Draft<'_>, Error> {
         check_name(name)?;
         self.must_be_new(operation, name)?;
-        let folder = self.store.volumes_dir().join(format!("{PREFIX}{}", crate::container::names::new_id()));
+        let folder = self.new_draft();
         let draft = Draft { service: self, folder, kept: false };
         let make = |path: &Path, mode| std::fs::DirBuilder::new().mode(mode).create(path);
         make(&draft.folder, 0o701).map_err(Error::io("create volume", &draft.folder))?;
@@ -39,10 +82,22 @@ impl Service {
         }
     }
 
-    /// Removes what a killed daemon has left half made.
+    /// Removes what a killed daemon has left half made: drafts, and folders that no record came to. Those are empty; one
+    /// that holds anything is put away when its name is used again.
     pub(super) fn sweep_drafts(&self) {
         let Ok(entries) = std::fs::read_dir(self.store.volumes_dir()) else { return };
-        for entry in entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with(PREFIX)) {
+        let Ok(records) = self.records() else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with(PREFIX) {
+                let its =
+                    |record: &Record| record.name == name || record.renamed_from.as_ref() == Some(&name);
+                if !records.iter().any(its) {
+                    let _ = std::fs::remove_dir(entry.path().join("_data"));
+                    let _ = std::fs::remove_dir(entry.path());
+                }
+                continue;
+            }
             if let Err(error) = std::fs::remove_dir_all(entry.path()) {
                 tracing::warn!(%error, path = %entry.path().display(), "remove half a volume");
             }
@@ -67,10 +122,11 @@ impl Draft<'_> {
         let _changing = service.changing();
         service.must_be_new(operation, name)?;
         let target = service.store.volume_dir(name);
-        // A folder without a record is what a removal has left behind.
-        let _ = std::fs::remove_dir_all(&target);
+        service.put_away(name)?.delete()?;
         std::fs::rename(&self.folder, &target).map_err(Error::io("rename", &self.folder))?;
-        (self.folder, self.kept) = (target, true);
+        self.folder = target;
+        // Before the record says that it is there.
+        service.flush_names()?;
         let record = Record {
             name: name.to_owned(),
             created: seconds(Timestamp::now()),
@@ -79,10 +135,8 @@ impl Draft<'_> {
             driver: super::local_driver(),
             renamed_from: None,
         };
-        if let Err(error) = service.store.records().put(KIND, name, Some(name), &record) {
-            self.kept = false;
-            return Err(error.into());
-        }
+        service.store.records().put(KIND, name, Some(name), &record)?;
+        self.kept = true;
         service.announce("create", &record);
         Ok(service.to_wire(&record))
     }

@@ -3,11 +3,11 @@
 //! ```text
 //! <data-root>/volumes/<name>/_data      the content; with `type` and `device` options a file system is
 //!                                       mounted there as long as containers use it
-//! <data-root>/volumes/.draft-<id>/_data a clone or a restored volume on its way; swept at the start
+//! <data-root>/volumes/.draft-<id>/_data a clone or a restored volume on its way, or a removed one; swept at the start
 //! ```
-//! The record is written after the folder is there and removed before it goes, so a record always has
-//! its folder. A rename writes the new record with the old name in it, moves the folder, and writes the record
-//! without: the next start finishes what was cut off in between.
+//! The record is written after the folder is there and removed before it goes, so a record always has its folder; a
+//! folder without one is put away before its name is used again. A rename writes the new record with the old name in
+//! it, moves the folder, and writes the record without: the next start finishes what was cut off in between.
 
 mod backup;
 mod clone;
@@ -32,6 +32,7 @@ use dray_store::Store;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use draft::Gone;
 use remote::Known;
 
 use crate::container::{ContainerVolumes, VolumeHandle, VolumeRequest, names};
@@ -191,16 +192,19 @@ impl Service {
     /// # Errors
     /// [`Error::NotFound`] or [`Error::InUse`].
     pub fn remove(&self, name: &str, force: bool) -> Result<(), Error> {
-        let _changing = self.changing();
-        let record = match self.find_anywhere(name) {
-            Err(Error::NotFound(_)) if force => return Ok(()),
-            found => found?,
+        let gone = {
+            let _changing = self.changing();
+            let record = match self.find_anywhere(name) {
+                Err(Error::NotFound(_)) if force => return Ok(()),
+                found => found?,
+            };
+            let users = self.users_of(name);
+            if !users.is_empty() {
+                return Err(Error::InUse { operation: "remove", name: name.to_owned(), users });
+            }
+            self.remove_record(&record, force)?
         };
-        let users = self.users_of(name);
-        if !users.is_empty() {
-            return Err(Error::InUse { operation: "remove", name: name.to_owned(), users });
-        }
-        self.remove_record(&record, force)
+        gone.delete()
     }
 
     /// Removes volumes that no container has: anonymous ones, or all with the filter `all`.
@@ -210,18 +214,24 @@ impl Service {
     pub fn prune(&self, filters: &Filters) -> Result<VolumesPruneReport, Error> {
         filters.validate(&["all", "label", "label!"])?;
         let all = filters.get_bool("all", false)?;
-        let _changing = self.changing();
-        let mut report = VolumesPruneReport::default();
-        for record in self.records()? {
+        let candidate = |record: &Record| {
             let labels = record.labels.clone().unwrap_or_default();
-            if !record.is_local() || !(all || record.anonymous()) || !filters.match_labels(&labels) {
-                continue;
-            }
-            if !self.users_of(&record.name).is_empty() {
-                continue;
-            }
+            record.is_local()
+                && (all || record.anonymous())
+                && filters.match_labels(&labels)
+                && self.users_of(&record.name).is_empty()
+        };
+        let mut report = VolumesPruneReport::default();
+        for record in self.records()?.into_iter().filter(candidate) {
             let size = self.size(&record);
-            match self.remove_record(&record, false) {
+            let gone = {
+                // Taken anew for each, so that others need not wait for all of it.
+                let _changing = self.changing();
+                // One that has got a user or another label since, or is another of that name, is none any more.
+                let Some(record) = self.find(&record.name).ok().filter(candidate) else { continue };
+                self.remove_record(&record, false)
+            };
+            match gone.and_then(Gone::delete) {
                 Ok(()) => {
                     report.volumes_deleted.get_or_insert_default().push(record.name);
                     report.space_reclaimed += size;
@@ -299,6 +309,8 @@ impl Service {
         if record.is_local() {
             let data = self.data(&record.name);
             let folder = data.parent().unwrap_or(&data);
+            // A daemon that was killed has left it behind: what a removed volume held is not for the next of its name.
+            self.put_away(&record.name)?.delete()?;
             let make = |path: &std::path::Path, mode| {
                 std::fs::DirBuilder::new().mode(mode).recursive(true).create(path)
             };
@@ -341,28 +353,22 @@ impl Service {
         self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remove_record(&self, record: &Record, force: bool) -> Result<(), Error> {
+    /// Removes a volume for everybody. The caller has the lock, and deletes what has gone after giving it back.
+    fn remove_record(&self, record: &Record, force: bool) -> Result<Gone, Error> {
         if !record.is_local() {
             self.remove_by_plugin(record, force)?;
             self.store.records().delete(KIND, &record.name)?;
             self.announce("destroy", record);
-            return Ok(());
+            return Ok(Gone::default());
         }
         let data = self.data(&record.name);
         if local::is_mounted(&data) {
             local::unmount_from(&data)?;
         }
         self.store.records().delete(KIND, &record.name)?;
-        let folder = self.store.volume_dir(&record.name);
-        match std::fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                // The volume is gone for everybody; what is left of its folder is reported, not hidden.
-                return Err(Error::io("remove volume", folder)(error));
-            }
-            _ => {}
-        }
+        let gone = self.put_away(&record.name)?;
         self.announce("destroy", record);
-        Ok(())
+        Ok(gone)
     }
 
     fn data(&self, name: &str) -> PathBuf {

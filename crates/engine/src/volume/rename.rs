@@ -44,12 +44,9 @@ impl Service {
         let Some(old) = record.renamed_from.take() else { return Ok(record) };
         let (from, to) = (self.store.volume_dir(&old), self.store.volume_dir(&record.name));
         if from.exists() {
-            // A folder without a record is what a removal has left behind.
-            let _ = std::fs::remove_dir_all(&to);
+            self.put_away(&record.name)?.delete()?;
             std::fs::rename(&from, &to).map_err(Error::io("rename", &from))?;
-            let volumes = self.store.volumes_dir();
-            let flush = || std::fs::File::open(&volumes)?.sync_all();
-            flush().map_err(Error::io("write back", &volumes))?;
+            self.flush_names()?;
         }
         self.store.records().put(KIND, &record.name, Some(&record.name), &record)?;
         Ok(record)

@@ -44,6 +44,66 @@ fn create_inspect_remove() {
 }
 
 #[test]
+fn what_a_removal_has_left_behind_is_not_in_the_next_volume() {
+    let f = fixture();
+    // The record is gone, the folder is not: a daemon that was killed between them.
+    let left = f.service.data("data");
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(left.join("old"), "old").unwrap();
+    f.service.create(named("data")).unwrap();
+    assert_eq!(std::fs::read_dir(&left).unwrap().count(), 0);
+    std::fs::write(left.join("kept"), "kept").unwrap();
+    f.service.create(named("data")).unwrap();
+    assert_eq!(std::fs::read_dir(&left).unwrap().count(), 1, "one that is there is left as it is");
+    f.service.remove("data", false).unwrap();
+    assert_eq!(std::fs::read_dir(f.service.store.volumes_dir()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_a_creation_has_left_behind_goes_at_the_start() {
+    let f = fixture();
+    f.service.create(named("kept")).unwrap();
+    std::fs::create_dir_all(f.service.data("unborn")).unwrap();
+    std::fs::create_dir_all(f.service.data("full").join("of something")).unwrap();
+    f.service.sweep_drafts();
+    let left = std::fs::read_dir(f.service.store.volumes_dir()).unwrap().flatten();
+    let mut left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["full", "kept"]);
+}
+
+#[test]
+fn what_has_got_a_user_meanwhile_is_not_pruned() {
+    let f = fixture();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut all = Filters::default();
+            all.add("all", "true");
+            while !done.load(std::sync::atomic::Ordering::Acquire) {
+                f.service.prune(&all).unwrap();
+            }
+        });
+        let work = || {
+            for round in 0..200 {
+                let container = format!("c{round}");
+                let request = VolumeRequest {
+                    name: Some("data".into()),
+                    container: container.clone(),
+                    ..VolumeRequest::default()
+                };
+                let (record, _) = f.service.find_or_make(&request).unwrap();
+                std::fs::write(f.service.data(&record.name).join("kept"), "kept").unwrap();
+                f.service.settle(&container);
+            }
+        };
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        done.store(true, std::sync::atomic::Ordering::Release);
+        worked.unwrap();
+    });
+}
+
+#[test]
 fn names_and_drivers_are_checked() {
     let f = fixture();
     let message = |request| f.service.create(request).unwrap_err().to_string();

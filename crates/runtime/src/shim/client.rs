@@ -11,9 +11,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use dray_spec::runtime::Resources;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::reaper;
@@ -122,6 +123,22 @@ fn make_run_dir(dir: &Path) -> Result<(), StartError> {
     }
 }
 
+/// Waits while a shim that an earlier daemon has spawned is making its container: until it has written what it has made,
+/// has ended, or this time is over.
+pub fn await_start(run_dir: &Path, most: Duration) {
+    let begun = Instant::now();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(dir) = rustix::fs::open(run_dir, flags, Mode::empty()) else { return };
+    let settled = || {
+        let written = ["state.json", "exit.json"].iter().any(|name| run_dir.join(name).exists());
+        // The shim holds the lock as long as it lives; ours is given back when `dir` is closed.
+        written || rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok()
+    };
+    while !settled() && begun.elapsed() < most {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// How a container ended, once it has.
 pub fn exit_status(run_dir: &Path) -> Option<ExitStatus> {
     serde_json::from_slice(&fs::read(run_dir.join("exit.json")).ok()?).ok()
@@ -214,6 +231,15 @@ impl Shim {
     /// `NotRunning` once it has ended.
     pub fn kill(&self, signal: i32) -> Result<(), ShimError> {
         self.ask("kill", &Command::Kill(signal)).map(drop)
+    }
+
+    /// Kills the program of an exec. By the shim, whose child it is: the process id cannot be another's.
+    ///
+    /// # Errors
+    /// `NoSuchExec` when it has ended, or never was.
+    pub fn kill_exec(&self, exec_id: &str) -> Result<(), ShimError> {
+        let command = Command::KillExec { exec_id: exec_id.to_owned() };
+        self.ask("kill an exec", &command).map(drop).map_err(|error| named(error, exec_id))
     }
 
     /// Kills every process of the container's cgroup.

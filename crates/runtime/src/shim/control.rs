@@ -4,6 +4,8 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
+use rustix::process::Pid;
+
 use super::request::{AttachStreams, ExecRequest};
 use super::server::Shim;
 use super::session::{Session, Streams};
@@ -93,6 +95,7 @@ impl Shim {
             Command::Wait { exec_id } => return self.wait(exec_id.as_deref(), stream),
             Command::Exec(request) => return self.exec(*request, stream),
             Command::Kill(signal) => self.kill(signal),
+            Command::KillExec { exec_id } => self.kill_exec(&exec_id),
             Command::Mount(change) => match crate::init::live::change(self.init.as_fd(), &change) {
                 Ok(()) => Reply::Done,
                 Err(error) => Reply::StartFailed(error),
@@ -118,6 +121,19 @@ impl Shim {
                 Some(Errno::SRCH) => Reply::NotRunning,
                 errno => Reply::Os(errno.unwrap_or(Errno::IO).raw_os_error()),
             },
+        }
+    }
+
+    fn kill_exec(&self, exec_id: &str) -> Reply {
+        let runs =
+            |session: &&Session| session.exec_id.as_deref() == Some(exec_id) && session.status.is_none();
+        let Some(pid) = self.sessions.iter().find(runs).and_then(|session| Pid::from_raw(session.pid)) else {
+            return Reply::NoSuchExec;
+        };
+        // Not reaped yet, so the id is nobody else's.
+        match rustix::process::kill_process(pid, rustix::process::Signal::KILL) {
+            Ok(()) => Reply::Done,
+            Err(errno) => Reply::Os(errno.raw_os_error()),
         }
     }
 

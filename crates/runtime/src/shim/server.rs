@@ -56,7 +56,7 @@ pub fn main(_args: &[OsString]) -> ExitCode {
     let born = monotonic();
     let parent = rustix::process::getppid();
     match wire::receive_start(socket.as_fd()) {
-        Ok(Some(message)) => match start(message, born) {
+        Ok(Some(message)) => match start(message, &socket, born) {
             Ok((mut shim, started)) => {
                 reply(&socket, &StartReply::Started(started));
                 drop(socket);
@@ -112,7 +112,7 @@ pub struct Shim {
     lock: OwnedFd,
 }
 
-fn start(message: StartMessage, born: u64) -> Result<(Shim, Started), StartError> {
+fn start(message: StartMessage, daemon: &OwnedFd, born: u64) -> Result<(Shim, Started), StartError> {
     let request: ShimRequest = serde_json::from_slice(&message.request)
         .map_err(|e| StartError::because(Step::Config, "start request", e.to_string()))?;
     let mut trace = Trace::since(message.begun, request.trace);
@@ -120,6 +120,11 @@ fn start(message: StartMessage, born: u64) -> Result<(Shim, Started), StartError
     trace.mark("request");
     let run_dir = request.run_dir.clone();
     let lock = lock(&run_dir)?;
+    // A daemon that is there knows that we come; the next one has seen that nobody holds the lock, and may have given
+    // the container up.
+    if hung_up(daemon) {
+        return Err(StartError::because(Step::Shim, &request.id, "the daemon is gone"));
+    }
     let made = make(&request, message, &run_dir, lock, trace);
     if made.is_err() {
         for file in ["shim.sock", "state.json"] {
@@ -127,6 +132,12 @@ fn start(message: StartMessage, born: u64) -> Result<(Shim, Started), StartError
         }
     }
     made
+}
+
+fn hung_up(socket: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 /// Waits until an earlier shim of this container has gone for good.

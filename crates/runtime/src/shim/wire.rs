@@ -52,6 +52,11 @@ pub enum Command {
     Mount(MountChange),
     /// Send a signal to the init.
     Kill(i32),
+    /// Kill an exec.
+    KillExec {
+        /// Which.
+        exec_id: String,
+    },
     /// Answer with [`Reply::Exited`] when the container, or the exec, has ended.
     Wait {
         /// Exec, or the container itself.
