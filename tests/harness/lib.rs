@@ -9,6 +9,7 @@ pub mod azurite;
 pub mod client;
 pub mod compose;
 pub mod daemon;
+pub mod disk;
 pub mod firewall;
 pub mod fixture;
 pub mod git;

@@ -68,6 +68,7 @@ impl Service {
                 restart.push(container);
             }
         }
+        self.volumes.release_unused();
         Ok(restart)
     }
 
