@@ -9,11 +9,13 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::client::{Client, wait_within};
+use crate::machine::Machine;
 use crate::{docker_binary, dray_binary, fixture};
 
 /// How long a daemon may take to answer at its socket.
@@ -26,6 +28,8 @@ pub struct Daemon {
     extra: Vec<String>,
     environment: Vec<(String, String)>,
     home: Home,
+    /// Where it runs, if not on this one.
+    machine: Option<Arc<Machine>>,
     running: Option<Running>,
 }
 
@@ -91,7 +95,7 @@ impl Daemon {
 
     /// Starts a daemon with further flags and no image.
     pub fn with_flags(flags: &[&str]) -> Self {
-        Self::prepare(Home::USUAL, flags, &[])
+        Self::prepare(Home::USUAL, None, flags, &[])
     }
 
     /// Starts a daemon that has `busybox:latest`, in a process of its own, which can be killed.
@@ -103,15 +107,28 @@ impl Daemon {
 
     /// Starts a daemon with further flags and no image, in a process of its own.
     pub fn spawn_with_flags(flags: &[&str]) -> Self {
-        Self::prepare(Home::Process, flags, &[])
+        Self::prepare(Home::Process, None, flags, &[])
+    }
+
+    /// Starts a daemon that has `busybox:latest` on a machine of the test's own: its bridges, its ports and its rules
+    /// are there.
+    pub fn spawn_on(machine: &Arc<Machine>, flags: &[&str]) -> Self {
+        let daemon = Self::prepare(Home::Process, Some(Arc::clone(machine)), flags, &[]);
+        daemon.load(&fixture::busybox());
+        daemon
     }
 
     /// Starts a daemon with further environment variables and no image, in a process of its own.
     pub fn with_environment(variables: &[(&str, &str)]) -> Self {
-        Self::prepare(Home::Process, &[], variables)
+        Self::prepare(Home::Process, None, &[], variables)
     }
 
-    fn prepare(home: Home, flags: &[&str], variables: &[(&str, &str)]) -> Self {
+    fn prepare(
+        home: Home,
+        machine: Option<Arc<Machine>>,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let root = tempfile::Builder::new().prefix("dray-test-").tempdir().expect("a folder for the daemon");
         std::fs::create_dir(root.path().join("client")).expect("client folder");
         // Named by a flag, it must be there; without the flag the host's own would be read.
@@ -119,7 +136,7 @@ impl Daemon {
         let extra = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let environment =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut daemon = Self { root, slot: Slot::take(), extra, environment, home, running: None };
+        let mut daemon = Self { root, slot: Slot::take(), extra, environment, home, machine, running: None };
         daemon.launch();
         daemon
     }
@@ -161,7 +178,10 @@ impl Daemon {
 
     /// The command that starts this daemon.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(dray_binary());
+        let mut command = match &self.machine {
+            Some(machine) => machine.command(dray_binary()),
+            None => Command::new(dray_binary()),
+        };
         let n = self.slot.number;
         command
             .arg("daemon")

@@ -8,12 +8,13 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::{cache_dir, golang};
+use crate::{cache_dir, client, golang};
 
 /// The archive of `busybox:latest`.
 pub fn busybox() -> PathBuf {
@@ -68,6 +69,38 @@ fn base_image(name: &str, tag: &str, cmd: &str) -> PathBuf {
         made
     })
 }
+
+/// A folder with the files of Debian's ufw and firewalld, and of what they need that is not installed: downloaded and
+/// unpacked, so that no script of theirs runs and nothing of them is on the host.
+pub fn firewalls() -> PathBuf {
+    make("firewalls", |root| {
+        let folder = root.with_extension("packages");
+        fs::create_dir_all(folder.join("partial"))?;
+        let cache = format!("Dir::Cache::archives={}", folder.display());
+        let apt = |words: &[&str]| {
+            let mut apt = Command::new("apt-get");
+            apt.args(["-qq", "-o", &cache, "-o", "APT::Sandbox::User=root"]).args(words);
+            client::finish_within(apt, b"", FETCH_LIMIT)
+        };
+        let download = ["install", "--download-only", "--no-install-recommends", "-y", "--reinstall"];
+        let download = || apt(&[&download[..], &["ufw", "firewalld"]].concat());
+        // A machine whose lists are old, or not there.
+        if download().code != 0 {
+            apt(&["update"]).expect_success();
+            download().expect_success();
+        }
+        for package in fs::read_dir(&folder)?.flatten().map(|entry| entry.path()) {
+            if package.extension().is_some_and(|extension| extension == "deb") {
+                let status = Command::new("dpkg-deb").arg("-x").arg(&package).arg(root).status()?;
+                ensure!(status.success(), "dpkg-deb of {} ended with {status}", package.display());
+            }
+        }
+        Ok(fs::remove_dir_all(&folder)?)
+    })
+}
+
+/// How long packages may take to come.
+const FETCH_LIMIT: Duration = Duration::from_secs(600);
 
 /// Docker's buildx, of the version that the Go module proxy gives, built once; as a program and as a plugin of
 /// Docker's CLI.

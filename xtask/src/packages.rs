@@ -13,11 +13,13 @@ use crate::command::run;
 /// What `cargo xtask test` needs beyond Rust.
 pub const TEST: &[&str] = &[
     "apache2-utils",   // htpasswd, for the registry with users
+    "btrfs-progs",     // volumes on disks of each kind: btrfs,
     "busybox-static",  // the small test image
     "ca-certificates", // HTTPS to package registries
     "curl",            // an HTTP client that is not ours
     "docker-registry", // the real registry peer
     "docker.io",       // dockerd, the parity peer; its CLI where no other is
+    "e2fsprogs",       // … ext4,
     "git",             // build contexts that are repositories
     "iproute2",        // hosts on a test network
     "iptables",        // a host with Docker's firewall rules
@@ -28,6 +30,7 @@ pub const TEST: &[&str] = &[
     "procps",
     "python3-venv",     // moto, a server of S3 and Google Cloud Storage from PyPI
     "qemu-user-static", // programs of other platforms
+    "xfsprogs",         // … and xfs
 ];
 
 /// What `cargo xtask quickstart` needs beyond Rust: a base image where no registry gives one.

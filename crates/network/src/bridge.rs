@@ -4,7 +4,7 @@ use crate::cidr::Cidr;
 use crate::config::{Driver, GatewayMode, NetworkConfig, NetworkState};
 use crate::error::{Error, Result};
 use crate::firewall::Plan;
-use crate::gate;
+use crate::gate::{self, Gate};
 use crate::mac;
 use crate::netlink::route::{self, Link};
 use crate::network::{Inner, State};
@@ -152,17 +152,17 @@ pub fn apply(inner: &Inner, state: &State) -> Result<()> {
     if state.restoring {
         return Ok(());
     }
-    write_rules(inner, state, false)?;
+    let gate = write_rules(inner, state, false)?;
     let open = state.bridges().filter(|n| !n.internal).map(|n| n.bridge.clone());
-    if let Err(e) = inner.host_firewall.set_bridges(open.collect()) {
+    if let Err(e) = inner.host_firewall.set_interfaces(open.collect(), gate.map(|gate| gate.back)) {
         // The network is there; the watch tries again with the next change of the host's firewall.
         tracing::warn!("{e}");
     }
     Ok(())
 }
 
-/// Writes our tables: those of the networks alone, or anew with all that is published.
-pub fn write_rules(inner: &Inner, state: &State, anew: bool) -> Result<()> {
+/// Writes our tables: those of the networks alone, or anew with all that is published. Gives the gate that they need.
+pub fn write_rules(inner: &Inner, state: &State, anew: bool) -> Result<Option<Gate>> {
     let networks: Vec<NetworkState> = state.bridges().cloned().collect();
     let (foreign, gate) = (foreign_bridges(inner, state)?, gate::open(inner, state)?);
     let plan = Plan { networks: &networks, foreign: &foreign, gate: gate.as_ref() };
@@ -171,7 +171,10 @@ pub fn write_rules(inner: &Inner, state: &State, anew: bool) -> Result<()> {
     } else {
         inner.firewall.apply(plan)?;
     }
-    if gate.is_none() { gate::remove(inner) } else { Ok(()) }
+    if gate.is_none() {
+        gate::remove(inner)?;
+    }
+    Ok(gate)
 }
 
 /// Bridges of containers that are not ours: Docker's. Where the host drops what nobody accepts, our own acceptance

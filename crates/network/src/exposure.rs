@@ -50,12 +50,36 @@ struct Facts {
     /// The host's addresses for others, without those of our own interfaces.
     host: Vec<IpAddr>,
     /// The host's INPUT rules, in words.
-    input: String,
+    input: InputRules,
+}
+
+/// Who decides what comes in, in words.
+struct InputRules {
+    v4: String,
+    v6: String,
+}
+
+impl InputRules {
+    /// As they are now.
+    fn of(inner: &Inner) -> Result<Self> {
+        let read = || InputRules { v4: input_rules(inner, true), v6: input_rules(inner, false) };
+        inner.host.run(read)
+    }
+
+    /// Those for an address.
+    fn at(&self, address: IpAddr) -> &str {
+        if address.is_ipv4() { &self.v4 } else { &self.v6 }
+    }
+
+    /// Those for both families.
+    fn whole(&self) -> String {
+        if self.v4 == self.v6 { self.v4.clone() } else { format!("IPv4: {}; IPv6: {}", self.v4, self.v6) }
+    }
 }
 
 /// All that can be reached.
 pub fn list(inner: &Inner) -> Result<Vec<Exposure>> {
-    let facts = Facts { host: host_addresses(inner)?, input: inner.host.run(|| input_rules(inner))? };
+    let facts = Facts { host: host_addresses(inner)?, input: InputRules::of(inner)? };
     let state = inner.state();
     let mut found = Vec::new();
     for endpoint in state.endpoints.values() {
@@ -135,11 +159,11 @@ fn publication(
             (Reach::Anyone, "routed: open at the container's own address".to_owned())
         }
         _ if ip.is_loopback() => (Reach::Host, "published on loopback".to_owned()),
-        Some(m) if m.gated => (Reach::InputRules, format!("firewall-aware: {}", facts.input)),
+        Some(m) if m.gated => (Reach::InputRules, format!("firewall-aware: {}", facts.input.at(ip))),
         Some(_) => (Reach::Anyone, "nat: translated before the host's INPUT rules are asked".to_owned()),
         None => (
             Reach::InputRules,
-            format!("a socket of the daemon's, since the container has no IPv6: {}", facts.input),
+            format!("a socket of the daemon's, since the container has no IPv6: {}", facts.input.at(ip)),
         ),
     };
     let all = facts.host.iter().filter(|a| ip.is_unspecified() && a.is_ipv4() == ip.is_ipv4());
@@ -178,8 +202,8 @@ fn host_addresses(inner: &Inner) -> Result<Vec<IpAddr>> {
 }
 
 /// The chains that decide what comes in, in words.
-fn input_rules(inner: &Inner) -> String {
-    let chains = inner.host_firewall.input_chains();
+fn input_rules(inner: &Inner, v4: bool) -> String {
+    let chains = inner.host_firewall.input_chains(v4);
     if chains.is_empty() {
         return "the host has no INPUT rules, everybody is let in".to_owned();
     }
@@ -188,6 +212,6 @@ fn input_rules(inner: &Inner) -> String {
 
 /// What a container that shares the host's network exposes.
 pub fn of_host(inner: &Inner) -> Result<(Vec<IpAddr>, String)> {
-    let input = inner.host.run(|| input_rules(inner))?;
+    let input = InputRules::of(inner)?.whole();
     Ok((host_addresses(inner)?, format!("shares the host's network: {input}")))
 }

@@ -172,7 +172,7 @@ impl Inner {
             let _alone = self.unpublishing();
             let state = self.state();
             let idle = state.networks.is_empty() || state.restoring;
-            if idle { Ok(()) } else { bridge::write_rules(self, &state, true) }
+            if idle { Ok(()) } else { bridge::write_rules(self, &state, true).map(drop) }
         };
         for result in [healed, self.host_firewall.ensure()] {
             if let Err(e) = result {

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod btrfs;
 pub mod caps;
 pub mod clone;
 pub mod flush;

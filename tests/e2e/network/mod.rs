@@ -4,5 +4,6 @@ mod default_bridge;
 mod dns;
 mod driver;
 mod exposure;
+mod firewall;
 mod manage;
 mod port;

@@ -1,10 +1,12 @@
 //! Volumes, bind mounts, tmpfs.
 
 mod backup;
+mod block;
 mod clone;
 mod driver;
 mod owner;
 mod plugin;
+mod quota;
 mod rename;
 
 use std::fs;

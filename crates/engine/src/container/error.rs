@@ -217,6 +217,14 @@ pub enum Error {
     /// `ps` arguments that cannot be served.
     #[error("ps: {0}")]
     Ps(String),
+    /// A volume of the container could not be mounted.
+    #[error("error while mounting volume '{path}': {source}")]
+    MountVolume {
+        /// Where its content lies.
+        path: String,
+        /// Why.
+        source: ServiceError,
+    },
     /// Another service failed.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -304,7 +312,7 @@ impl Error {
             Self::Stop { source, .. } | Self::Kill { source, .. } | Self::Restart { source, .. } => {
                 source.kind()
             }
-            Self::Service(error) => error.kind(),
+            Self::Service(error) | Self::MountVolume { source: error, .. } => error.kind(),
             Self::Log(error) => error.kind(),
             Self::Time(error) => error.kind(),
             Self::Shim(ShimError::NotRunning) => ErrorKind::Conflict,

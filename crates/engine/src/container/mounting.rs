@@ -221,7 +221,8 @@ impl Service {
     fn prepare_source(&self, point: &MountPoint, record: &Record) -> Result<Option<PathBuf>, Error> {
         match point.kind {
             MountType::Volume => {
-                let path = self.volumes.mount(&point.name, &record.id)?;
+                let failed = |source| Error::MountVolume { path: point.source.clone(), source };
+                let path = self.volumes.mount(&point.name, &record.id).map_err(failed)?;
                 self.events.publish("volume", "mount", &point.name, mount_attributes(point, &record.id));
                 if point.subpath.is_empty() {
                     Ok(Some(path))

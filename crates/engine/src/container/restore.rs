@@ -75,6 +75,7 @@ impl Service {
             }
         }
         self.sweep_runs();
+        self.volumes.release_unused();
         Ok(restart)
     }
 

@@ -56,6 +56,10 @@ pub trait ContainerVolumes: Send + Sync {
     /// `NotFound` when the volume is gone.
     fn mount(&self, name: &str, container: &str) -> Result<PathBuf, ServiceError>;
 
+    /// All containers that still run have said what they use, after a start of the daemon: what is mounted for others,
+    /// which ended while no daemon was there, is taken off.
+    fn release_unused(&self);
+
     /// The container no longer uses the volume that it mounted.
     fn unmount(&self, name: &str, container: &str);
 

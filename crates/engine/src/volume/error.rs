@@ -114,27 +114,38 @@ pub enum Error {
     /// A size where the file system has no quotas.
     #[error("create {0}: quota size requested but no quota support")]
     NoQuota(String),
+    /// A size where the file system could have quotas.
+    #[error(
+        "create {name}: quota size requested but no quota support: quotas are off on the btrfs of {path} (btrfs quota enable {path})",
+        path = path.display()
+    )]
+    QuotaOff {
+        /// The volume.
+        name: String,
+        /// Its folder.
+        path: PathBuf,
+    },
+    /// A size that is none.
+    #[error("create {name}: {reason}")]
+    Size {
+        /// The volume.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A volume of a cluster.
     #[error(
         "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again."
     )]
     NoSwarm,
+    /// A device of CIFS that names a port.
+    #[error("create {0}: port not allowed in CIFS device URL, include 'port' in 'o='")]
+    CifsPort(String),
     /// The volume's own file system cannot be mounted.
-    #[error("failed to mount local volume: mount {device}:{target}, data: {data}: {source}", target = target.display())]
-    Mount {
-        /// What was to be mounted.
-        device: String,
-        /// Where.
-        target: PathBuf,
-        /// The options.
-        data: String,
-        /// Why.
-        source: io::Error,
-    },
+    #[error("failed to mount local volume: {0}")]
+    Mount(#[from] MountError),
     /// A server's name that cannot be resolved.
-    #[error(
-        "failed to mount local volume: error resolving passed in network volume address: {address}: {source}"
-    )]
+    #[error("error resolving passed in network volume address: lookup {address}: {source}")]
     Resolve {
         /// The name.
         address: String,
@@ -159,6 +170,44 @@ pub enum Error {
     Store(#[from] dray_store::Error),
 }
 
+/// A mount that the kernel refused.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "mount {device}:{target}{flags}{data}: {source}{}",
+    hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default(),
+    target = target.display(),
+    flags = if *flags == 0 { String::new() } else { format!(", flags: {flags:#x}") },
+    data = if data.is_empty() { String::new() } else { format!(", data: {data}") }
+)]
+pub struct MountError {
+    /// What was to be mounted.
+    pub device: String,
+    /// Where.
+    pub target: PathBuf,
+    /// The flags of mount(2).
+    pub flags: u32,
+    /// The options, without passwords.
+    pub data: String,
+    /// What the kernel said.
+    pub source: io::Error,
+    /// What it means, where its word says little.
+    pub hint: Option<MountHint>,
+}
+
+/// What the kernel's word means.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MountHint {
+    /// The type is none that it knows.
+    #[error("this kernel has no file system {0}")]
+    NoFileSystem(String),
+    /// There is a device with something else on it.
+    #[error("no file system {0} is on this device, or it does not have these options")]
+    OtherContent(String),
+    /// There is a device with nothing behind it.
+    #[error("nothing is behind this device")]
+    Empty,
+}
+
 impl Error {
     /// Which kind of failure this is.
     #[must_use]
@@ -180,9 +229,12 @@ impl Error {
             | Self::InvalidOption { .. }
             | Self::MissingOption { .. }
             | Self::NoQuota(_)
+            | Self::QuotaOff { .. }
+            | Self::Size { .. }
+            | Self::CifsPort(_)
             | Self::Filter(_) => ErrorKind::InvalidParameter,
             Self::NoSwarm => ErrorKind::Unavailable,
-            Self::Mount { .. }
+            Self::Mount(_)
             | Self::Resolve { .. }
             | Self::Io { .. }
             | Self::Store(_)

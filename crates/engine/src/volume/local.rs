@@ -1,13 +1,14 @@
 //! The local driver's options `type`, `device` and `o`: a file system mounted on the volume while
 //! containers use it (mount(8)'s words for mount(2)).
 
-use std::net::ToSocketAddrs;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::path::Path;
 
 use dray_api::Labels;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 
 use super::Error;
+use super::error::{MountError, MountHint};
 
 const KNOWN: [&str; 4] = ["type", "o", "device", "size"];
 
@@ -19,7 +20,8 @@ pub(super) fn check(name: &str, options: &Labels) -> Result<(), Error> {
     if let Some(option) = options.keys().find(|option| !KNOWN.contains(&option.as_str())) {
         return Err(Error::InvalidOption { name: name.to_owned(), option: option.clone() });
     }
-    if options.contains_key("size") {
+    if super::quota::asked(name, options)?.is_some() && needs_mount(options) {
+        // What is mounted has a size of its own.
         return Err(Error::NoQuota(name.to_owned()));
     }
     let given = |option: &str| options.get(option).is_some_and(|value| !value.is_empty());
@@ -29,7 +31,25 @@ pub(super) fn check(name: &str, options: &Labels) -> Result<(), Error> {
             return Err(Error::MissingOption { name: name.to_owned(), option });
         }
     }
+    let of = |option: &str| options.get(option).map(String::as_str).unwrap_or_default();
+    if of("type") == CIFS && share_of(of("device")).is_some_and(|(server, _)| has_port(server)) {
+        return Err(Error::CifsPort(name.to_owned()));
+    }
     Ok(())
+}
+
+const CIFS: &str = "cifs";
+
+/// The server and the rest of `//server/share`.
+fn share_of(device: &str) -> Option<(&str, &str)> {
+    let rest = device.strip_prefix("//")?;
+    Some(rest.split_at(rest.find('/').unwrap_or(rest.len())))
+}
+
+fn has_port(server: &str) -> bool {
+    let after_address = server.rsplit_once(']').map_or(server, |(_, rest)| rest);
+    let port = after_address.rsplit_once(':').map(|(_, port)| port);
+    port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Whether the options ask for a mount.
@@ -41,20 +61,21 @@ pub(super) fn needs_mount(options: &Labels) -> bool {
 /// Mounts the file system that the options name.
 pub(super) fn mount_on(target: &Path, options: &Labels) -> Result<(), Error> {
     let option = |name: &str| options.get(name).map(String::as_str).unwrap_or_default();
-    let (kind, device) = (option("type"), option("device"));
+    let kind = option("type");
     let parsed = Parsed::of(option("o"));
-    let data = match kind {
-        "nfs" | "nfs4" | "cifs" => resolved(&with_address(kind, device, &parsed.data))?,
-        _ => parsed.data.join(","),
-    };
-    let failed = |errno: rustix::io::Errno| Error::Mount {
-        device: device.to_owned(),
-        target: target.to_owned(),
-        data: without_password(&data),
-        source: errno.into(),
+    let (device, data) = located(kind, option("device"), parsed.data)?;
+    let failed = |errno: rustix::io::Errno| {
+        Error::from(MountError {
+            target: target.to_owned(),
+            flags: parsed.flags.bits(),
+            data: without_password(&data),
+            source: errno.into(),
+            hint: hint(errno, kind, &device),
+            device: device.clone(),
+        })
     };
     let data_text = std::ffi::CString::new(data.clone()).map_err(|_| failed(rustix::io::Errno::INVAL))?;
-    mount(device, target, kind, parsed.flags, Some(data_text.as_c_str())).map_err(failed)?;
+    mount(device.as_str(), target, kind, parsed.flags, Some(data_text.as_c_str())).map_err(failed)?;
     // A bind mount takes its flags only when it is remounted.
     let extra = parsed.flags.difference(MountFlags::BIND | MountFlags::REC);
     let bind = parsed.flags.contains(MountFlags::BIND);
@@ -71,6 +92,28 @@ pub(super) fn mount_on(target: &Path, options: &Labels) -> Result<(), Error> {
         let _ = unmount(target, UnmountFlags::DETACH);
         failed(errno)
     })
+}
+
+/// What the kernel's word means, where that says little.
+fn hint(errno: rustix::io::Errno, kind: &str, device: &str) -> Option<MountHint> {
+    use rustix::io::Errno;
+    let is_block = || {
+        use std::os::unix::fs::FileTypeExt;
+        std::fs::metadata(device).is_ok_and(|found| found.file_type().is_block_device())
+    };
+    match errno {
+        Errno::NODEV => Some(MountHint::NoFileSystem(kind.to_owned())),
+        Errno::INVAL if is_block() => Some(MountHint::OtherContent(kind.to_owned())),
+        Errno::IO | Errno::NXIO if is_block() && is_empty(device) => Some(MountHint::Empty),
+        _ => None,
+    }
+}
+
+/// Whether a block device has no size: nothing is attached to it.
+fn is_empty(device: &str) -> bool {
+    use std::io::Seek;
+    let end = std::fs::File::open(device).and_then(|mut file| file.seek(std::io::SeekFrom::End(0)));
+    end.is_ok_and(|size| size == 0)
 }
 
 /// Takes it off again.
@@ -155,28 +198,49 @@ impl Parsed {
     }
 }
 
-/// What mount.nfs would add: a device that names its server needs no `addr=`.
-fn with_address(kind: &str, device: &str, data: &[String]) -> Vec<String> {
-    let mut data = data.to_vec();
+/// What mount.nfs and mount.cifs would do: the kernel wants a server's address, users write its name.
+fn located(kind: &str, device: &str, data: Vec<String>) -> Result<(String, String), Error> {
+    let same = device.to_owned();
+    match kind {
+        "nfs" | "nfs4" => Ok((same, resolved(&with_address(device, data))?)),
+        CIFS if data.iter().any(|option| option.starts_with(ADDRESS)) => Ok((same, resolved(&data)?)),
+        CIFS => {
+            let Some((server, share)) = share_of(device).filter(|(server, _)| !server.is_empty()) else {
+                return Ok((same, data.join(",")));
+            };
+            Ok((format!("//{}{share}", address_of(server)?), data.join(",")))
+        }
+        _ => Ok((same, data.join(","))),
+    }
+}
+
+const ADDRESS: &str = "addr=";
+
+/// A device that names its server needs no `addr=`.
+fn with_address(device: &str, mut data: Vec<String>) -> Vec<String> {
     let server = device.split_once(":/").map(|(server, _)| server).filter(|server| !server.is_empty());
-    if let Some(server) = server.filter(|_| kind.starts_with("nfs"))
-        && !data.iter().any(|option| option.starts_with("addr="))
+    if let Some(server) = server
+        && !data.iter().any(|option| option.starts_with(ADDRESS))
     {
-        data.push(format!("addr={}", server.trim_matches(['[', ']'])));
+        data.push(format!("{ADDRESS}{}", server.trim_matches(['[', ']'])));
     }
     data
 }
 
-/// The kernel wants a server's address, users write its name: `addr=nas.local`.
 fn resolved(data: &[String]) -> Result<String, Error> {
-    let resolve = |option: &String| {
-        let Some(address) = option.strip_prefix("addr=") else { return Ok(option.clone()) };
-        let failed = |source| Error::Resolve { address: address.to_owned(), source };
-        let found = (address, 0).to_socket_addrs().map_err(failed)?.next();
-        let found = found.ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))?;
-        Ok(format!("addr={}", found.ip()))
+    let resolve = |option: &String| match option.strip_prefix(ADDRESS) {
+        Some(name) => Ok(format!("{ADDRESS}{}", address_of(name)?)),
+        None => Ok(option.clone()),
     };
     Ok(data.iter().map(resolve).collect::<Result<Vec<_>, Error>>()?.join(","))
+}
+
+/// The address of a server; of several an IPv4 one, as Docker takes it.
+fn address_of(name: &str) -> Result<IpAddr, Error> {
+    let failed = |source| Error::Resolve { address: name.to_owned(), source };
+    let found: Vec<IpAddr> = (name, 0).to_socket_addrs().map_err(failed)?.map(|found| found.ip()).collect();
+    let best = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    best.copied().ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
 }
 
 /// Options for messages: passwords stay out of logs.
@@ -217,15 +281,24 @@ mod tests {
     #[test]
     fn a_server_in_the_device_is_its_address() {
         let given = |kind, device, data: &[&str]| {
-            let data: Vec<String> = data.iter().map(|option| (*option).to_owned()).collect();
-            with_address(kind, device, &data)
+            let data = data.iter().map(|option| (*option).to_owned()).collect();
+            located(kind, device, data).unwrap()
         };
-        assert_eq!(given("nfs", "10.0.0.1:/x", &["vers=4"]), ["vers=4", "addr=10.0.0.1"]);
-        assert_eq!(given("nfs4", "[fd00::1]:/x", &[]), ["addr=fd00::1"]);
-        assert_eq!(given("nfs", "10.0.0.1:/x", &["addr=10.0.0.2"]), ["addr=10.0.0.2"]);
-        assert_eq!(given("nfs", ":/x", &["addr=10.0.0.2"]), ["addr=10.0.0.2"]);
-        assert_eq!(resolved(&["addr=127.0.0.1".into(), "rw".into()]).unwrap(), "addr=127.0.0.1,rw");
-        assert!(given("cifs", "//10.0.0.1/x", &[]).is_empty());
+        let pair = |device: &str, data: &str| (device.to_owned(), data.to_owned());
+        assert_eq!(given("nfs", "10.0.0.1:/x", &["vers=4"]), pair("10.0.0.1:/x", "vers=4,addr=10.0.0.1"));
+        assert_eq!(given("nfs4", "[fd00::1]:/x", &[]), pair("[fd00::1]:/x", "addr=fd00::1"));
+        assert_eq!(given("nfs", "10.0.0.1:/x", &["addr=10.0.0.2"]), pair("10.0.0.1:/x", "addr=10.0.0.2"));
+        assert_eq!(given("nfs4", ":/x", &["addr=localhost", "rw"]), pair(":/x", "addr=127.0.0.1,rw"));
+        assert_eq!(given("cifs", "//localhost/x", &["guest"]), pair("//127.0.0.1/x", "guest"));
+        assert_eq!(given("cifs", "//nas/x", &["addr=localhost"]), pair("//nas/x", "addr=127.0.0.1"));
+        assert_eq!(given("ext4", "/dev/x", &["addr=nas"]), pair("/dev/x", "addr=nas"));
+    }
+
+    #[test]
+    fn a_port_is_no_part_of_a_share() {
+        let cifs = |device| check("vv", &options(&[("type", "cifs"), ("device", device)])).is_ok();
+        assert!(cifs("//nas.local/x") && cifs("//[fd00::1]/x") && cifs("//nas.local/x:80"));
+        assert!(!cifs("//nas.local:80/x") && !cifs("//[fd00::1]:80/x"));
     }
 
     #[test]

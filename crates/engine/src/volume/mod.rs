@@ -1,8 +1,8 @@
 //! Volumes: folders of their own that outlive containers.
 //!
 //! ```text
-//! <data-root>/volumes/<name>/_data      the content; with `type` and `device` options a file system is
-//!                                       mounted there as long as containers use it
+//! <data-root>/volumes/<name>/_data      the content; with the option `size` a subvolume of btrfs; with `type` and
+//!                                       `device` a file system is mounted there as long as containers use it
 //! <data-root>/volumes/.draft-<id>/_data a clone or a restored volume on its way, or a removed one; swept at the start
 //! ```
 //! The record is written after the folder is there and removed before it goes, so a record always has its folder; a
@@ -16,6 +16,7 @@ mod error;
 mod hold;
 mod local;
 mod plugin;
+mod quota;
 mod remote;
 mod rename;
 mod space;
@@ -315,7 +316,12 @@ impl Service {
                 std::fs::DirBuilder::new().mode(mode).recursive(true).create(path)
             };
             make(folder, 0o701).map_err(Error::io("create volume", folder))?;
-            make(&data, 0o755).map_err(Error::io("create volume", &data))?;
+            match record.limit() {
+                Some(bytes) => quota::make(&record.name, folder, bytes).inspect_err(|_| {
+                    let _ = std::fs::remove_dir(folder);
+                })?,
+                None => make(&data, 0o755).map_err(Error::io("create volume", &data))?,
+            }
         } else {
             self.create_by_plugin(&record, &request.options)?;
         }
@@ -386,7 +392,12 @@ impl Service {
         if record.needs_mount() {
             return 0;
         }
-        dray_store::usage(&self.store.volume_dir(&record.name)).map_or(0, |usage| usage.allocated)
+        // A subvolume counts as a file system of its own, which is not looked into from above.
+        let place = match record.limit() {
+            Some(_) => self.data(&record.name),
+            None => self.store.volume_dir(&record.name),
+        };
+        dray_store::usage(&place).map_or(0, |usage| usage.allocated)
     }
 
     fn to_wire(&self, record: &Record) -> Volume {
@@ -468,6 +479,20 @@ impl ContainerVolumes for Service {
 
     fn mount(&self, name: &str, container: &str) -> Result<PathBuf, ServiceError> {
         Ok(self.mount_for(name, container)?)
+    }
+
+    fn release_unused(&self) {
+        let mounted = self.mounted();
+        for record in self.records().unwrap_or_default() {
+            let data = self.data(&record.name);
+            let unused = record.needs_mount() && !mounted.contains_key(&record.name);
+            if unused
+                && local::is_mounted(&data)
+                && let Err(error) = local::unmount_from(&data)
+            {
+                tracing::warn!(%error, volume = record.name, "unmount what no container uses");
+            }
+        }
     }
 
     fn unmount(&self, name: &str, container: &str) {

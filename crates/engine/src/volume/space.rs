@@ -39,11 +39,18 @@ impl Service {
             if own {
                 space.limit = number(stat.f_blocks.saturating_mul(stat.f_frsize));
                 space.size = number(stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize));
-                space.files = number(stat.f_files.saturating_sub(stat.f_ffree));
+                // btrfs counts none.
+                if stat.f_files > 0 {
+                    space.files = number(stat.f_files.saturating_sub(stat.f_ffree));
+                }
             }
         }
         if !own && let Ok(usage) = dray_store::usage(&data) {
             (space.size, space.files) = (number(usage.allocated), number(usage.inodes.saturating_sub(1)));
+            if let Some(limit) = record.limit() {
+                space.limit = number(limit);
+                space.available = space.available.min(number(limit.saturating_sub(usage.allocated)));
+            }
         }
         space
     }

@@ -5,10 +5,10 @@ use std::io;
 use super::rule::Family;
 use super::{
     CHAIN_HANDLE, CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, CHAIN_TYPE, GETCHAIN, GETRULE, GETTABLE,
-    HOOK_NUM, Hook, RULE_CHAIN, RULE_HANDLE, RULE_TABLE, RULE_USERDATA, TABLE_NAME, kind,
+    HOOK_NUM, Hook, RULE_CHAIN, RULE_EXPRESSIONS, RULE_HANDLE, RULE_TABLE, RULE_USERDATA, TABLE_NAME, kind,
 };
 use crate::netlink::Socket;
-use crate::netlink::wire::{self, Messages};
+use crate::netlink::wire::{self, Attrs, Messages};
 
 const HEADER: usize = 4;
 // Families whose hooks have the same numbers and other meanings.
@@ -43,6 +43,13 @@ impl Chain {
             && self.filters
     }
 
+    /// Whether it sees packets as they come in, before it is known whom they are for.
+    pub fn arrives(&self) -> bool {
+        self.hook == Some(Hook::Prerouting.number())
+            && !matches!(u16::from(self.family), NETDEV | ARP | BRIDGE)
+            && self.filters
+    }
+
     /// Whether it sees packets that are routed through this host.
     pub fn forwards(&self) -> bool {
         self.hook == Some(Hook::Forward.number())
@@ -58,6 +65,10 @@ pub struct Listed {
     pub handle: u64,
     /// Its comment.
     pub comment: Option<String>,
+    /// The chain that it leads to.
+    pub jump: Option<String>,
+    /// Whether it looks up how packets go back to where they come from: `fib saddr …`, `-m rpfilter`.
+    pub checks_source: bool,
 }
 
 /// The names of a family's tables.
@@ -110,10 +121,13 @@ pub fn rules(socket: &Socket, family: Family, table: &str, chain: &str) -> io::R
     dump(socket, GETRULE, family as u8, narrow, |m| {
         let attrs = m.attrs(HEADER);
         if attrs.str(RULE_TABLE) == Some(table) && attrs.str(RULE_CHAIN) == Some(chain) {
+            let expressions = || Expressions { list: attrs.nested(RULE_EXPRESSIONS) };
             found.push(Listed {
                 chain: chain.to_owned(),
                 handle: attrs.be64(RULE_HANDLE).unwrap_or(0),
                 comment: attrs.find(RULE_USERDATA).and_then(comment),
+                jump: expressions().find_map(|(name, data)| jump(name, data)),
+                checks_source: expressions().any(|(name, data)| checks_source(name, data)),
             });
         }
     })?;
@@ -134,6 +148,42 @@ fn dump(
         // Tables that vanish while they are listed are not there.
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         other => other,
+    }
+}
+
+/// What a rule is made of: names with their data.
+struct Expressions<'a> {
+    list: Attrs<'a>,
+}
+
+impl<'a> Iterator for Expressions<'a> {
+    type Item = (&'a str, Attrs<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        const NAME: u16 = 1;
+        const DATA: u16 = 2;
+        let one = Attrs::of(self.list.next()?.1);
+        Some((one.str(NAME).unwrap_or_default(), one.nested(DATA)))
+    }
+}
+
+fn jump(name: &str, data: Attrs<'_>) -> Option<String> {
+    const IMMEDIATE_DATA: u16 = 2;
+    const DATA_VERDICT: u16 = 2;
+    const VERDICT_CHAIN: u16 = 2;
+    let verdict = (name == "immediate").then(|| data.nested(IMMEDIATE_DATA).nested(DATA_VERDICT))?;
+    verdict.str(VERDICT_CHAIN).map(str::to_owned)
+}
+
+fn checks_source(name: &str, data: Attrs<'_>) -> bool {
+    const FIB_FLAGS: u16 = 3;
+    const FIB_SOURCE: u32 = 1;
+    const MATCH_NAME: u16 = 1;
+    match name {
+        "fib" => data.be32(FIB_FLAGS).is_some_and(|flags| flags & FIB_SOURCE != 0),
+        // What iptables-nft has of iptables' own matches.
+        "match" => data.str(MATCH_NAME) == Some("rpfilter"),
+        _ => false,
     }
 }
 

@@ -36,6 +36,15 @@ pub enum Family {
 }
 
 impl Family {
+    /// The family of a number.
+    pub fn of(number: u8) -> Self {
+        match number {
+            2 => Self::Ip,
+            10 => Self::Ip6,
+            _ => Self::Inet,
+        }
+    }
+
     /// `inet`, `ip` or `ip6`, of a family's number.
     pub fn name(number: u8) -> &'static str {
         match number {
