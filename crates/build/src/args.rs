@@ -30,6 +30,18 @@ const PROXIES: [&str; 10] = [
     "all_proxy",
 ];
 
+/// Steer what is looked through for lists of parts, and nothing else: they are no variables of a stage.
+const STEERING: [&str; 2] = [SCAN_STAGE, SCAN_CONTEXT];
+/// A stage is looked through.
+pub(crate) const SCAN_STAGE: &str = "BUILDKIT_SBOM_SCAN_STAGE";
+/// The context is looked through.
+pub(crate) const SCAN_CONTEXT: &str = "BUILDKIT_SBOM_SCAN_CONTEXT";
+
+/// Whether an argument is no variable, wherever it is declared.
+pub(crate) fn is_steering(key: &str) -> bool {
+    STEERING.contains(&key)
+}
+
 /// The arguments of a build, as a line of a stage sees them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BuildArgs {
@@ -120,10 +132,25 @@ impl BuildArgs {
     /// What a line of the stage sees, `ENV` of the same name left out.
     pub(crate) fn beside(&self, env: &[String]) -> BTreeMap<String, String> {
         let mut all = self.all(&self.declared);
+        all.retain(|key, _| !is_steering(key));
         for variable in env {
             all.remove(variable.split_once('=').map_or(variable.as_str(), |(key, _)| key));
         }
         all
+    }
+
+    /// Whether an argument, of the stage or else a global one, is on for a stage of this name: by a yes, or by a list of
+    /// stages. What nobody declares is off.
+    pub(crate) fn is_on_for(&self, key: &str, stage: &str) -> bool {
+        if !self.declared.contains_key(key) && !self.global.contains_key(key) {
+            return false;
+        }
+        let value = self.value(key, &self.declared).unwrap_or_default();
+        match value.as_str() {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
+            "0" | "f" | "F" | "false" | "FALSE" | "False" | "" => false,
+            names => names.split(',').any(|name| name == stage),
+        }
     }
 
     /// Whether a value is part of what is built: all are but proxies that no `ARG` declares.
@@ -199,6 +226,20 @@ mod tests {
         assert_eq!(line.get("A"), Some("env"));
         assert_eq!(line.get("B"), Some("x"));
         assert_eq!(line.get("C"), None);
+    }
+
+    #[test]
+    fn what_steers_is_on_for_stages_and_no_variable() {
+        let mut args = args(&[(SCAN_CONTEXT, "false")]);
+        assert!(!args.is_on_for(SCAN_STAGE, "a"));
+        args.declare_global(SCAN_STAGE, Some("a,c".to_owned()));
+        args.declare_global(SCAN_CONTEXT, Some("true".to_owned()));
+        let mut stage = args.for_stage();
+        assert!(stage.is_on_for(SCAN_STAGE, "a") && !stage.is_on_for(SCAN_STAGE, "b"));
+        assert!(!stage.is_on_for(SCAN_CONTEXT, "a"), "what the build is given goes before the default");
+        stage.declare(SCAN_STAGE, Some("true".to_owned()));
+        assert!(stage.is_on_for(SCAN_STAGE, "b"));
+        assert_eq!(stage.beside(&[]), BTreeMap::new());
     }
 
     #[test]

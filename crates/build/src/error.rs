@@ -162,6 +162,14 @@ pub enum BuildError {
     /// The image could not be recorded.
     #[error(transparent)]
     Image(#[from] dray_image::Error),
+    /// A stage or the context cannot be looked through for what it is made of.
+    #[error("scan {of}: {source}")]
+    Scan {
+        /// Of what.
+        of: String,
+        /// What failed.
+        source: dray_scan::ScanError,
+    },
     /// The cache cannot be written down.
     #[error("write the cache's configuration: {0}")]
     CacheDocument(#[source] serde_json::Error),

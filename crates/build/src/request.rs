@@ -50,6 +50,9 @@ pub struct BuildRequest {
     pub cache_imports: Vec<std::sync::Arc<crate::CacheImport>>,
     /// The image carries its own cache.
     pub inline_cache: bool,
+    /// Stages and the context are looked through where the Dockerfile asks for it (`BUILDKIT_SBOM_SCAN_STAGE`,
+    /// `BUILDKIT_SBOM_SCAN_CONTEXT`).
+    pub scan: bool,
     /// The image is not recorded: it goes elsewhere, as long as its claim is held.
     pub unrecorded: bool,
     /// Raised when the client goes away.
@@ -90,6 +93,8 @@ pub struct Built {
     pub claim: dray_image::Claim,
     /// How it was made.
     pub capture: std::sync::Arc<crate::Capture>,
+    /// What further stages and the context are made of, by their names, as far as the Dockerfile asks for it.
+    pub scanned: std::sync::Arc<std::collections::BTreeMap<String, dray_scan::Inventory>>,
     /// The results that it is made of, and those that the build had beside.
     pub(crate) steps: crate::cache::UsedSteps,
     /// What is counted once nobody waits for the build any more.

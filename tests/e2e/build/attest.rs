@@ -174,6 +174,60 @@ fn parts_are_listed_for_buildx() {
     refused.expect_code(1).expect_error("\"example.org/scanner\" is not supported");
 }
 
+/// The names of the packages of a document.
+fn packages(document: &Value) -> Vec<&str> {
+    let packages = document["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    packages.iter().filter_map(|package| package["name"].as_str()).collect()
+}
+
+#[test]
+fn stages_and_the_context_are_listed_where_the_dockerfile_asks_for_it() {
+    let daemon = Daemon::start();
+    let registry = Registry::start();
+    let dockerfile = "ARG BUILDKIT_SBOM_SCAN_CONTEXT=true\nARG BUILDKIT_SBOM_SCAN_STAGE=tools\n\
+                      FROM busybox AS tools\nCOPY files/var /var\n\
+                      FROM busybox AS made\nARG BUILDKIT_SBOM_SCAN_STAGE=true\n\
+                      RUN echo stage:$BUILDKIT_SBOM_SCAN_STAGE:; test -z \"$BUILDKIT_SBOM_SCAN_STAGE\"\n\
+                      COPY --from=tools /var/lib/dpkg/status /status\nCOPY files/usr /usr\n\
+                      FROM busybox AS other\nARG BUILDKIT_SBOM_SCAN_STAGE=true\nRUN no-such-program\n\
+                      FROM busybox\nCOPY --from=made /status /\n";
+    let folder = context(&daemon, "extras", dockerfile, &FILES);
+    for (n, client) in [buildx(&daemon), daemon.dray()].iter().enumerate() {
+        let name = format!("{}/extras{n}:1", registry.host());
+        build(client, &folder, &format!("--sbom=true -t {name} --push")).expect_success();
+        let said = inspected(&daemon, &name, "SBOM");
+        let more = said["AdditionalSPDXs"].as_array().expect("further documents");
+        let names: Vec<&str> = more.iter().filter_map(|document| document["name"].as_str()).collect();
+        assert_eq!(names, ["sbom-context", "sbom-made", "sbom-tools"]);
+        assert!(!packages(&said["SPDX"]).contains(&"zlib1g"), "the result has no packages");
+        assert!(packages(&more[0]).contains(&"express"), "{}", more[0]);
+        assert!(packages(&more[1]).contains(&"Flask") && !packages(&more[1]).contains(&"zlib1g"));
+        assert!(packages(&more[2]).contains(&"zlib1g") && !packages(&more[2]).contains(&"Flask"));
+        let mut ids: Vec<&Value> = more.iter().map(|document| &document["documentNamespace"]).collect();
+        ids.push(&said["SPDX"]["documentNamespace"]);
+        ids.dedup();
+        assert_eq!(ids.len(), 4);
+        // Each is about the image, as the first is.
+        let index = registry.manifest(&format!("extras{n}"), "1");
+        let digest = attested(&index)[0]["digest"].as_str().expect("a digest").to_owned();
+        let layers = registry.manifest(&format!("extras{n}"), &digest)["layers"].clone();
+        for layer in layers.as_array().expect("layers") {
+            let blob =
+                registry.get(&format!("/v2/extras{n}/blobs/{}", layer["digest"].as_str().expect("one")));
+            let statement: Value = serde_json::from_str(&blob.text()).expect("a statement");
+            let of_image =
+                format!("sha256:{}", statement["subject"][0]["digest"]["sha256"].as_str().expect("one"));
+            assert_eq!(index["manifests"][0]["digest"], of_image);
+        }
+        let out = daemon.scratch("extras-out").join(n.to_string());
+        let off = "--build-arg BUILDKIT_SBOM_SCAN_CONTEXT=false --build-arg BUILDKIT_SBOM_SCAN_STAGE=tools,x";
+        build(client, &folder, &format!("--sbom=true {off} -o {}", out.display())).expect_success();
+        let there = |name: &str| out.join(name).exists();
+        assert!(there("sbom.spdx.json") && there("sbom-tools.spdx.json"));
+        assert!(!there("sbom-made.spdx.json") && !there("sbom-context.spdx.json"));
+    }
+}
+
 #[test]
 fn files_have_what_is_said_of_them_beside_them() {
     let daemon = Daemon::start();

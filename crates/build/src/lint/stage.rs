@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dray_spec::{ImageConfig, RunConfig};
 
 use super::{Linter, Place, rule};
-use crate::args::BuildArgs;
+use crate::args::{BuildArgs, is_steering};
 use crate::config::{self, Edits};
 use crate::dockerfile::{
     Command, Instruction, KeyValue, Mount, MountKind, Stage, closest, did_you_mean, parse_trigger, quoted,
@@ -116,7 +116,7 @@ impl Env for Watched<'_> {
 
     fn end_of_word(&self) {
         let mut missing = std::mem::take(&mut *self.missing.borrow_mut());
-        missing.retain(|name| !self.view.declared.contains(name));
+        missing.retain(|name| !self.view.declared.contains(name) && !is_steering(name));
         (self.report)(&missing);
     }
 }
@@ -251,7 +251,7 @@ impl Linter<'_> {
             let lines = (instruction.line, instruction.last_line);
             let place = (!is_global).then(|| (instruction.comments.clone(), lines));
             view.arguments.push((pair.key.clone(), value.clone(), place));
-            if let Some(value) = value {
+            if let Some(value) = value.filter(|_| !is_steering(&pair.key)) {
                 view.env.insert(pair.key.clone(), value);
             }
             view.declared.insert(pair.key.clone());

@@ -138,7 +138,8 @@ pub(super) fn image(build: &Build<'_>, state: &State) -> Result<Built, BuildErro
     }
     capture.dockerfile = (build.dockerfile.name.clone(), build.dockerfile.text.to_string());
     let capture = Arc::new(capture);
-    Ok(Built { image, content, base: state.base.clone(), claim, capture, steps, _uses: None })
+    let scanned = Arc::default();
+    Ok(Built { image, content, base: state.base.clone(), claim, capture, scanned, steps, _uses: None })
 }
 
 /// The cache that the image carries.

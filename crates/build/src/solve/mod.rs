@@ -19,6 +19,7 @@ mod layers;
 pub(crate) mod named;
 mod remote;
 mod run;
+mod scan;
 mod stage;
 mod stubs;
 
@@ -117,6 +118,7 @@ pub(crate) fn build<'a>(
     events: &'a dyn BuildEvents,
 ) -> Result<Built, BuildError> {
     let epoch = epoch::of_request(&request)?;
+    let scan = request.scan;
     let cancel = Cancel::new();
     let inner = cancel.clone();
     let _guard = request.cancel.on_cancel(move || inner.cancel());
@@ -164,7 +166,9 @@ pub(crate) fn build<'a>(
     }
     let result = std::thread::scope(|scope| {
         let state = build.run_stage(build.plan.target, scope)?;
-        finish::image(&build, &state)
+        let built = finish::image(&build, &state)?;
+        let scanned = if scan { scan::all(&build, &state, scope)? } else { Default::default() };
+        Ok(Built { scanned: Arc::new(scanned), ..built })
     });
     let first_error = lock(&build.first_error).take();
     if let Some(context) = build.context {

@@ -43,7 +43,7 @@ pub(crate) struct State {
     pub(crate) shown: String,
     edits: Edits,
     /// The arguments at its end: what begins with it has them too.
-    args: Option<Arc<BuildArgs>>,
+    pub(super) args: Option<Arc<BuildArgs>>,
     /// What the checks know of it.
     view: Arc<StageView>,
     /// What was done last to its files, among what the build has done.

@@ -280,4 +280,5 @@ mod caching;
 mod copying;
 mod platforms;
 mod running;
+mod scanning;
 mod stages;

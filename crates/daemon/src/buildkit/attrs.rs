@@ -148,11 +148,7 @@ fn options(attrs: &Attrs, entitlements: &[String]) -> Result<Options, Status> {
         other => return Err(invalid(format!("invalid netmode {other}"))),
     };
     Ok(Options {
-        // What steers BuildKit itself is no argument of the Dockerfile.
-        build_args: with_prefix("build-arg:")
-            .filter(|(name, _)| !name.starts_with("BUILDKIT_"))
-            .map(|(name, value)| (name, Some(value.clone())))
-            .collect(),
+        build_args: with_prefix("build-arg:").map(|(name, value)| (name, Some(value.clone()))).collect(),
         labels: with_prefix("label:").map(|(name, value)| (name, value.clone())).collect(),
         target: get("target").to_owned(),
         // The names of stages, or nothing for all; this builder knows all or none.
@@ -284,7 +280,9 @@ mod tests {
         .expect("readable");
         let options = &frontend.options;
         assert_eq!(frontend.filename, "Build");
-        assert_eq!(options.build_args.keys().collect::<Vec<_>>(), ["A"]);
+        // A Dockerfile may declare those that steer the builder, too.
+        let given = ["A", "BUILDKIT_DOCKERFILE_CHECK", "BUILDKIT_INLINE_CACHE"];
+        assert_eq!(options.build_args.keys().collect::<Vec<_>>(), given);
         assert_eq!(options.labels["l"], "m");
         assert!(options.no_cache && options.pull);
         assert_eq!((options.target.as_str(), options.network_mode.as_str()), ("t", "none"));

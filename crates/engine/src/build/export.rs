@@ -157,7 +157,7 @@ impl Service {
                     platform: &made.platform,
                     created: made.built.content.config.created.as_deref(),
                 };
-                made.parts = attest::sboms(&rootfs, &scanned, options)?;
+                made.parts = attest::sboms(&rootfs, &scanned, &made.built.scanned, options)?;
             }
         }
         results.provenance = attests.provenance.map(|options| Arc::new((options, invocation)));

@@ -103,6 +103,7 @@ pub struct Options {
     pub unrecorded: bool,
     /// What is to be said of the result.
     pub attests: Attests,
+
     /// What the frontend was asked for, in BuildKit's attributes, for what is said of how the result was made.
     pub asked: BTreeMap<String, String>,
     /// Images of the client, which are found by their ids.
@@ -366,7 +367,8 @@ impl Service {
         let squash = options.squash;
         let attests = std::mem::take(&mut options.attests);
         let mut invocation = Invocation::begin(std::mem::take(&mut options.asked));
-        let (builder, request) = self.request(options, input, credentials, cancel);
+        let (builder, mut request) = self.request(options, input, credentials, cancel);
+        request.scan = attests.sbom.is_some();
         let built = match platforms.is_empty() {
             true => builder.build(request, events).map(Results::from),
             false => builder
@@ -416,6 +418,7 @@ impl Service {
             cache_imports: options.cache_imports,
             inline_cache: options.inline_cache,
             // The squashed one is recorded instead.
+            scan: false,
             unrecorded: options.unrecorded || options.squash,
             cancel,
         };

@@ -1,13 +1,14 @@
 //! The files of an image as a container sees them: its layers as a read-only overlay that is mounted nowhere.
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use dray_store::LayerDraft;
+use dray_store::{LayerDraft, LayerId};
 use rustix::fs::{self as rfs, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 
 use super::ExtraFile;
@@ -39,12 +40,20 @@ impl Images {
     /// # Errors
     /// If the layers cannot be put together.
     pub fn rootfs(&self, image: &Image) -> Result<Rootfs> {
+        self.rootfs_of(&image.layers, &image.id)
+    }
+
+    /// The files that layers make, bottom first, of what errors call `subject`. The caller keeps them.
+    ///
+    /// # Errors
+    /// If they cannot be put together.
+    pub fn rootfs_of(&self, layers: &[LayerId], subject: impl Display) -> Result<Rootfs> {
         let failed = |source: io::Error| {
-            Error::layer(&image.id)(LayerError::Folder { operation: "put together the layers", source })
+            Error::layer(subject)(LayerError::Folder { operation: "put together the layers", source })
         };
-        let layers = self.store().layers();
-        let mut lower: Vec<PathBuf> = image.layers.iter().rev().map(|layer| layers.path(*layer)).collect();
-        let empty = if lower.is_empty() { Some(layers.begin()?) } else { None };
+        let known = self.store().layers();
+        let mut lower: Vec<PathBuf> = layers.iter().rev().map(|layer| known.path(*layer)).collect();
+        let empty = if lower.is_empty() { Some(known.begin()?) } else { None };
         lower.extend(empty.as_ref().map(|draft| draft.path().to_owned()));
         let overlay = dray_sys::mount::Overlay { lower: &lower, upper: None, options: &[] };
         let top = dray_sys::mount::overlay(&overlay).map_err(failed)?;

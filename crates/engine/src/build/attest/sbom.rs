@@ -1,9 +1,10 @@
 //! What a result is made of: its files, looked through by dray-scan.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use dray_image::export::{Predicate, Rootfs};
-use dray_scan::Subject;
+use dray_scan::{Inventory, Subject};
 use dray_spec::{Digest, Platform};
 use rustix::fs::FileType;
 
@@ -14,6 +15,9 @@ use super::{SbomOptions, Statement};
 const SPDX: &str = "https://spdx.dev/Document";
 const CYCLONEDX: &str = "https://cyclonedx.org/bom";
 
+/// What BuildKit calls the scan of the result; those of stages and of the context have their name behind it.
+const CORE: &str = "sbom";
+
 /// What is scanned.
 pub(in crate::build) struct Scanned<'a> {
     pub image: &'a Digest,
@@ -22,34 +26,54 @@ pub(in crate::build) struct Scanned<'a> {
     pub created: Option<&'a str>,
 }
 
-/// The lists of parts that are wanted of a result.
+/// The lists of parts that are wanted of a result: its own, which comes first, and those of what else was looked
+/// through while it was built, by name.
 pub(in crate::build) fn sboms(
     rootfs: &Rootfs,
     scanned: &Scanned<'_>,
+    extras: &BTreeMap<String, Inventory>,
     options: SbomOptions,
 ) -> Result<Vec<Statement>, Error> {
     let inventory = dray_scan::scan(rootfs.as_fd()).map_err(Error::Scan)?;
+    let name = format!("{} ({})", scanned.image, scanned.platform);
+    let mut statements = documents(&inventory, scanned, CORE, &name, options);
+    for (of, inventory) in extras {
+        let name = format!("{CORE}-{of}");
+        statements.extend(documents(inventory, scanned, &name, &name, options));
+    }
+    Ok(statements)
+}
+
+/// An inventory in the formats that are wanted. `file` is what BuildKit's scanners call it.
+fn documents(
+    inventory: &Inventory,
+    scanned: &Scanned<'_>,
+    file: &str,
+    name: &str,
+    options: SbomOptions,
+) -> Vec<Statement> {
     let subject = |format: &str| Subject {
-        name: format!("{} ({})", scanned.image, scanned.platform),
-        id: id_of(scanned.image, format),
+        name: name.to_owned(),
+        id: match file {
+            CORE => id_of(scanned.image, format),
+            extra => id_of(scanned.image, &format!("{extra} {format}")),
+        },
         created: scanned.created.unwrap_or("1970-01-01T00:00:00Z").to_owned(),
         tool: ("dray".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
     };
-    let said = |kind: &str, file: &str, content| Statement {
+    let said = |kind: &str, ending: &str, content| Statement {
         predicate: Predicate { kind: kind.to_owned(), content },
-        file: file.to_owned(),
+        file: format!("{file}.{ending}.json"),
         inline_only: false,
     };
     let mut statements = Vec::new();
     if options.spdx {
-        let document = dray_scan::spdx(&inventory, &subject("spdx"));
-        statements.push(said(SPDX, "sbom.spdx.json", document));
+        statements.push(said(SPDX, "spdx", dray_scan::spdx(inventory, &subject("spdx"))));
     }
     if options.cyclonedx {
-        let document = dray_scan::cyclonedx(&inventory, &subject("cyclonedx"));
-        statements.push(said(CYCLONEDX, "sbom.cdx.json", document));
+        statements.push(said(CYCLONEDX, "cdx", dray_scan::cyclonedx(inventory, &subject("cyclonedx"))));
     }
-    Ok(statements)
+    statements
 }
 
 /// The files of a result with their digests.
