@@ -151,6 +151,44 @@ wire! {
         pub pinned: bool,
     }
 
+    /// Body of `POST /dray/builds/export`: the last build without anything.
+    #[serde(rename_all = "PascalCase")]
+    pub struct BuildExport {
+        /// References, their beginnings, or `^1`.
+        pub builds: Vec<String>,
+        /// All that have ended.
+        pub all: bool,
+        /// Where builds were of, by reference, as far as the client knows.
+        pub local: std::collections::BTreeMap<String, BuildLocal>,
+    }
+
+    /// Where a build was of, on the machine of its client.
+    #[serde(rename_all = "PascalCase")]
+    pub struct BuildLocal {
+        pub target: String,
+        pub local_path: String,
+        pub dockerfile_path: String,
+    }
+
+    /// Answer of `POST /dray/builds/import`: references.
+    #[serde(rename_all = "PascalCase")]
+    pub struct BuildImport {
+        pub imported: Vec<String>,
+        /// Those that were there already, and stay as they are.
+        pub existing: Vec<String>,
+    }
+
+    /// A document that belongs to a build.
+    #[serde(rename_all = "PascalCase")]
+    pub struct BuildAttachment {
+        pub digest: String,
+        /// Of which result, where the build has one for each platform.
+        pub platform: String,
+        /// The kind of a predicate, else a media type.
+        #[serde(rename = "Type")]
+        pub kind: String,
+    }
+
     /// Why a build failed.
     #[serde(rename_all = "PascalCase")]
     pub struct BuildFailure {
@@ -165,6 +203,8 @@ wire! {
         pub steps: Vec<BuildStep>,
         /// None while the build runs.
         pub explanation: Option<BuildExplanation>,
+        /// Results, and what is said of them.
+        pub attachments: Vec<BuildAttachment>,
     }
     flatten {
         pub summary: BuildSummary,

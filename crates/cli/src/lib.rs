@@ -143,6 +143,12 @@ fn in_group(app: &mut App, group: &'static spec::Group, words: &[OsString]) -> R
     if let Some((_, inner)) = command::inner(group).find(|(name, _)| *name == word) {
         return in_group(app, inner, words.get(1..).unwrap_or_default());
     }
+    // A command may have one below it.
+    let below = words.get(1).map(|next| format!("{word} {}", next.to_string_lossy()));
+    if let Some(found) = group.commands.iter().find(|c| below.as_deref() == Some(c.name)) {
+        app.called = format!("{parent} {}", found.name);
+        return run(app, found, words.get(2..).unwrap_or_default().to_vec());
+    }
     let Some(found) = group.commands.iter().find(|c| c.is_called(&word)) else {
         return Err(Error::UnknownCommand {
             app: app.name.clone(),

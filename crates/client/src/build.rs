@@ -6,8 +6,8 @@ use bytes::Bytes;
 use dray_api::Filters;
 use dray_api::auth::CONFIG_HEADER;
 use dray_api::build::{
-    BuildDetail, BuildPruneReport, BuildSummary, CacheMountImport, CacheMountRecord, ContextListing,
-    ContextMissing,
+    BuildDetail, BuildExport, BuildImport, BuildPruneReport, BuildSummary, CacheMountImport,
+    CacheMountRecord, ContextListing, ContextMissing,
 };
 use dray_api::progress::ProgressMessage;
 use http::Method;
@@ -121,6 +121,31 @@ impl Client {
     pub async fn build_trace(&self, name: &str) -> Result<Bytes> {
         let query = Query::new().with_some("build", name);
         self.raw(Call::new(Method::GET, "/dray/builds/trace").query(query)).await
+    }
+
+    /// A document that belongs to a build.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn build_attachment(&self, name: &str, digest: &str) -> Result<Bytes> {
+        let query = Query::new().with_some("build", name).with("digest", digest);
+        self.raw(Call::new(Method::GET, "/dray/builds/attachment").query(query)).await
+    }
+
+    /// Records of builds as a bundle.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn build_export(&self, wanted: &BuildExport) -> Result<Body> {
+        self.stream(Call::new(Method::POST, "/dray/builds/export").upload(Upload::json(wanted)?)).await
+    }
+
+    /// Takes records of builds out of a bundle.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached or refuses.
+    pub async fn build_import(&self, bundle: Upload) -> Result<BuildImport> {
+        self.json(Call::new(Method::POST, "/dray/builds/import").upload(bundle)).await
     }
 
     /// Removes records of builds, or of all that have ended; gives their references.

@@ -122,6 +122,121 @@ fn buildx_reads_the_history() {
     daemon.dray().sh("builder history rm").expect_code(1).expect_error("rm requires at least one argument");
 }
 
+#[test]
+fn documents_of_a_build_are_read_by_both_clients() {
+    let daemon = Daemon::start();
+    let folder = context(&daemon, "app", DOCKERFILE, &[("a", "x")]);
+    let (buildx, dray) = (buildx(&daemon), daemon.dray());
+    let out = daemon.scratch("out").join("a.oci");
+    let flags = format!("--sbom=true --build-arg WHO=me -o type=oci,dest={}", out.display());
+    for client in [&buildx, &dray] {
+        build(client, &folder, &flags).expect_success();
+        let id = refs(&daemon)[0].clone();
+        for kind in ["provenance", "sbom", "index", "manifest", "image"] {
+            let words = format!("history inspect attachment --type {kind} {id}");
+            let own = dray.ok(&format!("builder {words}"));
+            // buildx looks for configurations in the index alone.
+            if kind != "image" {
+                assert_eq!(buildx.ok(&words), own, "{kind}");
+            }
+            let document: Value = serde_json::from_str(&own).expect("JSON");
+            match kind {
+                "provenance" => {
+                    let request = &document["buildDefinition"]["externalParameters"]["request"];
+                    assert_eq!(request["args"]["build-arg:WHO"], "me", "{document}");
+                }
+                "sbom" => assert_eq!(document["spdxVersion"], "SPDX-2.3"),
+                "index" => assert!(document["manifests"].is_array()),
+                "manifest" => assert!(document["layers"].is_array()),
+                _ => assert_eq!(document["os"], "linux"),
+            }
+        }
+        let shown = dray.ok(&format!("builder history inspect {id}"));
+        let theirs = buildx.ok(&format!("history inspect {id}"));
+        for shown in [&shown, &theirs] {
+            assert!(shown.contains("pkg:docker/busybox@latest"), "{shown}");
+            assert!(shown.contains("https://slsa.dev/provenance/v1"), "{shown}");
+        }
+    }
+    let refused = dray.sh("builder history inspect attachment --type nothing");
+    refused.expect_code(1).expect_error("no matching attachment found");
+    dray.sh("builder history inspect attachment").expect_code(1).expect_error("at least one of --type");
+}
+
+#[test]
+fn records_go_to_another_daemon_in_buildx_s_bundles() {
+    let daemon = Daemon::start();
+    let folder = context(&daemon, "app", DOCKERFILE, &[("a", "x")]);
+    let (theirs, own) = (buildx(&daemon), daemon.dray());
+    build(&theirs, &folder, "--progress=plain -t app:1").expect_success();
+    build(&own, &folder, "--build-arg WHO=dray").expect_success();
+    let bad = context(&daemon, "bad", "FROM busybox\nRUN echo before; exit 3\n", &[]);
+    build(&theirs, &bad, "--progress=plain").expect_code(1);
+    let known = refs(&daemon);
+    let bundle = |name: &str| daemon.scratch("bundles").join(name).display().to_string();
+    let [by_buildx, by_dray, one] = ["buildx.dockerbuild", "dray.dockerbuild", "one.dockerbuild"].map(bundle);
+    theirs.ok(&format!("history export --all --finalize -o {by_buildx}"));
+    // What buildx has kept of where its builds were of goes along.
+    let mut export = own.command(["builder", "history", "export", "--all", "--finalize", "-o", &by_dray]);
+    export.env("BUILDX_CONFIG", daemon.scratch("buildx").join("buildx"));
+    client::finish(export, b"").expect_success();
+    own.ok(&format!("builder history export -o {one} {}", known[0]));
+    for (bundle, with_steps) in [(&by_buildx, false), (&by_dray, true)] {
+        let other = Daemon::empty();
+        let dray = other.dray();
+        let mut taken: Vec<String> =
+            dray.ok(&format!("builder history import -f {bundle}")).lines().map(str::to_owned).collect();
+        taken.sort();
+        let mut wanted = known.clone();
+        wanted.sort();
+        assert_eq!(taken, wanted);
+        assert_eq!(refs(&other), known);
+        let again = dray.sh(&format!("builder history import -f {one}")).expect_success();
+        assert!(again.stderr.contains("is there already"), "{}", again.stderr);
+        let failed = inspected(&other, &known[0]);
+        assert_eq!(failed["Status"], "failed");
+        assert_eq!(failed["Name"], "bad", "{failed}");
+        assert_eq!(failed["Error"]["Logs"][0], "before", "{failed}");
+        let whole = inspected(&other, &known[1]);
+        assert_eq!(
+            (&whole["Status"], &whole["BuildArgs"][0]["Value"]),
+            (&"completed".into(), &"dray".into())
+        );
+        assert_eq!(whole["Steps"].is_array(), with_steps, "{whole}");
+        let theirs = super::buildx(&other);
+        for id in &known {
+            for client in [theirs.run(["history", "logs", id]), dray.run(["builder", "history", "logs", id])]
+            {
+                let log = client.expect_success().stderr;
+                assert!(log.contains("[internal] load build definition from Dockerfile"), "{log}");
+            }
+            assert!(theirs.ok(&format!("history trace {id}")).contains("spans"));
+        }
+        let provenance = theirs.ok(&format!("history inspect attachment --type provenance {}", known[1]));
+        assert!(provenance.contains("resolvedDependencies"), "{provenance}");
+        // On it goes, and away.
+        let on = daemon.scratch("bundles").join("on.dockerbuild").display().to_string();
+        theirs.ok(&format!("history export -o {on} {}", known[1]));
+        dray.ok("builder history rm --all");
+        assert_eq!(dray.ok(&format!("builder history import -f {on}")), known[1]);
+        dray.ok(&format!("builder history rm {}", known[1]));
+        let history = other.data_root().join("build/history");
+        let files = |folder: &Path| {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.filter(|entry| entry.path().is_file()).count()
+        };
+        assert_eq!((files(&history), files(&history.join("attached"))), (0, 0));
+        let mut import = dray.command(["builder", "history", "import"]);
+        import.stdin(Stdio::piped());
+        client::finish(import, b"no bundle").expect_code(1).expect_error("invalid bundle of builds");
+    }
+    own.sh("builder history export --all x")
+        .expect_code(1)
+        .expect_error("cannot specify refs when using --all");
+    let refused = own.sh("builder history open");
+    refused.expect_code(1).expect_error("there is no desktop application");
+}
+
 /// What `--explain` says of a build.
 fn explained(client: &Client, folder: &Path, flags: &str) -> String {
     let built = build(client, folder, &format!("{flags} --explain")).expect_success();

@@ -286,6 +286,11 @@ pub struct BuildHistoryRecord {
     pub logs: Option<Descriptor>,
     #[prost(map = "string, string", tag = "9")]
     pub exporter_response: HashMap<String, String>,
+    #[prost(message, optional, tag = "10")]
+    pub result: Option<BuildResultInfo>,
+    /// By platform.
+    #[prost(map = "string, message", tag = "11")]
+    pub results: HashMap<String, BuildResultInfo>,
     #[prost(int32, tag = "12")]
     pub generation: i32,
     #[prost(message, optional, tag = "13")]
@@ -302,6 +307,18 @@ pub struct BuildHistoryRecord {
     pub external_error: Option<Descriptor>,
     #[prost(int32, tag = "19")]
     pub num_warnings: i32,
+}
+
+/// What a build gave.
+#[derive(Clone, PartialEq, Message)]
+pub struct BuildResultInfo {
+    #[prost(message, optional, tag = "1")]
+    pub result_deprecated: Option<Descriptor>,
+    #[prost(message, repeated, tag = "2")]
+    pub attestations: Vec<Descriptor>,
+    /// By the number of the output.
+    #[prost(map = "int64, message", tag = "3")]
+    pub results: HashMap<i64, Descriptor>,
 }
 
 /// `google.rpc.Status` without its details.

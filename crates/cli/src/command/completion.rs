@@ -42,7 +42,9 @@ fn tree(name: &str) -> clap::Command {
         let commands = group.commands.iter().map(|c| leaf(c.name, c));
         let noun = with_flags(clap::Command::new(group.name).about(group.about), group_flags(group).iter());
         let inner = inner(group).map(|(name, inner)| {
-            let commands = inner.commands.iter().map(|c| leaf(c.name, c));
+            // One below another command is no word of its own.
+            let words = inner.commands.iter().filter(|c| !c.name.contains(' '));
+            let commands = words.map(|c| leaf(c.name, c));
             with_flags(clap::Command::new(name).about(inner.about), [].iter()).subcommands(commands)
         });
         root = root.subcommand(noun.subcommands(commands).subcommands(inner));

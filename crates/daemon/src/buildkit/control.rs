@@ -107,6 +107,7 @@ impl BuildKit {
             vertex.end(exported.as_ref().err().map(|status| status.message.clone()));
             told.extend(exported?);
         }
+        self.record_results(job, &results, &told).await?;
         let for_cache = if job.cache_exports.is_empty() { None } else { results.for_cache() };
         for cache in &job.cache_exports {
             let Some(built) = &for_cache else { break };
@@ -126,6 +127,23 @@ impl BuildKit {
             }
         }
         Ok(SolveResponse { exporter_response: told })
+    }
+
+    /// Keeps what was made in the history, before anything else can go wrong.
+    async fn record_results(
+        &self,
+        job: &Arc<Job>,
+        results: &Results,
+        told: &HashMap<String, String>,
+    ) -> Result<(), Status> {
+        let (builds, job) = (Arc::clone(&self.builds), Arc::clone(job));
+        let (results, told) = (results.clone(), told.clone());
+        let work = move || {
+            if let Some(recorded) = &job.recorded {
+                builds.record_results(recorded.recording(), &results, &told);
+            }
+        };
+        tokio::task::spawn_blocking(work).await.map_err(failure::internal)
     }
 
     async fn status(self: Arc<Self>, reference: &str) -> Result<Reply, Status> {

@@ -42,7 +42,9 @@ pub(crate) use inputs::{image_context, layout_place, platform_of};
 pub(crate) use layout::image as layout_image;
 
 pub(crate) use export::{ExportProgress, Exporter, title};
-pub(crate) use history::{Asked, ClassicBuild, LogReader, filtered};
+pub(crate) use history::{
+    Asked, BundleError, ClassicBuild, Exports, LocalState, LogReader, filtered, read_bundle, write_bundle,
+};
 pub(crate) use remote_cache::{CacheTransfer, LEFT_OUT, is_inline, read_exports, read_imports};
 
 use crate::hijack::HijackedStream;

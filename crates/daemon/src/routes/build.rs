@@ -316,7 +316,9 @@ fn run(
     let built = built.map_err(|error| Failure { code: error.code(), error: error.into() });
     let put_out = built.and_then(|built| {
         let image = built.main().map(|main| main.image.to_string()).unwrap_or_default();
-        Ok((image, exports.carry_out(&built, &events)?))
+        let told = exports.carry_out(&built, &events)?;
+        builds.record_results(recorded.recording(), &built, &told);
+        Ok((image, told))
     });
     drop(events);
     let end = put_out.as_ref().map(|(_, told)| told).map_err(|failure| failure.error.message.clone());

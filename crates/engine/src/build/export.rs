@@ -9,11 +9,15 @@ use base64::engine::general_purpose::STANDARD;
 use dray_api::auth::AuthConfig;
 use dray_build::Built;
 use dray_image::Silent;
-use dray_image::export::{Exported, ExtraFile, Layout, Predicate, Rootfs, image_purl};
+use dray_image::export::{
+    Exported, ExtraFile, Layout, PREDICATE_TYPE, Predicate, Rootfs, STATEMENT, image_purl,
+};
 use dray_registry::Auth;
-use dray_spec::{Descriptor, Digest, Platform, Reference};
+use dray_spec::{Descriptor, Digest, Index, Manifest, Platform, Reference, media_type};
 
 use super::attest::{self, Attests, Invocation, ProvenanceOptions, Statement};
+use super::history::record::Role;
+use super::history::{Document, Recording};
 use super::{Error, Output, OutputKind, Service};
 use crate::image;
 
@@ -24,7 +28,9 @@ pub struct Results {
     /// They go out as an index, also if it is only one.
     index: bool,
     /// What is to be said of how they were made.
-    provenance: Option<Arc<(ProvenanceOptions, Invocation)>>,
+    provenance: Option<ProvenanceOptions>,
+    /// What they were asked for.
+    invocation: Arc<Invocation>,
 }
 
 /// One of them.
@@ -57,7 +63,7 @@ impl From<Built> for Results {
     fn from(built: Built) -> Self {
         let platform = built.content.config.platform();
         let images = vec![Made { platform, built, parts: Vec::new() }];
-        Results { images, index: false, provenance: None }
+        Results { images, index: false, provenance: None, invocation: Arc::default() }
     }
 }
 
@@ -66,7 +72,8 @@ impl Results {
     #[must_use]
     pub fn of_platforms(images: Vec<(Platform, Built)>) -> Self {
         let made = |(platform, built)| Made { platform, built, parts: Vec::new() };
-        Results { images: images.into_iter().map(made).collect(), index: true, provenance: None }
+        let images = images.into_iter().map(made).collect();
+        Results { images, index: true, provenance: None, invocation: Arc::default() }
     }
 
     /// The image that the names of all of them mean here: that of this machine's platform, else the first.
@@ -102,10 +109,8 @@ impl Results {
     /// What is said of each of them; `layers` are the blobs of its layers, where it has some. Without `inline` only what
     /// is for files too.
     fn statements(&self, made: &Made, layers: &[Descriptor], inline: bool) -> Vec<Statement> {
-        let provenance = self.provenance.as_ref().map(|with| {
-            let (options, invocation) = with.as_ref();
-            attest::provenance(&attest::Told { invocation, built: &made.built, layers }, options)
-        });
+        let told = attest::Told { invocation: &self.invocation, built: &made.built, layers };
+        let provenance = self.provenance.as_ref().map(|options| attest::provenance(&told, options));
         // As BuildKit orders them.
         let all = made.parts.iter().cloned().chain(provenance);
         all.filter(|statement| inline || !statement.inline_only).collect()
@@ -119,15 +124,14 @@ impl Results {
             OutputKind::Oci => self.index,
             _ => false,
         };
-        let provenance = self.provenance.as_ref().is_some_and(|with| inline || !with.0.inline_only);
+        let provenance = self.provenance.as_ref().is_some_and(|options| inline || !options.inline_only);
         provenance || self.images.iter().any(|made| !made.parts.is_empty())
     }
 
     /// Whether all that is said is what clients ask for by themselves: it can wait until the image leaves.
     fn may_wait(&self) -> bool {
-        let asked = |with: &(ProvenanceOptions, Invocation)| with.0.is_usual();
         !self.index
-            && self.provenance.as_ref().is_none_or(|with| asked(with))
+            && self.provenance.as_ref().is_none_or(ProvenanceOptions::is_usual)
             && self.images.iter().all(|made| made.parts.is_empty())
     }
 
@@ -138,7 +142,59 @@ impl Results {
     }
 }
 
+impl Results {
+    /// What is kept of them in the history: how each was made, with all that is known, and the lists of its parts.
+    fn recorded(&self) -> Vec<Document> {
+        let builder_id = self.provenance.as_ref().map(|options| options.builder_id.clone());
+        let options =
+            ProvenanceOptions { builder_id: builder_id.unwrap_or_default(), ..ProvenanceOptions::default() };
+        let mut documents = Vec::new();
+        for made in &self.images {
+            let told = attest::Told { invocation: &self.invocation, built: &made.built, layers: &[] };
+            let provenance = attest::provenance(&told, &options);
+            let platform = if self.index { made.platform.to_string() } else { String::new() };
+            for statement in std::iter::once(&provenance).chain(&made.parts) {
+                documents.extend(document(&statement.predicate, &platform));
+            }
+        }
+        documents
+    }
+}
+
 impl Service {
+    /// Keeps results with the build's record: what is said of them, and the manifests that its outputs are.
+    pub fn record_results(&self, recording: &Recording, results: &Results, told: &HashMap<String, String>) {
+        let mut documents = results.recorded();
+        let root = told.get("containerimage.descriptor").and_then(|text| STANDARD.decode(text).ok());
+        let root = root.and_then(|json| serde_json::from_slice::<Descriptor>(&json).ok());
+        if let Some(root) = root {
+            documents.extend(self.documents_of(&root));
+        }
+        recording.attach(documents);
+    }
+
+    /// A manifest or an index, with the documents that it names, as far as they are there.
+    fn documents_of(&self, root: &Descriptor) -> Vec<Document> {
+        let blobs = self.images.images().store().blobs();
+        let read = |descriptor: &Descriptor| blobs.read(&descriptor.digest).ok();
+        let Some(bytes) = read(root) else { return Vec::new() };
+        let mut parts: Vec<Descriptor> = Vec::new();
+        let manifests = match serde_json::from_slice::<Index>(&bytes) {
+            Ok(index) if media_type::is_index(&root.media_type) => index.manifests,
+            _ => Vec::new(),
+        };
+        parts.extend(manifests.iter().filter(|entry| !entry.is_attestation()).cloned());
+        let manifests = parts.iter().chain((!media_type::is_index(&root.media_type)).then_some(root));
+        let configs: Vec<Descriptor> = manifests
+            .filter_map(|manifest| serde_json::from_slice::<Manifest>(&read(manifest)?).ok())
+            .map(|manifest| manifest.config)
+            .collect();
+        parts.extend(configs);
+        let mut documents = vec![Document::of(Role::Result, root, bytes)];
+        documents.extend(parts.iter().filter_map(|part| Some(Document::of(Role::Part, part, read(part)?))));
+        documents
+    }
+
     /// Says of results what is wanted. Blocks while their files are looked through.
     ///
     /// # Errors
@@ -160,7 +216,7 @@ impl Service {
                 made.parts = attest::sboms(&rootfs, &scanned, &made.built.scanned, options)?;
             }
         }
-        results.provenance = attests.provenance.map(|options| Arc::new((options, invocation)));
+        (results.provenance, results.invocation) = (attests.provenance, Arc::new(invocation));
         Ok(results)
     }
 
@@ -376,6 +432,18 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// What is said, as it is kept without what it is said of.
+fn document(predicate: &Predicate, platform: &str) -> Option<Document> {
+    let kind = (PREDICATE_TYPE.to_owned(), predicate.kind.clone());
+    Some(Document {
+        role: Role::Statement,
+        platform: platform.to_owned(),
+        media_type: STATEMENT.to_owned(),
+        annotations: [kind].into(),
+        bytes: serde_json::to_vec_pretty(&predicate.content).ok()?,
+    })
 }
 
 fn tell_root(root: &Descriptor, told: &mut HashMap<String, String>) {

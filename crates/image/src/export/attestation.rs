@@ -18,13 +18,13 @@ use super::{Exported, ImageFormat};
 use crate::{Error, Image, Images, Result};
 
 /// The media type of a statement.
-const STATEMENT: &str = "application/vnd.in-toto+json";
+pub const STATEMENT: &str = "application/vnd.in-toto+json";
 /// What a statement calls itself.
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 /// The type of the manifest, as an artifact.
 const ARTIFACT: &str = "application/vnd.docker.attestation.manifest.v1+json";
 /// The annotation of a statement with its kind.
-const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
+pub const PREDICATE_TYPE: &str = "in-toto.io/predicate-type";
 /// The annotations of the manifest's entry.
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";

@@ -28,7 +28,7 @@ use crate::push::manifest;
 use crate::{Error, Image, Images, Result, exact, origin};
 
 pub use crate::layer::ExtraFile;
-pub use attestation::{Predicate, Subject, image_purl};
+pub use attestation::{PREDICATE_TYPE, Predicate, STATEMENT, Subject, image_purl};
 pub use layout::Layout;
 pub use packing::{Packing, PackingError};
 pub use rootfs::{Rootfs, RootfsEntry};

@@ -1,39 +1,30 @@
 //! BuildKit's calls for the history: `ListenBuildHistory`, `UpdateBuildHistory`, `Status` of a build that is known from
 //! there, and the blobs that records name (logs, errors, traces) through `Content`.
 
-use std::collections::HashMap;
-use std::io::Read;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use dray_buildkit::grpc::{Call, Code, Reply, ReplySender, Status};
 use dray_buildkit::log::next_message;
-use dray_buildkit::proto::Timestamp;
 use dray_buildkit::proto::content::{
     Info, InfoRequest, InfoResponse, ReadContentRequest, ReadContentResponse,
 };
 use dray_buildkit::proto::control::{
-    BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildHistoryRequest, Descriptor, Empty,
-    Exporter, RecordedError, UpdateBuildHistoryRequest,
+    BuildHistoryEvent, BuildHistoryEventType, BuildHistoryRecord, BuildHistoryRequest, Empty,
+    UpdateBuildHistoryRequest,
 };
 use dray_engine::build::History;
-use dray_engine::build::history::record::{BuildRecord, LogFile};
+use dray_engine::build::history::record::BuildRecord;
 use dray_engine::build::history::{HistoryChange, HistoryError};
-use dray_spec::Digest;
 use jiff::Timestamp as Time;
 use tokio::sync::broadcast;
 
 use super::filter::filtered;
 use super::read::LogReader;
+use super::wire::{blobs, to_wire, wire_time};
 use crate::buildkit::{BuildKit, failure, unknown};
 
 /// The header that tells clients what the time is here.
 const NOW: &str = "buildkit-current-timestamp";
-const LOG_TYPE: &str = "application/vnd.buildkit.status.v0";
-/// Spelt as BuildKit spells it.
-const ERROR_TYPE: &str = "application/vnd.googeapis.google.rpc.status+proto";
-const TRACE_TYPE: &str = "application/vnd.buildkit.otlp.json.v0";
 /// Bytes of a blob that travel at once.
 const PIECE: usize = 512 << 10;
 
@@ -219,112 +210,12 @@ async fn replay(history: Arc<History>, id: String, sender: ReplySender) {
     }
 }
 
-fn read_log(history: &History, id: &str) -> Result<Vec<u8>, HistoryError> {
-    let mut bytes = Vec::new();
-    let path = std::path::PathBuf::from(id);
-    let read = history.log(id)?.read_to_end(&mut bytes);
-    read.map(|_| bytes).map_err(|source| HistoryError::Log { path, source })
-}
-
-/// Something that a record names by its digest.
-struct Blob {
-    descriptor: Descriptor,
-    content: Content,
-}
-
-enum Content {
-    Log,
-    Spans,
-    Bytes(Vec<u8>),
-}
-
-impl Blob {
-    fn of(kind: &str, bytes: Vec<u8>) -> Self {
-        let descriptor = Descriptor {
-            media_type: kind.to_owned(),
-            digest: Digest::sha256_of(&bytes).to_string(),
-            size: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
-            annotations: HashMap::new(),
-        };
-        Blob { descriptor, content: Content::Bytes(bytes) }
-    }
-
-    fn bytes(self, history: &History, id: &str) -> Option<Vec<u8>> {
-        match self.content {
-            Content::Bytes(bytes) => Some(bytes),
-            Content::Log => read_log(history, id).ok(),
-            Content::Spans => history.spans(id).ok(),
-        }
-    }
-}
-
-fn file_of(kind: &str, file: Option<&LogFile>, content: Content) -> Option<Blob> {
-    let file = file?;
-    let descriptor = Descriptor {
-        media_type: kind.to_owned(),
-        digest: file.digest.clone(),
-        size: i64::try_from(file.size).unwrap_or(i64::MAX),
-        annotations: HashMap::new(),
-    };
-    Some(Blob { descriptor, content })
-}
-
-fn log_of(record: &BuildRecord) -> Option<Blob> {
-    file_of(LOG_TYPE, record.log.as_ref(), Content::Log)
-}
-
-fn spans_of(record: &BuildRecord) -> Option<Blob> {
-    file_of(TRACE_TYPE, record.spans.as_ref(), Content::Spans)
-}
-
-fn error_of(record: &BuildRecord) -> Option<Blob> {
-    let failure = record.failure.as_ref()?;
-    let bytes = STANDARD.decode(&failure.status).ok().filter(|bytes| !bytes.is_empty())?;
-    Some(Blob::of(ERROR_TYPE, bytes))
-}
-
-fn blobs(record: &BuildRecord) -> Vec<Blob> {
-    [log_of(record), error_of(record), spans_of(record)].into_iter().flatten().collect()
-}
-
 fn event(record: &BuildRecord) -> BuildHistoryEvent {
     let kind = match record.completed {
         None => BuildHistoryEventType::Started,
         Some(_) => BuildHistoryEventType::Complete,
     };
     BuildHistoryEvent { kind: kind.into(), record: Some(to_wire(record)) }
-}
-
-fn to_wire(record: &BuildRecord) -> BuildHistoryRecord {
-    let map = |map: &std::collections::BTreeMap<String, String>| -> HashMap<String, String> {
-        map.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
-    };
-    let exporters = record.outputs.iter();
-    let exporters = exporters.map(|output| Exporter { kind: output.kind.clone(), attrs: map(&output.attrs) });
-    let error = record.failure.as_ref();
-    BuildHistoryRecord {
-        reference: record.id.clone(),
-        frontend: record.frontend.clone(),
-        frontend_attrs: map(&record.attrs),
-        exporters: exporters.collect(),
-        error: error.map(|error| RecordedError { code: error.code, message: error.message.clone() }),
-        created_at: Some(wire_time(record.created)),
-        completed_at: record.completed.map(wire_time),
-        logs: log_of(record).map(|blob| blob.descriptor),
-        exporter_response: map(&record.told),
-        generation: record.generation,
-        trace: spans_of(record).map(|blob| blob.descriptor),
-        pinned: record.pinned,
-        num_cached_steps: record.counts.cached,
-        num_total_steps: record.counts.total,
-        num_completed_steps: record.counts.completed,
-        external_error: error_of(record).map(|blob| blob.descriptor),
-        num_warnings: record.counts.warnings,
-    }
-}
-
-fn wire_time(time: Time) -> Timestamp {
-    Timestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() }
 }
 
 /// A part of a blob, as a stream; all that follows the offset if no size is said.

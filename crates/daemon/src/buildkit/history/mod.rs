@@ -8,12 +8,14 @@
 //! ```
 
 mod asked;
+mod bundle;
 mod classic;
 mod control;
 mod filter;
 mod log;
 mod read;
 mod spans;
+mod wire;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use dray_engine::build::history::record::Failure;
 use dray_engine::build::{History, Recording};
 
 pub(crate) use asked::Asked;
+pub(crate) use bundle::{BundleError, Exports, LocalState, read as read_bundle, write as write_bundle};
 pub(crate) use classic::ClassicBuild;
 pub(crate) use filter::filtered;
 pub(super) use log::BuildLog;

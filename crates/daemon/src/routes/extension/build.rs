@@ -6,8 +6,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
+use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
-use dray_api::build::CacheMountImport;
+use dray_api::build::{BuildExport, BuildImport, BuildLocal, CacheMountImport};
 use dray_engine::build::Service;
 use dray_engine::build::history::{HistoryError, view};
 use http::StatusCode;
@@ -15,9 +16,9 @@ use http::StatusCode;
 use super::needed;
 use crate::blocking::call;
 use crate::body;
-use crate::buildkit::{LogReader, filtered};
+use crate::buildkit::{BundleError, Exports, LocalState, LogReader, filtered, read_bundle, write_bundle};
 use crate::error::{ApiError, ApiResult, json};
-use crate::extract::Params;
+use crate::extract::{Json, Params};
 use crate::read_ahead;
 use crate::state::App;
 
@@ -35,6 +36,9 @@ pub(super) fn router() -> Router<App> {
         .route("/dray/builds/inspect", get(inspect))
         .route("/dray/builds/logs", get(logs))
         .route("/dray/builds/trace", get(trace))
+        .route("/dray/builds/attachment", get(attachment))
+        .route("/dray/builds/export", post(export))
+        .route("/dray/builds/import", post(import))
         .route("/dray/builds/remove", post(remove))
         .route("/dray/builds/mounts", get(mounts))
         .route("/dray/builds/mounts/export", get(export_mounts))
@@ -128,6 +132,57 @@ async fn trace(State(builds): Builds, params: Params) -> ApiResult {
     let (mut out, response, _) = body::raw("application/x-ndjson");
     tokio::task::spawn_blocking(move || out.write_all(&spans));
     Ok(response)
+}
+
+/// The bytes of a document of a build.
+async fn attachment(State(builds): Builds, params: Params) -> ApiResult {
+    let (history, name) = (Arc::clone(builds.history()), params.get("build").to_owned());
+    let digest = needed(&params, "digest")?.to_owned();
+    let found = call(move || {
+        let record = history.find(&name)?;
+        let wanted = record.attachments.iter().find(|attachment| attachment.digest.as_str() == digest);
+        let wanted = wanted.ok_or(HistoryError::NoAttachment { id: record.id.clone(), digest })?;
+        Ok::<_, HistoryError>((wanted.media_type.clone(), history.attachment(wanted)?))
+    });
+    let (kind, bytes) = found.await?;
+    Ok(([(http::header::CONTENT_TYPE, kind)], bytes).into_response())
+}
+
+/// Records as a bundle.
+async fn export(State(builds): Builds, Json(asked): Json<BuildExport>) -> ApiResult {
+    let history = Arc::clone(builds.history());
+    let local = |local: BuildLocal| LocalState {
+        target: local.target,
+        local_path: local.local_path,
+        dockerfile_path: local.dockerfile_path,
+    };
+    let found = Arc::clone(&history);
+    let exports = call(move || {
+        let known = asked.local.into_iter().map(|(reference, of)| (reference, local(of))).collect();
+        Exports::find(&found, &asked.builds, asked.all, known)
+    });
+    let exports = exports.await?;
+    let (out, response, _) = body::raw("application/gzip");
+    tokio::task::spawn_blocking(move || {
+        let breaker = out.breaker();
+        let out = std::io::BufWriter::with_capacity(PIECE, out);
+        if let Err(error) = write_bundle(&history, exports, out) {
+            tracing::warn!(%error, "export the history of builds");
+            breaker.break_off();
+        }
+    });
+    Ok(response)
+}
+
+async fn import(State(builds): Builds, body: Body) -> ApiResult {
+    let (history, from) = (Arc::clone(builds.history()), read_ahead::reader(body));
+    let imported = tokio::task::spawn_blocking(move || read_bundle(&history, from)).await;
+    let imported = imported.map_err(|error| ApiError::internal(error.to_string()))?;
+    let imported = imported.map_err(|error| match error {
+        BundleError::Invalid(_) | BundleError::Empty => ApiError::bad_request(error.to_string()),
+        error => ApiError::internal(error.to_string()),
+    })?;
+    Ok(json(StatusCode::OK, &BuildImport { imported: imported.taken, existing: imported.there }))
 }
 
 /// Removes records by name, or with `all` those of all builds that have ended; gives what is gone.

@@ -6,10 +6,12 @@
 //! <data-root>/build/history/….log     what the client was shown, message by message
 //! <data-root>/build/history/….trace   the same as OpenTelemetry's spans
 //! <data-root>/build/history/files/…   lists of files that steps have read (files.rs)
+//! <data-root>/build/history/attached/…   results and what is said of them (attachment.rs)
 //! ```
 //! A build is there from its beginning on. One that a daemon was at when it was killed has failed at the next start.
 //! Nothing is flushed to the disk: after a power cut the last builds may be missing.
 
+mod attachment;
 pub mod explain;
 pub mod files;
 mod mask;
@@ -29,8 +31,9 @@ use jiff::Timestamp;
 use tokio::sync::broadcast;
 
 use crate::{ErrorKind, ServiceError};
+pub use attachment::Document;
 pub use mask::Mask;
-use record::{BuildRecord, Failure, Trace};
+use record::{Attachment, BuildRecord, Failure, LogFile, Trace};
 pub use recording::{End, Recording};
 pub use watch::Watch;
 
@@ -39,6 +42,9 @@ const TRACE: &str = "build-history-trace";
 /// Below the data root.
 const FOLDER: &str = "build/history";
 const LISTS: &str = "files";
+const ATTACHED: &str = "attached";
+/// Begins the names of folders for what is on its way.
+const SCRATCH: &str = "import-";
 /// So many builds of the same thing are looked at to explain one.
 const COMPARED: usize = 5;
 /// So many builds are looked through for one that is alike, where nothing names what they are of.
@@ -100,6 +106,21 @@ pub enum HistoryChange {
     Deleted(String),
 }
 
+/// A build that another daemon has recorded, with all that belongs to it.
+#[derive(Debug, Default)]
+pub struct ImportedBuild {
+    /// What is known of it; files and documents are not looked at.
+    pub record: BuildRecord,
+    /// Its steps, if they are known.
+    pub trace: Trace,
+    /// Its log.
+    pub log: Option<Vec<u8>>,
+    /// Its OpenTelemetry spans.
+    pub spans: Option<Vec<u8>>,
+    /// Its results, and what is said of them.
+    pub documents: Vec<Document>,
+}
+
 /// Why a record cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
@@ -121,6 +142,14 @@ pub enum HistoryError {
     /// It still runs.
     #[error("build {0} is still running")]
     Running(String),
+    /// It has no such document.
+    #[error("no attachment {digest} of build {id}")]
+    NoAttachment {
+        /// The build.
+        id: String,
+        /// The document's digest.
+        digest: String,
+    },
     /// The store fails.
     #[error(transparent)]
     Store(#[from] dray_store::Error),
@@ -139,7 +168,9 @@ impl HistoryError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound(_) | Self::Empty | Self::Offset(_) => ErrorKind::NotFound,
+            Self::NotFound(_) | Self::Empty | Self::Offset(_) | Self::NoAttachment { .. } => {
+                ErrorKind::NotFound
+            }
             Self::InvalidOffset(_) | Self::Ambiguous(_) => ErrorKind::InvalidParameter,
             Self::Running(_) => ErrorKind::Conflict,
             Self::Store(_) | Self::Log { .. } => ErrorKind::System,
@@ -203,6 +234,10 @@ impl History {
 
     fn lists(&self) -> PathBuf {
         self.folder.join(LISTS)
+    }
+
+    fn attached(&self) -> PathBuf {
+        self.folder.join(ATTACHED)
     }
 
     /// Begins to record a build. Its reference must not be one that is there.
@@ -370,6 +405,54 @@ impl History {
         fs::read(&path).map_err(|source| HistoryError::Log { path, source })
     }
 
+    /// The bytes of a document of a build.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn attachment(&self, attachment: &Attachment) -> Result<Vec<u8>, HistoryError> {
+        let path = attachment::path(&self.attached(), &attachment.digest);
+        fs::read(&path).map_err(|source| HistoryError::Log { path, source })
+    }
+
+    /// Takes in a build that another daemon has recorded; false if one of its reference is there. It stays until it is
+    /// removed: its age says nothing here.
+    ///
+    /// # Errors
+    /// If it cannot be kept; nothing of it is then.
+    pub fn import(&self, build: ImportedBuild) -> Result<bool, HistoryError> {
+        let ImportedBuild { mut record, trace, log, spans, documents } = build;
+        if self.get(&record.id)?.is_some() {
+            return Ok(false);
+        }
+        let write = |path: PathBuf, bytes: &[u8]| match fs::write(&path, bytes) {
+            Ok(()) => Ok(LogFile {
+                digest: dray_spec::Digest::sha256_of(bytes).to_string(),
+                size: bytes.len() as u64,
+            }),
+            Err(source) => Err(HistoryError::Log { path, source }),
+        };
+        let kept = (|| {
+            record.log = log.map(|bytes| write(self.log_path(&record.id), &bytes)).transpose()?;
+            record.spans = spans.map(|bytes| write(self.spans_path(&record.id), &bytes)).transpose()?;
+            let folder = self.attached();
+            let kept = documents.into_iter().map(|document| document.keep(&folder));
+            let failed = |source| HistoryError::Log { path: folder.clone(), source };
+            record.attachments = kept.collect::<Result<_, _>>().map_err(failed)?;
+            (record.pinned, record.completed) = (true, record.completed.or(Some(record.created)));
+            self.store.records().batch_relaxed(|tx| {
+                tx.put(TRACE, &record.id, None, &trace)?;
+                tx.put(KIND, &record.id, None, &record)
+            })?;
+            Ok(())
+        })();
+        if let Err(error) = kept {
+            self.forget(std::slice::from_ref(&record))?;
+            return Err(error);
+        }
+        self.tell(HistoryChange::Completed(Box::new(record)));
+        Ok(true)
+    }
+
     /// Removes a record. Of a build that runs it cannot be.
     ///
     /// # Errors
@@ -411,21 +494,39 @@ impl History {
             let _ = fs::remove_file(self.spans_path(&record.id));
             self.tell(HistoryChange::Deleted(record.id.clone()));
         }
-        self.sweep_lists(records)
+        self.sweep_shared(records)
     }
 
-    /// Removes the lists of records that are gone, unless others have them.
-    fn sweep_lists(&self, gone: &[BuildRecord]) -> Result<(), HistoryError> {
-        let lists: HashSet<&String> = gone.iter().flat_map(|record| &record.lists).collect();
-        if lists.is_empty() {
+    /// Removes lists and documents of records that are gone, unless others have them.
+    fn sweep_shared(&self, gone: &[BuildRecord]) -> Result<(), HistoryError> {
+        let going: HashSet<PathBuf> = gone.iter().flat_map(|record| self.shared(record)).collect();
+        if going.is_empty() {
             return Ok(());
         }
-        let kept = self.list()?;
-        let kept: HashSet<&String> = kept.iter().flat_map(|record| &record.lists).collect();
-        for name in lists.difference(&kept) {
-            let _ = fs::remove_file(self.lists().join(name));
+        let kept: HashSet<PathBuf> = self.list()?.iter().flat_map(|record| self.shared(record)).collect();
+        for path in going.difference(&kept) {
+            let _ = fs::remove_file(path);
         }
         Ok(())
+    }
+
+    /// The files of a record that others may have too.
+    fn shared(&self, record: &BuildRecord) -> Vec<PathBuf> {
+        let attached = self.attached();
+        let lists = record.lists.iter().map(|list| self.lists().join(list));
+        let documents = record.attachments.iter().map(|of| attachment::path(&attached, &of.digest));
+        lists.chain(documents).collect()
+    }
+
+    /// A new folder, for what is on its way into the history. Who asks for it removes it; what a killed daemon leaves goes
+    /// at the next start.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn scratch(&self) -> std::io::Result<PathBuf> {
+        let folder = self.folder.join(format!("{SCRATCH}{}", random_id(16)));
+        fs::create_dir_all(&folder)?;
+        Ok(folder)
     }
 
     /// Removes what is too much.
@@ -454,7 +555,7 @@ impl History {
         for mut record in records.into_iter().map(|record| record.document) {
             let log = self.log_path(&record.id);
             known.extend([log.clone(), self.spans_path(&record.id)]);
-            known.extend(record.lists.iter().map(|list| self.lists().join(list)));
+            known.extend(self.shared(&record));
             if record.completed.is_some() {
                 continue;
             }
@@ -468,10 +569,13 @@ impl History {
                 tracing::warn!(build = record.id, %error, "settle a build");
             }
         }
-        for folder in [self.folder.clone(), self.lists()] {
+        for folder in [self.folder.clone(), self.lists(), self.attached()] {
             for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 if path.is_file() && !known.contains(&path) {
                     let _ = fs::remove_file(path);
+                } else if name.starts_with(SCRATCH) {
+                    let _ = fs::remove_dir_all(path);
                 }
             }
         }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use dray_build::{PlannedStage, StepInputs};
+use dray_image::export::PREDICATE_TYPE;
+use dray_spec::Digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +46,47 @@ pub struct BuildRecord {
     pub lists: Vec<String>,
     /// Bytes that its lists take.
     pub lists_size: u64,
+    /// What it gave, and what is said of that.
+    pub attachments: Vec<Attachment>,
+}
+
+/// A document that belongs to a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// What of the build it is.
+    pub role: Role,
+    /// Of which result, where the build has one for each platform.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub platform: String,
+    /// Its media type.
+    pub media_type: String,
+    /// Its annotations; for a statement the kind of its predicate.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its bytes.
+    pub size: u64,
+}
+
+impl Attachment {
+    /// What it is for people: the kind of a predicate, else the media type.
+    #[must_use]
+    pub fn shown_type(&self) -> &str {
+        self.annotations.get(PREDICATE_TYPE).map_or(&self.media_type, String::as_str)
+    }
+}
+
+/// What of a build a document is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// What is said of a result: the predicate alone.
+    Statement,
+    /// A manifest or an index that an output is.
+    Result,
+    /// A document that a result names.
+    Part,
 }
 
 /// An output of a build.
@@ -152,7 +195,8 @@ impl BuildRecord {
     /// Bytes that it takes beside its record.
     pub(super) fn bytes(&self) -> u64 {
         let files = [&self.log, &self.spans].into_iter().flatten();
-        self.lists_size + files.map(|file| file.size).sum::<u64>()
+        let attached = self.attachments.iter().map(|attachment| attachment.size);
+        self.lists_size + files.map(|file| file.size).chain(attached).sum::<u64>()
     }
 }
 

@@ -11,9 +11,9 @@ use dray_build::BuildEvents;
 use dray_spec::digest::Hasher;
 use jiff::Timestamp;
 
-use super::record::{BuildRecord, Counts, Failure, LogFile, Run, StepEnd, Trace, TracedStep};
+use super::record::{BuildRecord, Counts, Failure, LogFile, Role, Run, StepEnd, Trace, TracedStep};
 use super::watch::{Step, Watch};
-use super::{History, Mask, files};
+use super::{Document, History, Mask, files};
 
 /// A build that is recorded.
 pub struct Recording {
@@ -148,6 +148,30 @@ impl Recording {
             }
             open.trace.runs.push(run);
         }
+    }
+
+    /// Keeps documents with the build, without the secrets that its steps were given.
+    pub fn attach(&self, documents: Vec<Document>) {
+        let folder = self.history.attached();
+        let mut kept = Vec::new();
+        for document in documents {
+            match self.masked(document).keep(&folder) {
+                Ok(attachment) => kept.push(attachment),
+                Err(error) => tracing::warn!(build = self.id, %error, "keep a document of a build"),
+            }
+        }
+        if let Some(open) = self.open().as_mut() {
+            open.record.attachments.extend(kept);
+        }
+    }
+
+    /// What is said of a result may repeat what the build was given. Results are named by their bytes, which stay.
+    fn masked(&self, document: Document) -> Document {
+        if self.mask.is_empty() || document.role != Role::Statement {
+            return document;
+        }
+        let bytes = self.mask.hide(&String::from_utf8_lossy(&document.bytes)).into_bytes();
+        Document { bytes, ..document }
     }
 
     /// Ends the recording.

@@ -1,14 +1,14 @@
 //! Records as the API shows them.
 
 use dray_api::build::{
-    BuildDetail, BuildExplanation, BuildFailure, BuildFileChange, BuildOutput, BuildReason, BuildStep,
-    BuildSummary, ExplainedStep,
+    BuildAttachment, BuildDetail, BuildExplanation, BuildFailure, BuildFileChange, BuildOutput, BuildReason,
+    BuildStep, BuildSummary, ExplainedStep,
 };
 use dray_build::InputKind;
 
 use super::explain::{Explained, Explanation, Reason};
 use super::files::{Change, FileChange};
-use super::record::{BuildRecord, Outcome, StepEnd, Trace};
+use super::record::{Attachment, BuildRecord, Outcome, StepEnd, Trace};
 
 /// A build in a list.
 #[must_use]
@@ -67,7 +67,20 @@ pub fn detail(record: BuildRecord, trace: Trace) -> BuildDetail {
         }));
     }
     let explanation = trace.explanation.map(explained).or_else(|| completed.then(Default::default));
-    BuildDetail { steps, explanation, summary: summary(record) }
+    let attachments = attachments(&record);
+    BuildDetail { steps, explanation, attachments, summary: summary(record) }
+}
+
+/// Results and what is said of them, as buildx orders them: by platform, then by type.
+fn attachments(record: &BuildRecord) -> Vec<BuildAttachment> {
+    let shown = |attachment: &Attachment| BuildAttachment {
+        digest: attachment.digest.to_string(),
+        platform: attachment.platform.clone(),
+        kind: attachment.shown_type().to_owned(),
+    };
+    let mut all: Vec<BuildAttachment> = record.attachments.iter().map(shown).collect();
+    all.sort_by(|a, b| a.platform.cmp(&b.platform).then_with(|| a.kind.cmp(&b.kind)));
+    all
 }
 
 fn explained(explanation: Explanation) -> BuildExplanation {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dray_client::api::build::{BuildDetail, BuildExplanation, BuildStep};
+use dray_client::api::build::{BuildAttachment, BuildDetail, BuildExplanation, BuildStep};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
@@ -93,6 +93,10 @@ struct Shown {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     labels: Vec<Pair>,
     config: Config,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    materials: Vec<Material>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attachments: Vec<BuildAttachment>,
     /// Beyond buildx's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     names: Vec<String>,
@@ -108,6 +112,16 @@ struct Pair {
     name: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     value: String,
+}
+
+/// Something that a build has taken from elsewhere.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Material {
+    #[serde(rename = "URI")]
+    uri: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    digests: Vec<String>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -163,6 +177,11 @@ async fn run(app: &App, p: Parsed) -> Done {
     let name = wanted(&p);
     let build = app.client()?.build_inspect(name).await?;
     let mut shown = Shown::of(&build, app.config().borrow().dir());
+    let said = build.attachments.iter().find(|of| of.kind.starts_with("https://slsa.dev/provenance/"));
+    if let Some(said) = said {
+        let bytes = app.client()?.build_attachment(&build.summary.r#ref, &said.digest).await?;
+        shown.materials = materials(&bytes);
+    }
     if let Some(error) = &mut shown.error {
         let mut log = Log::new(app.client()?.build_logs(&build.summary.r#ref).await?);
         last_lines(&mut log, error).await?;
@@ -188,6 +207,20 @@ async fn run(app: &App, p: Parsed) -> Done {
         }
     }
     Ok(0)
+}
+
+/// What provenance says that a build has taken, in either of its versions.
+fn materials(provenance: &[u8]) -> Vec<Material> {
+    let said: serde_json::Value = serde_json::from_slice(provenance).unwrap_or_default();
+    let new = said["buildDefinition"]["resolvedDependencies"].as_array();
+    let all = new.or_else(|| said["materials"].as_array()).map(Vec::as_slice).unwrap_or_default();
+    let digests = |of: &serde_json::Value| {
+        let digests = of["digest"].as_object().into_iter().flatten();
+        digests.filter_map(|(kind, hex)| Some(format!("{kind}:{}", hex.as_str()?))).collect()
+    };
+    all.iter()
+        .map(|of| Material { uri: of["uri"].as_str().unwrap_or_default().to_owned(), digests: digests(of) })
+        .collect()
 }
 
 /// What the vertex that failed is called, and what it printed last.
@@ -305,6 +338,8 @@ impl Shown {
             build_args,
             labels,
             config,
+            materials: Vec::new(),
+            attachments: build.attachments.clone(),
             names: summary.names.clone(),
             steps: build.steps.clone(),
             explanation: build.explanation.clone(),
@@ -348,6 +383,7 @@ impl Shown {
         text += &(self.config.pretty() + "\n");
         text += &(table("Build Arg", &self.build_args) + &table("Label", &self.labels));
         text += &steps(&self.steps);
+        text += &self.documents();
         if let Some(error) = &self.error {
             text += &error.sources;
             if !error.logs.is_empty() {
@@ -356,6 +392,29 @@ impl Shown {
             }
         }
         text + &format!("Print build logs: {} builder history logs {}\n", app.name, self.r#ref)
+    }
+}
+
+impl Shown {
+    /// What the build took, and the documents that belong to it.
+    fn documents(&self) -> String {
+        let mut text = String::new();
+        if !self.materials.is_empty() {
+            let digests: Vec<String> = self.materials.iter().map(|of| of.digests.join(", ")).collect();
+            let mut rows = vec![vec!["URI", "DIGEST"]];
+            rows.extend(
+                self.materials.iter().zip(&digests).map(|(of, digest)| vec![of.uri.as_str(), digest]),
+            );
+            text += &format!("Materials:\n{}\n", tabbed(&rows));
+        }
+        if !self.attachments.is_empty() {
+            let mut rows = vec![vec!["DIGEST", "PLATFORM", "TYPE"]];
+            let row = |of: &BuildAttachment| [of.digest.clone(), of.platform.clone(), of.kind.clone()];
+            let cells: Vec<[String; 3]> = self.attachments.iter().map(row).collect();
+            rows.extend(cells.iter().map(|cells| cells.iter().map(String::as_str).collect()));
+            text += &format!("Attachments:\n{}\n", tabbed(&rows));
+        }
+        text
     }
 }
 

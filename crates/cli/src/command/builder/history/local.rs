@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dray_client::api::build::BuildSummary;
+use dray_client::api::build::{BuildLocal, BuildSummary};
 use serde::Deserialize;
 
 use crate::build_context::is_url;
@@ -44,6 +44,16 @@ impl Local {
             },
             None => from_buildx().unwrap_or_default(),
         }
+    }
+
+    /// What a bundle says of it; none if nothing is known here.
+    pub fn for_bundle(&self, target: &str) -> Option<BuildLocal> {
+        let known = !self.local_path.is_empty() || !self.dockerfile_path.is_empty();
+        known.then(|| BuildLocal {
+            target: target.to_owned(),
+            local_path: self.local_path.clone(),
+            dockerfile_path: self.dockerfile_path.clone(),
+        })
     }
 
     /// The context as it is shown: within the working directory if it is there.

@@ -3,6 +3,8 @@
 //! Commands, columns and flags are those of `docker buildx history`. A build is meant by its reference, the beginning of
 //! it, `^1` (the one before the last), or nothing: the last.
 
+mod attachment;
+mod bundle;
 mod explain;
 mod inspect;
 mod local;
@@ -29,7 +31,10 @@ pub static GROUP: Group = Group {
     about: "Look at builds that were made",
     commands: &[
         &explain::COMMAND,
+        &bundle::EXPORT,
+        &bundle::IMPORT,
         &inspect::COMMAND,
+        &attachment::COMMAND,
         &logs::COMMAND,
         &ls::COMMAND,
         &OPEN,

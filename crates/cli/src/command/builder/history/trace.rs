@@ -7,21 +7,33 @@ use serde_json::{Value, json};
 use super::wanted;
 use crate::app::App;
 use crate::command_error::Error;
-use crate::flag::Parsed;
+use crate::flag::{NONE, Parsed, text};
 use crate::format::time::parse_rfc3339;
 use crate::spec::{Args, Command, Done};
 
 /// `builder history trace`
 pub static COMMAND: Command = Command::new(
     "trace",
-    &["[BUILD]"],
+    &["[OPTIONS] [BUILD]"],
     Args::AtMost(1),
     "Print a build as a trace that Jaeger can import",
     |a, p| Box::pin(run(a, p)),
-);
+)
+.flags(&[&[text("compare", NONE, "Another build, printed beside it")]]);
 
 async fn run(app: &App, p: Parsed) -> Done {
-    let name = wanted(&p);
+    let mut traces = vec![trace(app, wanted(&p)).await?];
+    if p.given("compare") {
+        traces.push(trace(app, p.get("compare")).await?);
+    }
+    let text = serde_json::to_string_pretty(&json!({ "data": traces }))
+        .map_err(|source| Error::Json { what: "a trace".into(), source })?;
+    app.print(text + "\n")?;
+    Ok(0)
+}
+
+/// A build's trace in Jaeger's terms.
+async fn trace(app: &App, name: &str) -> Result<Value, Error> {
     let bytes = app.client()?.build_trace(name).await?;
     let spans = serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>();
     let spans: Vec<Value> =
@@ -29,10 +41,7 @@ async fn run(app: &App, p: Parsed) -> Done {
     if spans.is_empty() {
         return Err(Error::Refused(format!("build record {name:?} is missing a trace")));
     }
-    let text = serde_json::to_string_pretty(&jaeger(&spans))
-        .map_err(|source| Error::Json { what: "a trace".into(), source })?;
-    app.print(text + "\n")?;
-    Ok(0)
+    Ok(jaeger(&spans))
 }
 
 fn jaeger(spans: &[Value]) -> Value {
@@ -76,5 +85,5 @@ fn jaeger(spans: &[Value]) -> Value {
         }));
     }
     let id = spans.first().map_or(Value::Null, |span| span["SpanContext"]["TraceID"].clone());
-    json!({"data": [{"traceID": id, "spans": all, "processes": processes, "warnings": null}]})
+    json!({"traceID": id, "spans": all, "processes": processes, "warnings": null})
 }
