@@ -245,7 +245,7 @@ wire! {
     /// Why a step was carried out.
     #[serde(rename_all = "PascalCase")]
     pub struct BuildReason {
-        /// `no-cache`, `first`, `new`, `not-done`, `files`, `earlier`, `gone`, `other`, or what has another value:
+        /// `no-cache`, `no-cache-filter`, `first`, `new`, `not-done`, `files`, `earlier`, `gone`, `other`, or what has another value:
         /// `instruction`, `argument`, `variable`, `user`, `directory`, `network`, `privilege`, `script`, `mount`,
         /// `image`, `from`, `option`.
         pub kind: String,

@@ -26,6 +26,8 @@ pub struct BuildRequest {
     pub target: String,
     /// `--no-cache`: carry out every step; results are still recorded.
     pub no_cache: bool,
+    /// `--no-cache-filter`: stages whose steps are carried out, and those upon them.
+    pub no_cache_stages: Vec<String>,
     /// `--pull`: ask the registry for each base image even if it is there.
     pub pull: bool,
     /// `--network`; empty for the default.

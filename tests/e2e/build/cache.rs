@@ -37,6 +37,41 @@ fn only_what_changed_and_what_follows_runs_again() {
 }
 
 #[test]
+fn one_stage_is_carried_out_anew() {
+    let daemon = Daemon::start();
+    let uuid = "cat /proc/sys/kernel/random/uuid";
+    let dockerfile = format!(
+        "FROM busybox AS one\nRUN {uuid} > /first\nFROM busybox AS two\nRUN {uuid} > /second\n\
+         FROM busybox\nCOPY --from=one /first /\nCOPY --from=two /second /\n"
+    );
+    let folder = context(&daemon, "filtered", &dockerfile, &[]);
+    let bake = r#"{"target":{"default":{"tags":["cached"],"no-cache-filter":["two"]}}}"#;
+    fs::write(folder.join("docker-bake.json"), bake).expect("a file");
+    let (dray, buildx) = (daemon.dray(), super::buildx(&daemon));
+    let again = |client: &Client, flags: &str| {
+        build(client, &folder, &format!("-t cached {flags}")).expect_success();
+        stamps(&dray)
+    };
+    let mut before = again(&dray, "");
+    for client in [&dray, &buildx] {
+        let after = again(client, "--no-cache-filter two");
+        assert!(after.0 == before.0 && after.1 != before.1, "only the second stage runs");
+        assert_eq!(again(client, ""), after);
+        before = after;
+    }
+    let explained = build(&dray, &folder, "-t cached --no-cache-filter ONE --explain").expect_success();
+    assert!(explained.stderr.contains("--no-cache-filter: all steps of its stage"), "{}", explained.stderr);
+    before = stamps(&dray);
+    let mut baked = dray.command(["bake"]);
+    baked.current_dir(&folder);
+    dray_harness::client::finish(baked, b"").expect_success();
+    let after = stamps(&dray);
+    assert!(after.0 == before.0 && after.1 != before.1, "only the second stage runs");
+    let both = build(&dray, &folder, "--no-cache --no-cache-filter one");
+    both.expect_code(1).expect_error("cannot currently be used together");
+}
+
+#[test]
 fn touching_a_file_changes_nothing() {
     let daemon = Daemon::start();
     let client = daemon.docker();

@@ -171,7 +171,8 @@ impl<'scope> Stage<'scope, '_, '_> {
             settings.list(&files, from.as_deref(), inputs);
         }
         let before = (!settings.alone).then_some(self.state.files);
-        if let Some((key, created_by)) = self.alias(quick.as_ref())?
+        let anew = self.state.anew || from.as_ref().is_some_and(|from| from.anew);
+        if let Some((key, created_by)) = self.alias(quick.as_ref(), anew)?
             && let Some(entry) = self.build.known(&key)?
         {
             self.hit();
@@ -191,7 +192,7 @@ impl<'scope> Stage<'scope, '_, '_> {
         }
         let created_by = self.copied_by(&files, &digests);
         let build = self.build;
-        let entry = match build.turn(&key)? {
+        let entry = match build.turn(&key, self.state.anew)? {
             Turn::Known(entry) => {
                 self.hit();
                 entry
@@ -248,9 +249,9 @@ impl<'scope> Stage<'scope, '_, '_> {
         })
     }
 
-    fn alias(&self, quick: Option<&Key>) -> Result<Option<(Key, String)>, BuildError> {
+    fn alias(&self, quick: Option<&Key>, anew: bool) -> Result<Option<(Key, String)>, BuildError> {
         match quick {
-            Some(quick) if !self.build.no_cache => self.build.alias(quick),
+            Some(quick) if !anew => self.build.alias(quick),
             _ => Ok(None),
         }
     }

@@ -61,6 +61,7 @@ pub(crate) struct Build<'a> {
     plan: Plan,
     context: Option<ContextDir>,
     no_cache: bool,
+    no_cache_stages: Vec<String>,
     pull: bool,
     network_mode: String,
     resources: Resources,
@@ -128,6 +129,7 @@ pub(crate) fn build<'a>(
         plan,
         context: request.context,
         no_cache: request.no_cache,
+        no_cache_stages: request.no_cache_stages,
         pull: request.pull,
         // Clients say the same in two ways; a step is the same one.
         network_mode: Some(request.network_mode).filter(|mode| mode != "default").unwrap_or_default(),
@@ -223,9 +225,17 @@ impl Build<'_> {
         self.builder.cache.put(key, entry)
     }
 
-    /// The result of a step, from here or from an imported cache, or the right to carry it out.
-    fn turn(&self, key: &Key) -> Result<Turn, BuildError> {
-        match self.builder.cache.turn(key, !self.no_cache, &self.cancel)? {
+    /// Whether a stage is carried out anew.
+    fn is_anew(&self, stage: &StagePlan) -> bool {
+        let named = |name: &String| stage.stage.name.as_ref().is_some_and(|of| of.eq_ignore_ascii_case(name));
+        self.no_cache || self.no_cache_stages.iter().any(named)
+    }
+
+    /// The result of a step, from here or from an imported cache, or the right to carry it out; `anew` for one that
+    /// must not come from a cache.
+    fn turn(&self, key: &Key, anew: bool) -> Result<Turn, BuildError> {
+        match self.builder.cache.turn(key, !anew, &self.cancel)? {
+            Turn::Yours(guard) if anew => Ok(Turn::Yours(guard)),
             Turn::Yours(guard) => Ok(self.imported(key)?.map_or(Turn::Yours(guard), Turn::Known)),
             known => Ok(known),
         }
@@ -241,7 +251,7 @@ impl Build<'_> {
 
     /// A result of an imported cache, which is one of this cache from then on. One that cannot be had is none.
     fn imported(&self, key: &Key) -> Result<Option<Entry>, BuildError> {
-        for import in self.imports.iter().filter(|_| !self.no_cache) {
+        for import in &self.imports {
             match import.result(key, &self.builder.images) {
                 Ok(None) => {}
                 Ok(Some(entry)) => {

@@ -87,6 +87,9 @@ impl<'scope> Stage<'scope, '_, '_> {
         saved.extend(program.argv.iter().cloned());
         let created_by = saved.join(" ");
         let mounts = self.parsed_mounts(run)?;
+        for from in mounts.iter().filter_map(|mount| mount.from.as_deref()) {
+            self.state.anew |= self.from(from)?.anew;
+        }
         let network = self.network(run)?;
         self.check_privileges(run)?;
         let devices = self.devices(run)?;
@@ -135,7 +138,7 @@ impl<'scope> Stage<'scope, '_, '_> {
             }
             self.tell(inputs.named(&key, Some(&self.state.files)));
         }
-        let entry = match self.build.turn(&key)? {
+        let entry = match self.build.turn(&key, self.state.anew)? {
             Turn::Known(entry) => {
                 self.hit();
                 entry
@@ -545,7 +548,7 @@ impl<'scope> Stage<'scope, '_, '_> {
             inputs.add(InputKind::Directory, "", &path);
             self.tell(inputs.named(&key, Some(&self.state.files)));
         }
-        let entry = match build.turn(&key)? {
+        let entry = match build.turn(&key, self.state.anew)? {
             Turn::Known(entry) => {
                 self.hit();
                 entry

@@ -48,6 +48,8 @@ pub(crate) struct State {
     view: Arc<StageView>,
     /// What was done last to its files, among what the build has done.
     pub(crate) done: Option<usize>,
+    /// Something of it was carried out anew, so that its keys do not tell what it is: what works on it is, too.
+    pub(crate) anew: bool,
     /// The last step, whose end is told when the image is there.
     pub(crate) last_step: Option<LastStep>,
 }
@@ -74,6 +76,7 @@ impl State {
             args: None,
             view: Arc::default(),
             done: None,
+            anew: false,
             last_step: None,
         }
     }
@@ -247,6 +250,7 @@ impl Stage<'_, '_, '_> {
                 StageView::of_image(None)
             }
         };
+        self.state.anew |= self.build.is_anew(self.plan);
         self.check(view);
         if self.plan.in_target {
             self.build.digests.start(self.build, &self.state.layers, self.scope);
@@ -343,7 +347,7 @@ impl Stage<'_, '_, '_> {
             inputs.add(InputKind::Instruction, "", &created_by);
             self.tell(inputs.named(&chain, Some(&self.state.chain)));
         }
-        let known = if self.build.no_cache { None } else { self.build.known(&chain)? };
+        let known = if self.state.anew { None } else { self.build.known(&chain)? };
         let entry = match known {
             Some(entry) => {
                 self.hit();

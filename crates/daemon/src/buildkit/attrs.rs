@@ -151,8 +151,13 @@ fn options(attrs: &Attrs, entitlements: &[String]) -> Result<Options, Status> {
         build_args: with_prefix("build-arg:").map(|(name, value)| (name, Some(value.clone()))).collect(),
         labels: with_prefix("label:").map(|(name, value)| (name, value.clone())).collect(),
         target: get("target").to_owned(),
-        // The names of stages, or nothing for all; this builder knows all or none.
-        no_cache: attrs.contains_key("no-cache"),
+        // The names of stages, or nothing for all.
+        no_cache: attrs.get("no-cache").is_some_and(String::is_empty),
+        no_cache_stages: get("no-cache")
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect(),
         pull,
         network_mode,
         remote: get(if get("contextkey").is_empty() { "context" } else { get("contextkey") }).to_owned(),

@@ -436,6 +436,7 @@ fn options(params: &Params) -> Result<Options, ApiError> {
         labels,
         target: params.get("target").to_owned(),
         no_cache: params.bool("nocache"),
+        no_cache_stages: params.all("nocachefilter").map(str::to_owned).collect(),
         pull: params.bool("pull"),
         network_mode: params.get("networkmode").to_owned(),
         platform: params.get("platform").split(',').next().unwrap_or_default().to_owned(),

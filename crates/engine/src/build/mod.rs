@@ -74,6 +74,8 @@ pub struct Options {
     pub target: String,
     /// `--no-cache`.
     pub no_cache: bool,
+    /// `--no-cache-filter`: stages that do not come from the cache.
+    pub no_cache_stages: Vec<String>,
     /// `--pull`.
     pub pull: bool,
     /// `--network`.
@@ -411,6 +413,7 @@ impl Service {
             labels: options.labels,
             target: options.target,
             no_cache: options.no_cache,
+            no_cache_stages: options.no_cache_stages,
             pull: options.pull,
             network_mode: options.network_mode,
             platform: Some(options.platform).filter(|platform| !platform.is_empty()),

@@ -190,3 +190,29 @@ fn what_no_image_has_is_freed_and_what_a_build_uses_is_not() {
     assert_eq!((pruned.ids, pruned.bytes), (vec![record.id.clone()], record.size));
     assert_eq!(layers(), before - 1, "its layer went at once");
 }
+
+#[test]
+fn a_stage_can_be_carried_out_anew_with_what_is_upon_it() {
+    let world = World::new();
+    let dockerfile = "FROM base AS one\nRUN write /a 1\nFROM one AS two\nRUN write /b 2\n\
+                      FROM base AS three\nRUN write /c 3\n\
+                      FROM base AS four\nCOPY --from=three /c /c\nRUN write /d 4\n\
+                      FROM base\nCOPY --from=two /b /b\nRUN --mount=from=three,target=/m write /e 5\n\
+                      COPY --from=four /d /d\n";
+    let ran = |stages: &[&str]| {
+        let stages: Vec<String> = stages.iter().map(|stage| (*stage).to_owned()).collect();
+        let outcome = world.build_with(dockerfile, &[], |request| request.no_cache_stages = stages);
+        outcome.image();
+        let mut ran = outcome.ran;
+        ran.sort();
+        ran
+    };
+    assert_eq!(ran(&[]).len(), 5);
+    assert_eq!(ran(&[]), Vec::<String>::new());
+    // What is copied has the same content, so that what follows is known.
+    assert_eq!(ran(&["ONE"]), ["write /a 1", "write /b 2"]);
+    assert_eq!(ran(&["two"]), ["write /b 2"]);
+    assert_eq!(ran(&["three"]), ["write /c 3", "write /e 5"]);
+    assert_eq!(ran(&["four", "nosuch"]), ["write /d 4"]);
+    assert_eq!(ran(&[]), Vec::<String>::new());
+}

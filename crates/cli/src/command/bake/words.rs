@@ -160,11 +160,10 @@ impl Words {
         secrets(target).iter().for_each(|text| self.add("secret", text));
         agents(target).iter().for_each(|text| self.add("ssh", text));
         target.cache_from.iter().flatten().for_each(|cache| self.add("cache-from", &cache.text()));
-        // A stage that is not to come from the cache takes all others with it.
-        let no_stage = target.no_cache_filter.as_ref().is_none_or(Vec::is_empty);
-        if target.no_cache == Some(true) || !no_stage {
+        if target.no_cache == Some(true) {
             self.words.push("--no-cache".to_owned());
         }
+        target.no_cache_filter.iter().flatten().for_each(|stage| self.add("no-cache-filter", stage));
         if target.pull == Some(true) {
             self.words.push("--pull".to_owned());
         }
@@ -254,7 +253,7 @@ mod tests {
             "--build-context=src=src",
             "--add-host=db=10.0.0.1",
             "--add-host=db=10.0.0.2",
-            "--no-cache",
+            "--no-cache-filter=build",
             "--tag=app:1",
             "--",
             "app",

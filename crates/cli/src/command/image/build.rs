@@ -73,6 +73,7 @@ const FLAGS: &[Flag] = &[
     text("metadata-file", NONE, "Write what is known of the result to this file"),
     text("network", NONE, "Network of RUN").default("default"),
     switch("no-cache", NONE, "Carry out all steps anew"),
+    list("no-cache-filter", NONE, "Carry out the steps of this stage anew").shown("stringArray"),
     list("output", 'o', "Where the result goes (type=local,dest=path)").shown("stringArray"),
     list("platform", NONE, "Platforms to build for").shown("stringArray"),
     text("progress", NONE, "How to show progress: auto, plain, tty, quiet or rawjson")
@@ -589,6 +590,14 @@ fn query(
         .with_some("target", p.get("target"))
         .with("ulimits", json(&ulimits)?)
         .with("version", "1");
+    let anew = p.all("no-cache-filter");
+    if p.is("no-cache") && !anew.is_empty() {
+        let text = "--no-cache and --no-cache-filter cannot currently be used together";
+        return Err(Error::Refused(text.into()));
+    }
+    for stage in anew.iter().flat_map(|stages| stages.split(',')) {
+        query.add("nocachefilter", stage);
+    }
     for tag in p.all("tag") {
         query.add("t", &tag);
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use dray_buildkit::proto::control::SolveRequest;
-use dray_engine::build::history::record::{BuildRecord, RecordedOutput, Thing};
+use dray_engine::build::history::record::{BuildRecord, NoCache, RecordedOutput, Thing};
 use dray_engine::build::{Options, Output, OutputKind};
 
 /// Words in the names of attributes whose values are nobody's business.
@@ -61,8 +61,8 @@ impl Asked {
         for (name, value) in &options.build_args {
             add(format!("build-arg:{name}"), value.as_deref().unwrap_or_default());
         }
-        if options.no_cache {
-            attrs.insert("no-cache".into(), String::new());
+        if options.no_cache || !options.no_cache_stages.is_empty() {
+            attrs.insert("no-cache".into(), options.no_cache_stages.join(","));
         }
         let output = |output: &Output| RecordedOutput {
             kind: kind(output.kind).to_owned(),
@@ -77,8 +77,13 @@ impl Asked {
         }
     }
 
-    pub(super) fn no_cache(&self) -> bool {
-        self.attrs.contains_key("no-cache")
+    /// Which stages do not come from the cache.
+    pub(super) fn no_cache(&self) -> NoCache {
+        match self.attrs.get("no-cache").map(String::as_str) {
+            None => NoCache::default(),
+            Some("") => NoCache { all: true, stages: Vec::new() },
+            Some(names) => NoCache { all: false, stages: names.split(',').map(str::to_owned).collect() },
+        }
     }
 
     /// The record of a build that begins.
@@ -202,7 +207,7 @@ mod tests {
             ..Options::default()
         };
         let asked = Asked::by_request("ref", &options, &[], "/src/app");
-        assert!(asked.no_cache());
+        assert!(asked.no_cache().all);
         let record = asked.record();
         assert_eq!(record.attrs["filename"], "sub/Build");
         assert_eq!(record.attrs["build-arg:A"], "1");

@@ -171,7 +171,8 @@ mod tests {
     fn logged(work: impl FnOnce(&Recording, &BuildLog)) -> (Vec<StatusResponse>, Counts) {
         let dir = tempfile::tempdir().expect("a folder");
         let history = History::open(dray_store::Store::open(dir.path()).expect("a store"));
-        let recording = history.begin(BuildRecord { id: "b".into(), ..BuildRecord::default() }, false);
+        let recording =
+            history.begin(BuildRecord { id: "b".into(), ..BuildRecord::default() }, Default::default());
         let log = BuildLog::new(Arc::clone(&recording));
         work(&recording, &log);
         let (counts, _) = log.end();

@@ -47,6 +47,8 @@ pub struct Explained {
 pub enum Reason {
     /// `--no-cache`.
     NoCache,
+    /// `--no-cache-filter` names its stage.
+    NoCacheOfStage,
     /// There was no build of this before.
     First,
     /// No build before had the instruction.
@@ -94,7 +96,7 @@ pub(super) fn explain(
         Explanation { against: earlier.first().map(|(id, _)| id.clone()), steps: Vec::new() };
     for run in &trace.runs {
         let earlier: Vec<&Run> = earlier.iter().filter_map(|(_, trace)| run_like(trace, run)).collect();
-        explanation.steps.extend(of_run(run, &earlier, trace.no_cache, &list));
+        explanation.steps.extend(of_run(run, &earlier, trace, &list));
     }
     explanation
 }
@@ -107,7 +109,7 @@ fn run_like<'a>(trace: &'a Trace, run: &Run) -> Option<&'a Run> {
 fn of_run(
     run: &Run,
     earlier: &[&Run],
-    no_cache: bool,
+    trace: &Trace,
     list: &impl Fn(&str) -> Option<Vec<InputFile>>,
 ) -> Vec<Explained> {
     let pairs: Vec<HashMap<usize, &TracedStep>> = earlier.iter().map(|other| pairs(run, other)).collect();
@@ -140,12 +142,19 @@ fn of_run(
                 reasons.push(Reason::Earlier { n, text: text.to_owned() });
             }
             if makes_files && reasons.is_empty() {
-                reasons.push(if old.inputs.key == step.inputs.key { Reason::Gone } else { Reason::Other });
+                // Keys do not tell what a stage that was carried out anew has given.
+                let upon = changed.get(step.stage.as_str()).filter(|_| !trace.no_cache_stages.is_empty());
+                reasons.push(match upon {
+                    Some((n, text)) => Reason::Earlier { n: *n, text: (*text).to_owned() },
+                    None if old.inputs.key == step.inputs.key => Reason::Gone,
+                    None => Reason::Other,
+                });
             }
         }
-        if no_cache && makes_files {
+        let filtered = trace.no_cache_stages.iter().any(|name| name.eq_ignore_ascii_case(&step.stage));
+        if (trace.no_cache || filtered) && makes_files {
             reasons.retain(|reason| matches!(reason, Reason::Value { .. } | Reason::Files { .. }));
-            reasons.insert(0, Reason::NoCache);
+            reasons.insert(0, if trace.no_cache { Reason::NoCache } else { Reason::NoCacheOfStage });
         }
         if reasons.is_empty() {
             continue;
@@ -433,6 +442,23 @@ mod tests {
         assert_eq!(reasons(&now, std::slice::from_ref(&before)), [(1, vec![Reason::Gone])]);
         now.no_cache = true;
         assert_eq!(reasons(&now, &[before]), [(1, vec![Reason::NoCache])]);
+    }
+
+    #[test]
+    fn a_stage_without_cache_is_why_what_is_upon_it_was_carried_out() {
+        use StepEnd::{Cached, Done};
+        let mut from_one = step(2, "FROM one AS two", Done);
+        let mut of_two = step(3, "RUN b", Done);
+        for step in [&mut from_one, &mut of_two] {
+            step.stage = "two".into();
+        }
+        from_one.inputs.key.clear();
+        let mut now = trace(vec![step(1, "RUN a", Done), from_one, of_two, step(4, "RUN c", Cached)]);
+        now.runs[0].steps[0].stage = "one".into();
+        let before = now.clone();
+        now.no_cache_stages = vec!["ONE".into()];
+        let earlier = Reason::Earlier { n: 1, text: "RUN a".into() };
+        assert_eq!(reasons(&now, &[before]), [(1, vec![Reason::NoCacheOfStage]), (3, vec![earlier])]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ use tokio::sync::broadcast;
 use crate::{ErrorKind, ServiceError};
 pub use attachment::Document;
 pub use mask::Mask;
-use record::{Attachment, BuildRecord, Failure, LogFile, Trace};
+use record::{Attachment, BuildRecord, Failure, LogFile, NoCache, Trace};
 pub use recording::{End, Recording};
 pub use watch::Watch;
 
@@ -241,7 +241,7 @@ impl History {
     }
 
     /// Begins to record a build. Its reference must not be one that is there.
-    pub fn begin(self: &Arc<Self>, record: BuildRecord, no_cache: bool) -> Arc<Recording> {
+    pub fn begin(self: &Arc<Self>, record: BuildRecord, no_cache: NoCache) -> Arc<Recording> {
         let mut record = record;
         if record.id.is_empty() || self.stored(&record.id).ok().flatten().is_some() {
             record.id = random_id(25);

@@ -206,10 +206,22 @@ impl BuildRecord {
 pub struct Trace {
     /// `--no-cache`.
     pub no_cache: bool,
+    /// `--no-cache-filter`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub no_cache_stages: Vec<String>,
     /// Runs of the builder: one per platform.
     pub runs: Vec<Run>,
     /// Why steps were carried out.
     pub explanation: Option<Explanation>,
+}
+
+/// What of a build does not come from the cache.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NoCache {
+    /// Nothing does.
+    pub all: bool,
+    /// These stages do not.
+    pub stages: Vec<String>,
 }
 
 /// The steps of one run of the builder.

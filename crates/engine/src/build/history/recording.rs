@@ -11,7 +11,7 @@ use dray_build::BuildEvents;
 use dray_spec::digest::Hasher;
 use jiff::Timestamp;
 
-use super::record::{BuildRecord, Counts, Failure, LogFile, Role, Run, StepEnd, Trace, TracedStep};
+use super::record::{BuildRecord, Counts, Failure, LogFile, NoCache, Role, Run, StepEnd, Trace, TracedStep};
 use super::watch::{Step, Watch};
 use super::{Document, History, Mask, files};
 
@@ -50,7 +50,7 @@ pub struct End {
 }
 
 impl Recording {
-    pub(super) fn begin(history: &Arc<History>, record: BuildRecord, no_cache: bool) -> Self {
+    pub(super) fn begin(history: &Arc<History>, record: BuildRecord, no_cache: NoCache) -> Self {
         let path = history.log_path(&record.id);
         let log = match File::create(&path) {
             Ok(file) => Some(Log { file: BufWriter::new(file), hasher: Hasher::new(), size: 0 }),
@@ -59,7 +59,8 @@ impl Recording {
                 None
             }
         };
-        let trace = Trace { no_cache, ..Trace::default() };
+        let NoCache { all: no_cache, stages: no_cache_stages } = no_cache;
+        let trace = Trace { no_cache, no_cache_stages, ..Trace::default() };
         Recording {
             history: Arc::clone(history),
             id: record.id.clone(),

@@ -19,14 +19,14 @@ fn of(names: &[&str]) -> Thing {
 fn a_build_is_there_from_its_beginning_and_after_a_restart() {
     let dir = tempfile::tempdir().expect("a folder");
     let first = history(dir.path());
-    let done = first.begin(build("one", of(&[])), false);
+    let done = first.begin(build("one", of(&[])), NoCache::default());
     assert_eq!(first.find("o").expect("found").outcome(), Outcome::Running);
     assert!(matches!(first.remove("one"), Err(HistoryError::Running(_))));
     done.write(b"log");
     done.finish(End::default());
-    let given_up = first.begin(build("two", of(&[])), false);
+    let given_up = first.begin(build("two", of(&[])), NoCache::default());
     drop(given_up);
-    let killed = first.begin(build("three", of(&[])), false);
+    let killed = first.begin(build("three", of(&[])), NoCache::default());
     killed.write(b"some");
     killed.flush();
     // The daemon is killed: nobody finishes it.
@@ -53,7 +53,7 @@ fn builds_are_found_by_reference_beginning_and_place() {
     let history = history(dir.path());
     assert!(matches!(history.find(""), Err(HistoryError::Empty)));
     for id in ["aa1", "aa2", "b"] {
-        history.begin(build(id, of(&[])), false).finish(End::default());
+        history.begin(build(id, of(&[])), NoCache::default()).finish(End::default());
     }
     let find = |name: &str| history.find(name).map(|record| record.id).map_err(|error| error.to_string());
     assert_eq!(find(""), Ok("b".into()));

@@ -104,6 +104,7 @@ fn reason(reason: Reason) -> BuildReason {
     let of_kind = |kind: &str| BuildReason { kind: kind.to_owned(), ..BuildReason::default() };
     match reason {
         Reason::NoCache => of_kind("no-cache"),
+        Reason::NoCacheOfStage => of_kind("no-cache-filter"),
         Reason::First => of_kind("first"),
         Reason::New => of_kind("new"),
         Reason::NotDone => of_kind("not-done"),

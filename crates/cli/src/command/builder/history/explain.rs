@@ -83,6 +83,7 @@ fn title(step: &ExplainedStep, whole: bool) -> String {
 fn line(reason: &BuildReason, whole: bool) -> String {
     let what = match reason.kind.as_str() {
         "no-cache" => return "--no-cache: all steps are carried out".to_owned(),
+        "no-cache-filter" => return "--no-cache-filter: all steps of its stage are carried out".to_owned(),
         "first" => return "no build of this is known that it could be held against".to_owned(),
         "new" => return "the instruction is new".to_owned(),
         "not-done" => return "the builds before did not come to its end".to_owned(),

@@ -257,7 +257,8 @@ mod tests {
         let (one, two) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
         let from = history(one.path());
         for id in ["a", "b"] {
-            let recording = from.begin(BuildRecord { id: id.into(), ..BuildRecord::default() }, false);
+            let recording =
+                from.begin(BuildRecord { id: id.into(), ..BuildRecord::default() }, Default::default());
             recording.attach(vec![Attached {
                 role: Role::Statement,
                 platform: String::new(),
