@@ -20,6 +20,7 @@ mod credential;
 mod flag;
 mod format;
 mod help;
+mod interrupts;
 mod json;
 mod opts;
 mod pack;

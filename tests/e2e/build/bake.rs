@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use dray_harness::Daemon;
-use dray_harness::client::{Client, Finished, finish};
+use dray_harness::client::{Client, Finished, eventually, finish, wait_within};
 
 use super::{build, buildx, context};
 
@@ -73,6 +74,26 @@ fn a_target_is_built_upon_another() {
         docker.ok("builder prune -af");
         docker.ok("image prune -f");
     }
+}
+
+#[test]
+fn what_was_built_upon_goes_also_when_it_is_interrupted() {
+    let daemon = Daemon::start();
+    let docker = daemon.docker();
+    let folder = context(&daemon, "interrupted", "FROM base\nRUN sleep 300\n", &[]);
+    let file = "target \"base\" { dockerfile-inline = \"FROM busybox\\nRUN echo base > /made\\n\" }\n\
+                target \"app\" { contexts = { base = \"target:base\" } }\n";
+    fs::write(folder.join("docker-bake.hcl"), file).expect("the bake file");
+    let mut command = daemon.dray().command(["bake", "--progress=plain", "app"]);
+    command.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut baking = command.spawn().expect("dray bake");
+    let dangling = || docker.ok("images -aq --filter dangling=true").lines().count();
+    eventually("the base is there", || dangling() == 1);
+    let pid = rustix::process::Pid::from_child(&baking);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("interrupt");
+    let status = wait_within(&mut baking, Duration::from_secs(60)).expect("it ends");
+    assert_eq!(status.code(), Some(130));
+    assert_eq!(dangling(), 0);
 }
 
 /// A base, a matrix upon it, and files of one of the matrix.

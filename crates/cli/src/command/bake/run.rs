@@ -23,6 +23,7 @@ use crate::command::image::build::{self, Ended, Outcome};
 use crate::command::image::build_call::Question;
 use crate::command_error::Error;
 use crate::flag;
+use crate::interrupts::{INTERRUPTED, Interrupts};
 
 /// What came of all targets.
 #[derive(Default)]
@@ -77,13 +78,22 @@ fn jobs(plan: &Plan) -> Vec<Job<'_>> {
 /// Builds all targets.
 ///
 /// # Errors
-/// One of them fails; the others end there.
+/// One of them fails, or somebody interrupts it; the others end there.
 pub(super) async fn all(app: &App, plan: &Plan, screen: Screen) -> Result<All, Error> {
     let jobs = jobs(plan);
     let has_bases = jobs.iter().any(|job| job.purpose == Purpose::Base);
     let before = if has_bases { unnamed(app).await? } else { BTreeSet::new() };
     let mut images = BTreeMap::new();
-    let built = build_jobs(app, jobs, &screen, &mut images).await;
+    let built = if has_bases {
+        // What was built upon is taken away also when somebody has seen enough.
+        let mut interrupts = Interrupts::new()?;
+        tokio::select! {
+            built = build_jobs(app, jobs, &screen, &mut images) => built,
+            () = interrupts.next() => Err(Error::Exit(INTERRUPTED)),
+        }
+    } else {
+        build_jobs(app, jobs, &screen, &mut images).await
+    };
     let shown = screen.finish();
     if has_bases {
         tidy(app, &before, images.values()).await;

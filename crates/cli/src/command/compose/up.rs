@@ -25,6 +25,7 @@ use super::{engine, say};
 use crate::app::App;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, int, list, switch, text};
+use crate::interrupts::{INTERRUPTED, Interrupts};
 use crate::spec::{Args, Command, Done};
 
 /// What is said to one who wants files watched where nothing says which.
@@ -393,7 +394,7 @@ impl Attached<'_> {
                 () = interrupts.next() => {
                     if stopping {
                         self.kill(&seen).await?;
-                        return Ok(130);
+                        return Ok(INTERRUPTED);
                     }
                     stopping = true;
                     output.end_menu();
@@ -403,7 +404,7 @@ impl Attached<'_> {
                         () = interrupts.next() => self.kill(&seen).await?,
                     }
                     if code == 0 {
-                        code = 130;
+                        code = INTERRUPTED;
                     }
                     if running.is_empty() {
                         return Ok(code);
@@ -481,26 +482,5 @@ async fn noted(output: &Output) {
     match output.menu() {
         Some(menu) => menu.noted().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Ctrl+C and termination.
-struct Interrupts {
-    int: tokio::signal::unix::Signal,
-    term: tokio::signal::unix::Signal,
-}
-
-impl Interrupts {
-    fn new() -> Result<Interrupts, Error> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let catch = |kind| signal(kind).map_err(Error::io("catch signals"));
-        Ok(Interrupts { int: catch(SignalKind::interrupt())?, term: catch(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.int.recv() => {}
-            _ = self.term.recv() => {}
-        }
     }
 }

@@ -52,7 +52,7 @@ async fn run(app: &App, p: Parsed) -> Done {
     }
     tokio::select! {
         done = watch.run() => done.map(|()| 0),
-        _ = tokio::signal::ctrl_c() => Ok(130),
+        _ = tokio::signal::ctrl_c() => Ok(crate::interrupts::INTERRUPTED),
     }
 }
 
