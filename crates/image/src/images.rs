@@ -173,12 +173,17 @@ impl Images {
     /// Gives an image a name (`:latest` added), taking it from whoever had it; says who that was.
     ///
     /// # Errors
-    /// If the name is one by digest, or the store fails.
+    /// If the name is one by digest, the image was removed meanwhile, or the store fails.
     pub fn tag(&self, image: &Image, name: &Reference) -> Result<Option<Digest>> {
         if name.digest().is_some() {
             return Err(Error::TagWithDigest);
         }
-        Ok(self.store.tags().set(&name.clone().tagged(), &image.id, None)?)
+        match self.store.tags().set(&name.clone().tagged(), &image.id, None) {
+            Err(_) if self.store.images().get(&image.id)?.is_none() => {
+                Err(Error::NotFound(image.id.to_string()))
+            }
+            set => Ok(set?),
+        }
     }
 
     /// Takes a name away; true if it was there.

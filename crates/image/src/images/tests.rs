@@ -147,6 +147,9 @@ fn tags_move_and_go() {
     assert!(!fixture.images.untag(&name).unwrap());
     let pinned = name.with_digest(diff_id("x"));
     assert!(matches!(fixture.images.tag(&new, &pinned), Err(Error::TagWithDigest)));
+    fixture.images.remove(new.id.hex(), true, true, &|_| Vec::new()).unwrap();
+    let error = fixture.images.tag(&new, &name).unwrap_err();
+    assert_eq!(error.to_string(), format!("No such image: {}", new.id));
 }
 
 #[test]

@@ -140,10 +140,15 @@ impl Pusher {
         self.push_whole(&target, name.clone(), whole, progress).await
     }
 
-    /// Remembers that what has this digest in the registry is the image.
+    /// Remembers that what has this digest in the registry is the image, if it is still here.
     async fn pin(&self, name: &Reference, digest: &Digest, image: Digest) -> Result<(), PushError> {
         let (store, pinned) = (self.store.clone(), name.with_digest(digest.clone()));
-        blocking(move || store.tags().set(&pinned, &image, None)).await??;
+        blocking(move || match store.tags().set(&pinned, &image, None) {
+            // Removed while it was pushed, which is done all the same.
+            Err(_) if store.images().get(&image)?.is_none() => Ok(()),
+            set => set.map(|_| ()),
+        })
+        .await??;
         Ok(())
     }
 

@@ -140,6 +140,29 @@ async fn a_push_says_what_docker_says() {
 }
 
 #[tokio::test]
+async fn what_is_removed_while_it_is_pushed_does_not_come_back() {
+    let (fixture, machine) = (Fixture::start().await, Machine::new());
+    let name = format!("{}/x:v1", fixture.host());
+    // By layers that are packed first, then by the manifest that it was pulled by.
+    for round in 0..2 {
+        let image = match round {
+            0 => machine.build(&two_layers(), &[&name]).id,
+            _ => machine.pull(&name).await,
+        };
+        let reference = Reference::parse(&name).unwrap();
+        let remove = |event: ProgressEvent| {
+            if event.status == "Preparing" {
+                machine.store.images().delete(&image).unwrap();
+            }
+        };
+        let pusher = Pusher::new(machine.store.clone(), client(), PushLimits::default());
+        pusher.push(&reference, None, &Auth::Anonymous, &remove).await.unwrap();
+        assert!(fixture.manifest("x", "v1").is_some());
+        assert_eq!(machine.store.images().list().unwrap(), [], "round {round}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_pushed_is_pulled_as_the_same_image() {
     let (fixture, machine, other) = (Fixture::start().await, Machine::new(), Machine::new());
     let name = format!("{}/x:v1", fixture.host());
