@@ -1,6 +1,7 @@
 //! Records out of a bundle. Nothing in it is believed: each blob has to have the digest that it goes by, all together
 //! are bounded, and what is no record is an error before anything is taken in.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Write};
@@ -21,6 +22,8 @@ use super::{BundleError, RECORD_TYPE, STEPS_TYPE};
 const MOST: u64 = 1 << 30;
 /// The most that one of its blobs may be: logs end at 16 MiB, the rest is documents.
 const MOST_OF_BLOB: u64 = 64 << 20;
+/// The most that its records take in memory together; many may name the same blob.
+const MOST_IN_MEMORY: u64 = 256 << 20;
 /// The most files in it.
 const MOST_FILES: usize = 50_000;
 /// The longest reference.
@@ -59,6 +62,8 @@ pub(crate) fn read(history: &History, from: impl Read) -> Result<Imported, Bundl
 struct Bundle {
     folder: PathBuf,
     index: Option<Index>,
+    /// How much of it may still be read.
+    left: Cell<u64>,
 }
 
 impl Drop for Bundle {
@@ -72,7 +77,7 @@ impl Drop for Bundle {
 impl Bundle {
     fn unpack(history: &History, from: impl Read) -> Result<Self, BundleError> {
         let folder = history.scratch().map_err(BundleError::Spool)?;
-        let mut bundle = Bundle { folder, index: None };
+        let mut bundle = Bundle { folder, index: None, left: Cell::new(MOST_IN_MEMORY) };
         let mut from = BufReader::new(from);
         let begin = io::BufRead::fill_buf(&mut from).map_err(BundleError::invalid)?;
         let plain: Box<dyn Read + '_> = match begin.starts_with(&GZIP) {
@@ -129,7 +134,12 @@ impl Bundle {
             io::ErrorKind::NotFound => BundleError::invalid(format!("{digest} is missing")),
             _ => BundleError::Spool(error),
         };
-        fs::read(self.path(digest)).map_err(missing)
+        let bytes = fs::read(self.path(digest)).map_err(missing)?;
+        let left = self.left.get().checked_sub(bytes.len() as u64).ok_or_else(|| {
+            BundleError::invalid(format!("its records take more than {MOST_IN_MEMORY} bytes together"))
+        })?;
+        self.left.set(left);
+        Ok(bytes)
     }
 
     fn json<T: serde::de::DeserializeOwned>(&self, of: &Descriptor) -> Result<T, BundleError> {
@@ -314,5 +324,18 @@ mod tests {
         assert_eq!(refused(&other), "no build records found in the bundle");
         assert!(refused(&layout(&[("index.json".to_owned(), index)])).contains("is missing"));
         assert!(history.list().expect("a list").is_empty());
+    }
+
+    #[test]
+    fn records_that_share_a_blob_are_bounded_all_the_same() {
+        let (one, two) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let from = history(one.path());
+        let record = BuildRecord { id: "a".into(), ..BuildRecord::default() };
+        from.begin(record, Default::default()).finish(dray_engine::build::history::End::default());
+        let mut unpacked = Bundle::unpack(&history(two.path()), bundle(&from).as_slice()).expect("unpacked");
+        let index = unpacked.index.as_mut().expect("an index");
+        index.manifests = vec![index.manifests[0].clone(); 1_000];
+        unpacked.left.set(100 * index.manifests[0].size);
+        assert!(unpacked.manifests().expect_err("refused").to_string().contains("bytes together"));
     }
 }
