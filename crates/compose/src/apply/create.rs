@@ -97,11 +97,12 @@ impl Engine<'_> {
         if !plan.stop.is_empty() {
             self.stop_containers(&plan.stop, None, making.timeout).await?;
         }
-        // What a roll that was cut off has left goes first: its names are needed again.
-        let is_removal = |action: &&Action| matches!(action, Action::Remove(_));
-        let removals = plan.actions.iter().filter(is_removal).filter(|_| rolls(&service));
+        // What a roll or a recreation that was cut off has left goes first: its names are needed again.
+        let is_first =
+            |action: &&Action| matches!(action, Action::Remove(seen) if rolls(&service) || seen.is_interim());
+        let removals = plan.actions.iter().filter(is_first);
         try_join_all(removals.map(|a| self.act(making, &plan.name, &service, a))).await?;
-        let others = plan.actions.iter().filter(|a| !(rolls(&service) && is_removal(a)));
+        let others = plan.actions.iter().filter(|a| !is_first(a));
         let actions = others.map(|a| self.act(making, &plan.name, &service, a));
         let made: Vec<Option<(String, String)>> = try_join_all(actions).await?;
         self.mend_names(making, &service, plan).await?;

@@ -56,6 +56,12 @@ impl Seen {
         is_id && !self.label(label::REPLACE).is_empty()
     }
 
+    /// Whether it waits to take the place of this one.
+    fn replaces(&self, old: &Seen) -> bool {
+        let prefix = self.name().split_once('_').map_or("", |(prefix, _)| prefix);
+        self.is_interim() && old.summary.id.starts_with(prefix)
+    }
+
     /// Whether it runs.
     pub fn is_running(&self) -> bool {
         self.summary.state == "running"
@@ -155,12 +161,16 @@ impl Planner<'_> {
         let service = &self.project.services[name];
         let after = references(service);
         let resolved = self.resolve(service);
-        let mut own: Vec<(Seen, bool)> = self
+        let own: Vec<(Seen, bool)> = self
             .seen
             .iter()
             .filter(|c| c.service() == name && !c.is_one_off())
             .map(|c| (c.clone(), self.diverged(name, resolved.as_ref(), c)))
             .collect();
+        let next = own.iter().map(|(c, _)| c.number()).max().unwrap_or(0) + 1;
+        let surplus = surplus(&own);
+        let (surplus, mut own): (Vec<_>, Vec<_>) =
+            own.into_iter().partition(|(c, _)| surplus.contains(&c.summary.id));
         // Those that are as they should be stay first; of them, the lowest numbers. Of the others, what a roll that was
         // cut off has left goes last.
         own.sort_by_key(|(c, diverged)| {
@@ -172,7 +182,6 @@ impl Planner<'_> {
             Some(scale) => scale.replicas(own.len(), said),
             None => usize::try_from(said).unwrap_or(0),
         };
-        let next = own.iter().map(|(c, _)| c.number()).max().unwrap_or(0) + 1;
         let missing = u32::try_from(wanted.saturating_sub(own.len())).unwrap_or(0);
         let mut actions = Vec::new();
         for (i, (seen, diverged)) in own.into_iter().enumerate() {
@@ -182,6 +191,7 @@ impl Planner<'_> {
                 (true, false) => Action::Keep(seen),
             });
         }
+        actions.extend(surplus.into_iter().map(|(seen, _)| Action::Remove(seen)));
         actions.extend((0..missing).map(|i| Action::Create(next + i)));
         let first = actions.iter().find_map(|a| match a {
             Action::Keep(c) => Some(Some(c.summary.id.clone())),
@@ -259,6 +269,19 @@ impl Planner<'_> {
             |c: &&Seen| c.is_running() && !c.is_one_off() && dependents.contains(&c.service().to_owned());
         self.seen.iter().filter(of_them).cloned().collect()
     }
+}
+
+/// Of containers (each with whether it has diverged) the ids of those that a recreation which was cut off has left beside
+/// the one in whose place they are: the old one where the new one is as it should be, else the new one.
+fn surplus(own: &[(Seen, bool)]) -> BTreeSet<String> {
+    let mut ids = BTreeSet::new();
+    for (new, diverged) in own {
+        if let Some((old, outdated)) = own.iter().find(|(old, _)| new.replaces(old)) {
+            let one = if *outdated && !*diverged { old } else { new };
+            ids.insert(one.summary.id.clone());
+        }
+    }
+    ids
 }
 
 /// Services whose containers a service names: shared namespaces, links, volumes.
@@ -415,6 +438,28 @@ mod tests {
         new.summary.labels.insert(label::REPLACE.into(), "a-1".into());
         let made = shown(&plan(&p, &[new, old], &Options::default()));
         assert_eq!(made, "a: recreate p-a-1, remove 0123456789ab_p-a-1");
+    }
+
+    #[test]
+    fn what_a_recreation_has_left_is_not_one_of_those_wanted() {
+        let p = project(&[("a", 2, &[])]);
+        let old = |number| {
+            let mut old = seen(&p, "a", number);
+            old.summary.id = format!("{number}123456789abcdef");
+            old.summary.labels.insert(label::CONFIG_HASH.into(), "other".into());
+            old
+        };
+        let mut new = seen(&p, "a", 1);
+        new.summary.names = vec!["/1123456789ab_p-a-1".into()];
+        new.summary.labels.insert(label::REPLACE.into(), "a-1".into());
+        let there = [old(1), new, old(2)];
+        let made =
+            |p: &Project, recreate| shown(&plan(p, &there, &Options { recreate, ..Options::default() }));
+        assert_eq!(made(&p, Recreate::Diverged), "a: keep 1123456789ab_p-a-1, recreate p-a-2, remove p-a-1");
+        let left = "remove 1123456789ab_p-a-1";
+        assert_eq!(made(&p, Recreate::Never), format!("a: keep p-a-1, keep p-a-2, {left}"));
+        let p = project(&[("a", 3, &[])]);
+        assert_eq!(made(&p, Recreate::Force), format!("a: recreate p-a-1, recreate p-a-2, {left}, create 3"));
     }
 
     #[test]
