@@ -16,6 +16,8 @@ use crate::error::{Error, Kind};
 const MAX_DEPTH: usize = 100;
 /// How many values aliases may add to a document.
 const MAX_ALIASED: usize = 200_000;
+/// A longer text counts as several values.
+const TEXT: usize = 64;
 
 /// One document of a file.
 #[derive(Debug, Default)]
@@ -49,7 +51,7 @@ struct Raw {
     kind: RawKind,
     at: Pos,
     mark: Mark,
-    /// How many values it holds, itself included.
+    /// How many values it holds, itself included, long texts as several.
     size: usize,
 }
 
@@ -151,7 +153,8 @@ impl<'a> Reader<'a> {
             "!!int" | "!!float" | "!!bool" | "!!null" => scalar::resolve(text),
             _ => Value::Str(text.to_owned()),
         };
-        Ok(Raw { kind: RawKind::Scalar(value), at, mark: mark_of(&tag), size: 1 })
+        let size = 1 + text.len() / TEXT;
+        Ok(Raw { kind: RawKind::Scalar(value), at, mark: mark_of(&tag), size })
     }
 
     fn deeper(&mut self, at: Pos) -> Result<(), Error> {
@@ -366,6 +369,16 @@ mod tests {
             text.push_str(&format!("a{i}: &a{i} [{aliases}]\n"));
         }
         assert!(matches!(fails(&text).kind(), Kind::Aliases));
+    }
+
+    #[test]
+    fn aliases_of_long_texts_cannot_either() {
+        let text = |times: usize| {
+            let aliases = vec!["*t"; times].join(", ");
+            format!("t: &t {}\nlist: [{aliases}]\n", "x".repeat(100_000))
+        };
+        assert_eq!(one(&text(100)).root.get("list").unwrap().list().unwrap().len(), 100);
+        assert!(matches!(fails(&text(1_000)).kind(), Kind::Aliases));
     }
 
     #[test]
