@@ -29,19 +29,29 @@ pub trait Lookup {
     fn missing(&self, name: &str);
 }
 
+/// How deep variables may stand in what operators bring.
+const MAX_DEPTH: usize = 100;
+
 /// Replaces the variables of a text.
 ///
 /// # Errors
-/// An expression is none, or a required variable has no value.
+/// An expression is none, expressions nest too deep, or a required variable has no value.
 pub fn substitute(text: &str, lookup: &dyn Lookup) -> Result<String, Error> {
-    if !text.contains('$') {
-        return Ok(text.to_owned());
-    }
+    nested(text, lookup, 0)
+}
+
+fn nested(text: &str, lookup: &dyn Lookup, depth: usize) -> Result<String, Error> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
+    // What stands between the end of an expression and the last brace of its line is a text of its own for errors: it
+    // ends where so many bytes are left.
+    let (mut template, mut left) = (text, 0);
     while let Some(start) = rest.find('$') {
         out.push_str(&rest[..start]);
         rest = &rest[start..];
+        if rest.len() <= left {
+            (template, left) = (text, 0);
+        }
         match expression(rest) {
             Found::Literal => {
                 out.push('$');
@@ -56,10 +66,14 @@ pub fn substitute(text: &str, lookup: &dyn Lookup) -> Result<String, Error> {
                 rest = &rest[1 + name.len()..];
             }
             Found::Braced(whole) => {
-                out.push_str(&braced(whole, text, lookup)?);
-                rest = &rest[whole.len()..];
+                let (inside, after) = split_braced(whole);
+                out.push_str(&braced(inside, template, lookup, depth)?);
+                rest = &rest[whole.len() - after.len()..];
+                if !after.is_empty() {
+                    (template, left) = (after, rest.len() - after.len());
+                }
             }
-            Found::Invalid => return Err(Error::Invalid(text.to_owned())),
+            Found::Invalid => return Err(Error::Invalid(template.to_owned())),
         }
     }
     out.push_str(rest);
@@ -124,9 +138,8 @@ fn plain(name: &str, lookup: &dyn Lookup) -> String {
     })
 }
 
-/// `${…}` and what follows its end up to the last brace of the line.
-fn braced(whole: &str, template: &str, lookup: &dyn Lookup) -> Result<String, Error> {
-    let (inside, rest) = split_braced(whole);
+/// What is between the braces of `${…}`.
+fn braced(inside: &str, template: &str, lookup: &dyn Lookup, depth: usize) -> Result<String, Error> {
     let name = name_of(inside);
     let tail = &inside[name.len()..];
     let Some(operator) = operator(tail) else {
@@ -136,16 +149,18 @@ fn braced(whole: &str, template: &str, lookup: &dyn Lookup) -> Result<String, Er
             Err(Error::Invalid(template.to_owned()))
         };
     };
-    let word = substitute(&tail[operator.len()..], lookup)?;
+    if depth == MAX_DEPTH {
+        return Err(Error::Invalid(template.to_owned()));
+    }
+    let word = nested(&tail[operator.len()..], lookup, depth + 1)?;
     let value = lookup.get(name);
     let filled = value.as_ref().is_some_and(|v| !operator.starts_with(':') || !v.is_empty());
-    let result = match operator.trim_start_matches(':') {
+    Ok(match operator.trim_start_matches(':') {
         "?" if !filled => return Err(Error::Required { name: name.to_owned(), reason: word }),
         "-" if !filled => word,
         "+" if filled => word,
         _ => value.unwrap_or_default(),
-    };
-    Ok(result + &substitute(rest, lookup)?)
+    })
 }
 
 /// What is between the braces, and what comes after them.
@@ -293,6 +308,28 @@ mod tests {
             substitute("${NONE?}", &values()).unwrap_err().to_string(),
             "required variable NONE is missing a value"
         );
+    }
+
+    #[test]
+    fn neither_many_nor_deep_ones_exhaust_the_stack() {
+        let many = "${NONE:-a}".repeat(50_000);
+        assert_eq!(substitute(&many, &values()).unwrap(), "a".repeat(50_000));
+        let deep = |depth| format!("{}a{}", "${NONE:-".repeat(depth), "}".repeat(depth));
+        assert_eq!(substitute(&deep(100), &values()).unwrap(), "a");
+        assert!(matches!(substitute(&deep(50_000), &values()), Err(Error::Invalid(_))));
+    }
+
+    #[test]
+    fn the_text_that_is_wrong_is_told_of_as_compose_does() {
+        for (text, wrong) in [
+            ("a ${FOO:-b} ${} c", " ${}"),
+            ("${FOO:-b} ${} ${FOO:-c}", " ${} ${FOO:-c}"),
+            ("${FOO:-b} } ${1}\n${", " } ${1}"),
+            ("${FOO:-b} }\n${", "${FOO:-b} }\n${"),
+        ] {
+            let error = substitute(text, &values()).unwrap_err();
+            assert!(matches!(&error, Error::Invalid(told) if told == wrong), "{text:?}: {error:?}");
+        }
     }
 
     #[test]
