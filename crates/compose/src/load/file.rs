@@ -77,7 +77,7 @@ impl Loader<'_> {
             Some(text) => text.clone(),
             None => read(self, name)?,
         };
-        let source = self.sources.add(name, &text);
+        let source = self.sources.add(name, &text)?;
         let mut cleared = Vec::new();
         for document in yaml::parse(&text, source).map_err(|e| parse_failed(name, e))? {
             cleared.clone_from(&document.cleared);

@@ -17,17 +17,20 @@ mod git;
 mod include;
 mod remote;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 pub use disk::{Disk, MemoryDisk, RealDisk};
 pub use git::{GitError, Source};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::model::{Project, consistent, environment};
 use crate::parse::node::{Map, Node};
 use crate::parse::normal;
 use crate::parse::template::Lookup;
+
+/// How many files a project is read from at most; one that is read again counts again.
+const MAX_READS: usize = 5_000;
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -86,19 +89,33 @@ pub struct Loaded {
 
 /// What was read, for the lines that errors show.
 #[derive(Debug, Default)]
-pub struct Sources(RefCell<Vec<(String, String)>>);
+pub struct Sources {
+    all: RefCell<Vec<(String, String)>>,
+    /// How often a file was read.
+    reads: Cell<usize>,
+}
 
 impl Sources {
-    fn add(&self, name: &str, text: &str) -> u32 {
-        let mut all = self.0.borrow_mut();
-        all.push((name.to_owned(), text.to_owned()));
-        u32::try_from(all.len() - 1).unwrap_or(u32::MAX)
+    fn add(&self, name: &str, text: &str) -> Result<u32, Error> {
+        // A few files that include one another twice each are read more often with each of them, without an end.
+        self.reads.set(self.reads.get() + 1);
+        if self.reads.get() > MAX_READS {
+            let text = format!("{name}: more than {MAX_READS} files are included and extended");
+            return Err(Kind::Rule(text).into());
+        }
+        let mut all = self.all.borrow_mut();
+        let known = all.iter().position(|(other, read)| other == name && read == text);
+        let place = known.unwrap_or_else(|| {
+            all.push((name.to_owned(), text.to_owned()));
+            all.len() - 1
+        });
+        Ok(u32::try_from(place).unwrap_or(u32::MAX))
     }
 
     /// The error with its file and line.
     pub fn show(&self, error: Error) -> Error {
         let Some(pos) = error.pos() else { return error };
-        match self.0.borrow().get(pos.source as usize) {
+        match self.all.borrow().get(pos.source as usize) {
             Some((name, text)) => error.shown(name, text),
             None => error,
         }
@@ -215,10 +232,10 @@ impl<'a> Loader<'a> {
             _ => Map::new(),
         };
         if tree.is_empty() {
-            return Err(crate::error::Kind::Rule("empty compose file".into()).into());
+            return Err(Kind::Rule("empty compose file".into()).into());
         }
         if name.is_empty() {
-            return Err(crate::error::Kind::Rule("project name must not be empty".into()).into());
+            return Err(Kind::Rule("project name must not be empty".into()).into());
         }
         if !request.skip.normalization {
             tree.insert("name".into(), Node::from(name.as_str()));
@@ -232,5 +249,27 @@ impl<'a> Loader<'a> {
             environment: found.environment,
             profiles: found.profiles,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_include_one_another_twice_come_to_an_end() {
+        let mut files = BTreeMap::from([("/p/compose.yaml".to_owned(), "include: [a0.yaml]\n".to_owned())]);
+        for i in 0..30 {
+            let next = i + 1;
+            files.insert(
+                format!("/p/a{i}.yaml"),
+                format!("include:\n  - a{next}.yaml\n  - path: [a{next}.yaml]\n"),
+            );
+        }
+        files.insert("/p/a30.yaml".to_owned(), "services: {a: {image: a}}\n".to_owned());
+        let disk = MemoryDisk(files);
+        let request = Request { name: "p".into(), current: "/p".into(), ..Request::default() };
+        let error = Loader::new(&disk).load(&request).unwrap_err().to_string();
+        assert!(error.contains("more than 5000 files are included and extended"), "{error}");
     }
 }
