@@ -349,6 +349,30 @@ fn collect(path: &Path, into: &mut BTreeSet<PathBuf>) {
         return;
     }
     for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-        collect(&entry.path(), into);
+        // A link is copied as one; what it leads to may hold itself.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect(&entry.path(), into);
+        } else {
+            into.insert(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_to_folders_are_not_walked() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::create_dir(root.join("in")).unwrap();
+        std::fs::write(root.join("in/file"), "").unwrap();
+        std::os::unix::fs::symlink(".", root.join("in/round")).unwrap();
+        std::os::unix::fs::symlink("in", root.join("link")).unwrap();
+        let mut found = BTreeSet::new();
+        collect(&root.join("link"), &mut found);
+        let names = ["file", "round"].map(|name| root.join("link").join(name));
+        assert_eq!(found, BTreeSet::from(names));
     }
 }
