@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dray_harness::client::{Client, Finished, eventually, finish};
+use dray_harness::client::{Client, Finished, eventually, finish, wait_within};
 use dray_harness::peer::Dockerd;
 use dray_harness::{Daemon, compose, dray_binary, fixture};
 use tempfile::TempDir;
@@ -236,6 +236,30 @@ fn attached_it_shows_all_output_and_ends_with_the_asked_for_code() {
     for text in ["a-1  | one", "b-1  | two", "a-1 exited with code 3", "b-1 exited with code 137"] {
         assert!(ended.stdout.contains(text), "{text:?} is not in:\n{}", ended.stdout);
     }
+    project.ok(&by, &at, &["down"]);
+}
+
+#[test]
+fn attached_it_ends_though_some_were_never_started() {
+    let daemon = Daemon::start();
+    let (at, by) = (daemon.dray(), ours());
+    let project = Project::new(
+        "services:\n  first: {image: busybox, command: sh -c 'sleep 1; exit 7'}\n  web:\n    image: busybox\n    command: echo never\n    depends_on: {slow: {condition: service_healthy}}\n  slow:\n    image: busybox\n    command: sleep 1000\n    stop_grace_period: 0s\n    healthcheck: {test: 'false', interval: 1s, retries: 100000}\n",
+    );
+    let ended = project.run(&by, &at, &["up", "--abort-on-container-exit"]).expect_code(7);
+    assert!(!ended.stdout.contains("never"), "{}", ended.stdout);
+    // What never ran has not ended well.
+    project.run(&by, &at, &["up", "--exit-code-from", "web"]).expect_code(1);
+    let mut up = at.command(["compose", "up", "slow", "web"]);
+    let log = fs::File::create(project.path().join("log")).expect("a log");
+    let mut up = up.current_dir(project.path()).stdout(log).spawn().expect("compose");
+    eventually("the one that the other waits for runs", || {
+        project.ok(&by, &at, &["ps", "-q", "slow"]).lines().count() == 1
+    });
+    let pid = rustix::process::Pid::from_raw(up.id().cast_signed()).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("interrupt");
+    let ended = wait_within(&mut up, std::time::Duration::from_secs(60)).and_then(|status| status.code());
+    assert_eq!(ended, Some(130));
     project.ok(&by, &at, &["down"]);
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use dray_client::container::LogOptions;
 use dray_client::{Client, Hijacked};
 use dray_compose::plan::Seen;
+use tokio::sync::watch;
 
 use super::output::{self, Output, short_name};
 use crate::command_error::Error;
@@ -21,6 +22,16 @@ pub struct Ended {
     pub service: String,
     /// Its exit code.
     pub code: u8,
+    /// Whether it ran at all.
+    pub ran: bool,
+}
+
+/// The output of a container that was joined before its start.
+pub struct Joined {
+    /// The output.
+    pub stream: Hijacked,
+    /// Turns true once all has been stopped: what has not been started until then never will be.
+    pub stopped: watch::Receiver<bool>,
 }
 
 /// Shows a container's output until it has ended for good. `tail`: how many old lines of a container that runs.
@@ -31,18 +42,21 @@ pub async fn follow(
     client: &Client,
     output: &Output,
     container: &Seen,
-    joined: Option<Hijacked>,
+    joined: Option<Joined>,
     tail: Option<String>,
 ) -> Result<Ended, Error> {
     let (id, name) = (&container.summary.id, short_name(container));
     let service = container.service().to_owned();
-    let (tty, mut restarts) = match client.container_inspect(id).await {
-        Ok(found) => (found.config.tty, found.restart_count),
-        Err(e) if e.is_not_found() => return Ok(Ended { service, code: 0 }),
+    let (tty, mut restarts, before) = match client.container_inspect(id).await {
+        Ok(found) => (found.config.tty, found.restart_count, found.state.started_at),
+        Err(e) if e.is_not_found() => return Ok(Ended { service, code: 0, ran: true }),
         Err(e) => return Err(e.into()),
     };
     match joined {
-        Some(mut joined) => output.show(&name, &mut joined.output, tty, true).await?,
+        Some(Joined { mut stream, stopped }) => tokio::select! {
+            done = output.show(&name, &mut stream.output, tty, true) => done?,
+            () = left_out(client, id, &before, stopped) => return Ok(Ended { service, code: 0, ran: false }),
+        },
         None => {
             let tail = tail.unwrap_or_else(|| "all".to_owned());
             let options =
@@ -55,14 +69,14 @@ pub async fn follow(
     loop {
         let found = match client.container_inspect(id).await {
             Ok(found) => found,
-            Err(e) if e.is_not_found() => return Ok(Ended { service, code: 0 }),
+            Err(e) if e.is_not_found() => return Ok(Ended { service, code: 0, ran: true }),
             Err(e) => return Err(e.into()),
         };
         let code = found.state.exit_code;
         match found.state.status.as_str() {
             "exited" | "dead" | "removing" => {
                 output.status(&name, &format!("exited with code {code}"));
-                return Ok(Ended { service, code: u8::try_from(code & 0xff).unwrap_or(1) });
+                return Ok(Ended { service, code: u8::try_from(code & 0xff).unwrap_or(1), ran: true });
             }
             "running" if found.restart_count == restarts && looks < PATIENCE => {
                 looks += 1;
@@ -82,4 +96,16 @@ pub async fn follow(
             _ => tokio::time::sleep(PAUSE).await,
         }
     }
+}
+
+/// Waits until it is clear that a container is not started any more: the output of such a one never ends.
+async fn left_out(client: &Client, id: &str, before: &str, mut stopped: watch::Receiver<bool>) {
+    if stopped.wait_for(|stopped| *stopped).await.is_ok() {
+        match client.container_inspect(id).await {
+            Ok(found) if found.state.started_at == before => return,
+            Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    std::future::pending().await
 }

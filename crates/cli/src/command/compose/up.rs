@@ -11,10 +11,10 @@ use dray_compose::plan::{self, Plan, Recreate, Seen};
 use dray_compose::{Project, model::consistent};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::display::Display;
-use super::follow::{Ended, follow};
+use super::follow::{Ended, Joined, follow};
 use super::image::{self, Policy};
 use super::menu::{self, Key, Menu};
 use super::output::{self, Output};
@@ -329,12 +329,14 @@ impl Attached<'_> {
             output.say(&format!("Attaching to {}", names.join(", ")));
         }
         let client = self.app.client()?;
+        let (stopped, see_stopped) = watch::channel(false);
         let mut running = FuturesUnordered::new();
         for container in &shown {
             let joined = if container.is_running() {
                 None
             } else {
-                Some(output::attach(client, &container.summary.id).await?)
+                let stream = output::attach(client, &container.summary.id).await?;
+                Some(Joined { stream, stopped: see_stopped.clone() })
             };
             running.push(follow(client, &output, container, joined, Some("0".to_owned())));
         }
@@ -352,11 +354,10 @@ impl Attached<'_> {
         let mut interrupts = Interrupts::new()?;
         loop {
             tokio::select! {
-                done = &mut start, if !started => {
+                // Nothing more is started once all is to stop.
+                done = &mut start, if !started && !stopping => {
                     started = true;
-                    if let Err(e) = done && !stopping {
-                        return Err(e.into());
-                    }
+                    done?;
                     if running.is_empty() {
                         return Ok(code);
                     }
@@ -364,7 +365,8 @@ impl Attached<'_> {
                 Some(ended) = running.next(), if !running.is_empty() => {
                     let ended: Ended = ended?;
                     if ended.service == p.get("exit-code-from") {
-                        code = ended.code;
+                        // One that never ran has not ended well.
+                        code = if ended.ran { ended.code } else { code.max(1) };
                     }
                     let fails = p.is("abort-on-container-failure") && ended.code != 0;
                     let exits = p.is("abort-on-container-exit") || !p.get("exit-code-from").is_empty();
@@ -376,6 +378,7 @@ impl Attached<'_> {
                         output.end_menu();
                         eprintln!("Aborting on container exit...");
                         self.stop().await?;
+                        stopped.send_replace(true);
                     }
                     if running.is_empty() && (started || stopping) {
                         return Ok(code);
@@ -403,6 +406,7 @@ impl Attached<'_> {
                         done = self.stop() => done?,
                         () = interrupts.next() => self.kill(&seen).await?,
                     }
+                    stopped.send_replace(true);
                     if code == 0 {
                         code = INTERRUPTED;
                     }
