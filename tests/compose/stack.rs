@@ -264,6 +264,32 @@ fn attached_it_ends_though_some_were_never_started() {
 }
 
 #[test]
+fn services_find_one_another_after_their_network_was_made_anew() {
+    let daemon = Daemon::start();
+    let (at, by) = (daemon.dray(), ours());
+    let text = |label: &str| {
+        format!(
+            "services:\n  a: &a {{image: busybox, command: sleep 1000, stop_grace_period: 0s, networks: {{n: {{aliases: [other]}}}}}}\n  b: {{image: busybox, command: sleep 1000, stop_grace_period: 0s, networks: [n]}}\nnetworks: {{n: {{labels: {{l: {label}}}}}}}\n"
+        )
+    };
+    let project = Project::new(&text("one"));
+    let found = |name: &str| {
+        project.ok(&by, &at, &["exec", "-T", "b", "nslookup", name]);
+    };
+    project.ok(&by, &at, &["up", "-d"]);
+    found("a");
+    project.write(&text("two"));
+    project.ok(&by, &at, &["up", "-d"]);
+    found("a");
+    found("other");
+    let before = ids(&project, &by, &at);
+    project.ok(&by, &at, &["stop"]);
+    project.ok(&by, &at, &["up", "-d"]);
+    assert_eq!(ids(&project, &by, &at), before);
+    project.ok(&by, &at, &["down"]);
+}
+
+#[test]
 fn images_are_built_and_go_with_the_project() {
     let daemon = Daemon::start();
     let (at, by) = (daemon.dray(), ours());

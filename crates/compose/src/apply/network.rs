@@ -12,6 +12,7 @@ use super::{Engine, Error, Include, Result, Status};
 use crate::model::hash;
 use crate::model::project::Project;
 use crate::model::resource::Network;
+use crate::plan::container::endpoint;
 use crate::plan::{Seen, label};
 
 impl Engine<'_> {
@@ -114,8 +115,16 @@ impl Engine<'_> {
         };
         self.tell(&id, Status::Done, "Created");
         for container in connected {
+            let before = container.summary.network_settings.networks.as_ref();
+            let links = before.and_then(|all| all.get(&network.name)?.links.clone()).unwrap_or_default();
+            // By the names that it had: the others look for its service.
+            let name = container.service();
+            let settings = project
+                .services
+                .get(name)
+                .map(|service| endpoint(service, key, container.name(), Some(name), links));
             let request =
-                NetworkConnectRequest { container: container.summary.id.clone(), endpoint_config: None };
+                NetworkConnectRequest { container: container.summary.id.clone(), endpoint_config: settings };
             self.client.network_connect(&network.name, &request).await?;
         }
         Ok(made.id)

@@ -286,32 +286,8 @@ impl Wanted<'_> {
     }
 
     fn endpoint(&self, key: &str) -> EndpointSettings {
-        const INTERFACE: &str = "com.docker.network.endpoint.ifname";
-        let mut aliases = vec![self.container_name.to_owned()];
-        let own = self.service.networks.get(key).cloned().flatten();
-        if self.aliases {
-            aliases.push(self.name.to_owned());
-            aliases.extend(own.iter().flat_map(|n| n.aliases.clone()));
-        }
-        let mut settings = EndpointSettings {
-            aliases: Some(aliases),
-            links: some(self.links.clone()),
-            ..EndpointSettings::default()
-        };
-        let Some(own) = own else { return settings };
-        settings.ipam_config = Some(EndpointIpamConfig {
-            ipv4_address: own.ipv4_address.clone(),
-            ipv6_address: own.ipv6_address.clone(),
-            link_local_ips: some(own.link_local_ips.clone()),
-        });
-        settings.mac_address.clone_from(&own.mac_address);
-        settings.gw_priority = own.gw_priority;
-        let mut options = own.driver_opts.0.clone();
-        if !own.interface_name.is_empty() {
-            options.insert(INTERFACE.into(), own.interface_name.clone());
-        }
-        settings.driver_opts = (!options.is_empty()).then_some(options);
-        settings
+        let service = self.aliases.then_some(self.name);
+        endpoint(self.service, key, self.container_name, service, self.links.clone())
     }
 
     fn security_options(&self) -> Result<(Vec<String>, bool), Error> {
@@ -461,6 +437,40 @@ impl Wanted<'_> {
         }
         Ok(mounts)
     }
+}
+
+/// How a container is in one of its service's networks: found by its name and, where the service is named, by that and
+/// its aliases.
+pub fn endpoint(
+    of: &Service,
+    key: &str,
+    container: &str,
+    service: Option<&str>,
+    links: Vec<String>,
+) -> EndpointSettings {
+    const INTERFACE: &str = "com.docker.network.endpoint.ifname";
+    let mut aliases = vec![container.to_owned()];
+    let own = of.networks.get(key).cloned().flatten();
+    if let Some(service) = service {
+        aliases.push(service.to_owned());
+        aliases.extend(own.iter().flat_map(|n| n.aliases.clone()));
+    }
+    let mut settings =
+        EndpointSettings { aliases: Some(aliases), links: some(links), ..EndpointSettings::default() };
+    let Some(own) = own else { return settings };
+    settings.ipam_config = Some(EndpointIpamConfig {
+        ipv4_address: own.ipv4_address.clone(),
+        ipv6_address: own.ipv6_address.clone(),
+        link_local_ips: some(own.link_local_ips.clone()),
+    });
+    settings.mac_address.clone_from(&own.mac_address);
+    settings.gw_priority = own.gw_priority;
+    let mut options = own.driver_opts.0.clone();
+    if !own.interface_name.is_empty() {
+        options.insert(INTERFACE.into(), own.interface_name.clone());
+    }
+    settings.driver_opts = (!options.is_empty()).then_some(options);
+    settings
 }
 
 /// Where a config or secret is in the container.

@@ -242,7 +242,11 @@ impl Planner<'_> {
         if seen.label(label::IMAGE) != image {
             return true;
         }
-        (seen.is_running() && self.lacks_network(service, seen)) || self.lacks_volume(service, seen)
+        let lacks_network = match seen.is_running() {
+            true => self.lacks_network(service, seen),
+            false => self.left_network(service, seen),
+        };
+        lacks_network || self.lacks_volume(service, seen)
     }
 
     fn lacks_network(&self, service: &Service, seen: &Seen) -> bool {
@@ -252,6 +256,17 @@ impl Planner<'_> {
             .keys()
             .filter_map(|key| self.options.networks.get(key))
             .any(|id| !connected.values().any(|endpoint| endpoint.network_id == *id))
+    }
+
+    /// Whether a container that does not run was taken out of a network that then was to be made anew. Its endpoints
+    /// need not have ids yet; of networks that are not the project's the name may be an id.
+    fn left_network(&self, service: &Service, seen: &Seen) -> bool {
+        let Some(connected) = &seen.summary.network_settings.networks else { return false };
+        service
+            .networks
+            .keys()
+            .filter_map(|key| self.project.networks.get(key))
+            .any(|network| !network.external && !connected.contains_key(&network.name))
     }
 
     fn lacks_volume(&self, service: &Service, seen: &Seen) -> bool {
@@ -460,6 +475,23 @@ mod tests {
         assert_eq!(made(&p, Recreate::Never), format!("a: keep p-a-1, keep p-a-2, {left}"));
         let p = project(&[("a", 3, &[])]);
         assert_eq!(made(&p, Recreate::Force), format!("a: recreate p-a-1, recreate p-a-2, {left}, create 3"));
+    }
+
+    #[test]
+    fn one_that_was_taken_out_of_its_network_is_made_anew() {
+        let mut p = project(&[("a", 1, &[])]);
+        p.services.get_mut("a").unwrap().networks.insert("n".into(), None);
+        let network = crate::model::resource::Network { name: "p_n".into(), ..Default::default() };
+        p.networks.insert("n".into(), network);
+        let mut one = seen(&p, "a", 1);
+        one.summary.state = "exited".into();
+        let mut there = |networks: &[&str]| {
+            let all = networks.iter().map(|name| ((*name).to_owned(), Default::default()));
+            one.summary.network_settings.networks = Some(all.collect());
+            shown(&plan(&p, std::slice::from_ref(&one), &Options::default()))
+        };
+        assert_eq!(there(&["p_n"]), "a: keep p-a-1");
+        assert_eq!(there(&[]), "a: recreate p-a-1");
     }
 
     #[test]
