@@ -307,11 +307,10 @@ impl Job<'_> {
     }
 
     fn settled(&self, index: usize, layer: Foreign) -> Result<Foreign> {
-        if let Some(blob) = &self.kept[index] {
-            origin::remember_blob(self.store, &self.diff_ids[index], blob);
-            return Ok(Foreign { reproducible: true, ..layer });
-        }
-        Ok(layer)
+        // What is kept as it came is remembered by its own digest: a link in the archive can give a file the name of
+        // another's, and the manifest then speaks of that.
+        let reproducible = layer.reproducible && self.kept[index].is_none();
+        Ok(Foreign { reproducible, ..layer })
     }
 }
 
