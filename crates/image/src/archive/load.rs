@@ -12,14 +12,13 @@ use super::bar::Bar;
 use super::spool::Spool;
 use super::{LoadOptions, Loaded, Plan, docker, oci};
 use crate::exact::{self, Foreign};
+use crate::images::MOST_LAYERS;
 use crate::layer::Compression;
 use crate::progress::{Progress, ProgressEvent};
 use crate::{Error, Images, NewImage, Result, origin};
 
 /// Layers of one image unpacked at once.
 const MOST_THREADS: usize = 4;
-/// The kernel puts 500 folders upon each other in an overlay; a container has two more than its image has layers.
-const MOST_LAYERS: usize = 490;
 
 impl Images {
     /// Loads the images of an archive (Docker's or an OCI layout; plain, gzip or zstd).
