@@ -61,6 +61,9 @@ pub struct NewImage {
     pub names: Vec<Reference>,
 }
 
+/// The kernel puts 500 folders upon each other in an overlay; a container has two more than its image has layers.
+pub(crate) const MOST_LAYERS: usize = 490;
+
 /// What Docker shows for an image without a date.
 const NO_DATE: &str = "0001-01-01T00:00:00Z";
 

@@ -100,20 +100,6 @@ pub(crate) fn remember_repository(store: &Store, repository: &str, blob: &Digest
     hint(store.records().put_relaxed(BLOB_ORIGIN, blob.as_str(), None, &origins).map(Some));
 }
 
-/// Remembers both for the layers of an image that was pulled from `repository`.
-pub(crate) fn remember<'a>(
-    store: &Store,
-    repository: &str,
-    layers: impl Iterator<Item = (&'a Descriptor, &'a Digest)>,
-) {
-    for (descriptor, diff_id) in layers {
-        if store.blobs().has(&descriptor.digest) {
-            remember_blob(store, diff_id, descriptor);
-        }
-        remember_repository(store, repository, &descriptor.digest);
-    }
-}
-
 /// The indexes an image was pulled by, the newest first, as far as they are here.
 pub(crate) fn indexes_of(store: &Store, image: &Digest) -> Vec<Digest> {
     let known: Option<Vec<Digest>> = hint(store.records().get(IMAGE_INDEX, image.as_str()));

@@ -13,7 +13,7 @@ use dray_trust::{
 
 use crate::pull::{PullError, blocking};
 
-/// Claims of one image that are looked at, and the size of one.
+/// Claims of one image that are looked at, and manifests that could hold some; and the size of one.
 const MAX_SIGNATURES: usize = 64;
 const MAX_PAYLOAD: u64 = 64 * 1024;
 
@@ -26,7 +26,7 @@ pub async fn signatures_of(
     digest: &Digest,
 ) -> Result<Vec<Signature>, RegistryError> {
     let mut found = Vec::new();
-    for entry in repository.referrers(digest, ARTIFACT_TYPE).await? {
+    for entry in repository.referrers(digest, ARTIFACT_TYPE).await?.into_iter().take(MAX_SIGNATURES) {
         let manifest = repository.manifest_of_type(entry.digest.as_str(), &entry.media_type).await?;
         read_manifest(repository, &manifest.bytes, &mut found).await?;
     }
@@ -170,9 +170,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use base64::Engine as _;
-    use dray_registry::testing::{DockerRegistry, Fixture};
+    use dray_registry::testing::{DockerRegistry, Fault, Fixture, What};
     use dray_registry::{Auth, Client, ClientConfig};
-    use dray_spec::ImageConfig;
+    use dray_spec::{ImageConfig, Index};
     use dray_store::Store;
     use dray_trust::{Claim, KeyPair};
 
@@ -295,6 +295,21 @@ mod tests {
         let bytes = serde_json::to_vec(&manifest).unwrap();
         fixture.put_manifest("a", Some(&signature_tag(&digest)), media_type::OCI_MANIFEST, &bytes);
         Pulling::new(&asks_for(&key)).pull(&name).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn manifests_without_end_are_not_all_asked_for() {
+        let fixture = Fixture::start().await;
+        let name = format!("{}/a:v1", fixture.host());
+        let repository = client().repository(&Reference::parse(&name).unwrap(), &Auth::Anonymous).unwrap();
+        let digest = put(&repository).await;
+        let entry = Descriptor::new(media_type::OCI_MANIFEST, digest.clone(), 7);
+        let body = serde_json::to_string(&Index::oci(vec![entry; 500])).unwrap();
+        let list = What::Answer { status: 200, headers: Vec::new(), body };
+        fixture.fault(Fault::on("/referrers/", list));
+        assert!(signatures_of(&repository, &digest).await.unwrap().is_empty());
+        let asked = fixture.count("GET", &format!("/manifests/{digest}"));
+        assert_eq!(asked, MAX_SIGNATURES);
     }
 
     #[tokio::test]

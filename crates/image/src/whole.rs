@@ -13,6 +13,8 @@ use crate::pull::blobs_of;
 
 /// Indexes within indexes that are followed.
 const MAX_DEPTH: usize = 4;
+/// Manifests and indexes are not longer. An index can name any blob as one, also a layer of gigabytes.
+const LONGEST_DOCUMENT: u64 = 8 << 20;
 
 /// A manifest or index, byte by byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +62,8 @@ impl Whole {
         if !seen.insert(entry.digest.clone()) {
             return Ok(());
         }
-        if depth > MAX_DEPTH || !store.blobs().has(&entry.digest) {
+        let is_here = store.blobs().size(&entry.digest).is_some_and(|bytes| bytes <= LONGEST_DOCUMENT);
+        if depth > MAX_DEPTH || !is_here {
             self.lacking.push(entry.digest.clone());
             return Ok(());
         }
@@ -95,5 +98,25 @@ pub(crate) fn entry_for(store: &Store, root: &Digest, wanted: &Platform) -> Opti
     match ManifestOrIndex::parse(None, &bytes) {
         Ok(ManifestOrIndex::Index(index)) => index.select(wanted).cloned(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dray_spec::Index;
+
+    use super::*;
+
+    #[test]
+    fn a_layer_that_an_index_calls_a_manifest_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let layer = store.blobs().put(&vec![0; (8 << 20) + 1]).unwrap();
+        let entry = Descriptor::new(media_type::OCI_MANIFEST, layer.clone(), 7);
+        let index = serde_json::to_vec(&Index::oci(vec![entry])).unwrap();
+        let root = store.blobs().put(&index).unwrap();
+        let whole = Whole::read(&store, &root, media_type::OCI_INDEX).unwrap().unwrap();
+        assert!(whole.documents.is_empty());
+        assert_eq!(whole.lacking, [layer]);
     }
 }

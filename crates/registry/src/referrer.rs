@@ -15,6 +15,8 @@ use crate::transport::{Repeat, Request};
 
 /// Referrers of one manifest that are looked at.
 const MAX_REFERRERS: usize = 1000;
+/// Pages of their list, which may also be empty: a filter leaves such.
+const MAX_PAGES: usize = 1000;
 /// The header by which a registry says that it keeps track of a manifest's subject.
 const OCI_SUBJECT: &str = "oci-subject";
 
@@ -52,7 +54,9 @@ impl Repository {
 
     async fn listed(&self, mut request: Request) -> Result<Vec<Descriptor>, Error> {
         let mut all = Vec::new();
+        let mut pages = 0;
         loop {
+            pages += 1;
             let (verb, url) = (request.verb(), request.url.clone());
             let mut answer = self.call(Action::Pull, request, Repeat::Always).await?;
             if answer.status != StatusCode::OK {
@@ -71,7 +75,7 @@ impl Repository {
             all.extend(page.manifests);
             match next {
                 None => return Ok(all),
-                Some(_) if all.len() > MAX_REFERRERS => {
+                Some(_) if all.len() > MAX_REFERRERS || pages == MAX_PAGES => {
                     return Err(Error::invalid(verb, &url, "its list of referrers has no end"));
                 }
                 Some(next) => request = Request::new(Method::GET, next),

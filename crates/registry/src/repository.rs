@@ -18,6 +18,8 @@ use crate::transport::{Answer, Repeat, Request};
 pub(crate) const MAX_MANIFEST: usize = 4 * 1024 * 1024;
 const MAX_TAG_PAGES: usize = 1000;
 const MAX_TAGS: usize = 200_000;
+/// Longest tag (the distribution specification's grammar).
+const LONGEST_TAG: usize = 128;
 
 /// One repository with the credentials for it.
 #[derive(Clone)]
@@ -255,7 +257,8 @@ impl Repository {
             let body = answer.bytes(MAX_MANIFEST).await?;
             let page: TagList = serde_json::from_slice(&body)
                 .map_err(|e| Error::invalid(verb, &url, format!("list of tags: {e}")))?;
-            all.extend(page.tags.unwrap_or_default());
+            // What is longer is no tag, and a thousand pages of such would fill the memory.
+            all.extend(page.tags.unwrap_or_default().into_iter().filter(|tag| tag.len() <= LONGEST_TAG));
             match next {
                 Some(next) if all.len() <= MAX_TAGS => request = Request::new(Method::GET, next),
                 Some(_) => break,

@@ -345,7 +345,12 @@ pub(crate) fn http_date(text: &str) -> Option<SystemTime> {
     let year: i64 = words.next()?.parse().ok()?;
     let mut clock = words.next()?.split(':').map(|n| n.parse::<i64>().ok());
     let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    if !(1970..=9999).contains(&year) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    let fits = (1970..=9999).contains(&year)
+        && (1..=31).contains(&day)
+        && (0..=23).contains(&hour)
+        && (0..=59).contains(&minute)
+        && (0..=60).contains(&second);
+    if !fits {
         return None;
     }
     // Days since 1970-01-01 of a Gregorian date, counted in years which begin in March.
@@ -434,5 +439,8 @@ mod tests {
         assert_eq!(of("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(of("soon"), None);
         assert_eq!(of("Sun, 99 Nov 1994 08:49:37 GMT"), None);
+        for clock in ["-1:00:00", "08:-9223372036854775808:00", "00:00:-5"] {
+            assert_eq!(of(&format!("Sun, 06 Nov 1994 {clock} GMT")), None, "{clock}");
+        }
     }
 }

@@ -12,14 +12,13 @@ use super::bar::Bar;
 use super::spool::Spool;
 use super::{LoadOptions, Loaded, Plan, docker, oci};
 use crate::exact::{self, Foreign};
+use crate::images::MOST_LAYERS;
 use crate::layer::Compression;
 use crate::progress::{Progress, ProgressEvent};
 use crate::{Error, Images, NewImage, Result, origin};
 
 /// Layers of one image unpacked at once.
 const MOST_THREADS: usize = 4;
-/// The kernel puts 500 folders upon each other in an overlay; a container has two more than its image has layers.
-const MOST_LAYERS: usize = 490;
 
 impl Images {
     /// Loads the images of an archive (Docker's or an OCI layout; plain, gzip or zstd).
@@ -307,11 +306,10 @@ impl Job<'_> {
     }
 
     fn settled(&self, index: usize, layer: Foreign) -> Result<Foreign> {
-        if let Some(blob) = &self.kept[index] {
-            origin::remember_blob(self.store, &self.diff_ids[index], blob);
-            return Ok(Foreign { reproducible: true, ..layer });
-        }
-        Ok(layer)
+        // What is kept as it came is remembered by its own digest: a link in the archive can give a file the name of
+        // another's, and the manifest then speaks of that.
+        let reproducible = layer.reproducible && self.kept[index].is_none();
+        Ok(Foreign { reproducible, ..layer })
     }
 }
 

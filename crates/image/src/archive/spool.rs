@@ -14,6 +14,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
 
@@ -36,6 +37,8 @@ const SMALL: u64 = 256 * 1024;
 const MOST_IN_MEMORY: usize = 32 << 20;
 /// Manifests and configurations are not longer.
 const LONGEST_DOCUMENT: u64 = 8 << 20;
+/// All that are read together, one that is named twice twice: else a small index names a big manifest without end.
+const MOST_READ: u64 = 512 << 20;
 /// So much of a file tells whether it is a tar.
 const BEGINNING: usize = 512;
 /// Layers that are unpacked at once while the archive is read.
@@ -49,6 +52,8 @@ pub(super) struct Spool {
     files: HashMap<String, Spooled>,
     links: HashMap<String, String>,
     in_memory: usize,
+    /// Bytes of documents that were read.
+    read: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -162,6 +167,10 @@ impl Spool {
 
     /// A document, by the name by which another one mentions it.
     pub(super) fn document(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let length = self.length(name).unwrap_or(0).min(LONGEST_DOCUMENT);
+        if self.read.fetch_add(length, Ordering::Relaxed) + length > MOST_READ {
+            return Err(Error::Archive("its manifests and configurations are too many".into()));
+        }
         match self.find(name) {
             None => Ok(None),
             Some((_, Spooled::Memory(bytes))) => Ok(Some(bytes.clone())),

@@ -1,6 +1,6 @@
 //! The files of an image as a container sees them: its layers as a read-only overlay that is mounted nowhere.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
@@ -21,6 +21,14 @@ pub struct Rootfs {
     top: OwnedFd,
     /// What stands for an image without layers.
     _empty: Option<LayerDraft>,
+}
+
+/// A folder on the way from the top to where a walk is.
+struct Level {
+    fd: OwnedFd,
+    path: PathBuf,
+    /// What is still to be visited of it.
+    names: std::vec::IntoIter<CString>,
 }
 
 /// A file, folder or link below the top.
@@ -92,11 +100,30 @@ impl Rootfs {
     /// # Errors
     /// If a folder cannot be read, or the visitor's own.
     pub fn walk(&self, visit: &mut dyn FnMut(RootfsEntry) -> io::Result<()>) -> io::Result<()> {
-        self.folder(Path::new(""), visit)
+        // Not by recursion: folders may lie as deep in each other as names are long.
+        let mut levels = vec![self.level(PathBuf::new())?];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.names.next() else {
+                levels.pop();
+                continue;
+            };
+            let stat = rfs::statat(&level.fd, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            let target = match kind {
+                FileType::Symlink => rfs::readlinkat(&level.fd, &name, Vec::new())?.into_bytes(),
+                _ => Vec::new(),
+            };
+            let path = level.path.join(OsStr::from_bytes(name.as_bytes()));
+            visit(RootfsEntry { path: path.clone(), stat, target })?;
+            if kind == FileType::Directory {
+                levels.push(self.level(path)?);
+            }
+        }
+        Ok(())
     }
 
-    fn folder(&self, path: &Path, visit: &mut dyn FnMut(RootfsEntry) -> io::Result<()>) -> io::Result<()> {
-        let fd = self.open_as(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    fn level(&self, path: PathBuf) -> io::Result<Level> {
+        let fd = self.open_as(&path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut names = Vec::new();
         for entry in Dir::read_from(&fd)? {
             let entry = entry?;
@@ -105,20 +132,7 @@ impl Rootfs {
             }
         }
         names.sort_unstable();
-        for name in names {
-            let stat = rfs::statat(&fd, &name, AtFlags::SYMLINK_NOFOLLOW)?;
-            let kind = FileType::from_raw_mode(stat.st_mode);
-            let target = match kind {
-                FileType::Symlink => rfs::readlinkat(&fd, &name, Vec::new())?.into_bytes(),
-                _ => Vec::new(),
-            };
-            let path = path.join(OsStr::from_bytes(name.as_bytes()));
-            visit(RootfsEntry { path: path.clone(), stat, target })?;
-            if kind == FileType::Directory {
-                self.folder(&path, visit)?;
-            }
-        }
-        Ok(())
+        Ok(Level { fd, path, names: names.into_iter() })
     }
 
     /// Its top, to be looked through.

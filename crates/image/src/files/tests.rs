@@ -222,3 +222,27 @@ fn nothing_is_hidden_that_is_not_there() {
     let left: Vec<_> = std::fs::read_dir(top(&fixture, &small).join("d")).unwrap().collect();
     assert_eq!(left.len(), 1, "a whiteout in a folder of one layer would be listed");
 }
+
+#[test]
+fn folders_in_folders_do_not_use_up_the_stack() {
+    let fixture = Fixture::new();
+    let name = format!("{}f", "d/".repeat(2000));
+    let tar = Tar::new().pax(&[("path", name.as_bytes())]).file("f", b"x").end();
+    let image = image(&fixture, "deep", &[tar]);
+    let walks = || {
+        let tree = fixture.images.tree(&image).unwrap();
+        let mut seen = 0;
+        let rootfs = fixture.images.rootfs(&image).unwrap();
+        let walked = rootfs.walk(&mut |_| {
+            seen += 1;
+            Ok(())
+        });
+        walked.unwrap();
+        (tree.layers[0].files, seen)
+    };
+    let found = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(512 << 10);
+        thread.spawn_scoped(scope, walks).unwrap().join().unwrap()
+    });
+    assert_eq!(found, (2001, 2001));
+}

@@ -35,54 +35,72 @@ pub(super) fn walk(root: &Path, visit: &mut dyn FnMut(&[u8], Found<'_>)) -> Resu
     let fd = rfs::open(root, flags, Mode::empty()).map_err(failed)?;
     let stat = rfs::fstat(&fd).map_err(failed)?;
     visit(b"", Found::Folder { stat: &stat, opaque: is_opaque(&fd, b"")? });
-    folder(&fd, &mut Vec::new(), visit)
+    all_in(fd, visit)
 }
 
-fn folder(
-    fd: &OwnedFd,
-    path: &mut Vec<u8>,
-    visit: &mut dyn FnMut(&[u8], Found<'_>),
-) -> Result<(), LayerError> {
-    let length = path.len();
-    for name in names(fd, path)? {
-        if length > 0 {
+/// A folder on the way from the root to where the walk is.
+struct Level {
+    fd: OwnedFd,
+    names: std::vec::IntoIter<CString>,
+    /// The length of its path.
+    length: usize,
+}
+
+/// Not by recursion: a layer's folders may lie as deep in each other as names are long.
+fn all_in(root: OwnedFd, visit: &mut dyn FnMut(&[u8], Found<'_>)) -> Result<(), LayerError> {
+    let mut path = Vec::new();
+    let mut levels = vec![level(root, &path)?];
+    while let Some(within) = levels.last_mut() {
+        path.truncate(within.length);
+        let Some(name) = within.names.next() else {
+            levels.pop();
+            continue;
+        };
+        if !path.is_empty() {
             path.push(b'/');
         }
         path.extend_from_slice(name.as_bytes());
-        entry(fd, &name, path, visit)?;
-        path.truncate(length);
+        if let Some(inner) = entry(&within.fd, &name, &path, visit)? {
+            levels.push(level(inner, &path)?);
+        }
     }
     Ok(())
 }
 
+fn level(fd: OwnedFd, path: &[u8]) -> Result<Level, LayerError> {
+    let names = names(&fd, path)?.into_iter();
+    Ok(Level { fd, names, length: path.len() })
+}
+
+/// Visits an entry; a folder is given back, to go on with what is in it.
 fn entry(
     parent: &OwnedFd,
     name: &CString,
-    path: &mut Vec<u8>,
+    path: &[u8],
     visit: &mut dyn FnMut(&[u8], Found<'_>),
-) -> Result<(), LayerError> {
+) -> Result<Option<OwnedFd>, LayerError> {
     let stat =
         rfs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map_err(LayerError::io(path, "look at"))?;
     if is_whiteout(&stat) {
         visit(path, Found::Whiteout);
-        return Ok(());
+        return Ok(None);
     }
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = rfs::openat(parent, name, flags, Mode::empty()).map_err(LayerError::io(path, "open"))?;
             visit(path, Found::Folder { stat: &stat, opaque: is_opaque(&fd, path)? });
-            folder(&fd, path, visit)
+            Ok(Some(fd))
         }
         FileType::Symlink => {
             let target =
                 rfs::readlinkat(parent, name, Vec::new()).map_err(LayerError::io(path, "read link"))?;
             visit(path, Found::Other { stat: &stat, target: target.into_bytes() });
-            Ok(())
+            Ok(None)
         }
         _ => {
             visit(path, Found::Other { stat: &stat, target: Vec::new() });
-            Ok(())
+            Ok(None)
         }
     }
 }

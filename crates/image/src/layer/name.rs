@@ -2,7 +2,8 @@
 
 use super::Problem;
 
-const LONGEST: usize = 4096;
+/// Bytes of a whole name.
+pub(super) const LONGEST: usize = 4096;
 
 /// A name relative to the layer's root, without `.`, `..`, empty parts or slashes around it. Empty: the root.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -15,6 +15,7 @@ use rustix::fs::{self as rfs, AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::attribute::Of;
+use super::name::LONGEST;
 use super::tree::{is_whiteout, proc_path};
 use super::write::{BUFFER, Meta, TarWriter};
 use super::{Attribute, LayerError, OPAQUE, Problem, WHITEOUT, WHITEOUT_OPAQUE};
@@ -65,7 +66,7 @@ pub fn tar_at(folder: &Path, out: impl Write, times: &dyn Fn(i64) -> i64) -> Res
         .map_err(|errno| LayerError::Folder { operation: "open the folder to pack", source: errno.into() })?;
     let mut packer =
         Packer { out: TarWriter::new(out), size: 0, linked: HashMap::new(), data: vec![0; BUFFER], times };
-    packer.folder(&root, &mut Vec::new())?;
+    packer.folder(root, &mut Vec::new())?;
     let (diff_id, bytes) = packer.out.end()?;
     Ok(Packed { diff_id, bytes, size: packer.size })
 }
@@ -108,7 +109,7 @@ pub fn tar_folders<'a>(
         }
         // What two folders have in common is a file in each.
         packer.linked.clear();
-        packer.folder(&root, &mut path)?;
+        packer.folder(root, &mut path)?;
         for file in extra {
             let (size, inner) = (file.content.len() as u64, [&path[..], file.name.as_bytes()].concat());
             let meta = Meta { kind: b'0', mode: 0o600, uid: 0, gid: 0, size, mtime: 0, device: (0, 0) };
@@ -130,42 +131,72 @@ struct Packer<'a, W> {
     times: &'a dyn Fn(i64) -> i64,
 }
 
+/// A folder on the way from the top to what is being packed.
+struct Level {
+    folder: OwnedFd,
+    /// What is still to be packed of it.
+    names: std::vec::IntoIter<CString>,
+    /// The length of its own name.
+    length: usize,
+}
+
 impl<W: Write> Packer<'_, W> {
     fn meta(&self, stat: &Stat, kind: u8) -> Meta {
         let meta = Meta::of(stat, kind);
         Meta { mtime: (self.times)(meta.mtime), ..meta }
     }
 
-    /// Everything in a folder; `path` is its name with a slash at the end, or nothing.
-    fn folder(&mut self, folder: &OwnedFd, path: &mut Vec<u8>) -> Result<(), LayerError> {
-        if is_opaque(folder, path)? {
-            self.whiteout(&[path, WHITEOUT_OPAQUE].concat(), 0)?;
-        }
-        let length = path.len();
-        for base in names(folder).map_err(LayerError::io(path, "list"))? {
-            path.truncate(length);
+    /// Everything in a folder; `path` is its name with a slash at the end, or nothing. Not by recursion: a container
+    /// can make folders in folders until the stack is used up.
+    fn folder(&mut self, folder: OwnedFd, path: &mut Vec<u8>) -> Result<(), LayerError> {
+        let mut levels = vec![self.level(folder, path)?];
+        while let Some(level) = levels.last_mut() {
+            path.truncate(level.length);
+            let Some(base) = level.names.next() else {
+                levels.pop();
+                continue;
+            };
             path.extend_from_slice(base.as_bytes());
-            self.entry(folder, &base, path)?;
+            if let Some(inner) = self.entry(&level.folder, &base, path)? {
+                levels.push(self.level(inner, path)?);
+            }
         }
-        path.truncate(length);
         Ok(())
     }
 
-    fn entry(&mut self, folder: &OwnedFd, base: &CString, path: &mut Vec<u8>) -> Result<(), LayerError> {
+    /// Begins with a folder. What has a longer name than any that is unpacked is refused.
+    fn level(&mut self, folder: OwnedFd, path: &[u8]) -> Result<Level, LayerError> {
+        if path.len() > LONGEST {
+            return Err(LayerError::entry(&path[..LONGEST], Problem::NameTooLong(path.len())));
+        }
+        if is_opaque(&folder, path)? {
+            self.whiteout(&[path, WHITEOUT_OPAQUE].concat(), 0)?;
+        }
+        let names = names(&folder).map_err(LayerError::io(path, "list"))?.into_iter();
+        Ok(Level { folder, names, length: path.len() })
+    }
+
+    /// Packs an entry; a folder is given back, to go on with what is in it.
+    fn entry(
+        &mut self,
+        folder: &OwnedFd,
+        base: &CString,
+        path: &mut Vec<u8>,
+    ) -> Result<Option<OwnedFd>, LayerError> {
         let stat = match rfs::statat(folder, base, AtFlags::SYMLINK_NOFOLLOW) {
             // It went while we looked: a container that is being committed goes on running.
-            Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::NOENT) => return Ok(None),
             other => other.map_err(LayerError::io(path, "stat"))?,
         };
         if is_whiteout(&stat) {
             let (above, base) = super::name::split(path);
             let slash: &[u8] = if above.is_empty() { b"" } else { b"/" };
-            return self
-                .whiteout(&[above, slash, WHITEOUT, base].concat(), (self.times)(stat.st_mtime as i64));
+            self.whiteout(&[above, slash, WHITEOUT, base].concat(), (self.times)(stat.st_mtime as i64))?;
+            return Ok(None);
         }
         if base.as_bytes().starts_with(WHITEOUT) {
             tracing::warn!(file = %String::from_utf8_lossy(path), "left out: named like a whiteout");
-            return Ok(());
+            return Ok(None);
         }
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
@@ -175,12 +206,13 @@ impl<W: Write> Packer<'_, W> {
                 path.push(b'/');
                 let attributes = attributes(Of::Open(&fd), path)?;
                 self.out.header(&self.meta(&stat, b'5'), path, b"", &attributes)?;
-                self.folder(&fd, path)
+                return Ok(Some(fd));
             }
-            FileType::RegularFile => self.file(folder, base, &stat, path),
-            FileType::Socket | FileType::Unknown => Ok(()),
-            kind => self.other(folder, base, &stat, kind, path),
+            FileType::RegularFile => self.file(folder, base, &stat, path)?,
+            FileType::Socket | FileType::Unknown => {}
+            kind => self.other(folder, base, &stat, kind, path)?,
         }
+        Ok(None)
     }
 
     fn file(&mut self, folder: &OwnedFd, base: &CString, stat: &Stat, path: &[u8]) -> Result<(), LayerError> {

@@ -77,10 +77,25 @@ impl Tree {
         self.folder(name.split().0, entry)
     }
 
+    /// A folder, made with those above it if it is not there. From the top down: by recursion, a long name would use
+    /// up the stack.
     fn folder(&mut self, path: &[u8], entry: &[u8]) -> Result<Rc<OwnedFd>, LayerError> {
         if path.is_empty() {
             return Ok(self.root.clone());
         }
+        if let Some(fd) = self.kept.get(path) {
+            return Ok(fd.clone());
+        }
+        if matches!(self.open_folder(path), Err(Errno::NOENT | Errno::NOTDIR)) {
+            for end in (0..path.len()).filter(|at| path[*at] == b'/') {
+                self.folder_in_folder(&path[..end], entry)?;
+            }
+        }
+        self.folder_in_folder(path, entry)
+    }
+
+    /// A folder, made if it is not there; the one that it is in is.
+    fn folder_in_folder(&mut self, path: &[u8], entry: &[u8]) -> Result<Rc<OwnedFd>, LayerError> {
         if let Some(fd) = self.kept.get(path) {
             return Ok(fd.clone());
         }

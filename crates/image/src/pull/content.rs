@@ -13,6 +13,8 @@ use super::source::Sources;
 const MAX_DEPTH: usize = 4;
 /// Manifests and indexes of one index.
 const MAX_DOCUMENTS: usize = 1000;
+/// Bytes of them all: they are kept in memory until the image is recorded.
+const MAX_DOCUMENT_BYTES: usize = 32 << 20;
 /// Blobs of all of them.
 const MAX_BLOBS: usize = 20_000;
 
@@ -33,8 +35,10 @@ impl Content {
         let mut todo: Vec<(Descriptor, usize)> = Vec::new();
         let too_much = || PullError::IndexTooLarge { reference: reference.familiar() };
         let mut next = Some((Bytes::copy_from_slice(root), String::new(), 0));
+        let mut read = 0;
         loop {
             if let Some((bytes, kind, depth)) = next.take() {
+                read += bytes.len();
                 // A document of a kind of its own is kept, but what it names is not known.
                 match ManifestOrIndex::parse(Some(&kind), &bytes) {
                     Ok(ManifestOrIndex::Index(index))
@@ -59,7 +63,8 @@ impl Content {
             if !content.seen.insert(entry.digest.clone()) {
                 continue;
             }
-            if content.documents.len() >= MAX_DOCUMENTS || content.blobs.len() >= MAX_BLOBS {
+            let documents = content.documents.len() >= MAX_DOCUMENTS || read > MAX_DOCUMENT_BYTES;
+            if documents || content.blobs.len() >= MAX_BLOBS {
                 return Err(too_much());
             }
             let raw = sources.manifest(&entry.digest, &entry.media_type).await;

@@ -10,10 +10,11 @@
 //! Blob and layer count only when the blob's digest and the content's diff ID both fit. Dropped anywhere,
 //! the threads notice and only the ingest stays.
 
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dray_spec::{Descriptor, Digest};
+use dray_spec::{Descriptor, Digest, Hasher};
 use dray_store::{LayerDraft, LayerId, Store};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
@@ -26,6 +27,7 @@ use super::state::{Reporter, Stage};
 use super::transfer::Transfers;
 use crate::follow::{CancelOnDrop, Follow, Growth};
 use crate::layer::{self, Unpacked};
+use crate::origin;
 
 /// Bytes between two reports of how far a layer is unpacked.
 const REPORT_EVERY: u64 = 512 * 1024;
@@ -97,11 +99,12 @@ impl LayerJob {
 
     /// The blob is here, its content isn't: an image that was removed in part, or pushed and never run.
     async fn unpack_blob(&self, reporter: &Reporter) -> Result<LayerId, PullError> {
+        let file = self.store.blobs().open(&self.descriptor.digest)?;
         let growth = Arc::new(Growth::default());
-        growth.reached(self.descriptor.size);
+        // How long the manifest says it is was not compared: it was not downloaded for this one.
+        growth.reached(self.store.blobs().size(&self.descriptor.digest).unwrap_or(0));
         growth.finish();
         let cancel = CancelOnDrop(growth.clone());
-        let file = self.store.blobs().open(&self.descriptor.digest)?;
         reporter.stage(Stage::DownloadComplete);
         reporter.stage(Stage::Extracting);
         let unpacking = self.start_unpack(file, growth, reporter);
@@ -168,12 +171,14 @@ impl LayerJob {
         Ok(())
     }
 
-    /// A blob with good bytes but bad content is of no use to anybody.
+    /// A blob with good bytes but bad content is of no use to this image. To others it may be: a manifest can name
+    /// any blob beside any diff ID, so it goes only if nobody names it. One whose bytes have changed on the disk goes
+    /// at once, to be fetched anew.
     async fn forget_blob(&self, error: &PullError) {
         let another_try = error.needs_layers_below() && self.below.is_none();
         if !another_try && matches!(error, PullError::DiffId { .. } | PullError::Unpack { .. }) {
             let (store, digest) = (self.store.clone(), self.descriptor.digest.clone());
-            if let Ok(Err(error)) = blocking(move || store.blobs().remove(&digest)).await {
+            if let Ok(Err(error)) = blocking(move || forget(&store, &digest)).await {
                 tracing::warn!(%error, "blob of a bad layer");
             }
         }
@@ -214,8 +219,42 @@ impl LayerJob {
                 actual: unpacked.diff_id,
             });
         }
-        let diff_id = self.diff_id.clone();
-        Ok(blocking(move || draft.commit(&diff_id, unpacked.size)).await??)
+        let (store, diff_id, digest) =
+            (self.store.clone(), self.diff_id.clone(), self.descriptor.digest.clone());
+        let kind = self.descriptor.media_type.clone();
+        let committed = blocking(move || {
+            let layer = draft.commit(&diff_id, unpacked.size)?;
+            // Here it is known that they belong together; the manifest alone proves nothing.
+            if let Some(size) = store.blobs().size(&digest) {
+                origin::remember_blob(&store, &diff_id, &Descriptor::new(kind, digest, size));
+            }
+            Ok::<_, dray_store::Error>(layer)
+        });
+        Ok(committed.await??)
+    }
+}
+
+/// Removes a blob whose bytes are not its digest's; another one when nothing names it any more.
+fn forget(store: &Store, digest: &Digest) -> Result<(), dray_store::Error> {
+    let changed = store.blobs().open(digest).is_ok_and(|file| is_other(file, digest));
+    if changed {
+        store.blobs().remove(digest)?;
+    }
+    // The pull's own lease puts it off to the pull's end.
+    store.collect().map(drop)
+}
+
+fn is_other(mut file: std::fs::File, digest: &Digest) -> bool {
+    let mut hasher = Hasher::like(digest);
+    let mut piece = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return hasher.finish() != *digest,
+            Ok(count) => hasher.update(&piece[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            // What cannot be read is of no use either.
+            Err(_) => return true,
+        }
     }
 }
 

@@ -348,7 +348,6 @@ impl Puller {
         let store = self.store.clone();
         let documents = resolved.documents.clone();
         let descriptors = resolved.manifest.layers.clone();
-        let diff_ids = resolved.config.rootfs.diff_ids.clone();
         let name = reference.name();
         let mut record = ImageRecord {
             id: resolved.id.clone(),
@@ -379,8 +378,7 @@ impl Puller {
             }
             let before = store.tags().get(&lookup)?;
             store.images().put(&record, &names)?;
-            origin::remember(&store, &name, descriptors.iter().zip(&diff_ids));
-            for blob in &kept.blobs {
+            for blob in descriptors.iter().chain(&kept.blobs) {
                 origin::remember_repository(&store, &name, &blob.digest);
             }
             if root != own {

@@ -11,13 +11,12 @@ use dray_spec::{
 use super::PullOptions;
 use super::error::PullError;
 use super::source::Sources;
+use crate::images::MOST_LAYERS;
 
 /// Indexes within indexes that are followed.
 const MAX_DEPTH: usize = 4;
 /// Entries of an index without a platform that are looked into.
 const MAX_UNNAMED: usize = 8;
-/// Layers that overlayfs mounts upon each other.
-const MAX_LAYERS: usize = 500;
 /// Largest image configuration accepted.
 const MAX_CONFIG: u64 = 8 * 1024 * 1024;
 
@@ -169,8 +168,8 @@ fn check_config(
         return Err(PullError::OperatingSystem(clean(&config.os)));
     }
     let count = manifest.layers.len();
-    if count > MAX_LAYERS {
-        return Err(PullError::TooManyLayers { reference: reference.familiar(), count, limit: MAX_LAYERS });
+    if count > MOST_LAYERS {
+        return Err(PullError::TooManyLayers { reference: reference.familiar(), count, limit: MOST_LAYERS });
     }
     if config.rootfs.diff_ids.len() != manifest.layers.len() {
         return Err(PullError::LayerCount);

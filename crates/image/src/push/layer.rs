@@ -202,15 +202,9 @@ impl LayerPush<'_> {
         let _place = self.carrier.place(progress).await?;
         let (blob, status) = self.bring(progress).await?;
         progress.event(ProgressEvent::status(&self.carrier.row, status));
-        let (store, name, kept, diff_id) =
-            (self.carrier.store.clone(), self.carrier.target.name(), blob.clone(), self.diff_id.clone());
-        blocking(move || {
-            if store.blobs().has(&kept.digest) {
-                origin::remember_blob(&store, &diff_id, &kept);
-            }
-            origin::remember_repository(&store, &name, &kept.digest);
-        })
-        .await?;
+        let (store, name, digest) =
+            (self.carrier.store.clone(), self.carrier.target.name(), blob.digest.clone());
+        blocking(move || origin::remember_repository(&store, &name, &digest)).await?;
         Ok(blob)
     }
 

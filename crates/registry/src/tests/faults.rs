@@ -249,6 +249,10 @@ async fn a_list_of_tags_without_end_is_left() {
     let nonsense = What::Answer { status: 200, headers: Vec::new(), body: "[".into() };
     fixture.fault(Fault::on("/tags/list", nonsense));
     assert!(repository(&fixture, "a").tags().await.unwrap_err().to_string().contains("list of tags"));
+    fixture.heal();
+    let body = format!(r#"{{"tags":["{}","v1"]}}"#, "x".repeat(129));
+    fixture.fault(Fault::on("/tags/list", What::Answer { status: 200, headers: Vec::new(), body }));
+    assert_eq!(repository(&fixture, "a").tags().await.unwrap(), ["v1"], "what is too long is no tag");
 }
 
 #[tokio::test]
@@ -341,5 +345,12 @@ async fn lists_of_referrers_that_are_none() {
     let path = format!("</v2/a/referrers/{subject}>; rel=\"next\"");
     fixture.fault(Fault::on("/referrers/", answer(&[("link", &path)], &page)));
     let error = repository.referrers(&subject, "t").await.unwrap_err().to_string();
+    assert!(error.contains("its list of referrers has no end"), "{error}");
+    // One without any entry on its pages too.
+    fixture.heal();
+    fixture.fault(Fault::on("/referrers/", answer(&[("link", &path)], index)));
+    let endless = repository.referrers(&subject, "t");
+    let error =
+        tokio::time::timeout(Duration::from_secs(60), endless).await.unwrap().unwrap_err().to_string();
     assert!(error.contains("its list of referrers has no end"), "{error}");
 }

@@ -333,3 +333,30 @@ fn documents_that_nest_without_end() {
     let message = refused(&Tar::new().file("manifest.json", deep.as_bytes()).end());
     assert!(message.starts_with("invalid archive: failed to decode manifest.json: "), "{message}");
 }
+
+#[test]
+fn a_link_does_not_make_a_layer_another_s_blob() {
+    let (layer, other) = (small(), gzip(&Tar::new().file("evil", b"x").end()));
+    let config = config(&[&layer]);
+    // The manifest names the other blob, whose name in the archive leads to the layer's.
+    let described = Descriptor::of(media_type::OCI_LAYER_GZIP, &other);
+    let manifest = Manifest::oci(Descriptor::of(media_type::OCI_CONFIG, &config), vec![described.clone()]);
+    let bytes = serde_json::to_vec(&manifest).unwrap();
+    let tar = Tar::new()
+        .file(&path(&config), &config)
+        .file("layer", &gzip(&layer))
+        .link(b'2', &path(&other), "../../layer")
+        .file(&path(&bytes), &bytes)
+        .file("manifest.json", manifest_json(&path(&config), &path(&other)).as_bytes());
+    let fixture = Fixture::new();
+    let store = fixture.images.store();
+    store.blobs().put(&other).unwrap();
+    let _lease = store.lease();
+    load(&fixture.images, &with_index(tar, vec![Descriptor::of(media_type::OCI_MANIFEST, &bytes)]));
+    let known = crate::origin::blob_of(store, &Digest::sha256_of(&layer));
+    assert!(known.is_none_or(|known| known.digest == Digest::sha256_of(&gzip(&layer))));
+}
+
+fn manifest_json(config: &str, layer: &str) -> String {
+    format!(r#"[{{"Config":"{config}","Layers":["{layer}"]}}]"#)
+}

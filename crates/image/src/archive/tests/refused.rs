@@ -188,3 +188,14 @@ fn a_full_disk_is_named_and_leaves_nothing() {
     let small = legacy(&[&Tar::new().file("small", b"x").end()], &["small:v1"]).end();
     images.load(&small[..], &Silent).unwrap();
 }
+
+#[test]
+fn documents_are_not_read_without_end() {
+    let fixture = Fixture::new();
+    let big = Tar::new().file("big", &vec![b' '; 8 << 20]).end();
+    let spool = spool::Spool::read(fixture.images.store(), &big[..], &Silent).unwrap();
+    // As often as an index of this archive may name it.
+    let error = (0..100).find_map(|_| spool.document("big").err()).unwrap();
+    assert_eq!(error.kind(), ErrorKind::InvalidParameter);
+    assert!(error.to_string().ends_with("its manifests and configurations are too many"), "{error}");
+}

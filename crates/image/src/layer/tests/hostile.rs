@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use super::tars::{Tar, header};
 use super::*;
-use crate::layer::Limits;
+use crate::layer::{DiffId, Limits};
 
 #[test]
 fn names_that_lead_out() {
@@ -311,4 +311,41 @@ proptest::proptest! {
         let _ = unpack(&tar[..], &inside, &Options { limits, ..Options::default() });
         proptest::prop_assert_eq!(names(outside.path()), ["layer"]);
     }
+}
+
+/// Folders in folders, `depth` of them.
+fn nested(top: &Path, depth: usize) {
+    use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let mut folder = open(top, flags, Mode::empty()).unwrap();
+    for _ in 0..depth {
+        mkdirat(&folder, "d", Mode::RWXU).unwrap();
+        folder = openat(&folder, "d", flags, Mode::empty()).unwrap();
+    }
+}
+
+#[test]
+fn folders_in_folders_do_not_use_up_the_stack() {
+    let pack = |depth: usize| {
+        let top = tempfile::tempdir().unwrap();
+        nested(top.path(), depth);
+        let folder = top.path().to_owned();
+        // A quarter of what a thread of the daemon has.
+        let thread = std::thread::Builder::new().stack_size(512 << 10);
+        thread.spawn(move || DiffId::of(&folder)).unwrap().join().unwrap()
+    };
+    assert_eq!(pack(2000).unwrap().size, 0);
+    let error = pack(4000).unwrap_err().to_string();
+    assert!(error.ends_with("its name has 4098 bytes, more than 4096"), "{error}");
+}
+
+#[test]
+fn folders_that_a_long_name_implies_do_not_use_up_the_stack() {
+    let name = format!("{}f", "d/".repeat(2047));
+    let tar = Tar::new().pax(&[("path", name.as_bytes())]).file("f", b"x").end();
+    let top = tempfile::tempdir().unwrap();
+    let folder = top.path().to_owned();
+    let thread = std::thread::Builder::new().stack_size(512 << 10);
+    let unpacking = move || crate::layer::unpack(&tar[..], &folder, &Options::default());
+    assert_eq!(thread.spawn(unpacking).unwrap().join().unwrap().unwrap().size, 1);
 }

@@ -207,3 +207,17 @@ async fn an_index_without_bounds_is_refused() {
     let error = machine.pull_with(&format!("{}/x:wide", fixture.host()), &all_platforms()).await.unwrap_err();
     assert!(matches!(error, PullError::IndexTooLarge { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn documents_that_would_fill_the_memory_are_refused() {
+    let (fixture, machine) = (Fixture::start().await, Machine::new());
+    let own = small().put(&fixture, "x", None);
+    let big = |n: u8| fixture.put_manifest("x", None, "application/vnd.example", &vec![n; 4 << 20]);
+    let documents: Vec<Descriptor> = (0..10).map(big).collect();
+    let host = Platform::host().to_string();
+    let mut entries = vec![(&own, Some(host.as_str()))];
+    entries.extend(documents.iter().map(|document| (document, None)));
+    fixture.put_manifest("x", Some("latest"), media_type::OCI_INDEX, &index_of(&entries));
+    let error = machine.pull_with(&format!("{}/x", fixture.host()), &all_platforms()).await.unwrap_err();
+    assert!(matches!(error, PullError::IndexTooLarge { .. }), "{error}");
+}

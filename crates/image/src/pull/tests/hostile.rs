@@ -76,7 +76,7 @@ async fn more_layers_than_can_be_mounted() {
     let error = machine.pull(&name).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("{name}:latest has 10000 layers; 500 can be mounted upon each other")
+        format!("{name}:latest has 10000 layers; 490 can be mounted upon each other")
     );
     assert_eq!(fixture.count("GET", "/blobs/"), 1, "the configuration alone");
     machine.assert_empty(0).await;
@@ -144,4 +144,42 @@ async fn a_file_of_more_than_four_gigabytes_and_names_that_are_no_text() {
     let odd: std::path::PathBuf =
         folder.join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff\xfe\x01"));
     assert_eq!(std::fs::read(odd).unwrap(), b"x");
+}
+
+/// An image whose manifest names the layer packed from `content` beside the diff ID of `promised`.
+fn promising(promised: &[(&str, &[u8])], content: &[(&str, &[u8])]) -> Sample {
+    let packed = vec![(media_type::OCI_LAYER_GZIP, gzip(&tar_of(content)))];
+    Sample::packed(&[tar_of(promised)], packed)
+}
+
+#[tokio::test]
+async fn another_image_s_blob_survives_a_manifest_that_lies_about_it() {
+    let (fixture, machine, sample) = (Fixture::start().await, Machine::new(), small());
+    sample.put(&fixture, "x", Some("latest"));
+    machine.pull(&format!("{}/x", fixture.host())).await.unwrap();
+    promising(&[("c", b"else")], &[("a", b"one")]).put(&fixture, "liar", Some("latest"));
+    let error = machine.pull(&format!("{}/liar", fixture.host())).await.unwrap_err().to_string();
+    assert!(error.contains("configuration says diff ID"), "{error}");
+    assert!(machine.store.blobs().has(&sample.manifest.layers[0].digest));
+    // What has changed on the disk is of no use to anybody and is fetched anew.
+    let path = machine.store.blobs().path(&sample.manifest.layers[0].digest);
+    std::fs::write(&path, b"changed").unwrap();
+    assert!(machine.pull(&format!("{}/liar", fixture.host())).await.is_err());
+    assert!(!machine.store.blobs().has(&sample.manifest.layers[0].digest));
+}
+
+#[tokio::test]
+async fn a_manifest_does_not_say_which_blob_another_image_s_layer_is() {
+    let (fixture, machine, sample) = (Fixture::start().await, Machine::new(), small());
+    sample.put(&fixture, "x", Some("latest"));
+    Sample::new(&[&[("c", b"else")]]).put(&fixture, "y", Some("latest"));
+    for name in ["x", "y"] {
+        machine.pull(&format!("{}/{name}", fixture.host())).await.unwrap();
+    }
+    promising(&[("a", b"one")], &[("c", b"else")]).put(&fixture, "liar", Some("latest"));
+    // Its layer is here already, by the diff ID; its blob too, which is another layer's.
+    machine.pull(&format!("{}/liar", fixture.host())).await.unwrap();
+    let diff_id = Digest::sha256_of(&tar_of(&[("a", b"one")]));
+    let known = crate::origin::blob_of(&machine.store, &diff_id).unwrap();
+    assert_eq!(known.digest, sample.manifest.layers[0].digest);
 }
