@@ -41,7 +41,7 @@ pub use config::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use exposure::{Exposure, Reach};
-pub use mac::parse as parse_mac;
+pub use mac::{follows as mac_follows, parse as parse_mac};
 pub use network::Network;
 pub use sandbox::Sandbox;
 pub use share::Readiness;

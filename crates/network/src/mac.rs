@@ -30,6 +30,13 @@ pub fn of_address(ip: Ipv4Addr) -> Mac {
     [0x02, 0x42, a, b, c, d]
 }
 
+/// Whether a MAC address is the one that goes with an IPv4 address: then it was not asked for, and does not stay with a
+/// container that gets another one.
+#[must_use]
+pub fn follows(mac: &str, ip: &str) -> bool {
+    ip.parse().is_ok_and(|ip| parse(mac).is_ok_and(|mac| mac == of_address(ip)))
+}
+
 /// An address made of chance.
 pub fn random() -> Mac {
     let mut mac = [0x02, 0x42, 0, 0, 0, 0];
@@ -52,6 +59,13 @@ fn fill(bytes: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mac_goes_with_its_address_alone() {
+        assert!(follows("02:42:0a:d6:00:45", "10.214.0.69"));
+        assert!(!follows("02:42:0a:d6:00:45", "10.214.0.68"));
+        assert!(!follows("02:42:0a:d6:00:45", "") && !follows("", "10.214.0.69"));
+    }
 
     #[test]
     fn macs_are_read_and_written() {

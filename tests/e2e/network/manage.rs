@@ -55,6 +55,44 @@ fn connect_and_disconnect_a_running_container() {
 }
 
 #[test]
+fn a_mac_goes_with_the_address_and_stays_where_it_was_asked_for() {
+    let daemon = Daemon::start();
+    for client in daemon.clients() {
+        client.ok("network create macs");
+        let run = |name: &str, flags: &str| {
+            client.ok(&format!("run -d --name {name} --network macs {flags} busybox sleep 1000"))
+        };
+        let of = |name: &str| {
+            let format =
+                "{{.NetworkSettings.Networks.macs.MacAddress}} {{.NetworkSettings.Networks.macs.IPAddress}}";
+            let text = client.run(["inspect", "-f", format, name]).expect_success().output();
+            let (mac, ip) = text.trim().split_once(' ').expect("two words");
+            (mac.to_owned(), ip.to_owned())
+        };
+        run("first", "");
+        run("second", "");
+        run("asked", "--mac-address 02:42:00:00:be:ef");
+        let (_, of_first) = of("first");
+        let (_, of_second) = of("second");
+        client.ok("stop -t 0 first second asked");
+        // It has the first's address now, and the third what was its own.
+        client.ok("start second");
+        run("third", "");
+        client.ok("start asked");
+        assert_eq!((of("second").1, of("third").1), (of_first, of_second));
+        for name in ["second", "third"] {
+            let (mac, ip) = of(name);
+            let octets: Vec<String> =
+                ip.split('.').map(|n| format!("{:02x}", n.parse::<u8>().expect("a number"))).collect();
+            assert_eq!(mac, format!("02:42:{}", octets.join(":")), "{name}");
+        }
+        assert_eq!(of("asked").0, "02:42:00:00:be:ef");
+        client.ok("rm -f first second third asked");
+        client.ok("network rm macs");
+    }
+}
+
+#[test]
 fn modes_host_none_and_container() {
     let daemon = Daemon::start();
     let client = daemon.dray();

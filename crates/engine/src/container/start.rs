@@ -383,6 +383,11 @@ impl Service {
         record.sandbox_id.clear();
         record.netns = None;
         for endpoint in record.endpoints.values_mut() {
+            // Kept, it would be asked for at the next start, when its address may be another container's: two of one
+            // bridge would have the same.
+            if dray_network::mac_follows(&endpoint.mac_address, &endpoint.ip_address) {
+                endpoint.mac_address.clear();
+            }
             endpoint.endpoint_id.clear();
             endpoint.gateway.clear();
             endpoint.ip_address.clear();
