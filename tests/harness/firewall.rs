@@ -4,12 +4,11 @@
 //! `/run` and `/var/lib` are empty, and what the scripts would do is done there. The processes (firewalld, its own D-Bus)
 //! are in a process namespace that ends with the value.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use crate::client::eventually;
 use crate::fixture;
-use crate::machine::Machine;
+use crate::machine::{Machine, said, wait_until_ready};
 
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -52,10 +51,7 @@ impl Firewalls {
             .stdout(Stdio::piped())
             .spawn()
             .expect("nsenter");
-        let mut line = String::new();
-        let out = holder.stdout.take().expect("its output");
-        BufReader::new(out).read_line(&mut line).expect("its output");
-        assert_eq!(line, "ready\n", "a place for the firewalls' programs");
+        wait_until_ready(&mut holder, "a place for the firewalls' programs");
         let id = holder.id();
         let inner = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).expect("its child");
         Self { holder, inner: inner.trim().to_owned() }
@@ -73,10 +69,7 @@ impl Firewalls {
     /// Runs a shell command among the programs' files; its output.
     #[track_caller]
     pub fn sh(&self, line: &str) -> String {
-        let output = self.command(line).output().expect("nsenter");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{line}: {text}{}", String::from_utf8_lossy(&output.stderr));
-        text
+        said(&mut self.command(line), line)
     }
 
     /// `ufw …`.

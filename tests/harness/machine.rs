@@ -24,10 +24,7 @@ impl Machine {
             .stdout(Stdio::piped())
             .spawn()
             .expect("unshare");
-        let mut line = String::new();
-        let out = holder.stdout.take().expect("its output");
-        BufReader::new(out).read_line(&mut line).expect("its output");
-        assert_eq!(line, "ready\n", "a network namespace (tests run as root)");
+        wait_until_ready(&mut holder, "a network namespace (tests run as root)");
         Self { holder }
     }
 
@@ -76,10 +73,7 @@ impl Machine {
     /// Runs a shell command here; its output.
     #[track_caller]
     pub fn sh(&self, line: &str) -> String {
-        let output = self.command("sh").args(["-ec", line]).output().expect("nsenter");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{line}: {text}{}", String::from_utf8_lossy(&output.stderr));
-        text
+        said(self.command("sh").args(["-ec", line]), line)
     }
 
     /// The whole rule set.
@@ -103,4 +97,21 @@ impl Drop for Machine {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }
+}
+
+/// Waits until a process that keeps namespaces has made them: it prints `ready` then.
+pub(crate) fn wait_until_ready(holder: &mut Child, what: &str) {
+    let mut line = String::new();
+    let out = holder.stdout.take().expect("its output");
+    BufReader::new(out).read_line(&mut line).expect("its output");
+    assert_eq!(line, "ready\n", "{what}");
+}
+
+/// What a shell command has printed; it has to succeed.
+#[track_caller]
+pub(crate) fn said(command: &mut Command, line: &str) -> String {
+    let output = command.output().expect("nsenter");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{line}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
 }

@@ -202,10 +202,8 @@ impl Images {
     /// # Errors
     /// If the configuration cannot be read or names other layers than were given, or the store fails.
     pub fn create(&self, new: NewImage) -> Result<Image> {
-        let claims = self.claims.lock();
-        let image = self.create_locked(new);
-        drop(claims);
-        image
+        let _claims = self.claims.lock();
+        self.create_locked(new)
     }
 
     /// As [`Images::create`], for who holds the lock of the claims: between the writing and the reading nobody removes

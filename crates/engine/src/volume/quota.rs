@@ -2,7 +2,6 @@
 //! file system keeps by itself; nothing has to be done at a start. Other file systems have no limit for a folder here.
 
 use std::fs::{File, Permissions};
-use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -32,13 +31,6 @@ pub(super) fn asked(name: &str, options: &Labels) -> Result<Option<u64>, Error> 
 /// Where the file system has no quotas, or counts none; nothing is left then.
 pub(super) fn make(name: &str, folder: &Path, bytes: u64) -> Result<(), Error> {
     let data = folder.join("_data");
-    // A folder without a record is what a removal, or a daemon that was killed here, has left behind.
-    match std::fs::remove_dir_all(&data) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Error::io("create volume", &data)(error));
-        }
-        _ => {}
-    }
     let made = File::open(folder).and_then(|parent| btrfs::create_subvolume(&parent, DATA));
     made.map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::NOTTY) => Error::NoQuota(name.to_owned()),
