@@ -13,6 +13,7 @@ use crate::context::{
     kept::{KeptContexts, SOURCE_LOCAL},
     remote::{Fetched, RemoteContextError},
 };
+use crate::copy::EarlierCopies;
 use crate::definition;
 use crate::dockerfile::{Dockerfile, Mount, excerpt};
 use crate::error::BuildError;
@@ -35,6 +36,7 @@ pub struct Builder {
     pub(crate) remote: Arc<dyn RemoteSource>,
     pub(crate) cache: Cache,
     pub(crate) cache_dirs: CacheDirs,
+    pub(crate) earlier: EarlierCopies,
     kept: KeptContexts,
     /// Bounds how many steps of all builds are carried out at once.
     pub(crate) gate: Arc<Gate>,
@@ -58,6 +60,7 @@ impl Builder {
         let store = images.store().clone();
         sweep(&store.root().join(CONTEXTS));
         Builder {
+            earlier: EarlierCopies::open(store.clone()),
             cache_dirs: CacheDirs::new(store.root().join("build")),
             kept: KeptContexts::open(store.root().join(KEPT), store.root().join(CONTEXTS)),
             cache: Cache::new(store),
@@ -167,6 +170,7 @@ impl Builder {
         });
         pruned.bytes = self.cache.remove(prune, &going)?.bytes;
         self.images.store().collect()?;
+        self.earlier.sweep();
         Ok(pruned)
     }
 

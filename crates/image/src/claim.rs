@@ -158,12 +158,12 @@ mod tests {
         let image = fixture.image(1, &["a"], &["app"]);
         let (_, claim) = images.claim("app", "c1").unwrap();
         images.remove("app", true, true, &|_| Vec::new()).unwrap();
-        assert!(images.store().layers().path(image.layers[0]).is_dir());
+        assert!(images.store().layers().folders(image.layers[0])[0].is_dir());
         images.store().layers().hold("c1", &image.layers).unwrap();
         drop(claim);
-        assert!(images.store().layers().path(image.layers[0]).is_dir());
+        assert!(images.store().layers().folders(image.layers[0])[0].is_dir());
         images.store().layers().release("c1").unwrap();
         images.store().collect().unwrap();
-        assert!(!images.store().layers().path(image.layers[0]).exists());
+        assert!(!images.store().layers().folders(image.layers[0])[0].exists());
     }
 }

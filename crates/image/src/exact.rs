@@ -4,7 +4,7 @@
 //! elsewhere has its split beside it (what the folder lacks), or the blob it came in.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use dray_spec::Digest;
@@ -40,15 +40,16 @@ impl Source {
 
     /// As [`Source::find`], but makes the tar to see that it can be made.
     pub(crate) fn try_out(store: &Store, id: LayerId, diff_id: &Digest) -> Result<Option<(Self, u64)>> {
-        let folder = store.layers().path(id);
+        let view = store.layers().view(id)?;
+        let folder = view.path();
         let failed = || Error::layer(diff_id);
         let (source, actual, bytes) = match origin::split_of(store, diff_id)? {
             Some(split) => {
-                let made = join(store.blobs().open(&split)?, &folder, std::io::sink()).map_err(failed())?;
+                let made = join(store.blobs().open(&split)?, folder, std::io::sink()).map_err(failed())?;
                 (Self::Split(split), made.0, made.1)
             }
             None => {
-                let packed = DiffId::of(&folder).map_err(failed())?;
+                let packed = DiffId::of(folder).map_err(failed())?;
                 (Self::Folder, packed.diff_id, packed.bytes)
             }
         };
@@ -61,10 +62,11 @@ impl Source {
 
     /// Writes the tar; gives its digest.
     pub(crate) fn write(&self, store: &Store, id: LayerId, out: impl Write) -> Result<Digest, LayerError> {
-        let folder = store.layers().path(id);
+        let failed = |error| LayerError::Folder { operation: "open", source: io::Error::other(error) };
+        let view = store.layers().view(id).map_err(failed)?;
         match self {
-            Self::Split(split) => join(open(store, split)?, &folder, out).map(|(digest, _)| digest),
-            Self::Folder => layer::tar(&folder, out).map(|packed| packed.diff_id),
+            Self::Split(split) => join(open(store, split)?, view.path(), out).map(|(digest, _)| digest),
+            Self::Folder => layer::tar(view.path(), out).map(|packed| packed.diff_id),
         }
     }
 }
@@ -202,7 +204,7 @@ mod tests {
         let id = draft.commit(&packed.diff_id, packed.size).unwrap();
         let found = Source::find(store, id, &packed.diff_id).unwrap();
         assert_eq!(found, Some((Source::Folder, packed.bytes)));
-        std::fs::write(store.layers().path(id).join("f"), "y").unwrap();
+        std::fs::write(store.layers().folders(id)[0].join("f"), "y").unwrap();
         assert_eq!(Source::try_out(store, id, &packed.diff_id).unwrap(), None);
     }
 

@@ -130,8 +130,8 @@ impl Images {
     /// # Errors
     /// If the layer cannot be read or the disk fails; nothing of it stays then.
     pub fn with_times(&self, layer: LayerId, times: &(dyn Fn(i64) -> i64 + Sync)) -> Result<Option<LayerId>> {
-        let folder = self.store().layers().path(layer);
-        Ok(self.copied_at(&folder, times)?.map(|(id, _)| id))
+        let view = self.store().layers().view(layer)?;
+        Ok(self.copied_at(view.path(), times)?.map(|(id, _)| id))
     }
 
     fn copied_at(
@@ -165,8 +165,8 @@ impl Images {
 
     /// The layer with the same files whose diff ID is the one we would pack.
     fn repacked(&self, id: LayerId) -> Result<(LayerId, Digest)> {
-        let folder = self.store().layers().path(id);
-        self.copied(&folder)?.map_or_else(|| Err(Error::Archive("it has no files".into())), Ok)
+        let view = self.store().layers().view(id)?;
+        self.copied(view.path())?.map_or_else(|| Err(Error::Archive("it has no files".into())), Ok)
     }
 }
 
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(image.config.rootfs.diff_ids, [Digest::sha256_of(&tar)]);
         assert_eq!(image.config.config.as_ref().unwrap().cmd.as_deref().unwrap(), ["/bin/app"]);
         assert_eq!((image.config.os.as_str(), image.config.comment.as_str()), ("linux", "Imported from -"));
-        let file = fixture.images.store().layers().path(image.layers[0]).join("bin/app");
+        let file = fixture.images.store().layers().folders(image.layers[0])[0].join("bin/app");
         assert_eq!(fs::read(file).unwrap(), b"#!");
     }
 
@@ -208,7 +208,7 @@ mod tests {
         let tar = Tar::new().file("a", b"first").file("a", b"second").end();
         let image = fixture.images.import(&tar[..], import("twice")).unwrap();
         let store = fixture.images.store();
-        assert_eq!(fs::read(store.layers().path(image.layers[0]).join("a")).unwrap(), b"second");
+        assert_eq!(fs::read(store.layers().folders(image.layers[0])[0].join("a")).unwrap(), b"second");
         assert!(Source::find(store, image.layers[0], &image.config.rootfs.diff_ids[0]).unwrap().is_some());
     }
 

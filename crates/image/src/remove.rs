@@ -196,7 +196,7 @@ impl Removal<'_> {
         let chains = self.chains_to_go(&image)?;
         let mut freed = 0;
         for layer in image.layers.iter().rev().take(chains.len()) {
-            freed += self.images.store().layers().get(*layer)?.size;
+            freed += self.images.store().layers().get(*layer)?.own;
         }
         let companions = self.images.companions(id)?;
         if !self.images.store().images().delete_nameless(id)? {

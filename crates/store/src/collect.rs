@@ -39,8 +39,16 @@ const NAMED_BLOBS: &str = "
     UNION SELECT json_extract(record.document, '$.digest') FROM record
         JOIN layer ON layer.diff_id = record.id WHERE record.kind IN ('layer-blob', 'layer-split')";
 
+/// Layers that nobody has, nor anything that lies upon them, which come first.
+const UNNAMED_LAYERS: &str = "
+    WITH named AS (SELECT layer FROM image_layer UNION SELECT layer FROM hold)
+    SELECT id FROM layer WHERE id NOT IN (SELECT layer FROM named)
+        AND id NOT IN (SELECT base FROM layer WHERE base IS NOT NULL AND id IN (SELECT layer FROM named))
+    ORDER BY base IS NULL";
+
 const FORGET_LAYER: &str = "DELETE FROM layer WHERE id = ?1
-    AND id NOT IN (SELECT layer FROM image_layer) AND id NOT IN (SELECT layer FROM hold)";
+    AND id NOT IN (SELECT layer FROM image_layer) AND id NOT IN (SELECT layer FROM hold)
+    AND id NOT IN (SELECT base FROM layer WHERE base IS NOT NULL)";
 
 const FORGET_LAYER_BLOBS: &str = "DELETE FROM record WHERE kind IN ('layer-blob', 'layer-split', 'layer-tar')
     AND id NOT IN (SELECT diff_id FROM layer WHERE diff_id IS NOT NULL)";
@@ -103,7 +111,7 @@ impl Collector {
         let mut failed = None;
         let mut folders = Vec::new();
         for layer in &collected.layers {
-            collected.bytes += layer.size;
+            collected.bytes += layer.own;
             match self.0.layers.detach(layer.id) {
                 Ok(folder) => folders.push(folder),
                 Err(error) => failed = failed.or(Some(error)),
@@ -124,12 +132,9 @@ impl Collector {
 
     fn forget_layers(&self) -> Result<Vec<Layer>> {
         let unnamed: Vec<i64> = self.0.db.read(|c| {
-            c.prepare_cached(
-                "SELECT id FROM layer WHERE id NOT IN (SELECT layer FROM image_layer)
-                 AND id NOT IN (SELECT layer FROM hold)",
-            )
-            .and_then(|mut s| s.query_map([], |row| row.get(0))?.collect())
-            .map_err(Error::db("find unnamed layers"))
+            c.prepare_cached(UNNAMED_LAYERS)
+                .and_then(|mut s| s.query_map([], |row| row.get(0))?.collect())
+                .map_err(Error::db("find unnamed layers"))
         })?;
         let mut layers =
             unnamed.iter().map(|id| self.0.layers.get(LayerId(*id))).collect::<Result<Vec<_>>>()?;

@@ -6,13 +6,14 @@
 //!
 //! tag(reference) ──────────► image(id, config, parent?, manifest?, created, size)
 //!   "docker.io/a/b:v1"           │ id = digest of config, the document itself
-//!   "docker.io/a/b@sha256:…"     ├─► image_layer(image, position) ──► layer(id, diff_id?, size, boot?)
+//!   "docker.io/a/b@sha256:…"     ├─► image_layer(image, position) ──► layer(id, diff_id?, size, boot?, base?, own?)
 //!                                └─► image_blob(image, digest)  ──► blobs/sha256/<hex>
 //! hold(holder, layer) ─────────────────────────────────────────────► layer
 //! ```
 //!
 //! `layer.boot` is the boot ID of the machine while the layer's files may not be on the disk yet, null from
-//! then on. Layer IDs are never used twice (AUTOINCREMENT).
+//! then on. `layer.base` is the layer upon which it lies, `layer.own` what of its size is in its own folder. Layer IDs are
+//! never used twice (AUTOINCREMENT).
 //!
 //! # Durability
 //! A transaction is committed to the WAL without a flush (`synchronous=NORMAL`), which takes microseconds. A
@@ -70,6 +71,10 @@ const MIGRATIONS: &[&str] = &[
         PRIMARY KEY (holder, layer)
      ) WITHOUT ROWID;
      CREATE INDEX hold_layer ON hold (layer);",
+    // 2: layers upon others.
+    "ALTER TABLE layer ADD COLUMN base INTEGER REFERENCES layer;
+     ALTER TABLE layer ADD COLUMN own INTEGER;
+     CREATE INDEX layer_base ON layer (base) WHERE base IS NOT NULL;",
 ];
 
 /// The database; a clone is the same one.

@@ -1,20 +1,26 @@
 //! Unpacked layers: one folder each, in overlay form, independent of the layers below it.
 //!
 //! ```text
-//! layers/tmp-<n>/   draft: being filled      ──commit──►  layers/<id>/ + row (diff_id, size, boot)
+//! layers/tmp-<n>/   draft: being filled      ──commit──►  layers/<id>/ + row (diff_id, size, boot, base, own)
 //! layers/<id>/      without row: swept at open
 //! ```
 //!
 //! The folder is renamed inside the transaction that adds its row, so neither counts without the other. See
 //! the crate's documentation for what a power cut may take.
+//!
+//! A layer may lie upon another one, its base, which is whole by itself: then its own folder has only what differs,
+//! with whiteouts for what the base has and it has not. Where layers are mounted, both folders take part
+//! ([`Layers::folders`]); who reads one as files takes the merged view ([`Layers::view`]). The base stays as long as
+//! anything that lies upon it.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use dray_spec::Digest;
@@ -45,6 +51,26 @@ pub struct Layer {
     pub diff_id: Option<Digest>,
     /// Sum of its files' lengths.
     pub size: u64,
+    /// The layer upon which it lies.
+    pub base: Option<LayerId>,
+    /// Sum of the lengths of those files that are its own: all but the base's.
+    pub own: u64,
+}
+
+/// A layer's files as one folder, to be read.
+#[derive(Debug)]
+pub struct LayerView {
+    path: PathBuf,
+    /// What keeps the merged view of two folders.
+    _mount: Option<OwnedFd>,
+}
+
+impl LayerView {
+    /// The folder; good as long as the view is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// The unpacked layers of a store.
@@ -64,7 +90,11 @@ struct Inner {
     flushers: Mutex<Vec<JoinHandle<()>>>,
     /// What flushed layers take on the disk, as far as somebody asked: they never change.
     measured: Mutex<HashMap<LayerId, u64>>,
+    /// The bases of all layers that have one.
+    bases: Mutex<HashMap<LayerId, LayerId>>,
 }
+
+const COLUMNS: &str = "id, diff_id, size, base, own";
 
 impl Layers {
     pub(crate) fn open(data_root: &Path, db: Db, blobs: Blobs) -> Result<Self> {
@@ -77,8 +107,11 @@ impl Layers {
             flushing: AtomicBool::new(false),
             flushers: Mutex::default(),
             measured: Mutex::default(),
+            bases: Mutex::default(),
         }));
         layers.drop_lost()?;
+        let upon = layers.list()?.into_iter().filter_map(|layer| Some((layer.id, layer.base?)));
+        layers.bases().extend(upon);
         layers.sweep()?;
         Ok(layers)
     }
@@ -99,7 +132,7 @@ impl Layers {
         self.0
             .db
             .read(|c| {
-                c.prepare_cached("SELECT id, diff_id, size FROM layer WHERE id = ?1")
+                c.prepare_cached(&format!("SELECT {COLUMNS} FROM layer WHERE id = ?1"))
                     .and_then(|mut s| s.query_row([id.0], layer_of).optional())
                     .map_err(Error::db("read layer"))
             })?
@@ -112,20 +145,54 @@ impl Layers {
     /// If the database fails.
     pub fn list(&self) -> Result<Vec<Layer>> {
         self.0.db.read(|c| {
-            c.prepare_cached("SELECT id, diff_id, size FROM layer ORDER BY id")
+            c.prepare_cached(&format!("SELECT {COLUMNS} FROM layer ORDER BY id"))
                 .and_then(|mut s| s.query_map([], layer_of)?.collect())
                 .map_err(Error::db("list layers"))
         })
     }
 
-    /// The layer's folder.
-    #[must_use]
-    pub fn path(&self, id: LayerId) -> PathBuf {
+    /// The layer's own folder: of one that lies upon another, only what differs.
+    fn path(&self, id: LayerId) -> PathBuf {
         self.0.dir.join(id.to_string())
     }
 
-    /// What a layer takes on the disk, as `du` counts it: blocks, folders included. A layer that the disk has
-    /// is measured once.
+    /// The folders that make the layer in an overlay, top first: its own, then its base's.
+    #[must_use]
+    pub fn folders(&self, id: LayerId) -> Vec<PathBuf> {
+        let base = self.base(id);
+        std::iter::once(id).chain(base).map(|id| self.path(id)).collect()
+    }
+
+    /// The folders of several layers, in the layers' order: top first, if they are.
+    #[must_use]
+    pub fn folders_of<'a>(&self, layers: impl IntoIterator<Item = &'a LayerId>) -> Vec<PathBuf> {
+        layers.into_iter().flat_map(|layer| self.folders(*layer)).collect()
+    }
+
+    /// The layer upon which this one lies.
+    #[must_use]
+    pub fn base(&self, id: LayerId) -> Option<LayerId> {
+        self.bases().get(&id).copied()
+    }
+
+    /// The layer's files as one folder, in overlay form.
+    ///
+    /// # Errors
+    /// If the folder cannot be put together with that of the base.
+    pub fn view(&self, id: LayerId) -> Result<LayerView> {
+        let folders = self.folders(id);
+        if let [single] = folders.as_slice() {
+            return Ok(LayerView { path: single.clone(), _mount: None });
+        }
+        // Neither folder has anything that only makes sense upon other layers, so nothing of theirs is lost in it.
+        let overlay = dray_sys::mount::Overlay { lower: &folders, upper: None, options: &[] };
+        let mount = dray_sys::mount::overlay(&overlay)
+            .map_err(|source| Error::io("mount", &self.path(id), source))?;
+        Ok(LayerView { path: format!("/proc/self/fd/{}", mount.as_raw_fd()).into(), _mount: Some(mount) })
+    }
+
+    /// What a layer's own folder takes on the disk, as `du` counts it: blocks, folders included. A layer that the disk
+    /// has is measured once.
     ///
     /// # Errors
     /// If its folder cannot be read, or the database fails.
@@ -149,8 +216,12 @@ impl Layers {
         })
     }
 
-    fn measured(&self) -> std::sync::MutexGuard<'_, HashMap<LayerId, u64>> {
+    fn measured(&self) -> MutexGuard<'_, HashMap<LayerId, u64>> {
         self.0.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bases(&self) -> MutexGuard<'_, HashMap<LayerId, LayerId>> {
+        self.0.bases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An empty folder to unpack a layer into. Dropped without commit, it is removed with all that is in it.
@@ -223,20 +294,25 @@ impl Layers {
         })
     }
 
-    /// The layers held by those whose name begins with `kind:`.
+    /// The layers held by those whose name begins with `kind:`, with their bases.
     ///
     /// # Errors
     /// If the database fails.
     pub fn held_by(&self, kind: &str) -> Result<HashSet<LayerId>> {
         let prefix = format!("{kind}:");
         self.0.db.read(|c| {
-            c.prepare_cached("SELECT layer FROM hold WHERE substr(holder, 1, length(?1)) = ?1")
-                .and_then(|mut s| s.query_map([&prefix], |row| Ok(LayerId(row.get(0)?)))?.collect())
-                .map_err(Error::db("read holds"))
+            c.prepare_cached(
+                "WITH held AS (SELECT layer FROM hold WHERE substr(holder, 1, length(?1)) = ?1)
+                 SELECT layer FROM held
+                 UNION SELECT base FROM layer WHERE base IS NOT NULL AND id IN (SELECT layer FROM held)",
+            )
+            .and_then(|mut s| s.query_map([&prefix], |row| Ok(LayerId(row.get(0)?)))?.collect())
+            .map_err(Error::db("read holds"))
         })
     }
 
-    /// The layers that an image has or somebody holds, other than the holders whose name begins with `kind:`.
+    /// The layers that an image has or somebody holds, other than the holders whose name begins with `kind:`, with their
+    /// bases.
     ///
     /// # Errors
     /// If the database fails.
@@ -244,8 +320,10 @@ impl Layers {
         let prefix = format!("{kind}:");
         self.0.db.read(|c| {
             c.prepare_cached(
-                "SELECT layer FROM image_layer
-                 UNION SELECT layer FROM hold WHERE substr(holder, 1, length(?1)) <> ?1",
+                "WITH used AS (SELECT layer FROM image_layer
+                    UNION SELECT layer FROM hold WHERE substr(holder, 1, length(?1)) <> ?1)
+                 SELECT layer FROM used
+                 UNION SELECT base FROM layer WHERE base IS NOT NULL AND id IN (SELECT layer FROM used)",
             )
             .and_then(|mut s| s.query_map([&prefix], |row| Ok(LayerId(row.get(0)?)))?.collect())
             .map_err(Error::db("read holds"))
@@ -321,17 +399,22 @@ impl Layers {
     /// Drops layers that a power cut may have left half on the disk, or whose folder is gone, and the images
     /// upon them.
     fn drop_lost(&self) -> Result<()> {
-        let rows: Vec<(i64, Option<String>)> = self.0.db.read(|c| {
-            c.prepare("SELECT id, boot FROM layer")
-                .and_then(|mut s| s.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect())
+        let rows: Vec<(i64, Option<String>, Option<i64>)> = self.0.db.read(|c| {
+            // Those upon others first: they go first.
+            c.prepare("SELECT id, boot, base FROM layer ORDER BY base IS NULL")
+                .and_then(|mut s| {
+                    s.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+                })
                 .map_err(Error::db("list layers"))
         })?;
+        let of_itself = |(id, boot, _): &&(i64, Option<String>, Option<i64>)| {
+            boot.as_ref().is_some_and(|boot| *boot != self.0.boot) || !self.path(LayerId(*id)).is_dir()
+        };
+        let gone: HashSet<i64> = rows.iter().filter(of_itself).map(|(id, ..)| *id).collect();
         let lost: Vec<i64> = rows
-            .into_iter()
-            .filter(|(id, boot)| {
-                boot.as_ref().is_some_and(|boot| *boot != self.0.boot) || !self.path(LayerId(*id)).is_dir()
-            })
-            .map(|(id, _)| id)
+            .iter()
+            .filter(|(id, _, base)| gone.contains(id) || base.is_some_and(|base| gone.contains(&base)))
+            .map(|(id, ..)| *id)
             .collect();
         if lost.is_empty() {
             return Ok(());
@@ -369,26 +452,38 @@ impl Layers {
     /// Moves a layer's folder away after its row is gone; the caller removes what is returned.
     pub(crate) fn detach(&self, id: LayerId) -> Result<PathBuf> {
         self.measured().remove(&id);
+        self.bases().remove(&id);
         let gone = self.draft_path();
         let path = self.path(id);
         fs::rename(&path, &gone).map_err(|source| Error::io("rename", &path, source))?;
         Ok(gone)
     }
 
-    fn commit(&self, draft: &Path, diff_id: Option<&Digest>, size: u64) -> Result<LayerId> {
+    fn commit(&self, draft: &Path, new: &NewLayer<'_>) -> Result<LayerId> {
+        const ADD: &str =
+            "INSERT INTO layer (diff_id, size, boot, base, own) VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id";
         fault::point("layer.unpacked");
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         self.0.db.write_relaxed(|c| {
-            if let Some(diff_id) = diff_id
+            if let Some(diff_id) = new.diff_id
                 && let Some(other) = find(c, diff_id)?
             {
                 return Ok(other);
             }
+            if let Some((base, _)) = new.upon {
+                let whole = c
+                    .prepare_cached("SELECT 1 FROM layer WHERE id = ?1 AND base IS NULL")
+                    .and_then(|mut s| s.exists([base.0]))
+                    .map_err(Error::db("read layer"))?;
+                if !whole {
+                    return Err(Error::LayerNotFound(base));
+                }
+            }
+            let (base, own) = new.upon.map(|(base, own)| (base.0, signed(own))).unzip();
+            let row = params![new.diff_id.map(Digest::as_str), signed(new.size), self.0.boot, base, own];
             let id: i64 = c
-                .prepare_cached("INSERT INTO layer (diff_id, size, boot) VALUES (?1, ?2, ?3) RETURNING id")
-                .and_then(|mut s| {
-                    let size = i64::try_from(size).unwrap_or(i64::MAX);
-                    s.query_row(params![diff_id.map(Digest::as_str), size, self.0.boot], |row| row.get(0))
-                })
+                .prepare_cached(ADD)
+                .and_then(|mut s| s.query_row(row, |row| row.get(0)))
                 .map_err(Error::db("add layer"))?;
             fault::point("layer.row");
             let path = self.path(LayerId(id));
@@ -401,13 +496,25 @@ impl Layers {
     }
 }
 
+/// What is said of a layer that is being added.
+struct NewLayer<'a> {
+    diff_id: Option<&'a Digest>,
+    size: u64,
+    /// Its base, and how much of its size is its own.
+    upon: Option<(LayerId, u64)>,
+}
+
 fn layer_of(row: &Row<'_>) -> rusqlite::Result<Layer> {
     let diff_id: Option<String> = row.get(1)?;
-    let size: i64 = row.get(2)?;
+    let (size, own): (i64, Option<i64>) = (row.get(2)?, row.get(4)?);
+    let base: Option<i64> = row.get(3)?;
+    let unsigned = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
     Ok(Layer {
         id: LayerId(row.get(0)?),
         diff_id: diff_id.and_then(|text| text.parse().ok()),
-        size: u64::try_from(size).unwrap_or(0),
+        size: unsigned(size),
+        base: base.map(LayerId),
+        own: unsigned(own.unwrap_or(size)),
     })
 }
 
@@ -461,7 +568,8 @@ impl LayerDraft {
     /// # Errors
     /// If the disk or the database fails.
     pub fn commit(self, diff_id: &Digest, size: u64) -> Result<LayerId> {
-        let id = self.layers.commit(&self.dir, Some(diff_id), size)?;
+        let new = NewLayer { diff_id: Some(diff_id), size, upon: None };
+        let id = self.layers.commit(&self.dir, &new)?;
         fault::point("layer.done");
         Ok(id)
     }
@@ -471,7 +579,20 @@ impl LayerDraft {
     /// # Errors
     /// If the disk or the database fails.
     pub fn commit_unnamed(self, size: u64) -> Result<LayerId> {
-        self.layers.commit(&self.dir, None, size)
+        self.layers.commit(&self.dir, &NewLayer { diff_id: None, size, upon: None })
+    }
+
+    /// Makes it a layer that lies upon `base`: what is here differs from it. Together they are `size` bytes of files, of
+    /// which `own` are here. Nothing of the two folders may hide what other layers have: the view of both would lose
+    /// that.
+    ///
+    /// # Errors
+    /// If the base is not there, or lies upon another one itself; if the disk or the database fails.
+    pub fn commit_upon(self, base: LayerId, size: u64, own: u64) -> Result<LayerId> {
+        let new = NewLayer { diff_id: None, size, upon: Some((base, own)) };
+        let id = self.layers.commit(&self.dir, &new)?;
+        self.layers.bases().insert(id, base);
+        Ok(id)
     }
 }
 

@@ -6,7 +6,8 @@
 //!   state.db              records, tags, images, layers (see db.rs for the schema)
 //!   blobs/sha256/<hex>    whole blobs; a file at its name is complete and verified
 //!   ingest/               half-written blobs: `resume-…` are kept, `spool-…` swept at open
-//!   layers/<n>/           one unpacked layer each, in overlay form; counts only with its row
+//!   layers/<n>/           one unpacked layer each, in overlay form; counts only with its row; or what of it differs from
+//!                         another one
 //!   layers/tmp-<n>/       drafts; swept at open
 //!   containers/<id>/      of the engine
 //!   volumes/<name>/       of the engine
@@ -49,7 +50,7 @@ pub use collect::{Collected, Lease};
 pub use disk::{Usage, usage};
 pub use error::{Error, ErrorKind, Result};
 pub use image::{ImageRecord, ImageRecords};
-pub use layer::{Layer, LayerDraft, LayerId, Layers};
+pub use layer::{Layer, LayerDraft, LayerId, LayerView, Layers};
 pub use parts::{Part, Parts};
 pub use record::{Record, Records, Tx};
 pub use tag::{Tag, Tags};
@@ -163,8 +164,8 @@ impl Store {
         self.volumes_dir().join(name)
     }
 
-    /// What the data root takes beside layers, blobs, ingests, containers, volumes and builds: the records, and
-    /// the folders that hold all of these.
+    /// What the data root takes beside layers, blobs, ingests, containers, volumes and the cache of builds: the records,
+    /// the history of builds, and the folders that hold all of these.
     ///
     /// # Errors
     /// If a file cannot be looked at.
@@ -181,8 +182,23 @@ impl Store {
                 false => disk::usage(&path)?.allocated,
             };
         }
-        let inner = ["blobs/sha256", "blobs/sha512", "build/mounts", "build/contexts"];
-        Ok(bytes + inner.iter().map(|inner| own(&self.root.path.join(inner))).sum::<u64>())
+        // What these hold is somebody's: records of the build cache, or a build's that is running.
+        const OF_BUILDS: [&str; 3] = ["mounts", "contexts", "kept"];
+        let builds = self.root.path.join("build");
+        if builds.is_dir() {
+            for (name, entry) in durable::entries(&builds)? {
+                let path = entry.path();
+                bytes += match OF_BUILDS.contains(&name.as_str()) {
+                    true => own(&path),
+                    false => disk::usage(&path)?.allocated,
+                };
+            }
+        }
+        Ok(bytes
+            + ["blobs/sha256", "blobs/sha512"]
+                .iter()
+                .map(|inner| own(&self.root.path.join(inner)))
+                .sum::<u64>())
     }
 
     /// Keeps everything on disk until the lease is dropped, also what nothing names yet. Who builds up an

@@ -8,7 +8,7 @@ use std::path::Path;
 use dray_spec::{Digest, Reference};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ErrorKind, ImageRecord, LayerId, Store};
+use crate::{Error, ErrorKind, ImageRecord, LayerDraft, LayerId, Store};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Thing {
@@ -127,7 +127,7 @@ fn the_same_layer_twice_is_one() {
     assert_eq!(layer(&store, "x"), first);
     assert_eq!(store.layers().find(&Digest::sha256_of(b"x")).unwrap(), Some(first));
     assert_eq!(store.layers().get(first).unwrap().size, 1);
-    assert_eq!(fs::read_to_string(store.layers().path(first).join("file")).unwrap(), "x");
+    assert_eq!(fs::read_to_string(store.layers().view(first).unwrap().path().join("file")).unwrap(), "x");
     assert_eq!(count(&dir.path().join("layers")), 1);
     drop(store.layers().begin().unwrap());
     assert_eq!(count(&dir.path().join("layers")), 1);
@@ -215,6 +215,77 @@ fn collection_takes_what_nobody_names() {
     assert_eq!(store.collect().unwrap(), crate::Collected::default());
 }
 
+/// A folder with a file in it.
+fn draft_with(store: &Store, name: &str, content: &str) -> LayerDraft {
+    let draft = store.layers().begin().unwrap();
+    fs::write(draft.path().join(name), content).unwrap();
+    draft
+}
+
+/// A layer of two files, and one upon it that has one of them changed.
+fn upon(store: &Store) -> (LayerId, LayerId) {
+    let draft = draft_with(store, "a", "a");
+    fs::write(draft.path().join("b"), "b").unwrap();
+    let base = draft.commit_unnamed(2).unwrap();
+    let upper = draft_with(store, "b", "bbb").commit_upon(base, 4, 3).unwrap();
+    (base, upper)
+}
+
+#[test]
+fn a_layer_upon_another_is_seen_as_one() {
+    let (dir, store) = store();
+    let (base, upper) = upon(&store);
+    let check = |store: &Store| {
+        let layer = store.layers().get(upper).unwrap();
+        assert_eq!((layer.size, layer.own, layer.base), (4, 3, Some(base)));
+        assert_eq!(store.layers().folders_of([&upper, &base]).len(), 3);
+        let view = store.layers().view(upper).unwrap();
+        let read = |name: &str| fs::read_to_string(view.path().join(name)).unwrap();
+        assert_eq!((read("a"), read("b")), ("a".to_string(), "bbb".to_string()));
+        assert_eq!(fs::read_dir(view.path()).unwrap().count(), 2);
+        assert_eq!(fs::read_to_string(store.layers().view(base).unwrap().path().join("b")).unwrap(), "b");
+    };
+    check(&store);
+    let upon_upon = draft_with(&store, "c", "c").commit_upon(upper, 5, 1);
+    assert!(matches!(upon_upon, Err(Error::LayerNotFound(id)) if id == upper));
+    let upon_nothing = draft_with(&store, "c", "c").commit_upon(LayerId(99), 5, 1);
+    assert!(matches!(upon_nothing, Err(Error::LayerNotFound(LayerId(99)))));
+    assert_eq!(count(&dir.path().join("layers")), 2);
+    drop(store);
+    check(&Store::open(dir.path()).unwrap());
+}
+
+#[test]
+fn a_base_stays_as_long_as_what_lies_upon_it() {
+    let (dir, store) = store();
+    let (base, upper) = upon(&store);
+    store.layers().hold("build-cache:x", &[upper]).unwrap();
+    store.images().put(&image("i", &[upper], &[]), &[]).unwrap();
+    assert_eq!(store.layers().used_besides("build-cache").unwrap(), [base, upper].into());
+    assert_eq!(store.collect().unwrap().layers, []);
+    store.images().delete(&image("i", &[upper], &[]).id).unwrap();
+    assert_eq!(store.layers().used_besides("build-cache").unwrap(), [].into());
+    assert_eq!(store.collect().unwrap().layers, []);
+    store.layers().release("build-cache:x").unwrap();
+    let collected = store.collect().unwrap();
+    assert_eq!((collected.layers.len(), collected.bytes), (2, 5), "both at once, what was theirs");
+    assert_eq!(count(&dir.path().join("layers")), 0);
+    assert_eq!(store.layers().folders(upper).len(), 1);
+}
+
+#[test]
+fn a_power_cut_that_takes_the_base_takes_what_lies_upon_it() {
+    let (dir, store) = store();
+    let (base, upper) = upon(&store);
+    store.images().put(&image("i", &[upper], &[]), &[name("i")]).unwrap();
+    wait_until_flushed(&store, upper);
+    store.layers().forget_boot_of(base);
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert!(store.images().list().unwrap().is_empty() && store.layers().list().unwrap().is_empty());
+    assert_eq!(count(&dir.path().join("layers")), 0);
+}
+
 #[test]
 fn a_layers_compressed_form_stays_as_long_as_the_layer() {
     let (_dir, store) = store();
@@ -243,7 +314,7 @@ fn open_sweeps_what_does_not_count() {
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(count(&dir.path().join("layers")), 1);
     assert_eq!(count(&dir.path().join("ingest")), 0);
-    assert!(store.layers().path(whole).is_dir());
+    assert!(store.layers().view(whole).unwrap().path().is_dir());
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod check;
 mod compose;
 mod context;
 mod context_changes;
+mod copied_upon;
 mod errors;
 mod history;
 mod hostile;

@@ -56,6 +56,26 @@ fn build_images(daemon: &Daemon) {
     });
 }
 
+/// An image whose layer lies upon another one's, which goes.
+fn build_upon(daemon: &Daemon) {
+    let folder = daemon.scratch("changed");
+    let build = |name: &str, changed: &str| {
+        for n in 0..600 {
+            fs::write(folder.join(n.to_string()), format!("file {n}")).expect("a file");
+        }
+        fs::write(folder.join("changed"), changed).expect("a file");
+        fs::write(folder.join("Dockerfile"), "FROM busybox\nCOPY . /d\n").expect("a Dockerfile");
+        let epoch = "SOURCE_DATE_EPOCH=1700000000";
+        let words = ["build", "-q", "-t", name, "--build-arg", epoch, &folder.to_string_lossy()];
+        daemon.dray().run(words).expect_success();
+    };
+    build("whole", "no");
+    build("upon", "yes");
+    let layers = daemon.dray().ok("image inspect -f {{.GraphDriver.Data.UpperDir}} upon");
+    assert!(fs::read_dir(format!("{}/d", layers.trim())).expect("a folder").count() < 3, "upon nothing");
+    daemon.dray().ok("rmi whole");
+}
+
 #[test]
 fn it_is_what_du_says() {
     let daemon = Daemon::start();
@@ -63,6 +83,8 @@ fn it_is_what_du_says() {
     same_as_du(&daemon, "with one image");
     build_images(&daemon);
     same_as_du(&daemon, "with images that share layers, and the build cache");
+    build_upon(&daemon);
+    same_as_du(&daemon, "with a layer upon another");
     client.ok("run --name wrote second dd if=/dev/urandom of=/written bs=1M count=12");
     client.ok("run --name logged busybox seq 200000");
     client.ok("run --rm -v kept:/v busybox dd if=/dev/urandom of=/v/f bs=1M count=9");

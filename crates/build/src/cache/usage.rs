@@ -189,15 +189,25 @@ impl Cache {
         let entries = self.entries()?;
         let with_layer = |(id, entry): &'_ (String, Entry)| entry.layer.map(|_| id.clone());
         let known: HashSet<String> = entries.iter().filter_map(with_layer).collect();
-        let elsewhere = self.store.layers().used_besides(KIND)?;
+        let listed: HashSet<LayerId> = entries.iter().filter_map(|(_, entry)| entry.layer).collect();
+        let layers = self.store.layers();
+        let elsewhere = layers.used_besides(KIND)?;
         let mut counted: HashSet<LayerId> = HashSet::new();
         let mut records = Vec::new();
         for (id, entry) in &entries {
-            let Some(layer) = entry.layer.filter(|layer| self.store.layers().get(*layer).is_ok()) else {
+            let Some(layer) = entry.layer.filter(|layer| layers.get(*layer).is_ok()) else {
                 continue;
             };
             // Two results may have the same layer; it is one on the disk.
             let first = counted.insert(layer);
+            let mut size = layers.allocated(layer)?;
+            // A base that no other result has is this one's, but for those upon it that come later.
+            if let Some(base) =
+                layers.base(layer).filter(|base| !listed.contains(base) && !elsewhere.contains(base))
+                && counted.insert(base)
+            {
+                size += layers.allocated(base)?;
+            }
             records.push(CacheRecord {
                 id: shown(id),
                 kind: "regular",
@@ -205,7 +215,7 @@ impl Cache {
                 description: entry.description.clone(),
                 in_use: self.is_in_use(id),
                 shared: elsewhere.contains(&layer) || !first,
-                size: self.store.layers().allocated(layer)?,
+                size,
                 created: entry.created.clone(),
                 last_used: entry.last_used.clone(),
                 uses: entry.uses,

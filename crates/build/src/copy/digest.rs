@@ -17,17 +17,18 @@ use crate::inputs::InputFile;
 /// From how many unknown files on more than one thread reads them.
 const PARALLEL_FROM: usize = 16;
 
-/// The digest of an item. Owners count only where they are kept. What it is made of is added to `list`.
+/// The digest of an item, with those of its files' contents in the order of its nodes. Owners count only where they are
+/// kept. What it is made of is added to `list`.
 pub(crate) fn item_digest(
     source: &SourceTree<'_>,
     item: &Item,
     with_owners: bool,
     mut list: Option<&mut Vec<InputFile>>,
     cancel: &Cancel,
-) -> Result<Key, CopyError> {
+) -> Result<(Key, Vec<Vec<u8>>), CopyError> {
     let contents = content_digests(source, item, cancel)?;
     let mut key = KeyBuilder::new("item");
-    for (node, content) in item.nodes.iter().zip(contents) {
+    for (node, content) in item.nodes.iter().zip(&contents) {
         key.add(node.path.as_os_str().as_bytes());
         // The mode of a directory that is copied as a whole is not taken over.
         let is_top_dir = node.path.as_os_str().is_empty() && node.kind() == FileType::Directory;
@@ -38,17 +39,17 @@ pub(crate) fn item_digest(
             key.add(&node.stat.st_gid.to_le_bytes());
         }
         if let Some(list) = &mut list {
-            let content = node.link.as_deref().unwrap_or(&content);
+            let content = node.link.as_deref().unwrap_or(content);
             list.push(InputFile::new(item, node, content, with_owners));
         }
         match node.kind() {
-            FileType::RegularFile => key.add(&content),
+            FileType::RegularFile => key.add(content),
             FileType::Symlink => key.add(node.link.as_deref().unwrap_or_default()),
             FileType::CharacterDevice | FileType::BlockDevice => key.add(&node.stat.st_rdev.to_le_bytes()),
             _ => {}
         }
     }
-    Ok(key.finish())
+    Ok((key.finish(), contents))
 }
 
 /// How history names the sources: `file:<digest>`, `dir:<digest>`, or `multi:<digest>` of these.

@@ -4,6 +4,7 @@
 //! select   paths and wildcards → items: what is copied, each with all files below it     (reads only)
 //! digest   items → what the cache compares: names, modes, owners, bytes; never times
 //! place    items → files, in an overlay of the stage's layers and the new one
+//! earlier  what an earlier copy was made of: only what differs from it need be placed
 //! ```
 //!
 //! The destination is the merged view of the overlay, so links of lower layers lead where they would in a
@@ -12,6 +13,7 @@
 mod archive;
 mod chmod;
 mod digest;
+mod earlier;
 mod owner;
 mod place;
 mod select;
@@ -24,6 +26,7 @@ use rustix::fs::{FileType, Stat};
 pub(crate) use archive::{is_archive, unpack_archive};
 pub(crate) use chmod::ModeChange;
 pub(crate) use digest::{item_digest, source_text};
+pub(crate) use earlier::{Difference, EarlierCopies, Listing};
 pub(crate) use owner::{ChownSpec, parse_chown};
 pub(crate) use place::{Destination, Placement, place, write_file};
 pub(crate) use select::{Selection, item_at, select};

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
@@ -34,16 +34,19 @@ pub(crate) struct Placement<'a> {
     /// Owner of what is copied; `None` keeps the source's.
     pub(crate) owner: Option<Owner>,
     pub(crate) mode: Option<&'a ModeChange>,
+    /// Of a folder's nodes those that are copied; the others are there as they are in the source. `None` for all.
+    pub(crate) only: Option<&'a [bool]>,
     pub(crate) cancel: &'a Cancel,
 }
 
-/// Copies an item to the destination.
+/// Copies an item to the destination. True if every file has come to where it is in the source, and nothing that was
+/// there before is hidden but files by files: then the new layer shows all of the copy by itself.
 pub(crate) fn place(
     destination: &Destination<'_>,
     placement: &Placement<'_>,
     source: &SourceTree<'_>,
     item: &Item,
-) -> Result<(), CopyError> {
+) -> Result<bool, CopyError> {
     let tree = destination.tree;
     let dest = Path::new(destination.path);
     let failed = |operation| io_error(operation, dest);
@@ -53,17 +56,19 @@ pub(crate) fn place(
         target = tree.resolve(&target.join(name)).map_err(failed("resolve"))?;
     }
     let is_dir = tree.is_dir(&target).map_err(failed("stat"))?;
-    let copier = Copier { tree, placement, source, item };
+    let copier = Copier { tree, placement, source, item, plain: AtomicBool::new(true) };
     if item.is_dir() {
         if !is_dir && tree.find(&target).map_err(failed("stat"))?.is_some() {
             return Err(CopyError::NotADirectory(destination.path.to_owned()));
         }
-        return copier.contents(&target, !is_dir);
+        copier.contents(&target, !is_dir)?;
+        return Ok(copier.plain.into_inner());
     }
     if is_dir || item.parents.is_some() || names_directory(destination.path) {
         target = target.join(&item.name);
     }
-    copier.single(&target)
+    copier.single(&target)?;
+    Ok(copier.plain.into_inner())
 }
 
 struct Copier<'a> {
@@ -71,6 +76,7 @@ struct Copier<'a> {
     placement: &'a Placement<'a>,
     source: &'a SourceTree<'a>,
     item: &'a Item,
+    plain: AtomicBool,
 }
 
 /// Copies of files with several names, by inode.
@@ -101,7 +107,10 @@ impl Copier<'_> {
         let mut moved: HashMap<PathBuf, PathBuf> = HashMap::new();
         let mut own: HashSet<PathBuf> = fresh.then(|| target.to_owned()).into_iter().collect();
         let mut later: Vec<Later<'_>> = Vec::new();
-        for node in self.item.nodes.iter().skip(1) {
+        for (place, node) in self.item.nodes.iter().enumerate().skip(1) {
+            if self.placement.only.is_some_and(|only| only.get(place) != Some(&true)) {
+                continue;
+            }
             if self.placement.cancel.is_cancelled() {
                 return Err(CopyError::Cancelled);
             }
@@ -186,6 +195,9 @@ impl Copier<'_> {
     fn directory(&self, node: &Node, to: &Path) -> Result<(PathBuf, bool), CopyError> {
         let resolved = self.tree.resolve(to).map_err(io_error("resolve", to))?;
         let found = self.tree.is_dir(&resolved).map_err(io_error("stat", to))?;
+        if resolved != to || !found && self.tree.find(to).map_err(io_error("stat", to))?.is_some() {
+            self.plain.store(false, Ordering::Relaxed);
+        }
         let to = if found {
             resolved
         } else {

@@ -31,7 +31,7 @@ use crate::tree::Tree;
 /// `COPY` and `ADD` alike, variables expanded.
 pub(super) struct Files<'a> {
     name: &'static str,
-    sources: &'a [String],
+    pub(super) sources: &'a [String],
     files: &'a [SourceFile],
     dest: &'a str,
     from: Option<&'a str>,
@@ -94,14 +94,14 @@ impl Files<'_> {
 }
 
 /// The settings of a copy, read.
-struct Settings {
+pub(super) struct Settings {
     /// Destination as an absolute path, its last slash kept.
-    dest: String,
-    chown: Option<ChownSpec>,
-    chmod: Option<ModeChange>,
-    exclude: Patterns,
+    pub(super) dest: String,
+    pub(super) chown: Option<ChownSpec>,
+    pub(super) chmod: Option<ModeChange>,
+    pub(super) exclude: Patterns,
     /// Whether the result does not depend on what is below.
-    alone: bool,
+    pub(super) alone: bool,
     /// Whether owners are the source's.
     keep_owners: bool,
 }
@@ -136,17 +136,19 @@ impl Scratch {
 }
 
 /// An item, where it is, and how it is treated.
-struct Sourced {
-    item: Item,
-    in_scratch: bool,
-    unpack: bool,
+pub(super) struct Sourced {
+    pub(super) item: Item,
+    pub(super) in_scratch: bool,
+    pub(super) unpack: bool,
+    /// The digests of its files, in the order of its nodes.
+    pub(super) contents: Vec<Vec<u8>>,
 }
 
 /// Everything that is copied.
-struct Sources<'s> {
-    main: Option<SourceTree<'s>>,
+pub(super) struct Sources<'s> {
+    pub(super) main: Option<SourceTree<'s>>,
     scratch: Option<Scratch>,
-    items: Vec<Sourced>,
+    pub(super) items: Vec<Sourced>,
 }
 
 impl<'s> Sources<'s> {
@@ -184,8 +186,8 @@ impl<'scope> Stage<'scope, '_, '_> {
             }
             return self.copied((key, entry, created_by), &files, from.as_deref());
         }
-        let sources = self.sources(&files, &settings, from.as_deref())?;
-        let digests = self.digests(&settings, &sources, inputs.as_mut()).map_err(failed)?;
+        let mut sources = self.sources(&files, &settings, from.as_deref())?;
+        let digests = self.digests(&settings, &mut sources, inputs.as_mut()).map_err(failed)?;
         let key = self.content_key(&files, &settings, &sources, &digests);
         if let Some(inputs) = inputs {
             self.tell(inputs.named(&key, before.as_ref()));
@@ -336,7 +338,7 @@ impl<'scope> Stage<'scope, '_, '_> {
                     let mut file = main.tree.open_file(&item.root).map_err(io_error("open", &item.root))?;
                     is_archive(&mut file).map_err(io_error("read", &item.root))?
                 };
-            sources.items.push(Sourced { item, in_scratch: false, unpack });
+            sources.items.push(Sourced { item, in_scratch: false, unpack, contents: Vec::new() });
         }
         Ok(())
     }
@@ -401,23 +403,25 @@ impl<'scope> Stage<'scope, '_, '_> {
     fn add_from_scratch(&self, path: &str, unpack: bool, sources: &mut Sources<'_>) -> Result<(), CopyError> {
         let Some(scratch) = &sources.scratch else { return Err(CopyError::NoContext) };
         let item = item_at(&scratch.source, path, &self.build.cancel)?;
-        sources.items.push(Sourced { item, in_scratch: true, unpack });
+        sources.items.push(Sourced { item, in_scratch: true, unpack, contents: Vec::new() });
         Ok(())
     }
 
     fn digests(
         &self,
         settings: &Settings,
-        sources: &Sources<'_>,
+        sources: &mut Sources<'_>,
         mut inputs: Option<&mut StepInputs>,
     ) -> Result<Vec<(bool, Key)>, CopyError> {
         let mut digests = Vec::new();
+        let mut all_contents = Vec::new();
         for sourced in &sources.items {
             let tree = sources.tree_of(sourced)?;
             let with_owners = settings.keep_owners && !sourced.in_scratch;
             let list = inputs.as_mut().map(|inputs| &mut inputs.files);
             let first = list.as_ref().map_or(0, |list| list.len());
-            let digest = item_digest(tree, &sourced.item, with_owners, list, &self.build.cancel)?;
+            let (digest, contents) = item_digest(tree, &sourced.item, with_owners, list, &self.build.cancel)?;
+            all_contents.push(contents);
             if let (true, Some(inputs)) = (sourced.in_scratch, &mut inputs) {
                 // Where it was fetched to is nobody's concern.
                 for file in &mut inputs.files[first..] {
@@ -426,6 +430,9 @@ impl<'scope> Stage<'scope, '_, '_> {
                 }
             }
             digests.push((sourced.item.is_dir(), digest));
+        }
+        for (sourced, contents) in sources.items.iter_mut().zip(all_contents) {
+            sourced.contents = contents;
         }
         Ok(digests)
     }
@@ -478,17 +485,25 @@ impl<'scope> Stage<'scope, '_, '_> {
         let failed = files.failed();
         let build = self.build;
         let _pass = build.builder.gate.enter(&build.cancel)?;
+        let comparable = self.comparable(files, settings, sources);
+        if let Some(copy) = comparable.as_ref().filter(|_| !self.state.anew)
+            && let Some(written) = self.write_upon(settings, copy, failed)?
+        {
+            return Ok(Some(written));
+        }
         let draft = Draft::new(build.builder.images.store())?;
         let lower = if settings.alone { Vec::new() } else { self.state.lower(build) };
         let view = draft.view(&lower)?;
         let chown = settings.chown.as_ref().map(|chown| chown.resolve(&view)).transpose().map_err(failed)?;
         let destination = Destination { tree: &view, path: &settings.dest };
+        let mut plain = true;
         for sourced in &sources.items {
             let tree = sources.tree_of(sourced).map_err(failed)?;
             let keep = settings.keep_owners && !sourced.in_scratch;
             let placement = Placement {
                 owner: if keep || sourced.unpack { chown } else { Some(chown.unwrap_or_default()) },
                 mode: settings.chmod.as_ref(),
+                only: None,
                 cancel: &build.cancel,
             };
             if sourced.unpack {
@@ -497,11 +512,15 @@ impl<'scope> Stage<'scope, '_, '_> {
                 let shown = sourced.item.name.to_string_lossy();
                 unpack_archive(&destination, &placement, archive, &shown).map_err(failed)?;
             } else {
-                place(&destination, &placement, tree, &sourced.item).map_err(failed)?;
+                plain &= place(&destination, &placement, tree, &sourced.item).map_err(failed)?;
             }
         }
         drop(view);
-        draft.commit(build, began)
+        let written = draft.commit(build, began)?;
+        if let (Some(copy), Some(written), true) = (comparable, written, plain) {
+            copy.remember(self, written.layer);
+        }
+        Ok(written)
     }
 }
 
@@ -527,7 +546,7 @@ impl Settings {
     }
 
     /// Begins a key with everything but sources and what is below.
-    fn key(&self, kind: &str, files: &Files<'_>) -> KeyBuilder {
+    pub(super) fn key(&self, kind: &str, files: &Files<'_>) -> KeyBuilder {
         let flags = [
             u8::from(names_directory(files.dest)),
             u8::from(self.alone),

@@ -61,7 +61,7 @@ impl Digests {
         let layers = build.builder.images.store().layers();
         let digest = || -> Result<(LayerId, Digest), BuildError> {
             build.check_cancelled()?;
-            let packed = DiffId::of(&layers.path(layer))?;
+            let packed = DiffId::of(layers.view(layer)?.path())?;
             let layer = layers.name(layer, &packed.diff_id)?;
             build.builder.images.remember_tar(&packed.diff_id, packed.bytes);
             Ok((layer, packed.diff_id))

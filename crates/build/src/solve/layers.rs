@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dray_store::{LayerDraft, Store};
+use dray_store::{Layer, LayerDraft, Store};
 
 use super::Build;
 use crate::cache::Written;
@@ -41,14 +41,35 @@ impl Draft {
     /// Makes it a layer, unless nothing was written. The step began at `began`, in seconds since 1970; without it, the
     /// times of its files mean nothing.
     pub(super) fn commit(self, build: &Build<'_>, began: Option<i64>) -> Result<Option<Written>, BuildError> {
-        let path = self.upper.path();
-        let empty = std::fs::read_dir(path).map_err(failed("list", path))?.next().is_none();
-        if empty {
+        if self.is_empty()? {
             return Ok(None);
         }
+        let path = self.upper.path();
         let times = build.stamp(path, began)?;
         let size = dray_store::usage(path)?.bytes;
         Ok(Some(Written { layer: self.upper.commit_unnamed(size)?, times }))
+    }
+
+    /// Makes it a layer upon `base`, of whose files it replaces or removes `replaced` bytes.
+    pub(super) fn commit_upon(
+        self,
+        build: &Build<'_>,
+        base: &Layer,
+        replaced: u64,
+    ) -> Result<Written, BuildError> {
+        let path = self.upper.path();
+        let times = build.stamp(path, None)?;
+        if self.is_empty()? {
+            return Ok(Written { layer: base.id, times });
+        }
+        let own = dray_store::usage(path)?.bytes;
+        let size = base.size.saturating_sub(replaced) + own;
+        Ok(Written { layer: self.upper.commit_upon(base.id, size, own)?, times })
+    }
+
+    fn is_empty(&self) -> Result<bool, BuildError> {
+        let path = self.upper.path();
+        Ok(std::fs::read_dir(path).map_err(failed("list", path))?.next().is_none())
     }
 }
 

@@ -22,6 +22,7 @@ mod run;
 mod scan;
 mod stage;
 mod stubs;
+mod upon;
 
 use std::collections::HashMap;
 use std::path::Path;

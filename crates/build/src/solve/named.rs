@@ -85,8 +85,10 @@ impl Stage<'_, '_, '_> {
             context: Some(context),
         };
         let tree = Tree::open(upper).map_err(crate::copy::io_error("open", upper))?;
-        let placement = Placement { owner: None, mode: None, cancel };
-        place(&Destination { tree: &tree, path: "/" }, &placement, &source, &item_at(&source, ".", cancel)?)
+        let placement = Placement { owner: None, mode: None, only: None, cancel };
+        let item = item_at(&source, ".", cancel)?;
+        place(&Destination { tree: &tree, path: "/" }, &placement, &source, &item)?;
+        Ok(())
     }
 
     /// Fetches what a context's value names.
@@ -146,7 +148,7 @@ impl Stage<'_, '_, '_> {
         };
         let mut key = KeyBuilder::new("context");
         for item in select(&selection, ".")? {
-            key.add(item_digest(&source, &item, true, None, &self.build.cancel)?.bytes());
+            key.add(item_digest(&source, &item, true, None, &self.build.cancel)?.0.bytes());
         }
         Ok(key.finish())
     }

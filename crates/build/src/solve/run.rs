@@ -310,7 +310,7 @@ impl<'scope> Stage<'scope, '_, '_> {
         let mut key = KeyBuilder::new("mount");
         for item in &items {
             let list = inputs.as_mut().map(|inputs| &mut inputs.files);
-            let digest =
+            let (digest, _) =
                 crate::copy::item_digest(&source, item, true, list, &self.build.cancel).map_err(wrap)?;
             key.add(digest.bytes());
         }

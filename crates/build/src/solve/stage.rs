@@ -113,8 +113,7 @@ impl State {
 
     /// Its layers' folders, top first.
     pub(crate) fn lower(&self, build: &Build<'_>) -> Vec<PathBuf> {
-        let layers = build.builder.images.store().layers();
-        self.layers.iter().rev().map(|layer| layers.path(*layer)).collect()
+        build.builder.images.store().layers().folders_of(self.layers.iter().rev())
     }
 }
 

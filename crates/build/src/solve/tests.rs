@@ -18,7 +18,8 @@ use crate::remote::{RemoteError, RemoteFile, RemoteSource};
 use crate::request::DockerfileSource;
 use crate::run::{ExitStatus, OutputStream, RunError, RunStep, StepMount, StepRunner};
 
-/// Runs little commands, separated by `;`: `write PATH TEXT`, `echo TEXT`, `exit CODE`, `nothing`, `hang`, `env`.
+/// Runs little commands, separated by `;`: `write PATH TEXT`, `echo TEXT`, `exit CODE`, `nothing`, `hang`, `env`,
+/// `link PATH TARGET`.
 #[derive(Default)]
 struct Runner {
     ran: Mutex<Vec<String>>,
@@ -51,6 +52,12 @@ impl Runner {
                     let path = step.upper.join(path.trim_start_matches('/'));
                     std::fs::create_dir_all(path.parent().expect("parent")).expect("dirs");
                     std::fs::write(path, text).expect("write");
+                }
+                "link" => {
+                    let (path, target) = rest.split_once(' ').expect("path and target");
+                    let path = step.upper.join(path.trim_start_matches('/'));
+                    std::fs::create_dir_all(path.parent().expect("parent")).expect("dirs");
+                    std::os::unix::fs::symlink(target, path).expect("link");
                 }
                 "echo" => step.output.write(OutputStream::Stdout, format!("{rest}\n").as_bytes()),
                 "env" => step.output.write(OutputStream::Stdout, step.env.join(" ").as_bytes()),
@@ -244,8 +251,7 @@ impl World {
     }
 
     fn view(&self, image: &Image) -> crate::tree::Tree {
-        let lower: Vec<_> =
-            image.layers.iter().rev().map(|layer| self.images.store().layers().path(*layer)).collect();
+        let lower = self.images.store().layers().folders_of(image.layers.iter().rev());
         layers::view(&lower, self.images.store()).expect("view")
     }
 
@@ -282,3 +288,4 @@ mod platforms;
 mod running;
 mod scanning;
 mod stages;
+mod upon;

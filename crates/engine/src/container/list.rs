@@ -78,9 +78,11 @@ impl Service {
         let sized = |container: Arc<super::live::Container>| {
             let record = container.record();
             let of = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-            let allocated = |layer: &dray_store::LayerId| self.store.layers().allocated(*layer).unwrap_or(0);
+            let layers = self.store.layers();
+            let allocated = |layer: dray_store::LayerId| layers.allocated(layer).unwrap_or(0);
             let size_rw = dray_store::usage(&self.folder(&record.id)).map_or(0, |usage| of(usage.allocated));
-            let size_root_fs = size_rw.saturating_add(of(record.layers.iter().map(allocated).sum()));
+            let all = record.layers.iter().flat_map(|layer| [*layer].into_iter().chain(layers.base(*layer)));
+            let size_root_fs = size_rw.saturating_add(of(all.map(allocated).sum()));
             ContainerSummary { size_rw, size_root_fs, ..summary(&record, now) }
         };
         self.registry.all().into_iter().map(sized).collect()

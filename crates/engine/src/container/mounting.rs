@@ -255,8 +255,7 @@ impl Service {
         // Left by a daemon that was killed at this point.
         unmount(&path);
         std::fs::create_dir_all(&path).map_err(failed)?;
-        let mut lower: Vec<PathBuf> =
-            point.layers.iter().rev().map(|layer| self.store.layers().path(*layer)).collect();
+        let mut lower = self.store.layers().folders_of(point.layers.iter().rev());
         // An image without layers is an empty folder.
         lower.push(self.store.root().join("base"));
         let overlay = dray_sys::mount::Overlay { lower: &lower, upper: None, options: &[] };

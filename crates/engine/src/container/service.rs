@@ -234,8 +234,7 @@ impl Service {
     /// The folders its root is made of.
     pub(super) fn layers(&self, record: &Record) -> Layers {
         let folder = self.folder(&record.id);
-        let mut lower: Vec<PathBuf> =
-            record.layers.iter().rev().map(|layer| self.store.layers().path(*layer)).collect();
+        let mut lower = self.store.layers().folders_of(record.layers.iter().rev());
         lower.push(self.base_layer.clone());
         Layers { lower, upper: folder.join("upper"), work: folder.join("work") }
     }

@@ -58,8 +58,7 @@ impl Service {
             tx.put(KIND, &key, None, &record)?;
             tx.hold(&holder(&key), &image.layers)
         })?;
-        let layers: Vec<PathBuf> =
-            image.layers.iter().rev().map(|layer| store.layers().path(*layer)).collect();
+        let layers = store.layers().folders_of(image.layers.iter().rev());
         let mounted = attach(&layers, &target);
         if mounted.is_err() {
             forget(store, &key)?;

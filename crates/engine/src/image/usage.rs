@@ -62,7 +62,8 @@ impl Usage {
 
 /// Each part once, though an image may have a layer twice.
 fn parts(images: &Images, image: &Image) -> HashSet<Part> {
-    let layers = image.layers.iter().map(|layer| Part::Layer(*layer));
+    let with_base = |layer: &LayerId| [*layer].into_iter().chain(images.store().layers().base(*layer));
+    let layers = image.layers.iter().flat_map(with_base).map(Part::Layer);
     let kept = image.config.rootfs.diff_ids.iter().flat_map(|diff_id| images.blobs_of_layer(diff_id));
     layers.chain(image.blobs.iter().cloned().chain(kept).map(Part::Blob)).collect()
 }

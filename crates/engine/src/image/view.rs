@@ -68,12 +68,14 @@ pub(super) fn inspect(images: &Images, image: &Image) -> ImageInspect {
 
 /// Where the layers lie: the top one as upper, those below it as lower.
 fn graph_driver(images: &Images, layers: &[LayerId]) -> DriverData {
-    let path = |layer: &LayerId| images.store().layers().path(*layer).display().to_string();
+    let folders = images.store().layers().folders_of(layers.iter().rev());
+    let mut paths = folders.iter().map(|folder| folder.display().to_string());
     let mut data = Labels::new();
-    if let Some((top, below)) = layers.split_last() {
-        data.insert("UpperDir".into(), path(top));
+    if let Some(top) = paths.next() {
+        data.insert("UpperDir".into(), top);
+        let below: Vec<String> = paths.collect();
         if !below.is_empty() {
-            data.insert("LowerDir".into(), below.iter().rev().map(path).collect::<Vec<_>>().join(":"));
+            data.insert("LowerDir".into(), below.join(":"));
         }
     }
     DriverData { name: "overlay2".into(), data: Some(data) }

@@ -247,7 +247,7 @@ impl Job<'_> {
         }
         for index in after {
             let below = self.diff_ids[..index].iter().rev().filter_map(|diff_id| done.get(diff_id));
-            let below = below.map(|layer| self.store.layers().path(layer.id)).collect();
+            let below = self.store.layers().folders_of(below.map(|layer| &layer.id));
             let layer = self.layer(index, below)?;
             done.insert(layer.diff_id.clone(), layer);
         }

@@ -343,7 +343,7 @@ fn a_hard_link_to_a_lower_layer() {
     let fixture = Fixture::new();
     load(&fixture.images, &legacy(&[&lower, &upper], &["linked:v1"]).end());
     let image = fixture.images.resolve("linked:v1").unwrap();
-    let folder = fixture.images.store().layers().path(image.layers[1]);
+    let folder = fixture.images.store().layers().folders(image.layers[1]).remove(0);
     assert_eq!(std::fs::read(folder.join("alias")).unwrap(), b"tool");
     assert_eq!(file(&save(&fixture.images, &["linked:v1"]), &path(&upper)), upper);
 }

@@ -112,7 +112,7 @@ impl Images {
         let layers = self.store().layers();
         let diff_id = match layers.get(id)?.diff_id {
             Some(known) => known,
-            None => DiffId::of(&layers.path(id)).map_err(Error::layer(format!("{id:?}")))?.diff_id,
+            None => DiffId::of(layers.view(id)?.path()).map_err(Error::layer(format!("{id:?}")))?.diff_id,
         };
         let mut blob = layer::blob(self.store(), id, &diff_id, false, format)?;
         blob.media_type = Packing::of(&blob.media_type).layer_type(true).to_owned();

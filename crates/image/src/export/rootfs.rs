@@ -60,7 +60,7 @@ impl Images {
             Error::layer(subject)(LayerError::Folder { operation: "put together the layers", source })
         };
         let known = self.store().layers();
-        let mut lower: Vec<PathBuf> = layers.iter().rev().map(|layer| known.path(*layer)).collect();
+        let mut lower = known.folders_of(layers.iter().rev());
         let empty = if lower.is_empty() { Some(known.begin()?) } else { None };
         lower.extend(empty.as_ref().map(|draft| draft.path().to_owned()));
         let overlay = dray_sys::mount::Overlay { lower: &lower, upper: None, options: &[] };

@@ -6,7 +6,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use dray_store::{LayerId, LayerView};
+
 use super::merge::{FileKind, Node};
+
 use crate::layer::LayerError;
 use crate::layer::overlay::{attribute_list, os};
 use crate::{Error, Image, Images, Result};
@@ -94,7 +97,7 @@ impl Images {
     /// If a layer cannot be read.
     pub fn diff(&self, first: &Image, second: &Image) -> Result<Vec<FileChange>> {
         let (old, new) = (self.merged(first)?, self.merged(second)?);
-        let sides = Sides { old: self.folders(first), new: self.folders(second) };
+        let sides = Sides { old: self.views(&first.layers)?, new: self.views(&second.layers)? };
         let mut changes = Vec::new();
         for (path, node) in &old.nodes {
             match new.nodes.get(path) {
@@ -115,8 +118,9 @@ impl Images {
         Ok(changes)
     }
 
-    fn folders(&self, image: &Image) -> Vec<PathBuf> {
-        image.layers.iter().map(|layer| self.store().layers().path(*layer)).collect()
+    /// The files of layers, one by one.
+    pub(super) fn views(&self, layers: &[LayerId]) -> Result<Vec<LayerView>> {
+        Ok(layers.iter().map(|layer| self.store().layers().view(*layer)).collect::<Result<_, _>>()?)
     }
 }
 
@@ -138,10 +142,10 @@ fn change(
     FileChange { path, happened, old: old.map(state), new: new.map(state), aspects }
 }
 
-/// The folders of both images' layers.
+/// The files of both images' layers.
 struct Sides {
-    old: Vec<PathBuf>,
-    new: Vec<PathBuf>,
+    old: Vec<LayerView>,
+    new: Vec<LayerView>,
 }
 
 impl Sides {
@@ -155,7 +159,8 @@ impl Sides {
                 aspects.push(aspect);
             }
         };
-        let (old_path, new_path) = (at(&self.old[old.layer], path), at(&self.new[new.layer], path));
+        let (old_path, new_path) =
+            (at(self.old[old.layer].path(), path), at(self.new[new.layer].path(), path));
         note(old.mode != new.mode && old.kind != FileKind::Link, Aspect::Mode);
         note((old.uid, old.gid) != (new.uid, new.gid), Aspect::Owner);
         note(old.target != new.target, Aspect::Target);

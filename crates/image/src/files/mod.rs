@@ -6,8 +6,8 @@
 //!                                               ├─► diff    two images, file by file
 //!                                               └─► squash  one layer with the same files
 //! ```
-//! Nothing is mounted and, but for [`diff`], no content read: layers are in overlay form, so their folders say what
-//! they hide.
+//! But for [`diff`] no content is read, and nothing mounted but a layer that lies upon another one: layers are in overlay
+//! form, so their folders say what they hide.
 
 mod diff;
 mod merge;
@@ -38,7 +38,7 @@ impl Images {
     fn merge(&self, layers: &[LayerId], diff_ids: &[Digest]) -> Result<Merged> {
         let mut merged = Merged::default();
         for (index, (layer, diff_id)) in layers.iter().zip(diff_ids).enumerate() {
-            merged.add(&self.store().layers().path(*layer), index).map_err(Error::layer(diff_id))?;
+            merged.add(self.store().layers().view(*layer)?.path(), index).map_err(Error::layer(diff_id))?;
         }
         Ok(merged)
     }

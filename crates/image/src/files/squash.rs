@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use dray_spec::{Digest, History, Reference};
-use dray_store::LayerId;
+use dray_store::{LayerId, LayerView};
 use rustix::fs::{self as rfs, AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 
 use super::merge::{FileKind, Merged, Node};
@@ -76,10 +76,10 @@ impl Images {
     /// The same files in one layer; none if there are no files at all.
     fn one_layer(&self, layers: &[LayerId], below: &Merged) -> Result<Option<(LayerId, Digest)>> {
         let failed = || Error::layer("squash");
-        let folders: Vec<PathBuf> = layers.iter().map(|layer| self.store().layers().path(*layer)).collect();
+        let views = self.views(layers)?;
         let mut merged = Merged::default();
-        for (index, folder) in folders.iter().enumerate() {
-            merged.add(folder, index).map_err(failed())?;
+        for (index, view) in views.iter().enumerate() {
+            merged.add(view.path(), index).map_err(failed())?;
         }
         // In a folder that lies in one layer alone, overlayfs would list a whiteout as if it were a file.
         merged.whiteouts.retain(|path, _| below.nodes.contains_key(path));
@@ -87,7 +87,7 @@ impl Images {
             return Ok(None);
         }
         let draft = self.store().layers().begin()?;
-        let copier = Copier { folders: &folders, root: draft.path(), below, linked: HashMap::new() };
+        let copier = Copier { views: &views, root: draft.path(), below, linked: HashMap::new() };
         copier.all(&merged).map_err(failed())?;
         let packed = DiffId::of(draft.path()).map_err(failed())?;
         let id = draft.commit(&packed.diff_id, packed.size)?;
@@ -118,7 +118,7 @@ fn history(image: &Image, kept: usize) -> Vec<History> {
 
 /// Copies the files that are seen out of their layers.
 struct Copier<'a> {
-    folders: &'a [PathBuf],
+    views: &'a [LayerView],
     root: &'a Path,
     /// What lies below: what was hidden of it stays hidden.
     below: &'a Merged,
@@ -220,7 +220,7 @@ impl Copier<'_> {
     }
 
     fn source(&self, path: &[u8], node: &Node) -> PathBuf {
-        self.folders[node.layer].join(os(path))
+        self.views[node.layer].path().join(os(path))
     }
 }
 

@@ -142,7 +142,7 @@ fn seen(fixture: &Fixture, image: &Image) -> Vec<(String, u32, u64, u64)> {
 }
 
 fn top(fixture: &Fixture, image: &Image) -> PathBuf {
-    fixture.images.store().layers().path(*image.layers.last().unwrap())
+    fixture.images.store().layers().folders(*image.layers.last().unwrap()).remove(0)
 }
 
 #[test]

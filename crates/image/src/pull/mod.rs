@@ -304,7 +304,7 @@ impl Puller {
         below: &[LayerId],
         progress: &dyn Progress,
     ) -> Result<LayerId, PullError> {
-        let below = below.iter().rev().map(|layer| self.store.layers().path(*layer)).collect();
+        let below = self.store.layers().folders_of(below.iter().rev());
         self.fetch_layer(&LayerJob { below: Some(below), ..job.clone() }, progress).await
     }
 

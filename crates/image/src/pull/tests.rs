@@ -107,7 +107,7 @@ impl Machine {
 
     fn content(&self, pulled: &Pulled, layer: usize, file: &str) -> Vec<u8> {
         let image = self.store.images().get(&pulled.image).unwrap().unwrap();
-        std::fs::read(self.store.layers().path(image.layers[layer]).join(file)).unwrap()
+        std::fs::read(self.store.layers().folders(image.layers[layer])[0].join(file)).unwrap()
     }
 }
 

@@ -112,7 +112,7 @@ fn whole(store: &Store, root: &Path, case: &str) {
     }
     let layers = store.layers().list().unwrap();
     for layer in &layers {
-        let content = fs::read(store.layers().path(layer.id).join("file")).unwrap();
+        let content = fs::read(store.layers().view(layer.id).unwrap().path().join("file")).unwrap();
         assert!(layer.diff_id.as_ref().unwrap().verifies(&content), "{case}: layer {}", layer.id);
     }
     assert_eq!(count(&root.join("layers")), layers.len(), "{case}: stray layer folders");

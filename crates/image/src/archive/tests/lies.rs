@@ -172,7 +172,7 @@ fn a_big_layer_with_a_link_to_the_one_below() {
     let fixture = Fixture::new();
     load(&fixture.images, &legacy(&[&below, &layer], &["links:v1"]).end());
     let image = fixture.images.resolve("links:v1").unwrap();
-    let folder = fixture.images.store().layers().path(image.layers[1]);
+    let folder = fixture.images.store().layers().folders(image.layers[1]).remove(0);
     assert_eq!(std::fs::read(folder.join("link")).unwrap(), b"below");
     // Its tar cannot be told from the folder alone, and is given again all the same.
     let again = save(&fixture.images, &["links:v1"]);
@@ -185,7 +185,7 @@ fn a_big_layer_that_has_a_name_twice_keeps_its_bytes() {
     let fixture = Fixture::new();
     load(&fixture.images, &legacy(&[&layer], &["twice:v1"]).end());
     let image = fixture.images.resolve("twice:v1").unwrap();
-    let folder = fixture.images.store().layers().path(image.layers[0]);
+    let folder = fixture.images.store().layers().folders(image.layers[0]).remove(0);
     assert_eq!(std::fs::read(folder.join("big")).unwrap(), b"now small");
     assert_eq!(file(&save(&fixture.images, &["twice:v1"]), &path(&layer)), layer);
 }
@@ -215,7 +215,7 @@ fn attributes_and_capabilities() {
     let fixture = Fixture::new();
     load(&fixture.images, &legacy(&[&layer], &["caps:v1"]).end());
     let image = fixture.images.resolve("caps:v1").unwrap();
-    let ping = fixture.images.store().layers().path(image.layers[0]).join("ping");
+    let ping = fixture.images.store().layers().folders(image.layers[0])[0].join("ping");
     let mut value = [0; 64];
     let length = rustix::fs::getxattr(&ping, "security.capability", &mut value[..]).unwrap();
     assert_eq!(&value[..length], capability);
@@ -231,7 +231,7 @@ fn names_that_are_no_text() {
     let fixture = Fixture::new();
     load(&fixture.images, &legacy(&[&layer], &["bytes:v1"]).end());
     let image = fixture.images.resolve("bytes:v1").unwrap();
-    let folder = fixture.images.store().layers().path(image.layers[0]);
+    let folder = fixture.images.store().layers().folders(image.layers[0]).remove(0);
     let names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 1);
     assert!(names[0].to_str().is_none());
@@ -263,7 +263,7 @@ fn a_sparse_file_of_more_than_four_gigabytes() {
     let image = fixture.images.resolve("sparse:v1").unwrap();
     assert_eq!(image.size, LENGTH);
     let store = fixture.images.store();
-    let usage = dray_store::usage(&store.layers().path(image.layers[0])).unwrap();
+    let usage = dray_store::usage(&store.layers().folders(image.layers[0])[0]).unwrap();
     assert!(usage.allocated < 1 << 20, "it takes {} on the disk", usage.allocated);
     assert_eq!(file(&save(&fixture.images, &["sparse:v1"]), &path(&layer)), layer);
 }

@@ -138,7 +138,7 @@ async fn a_file_of_more_than_four_gigabytes_and_names_that_are_no_text() {
     of_tar(&builder.into_inner().unwrap()).put(&fixture, "x", Some("latest"));
     let (pulled, _) = machine.pull(&format!("{}/x", fixture.host())).await.unwrap();
     let image = machine.store.images().get(&pulled.image).unwrap().unwrap();
-    let folder = machine.store.layers().path(image.layers[0]);
+    let folder = machine.store.layers().folders(image.layers[0]).remove(0);
     let metadata = std::fs::metadata(folder.join("large")).unwrap();
     assert_eq!(metadata.len(), size);
     let odd: std::path::PathBuf =
