@@ -80,6 +80,6 @@ fn what_is_copied_again_is_a_layer_of_what_has_changed() {
     assert_eq!(shown(&docker, "third"), expected.replace("changed", "again"));
     docker.ok(&format!("rmi {name} third squashed"));
     docker.ok("builder prune -af");
-    let left = |folder: &&Path| entries(folder) > 0;
-    assert!(!folders.iter().any(|folder| left(&folder)), "{folders:?}");
+    let left = |folder: &Path| entries(folder) > 0;
+    assert!(!folders.iter().any(|folder| left(folder)), "{folders:?}");
 }
