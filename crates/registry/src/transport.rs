@@ -24,6 +24,7 @@ use crate::config::ClientConfig;
 use crate::connect::{Dialer, reason_of};
 use crate::error::{Error, Reason, Verb, is_transient_status};
 use crate::hosts::{HostSettings, TlsSettings};
+use crate::pace::{Meter, Slow};
 use crate::payload::Payload;
 use crate::tls::{check_authorities, tls};
 
@@ -122,6 +123,7 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Incoming,
     idle: Duration,
+    meter: Meter,
 }
 
 impl Transport {
@@ -239,7 +241,15 @@ impl Transport {
             }
         };
         let (head, body) = response.into_parts();
-        Ok(Answer { verb, url: request.url.clone(), status: head.status, headers: head.headers, body, idle })
+        Ok(Answer {
+            verb,
+            url: request.url.clone(),
+            status: head.status,
+            headers: head.headers,
+            body,
+            idle,
+            meter: Meter::new(self.config.pace),
+        })
     }
 
     async fn outgoing(
@@ -363,18 +373,27 @@ pub(crate) fn http_date(text: &str) -> Option<SystemTime> {
 impl Answer {
     /// The next piece of the body; `None` at its end.
     pub(crate) async fn chunk(&mut self) -> Option<Result<Bytes, Reason>> {
+        let mut silent = Duration::ZERO;
         loop {
-            match tokio::time::timeout(self.idle, self.body.frame()).await {
-                Err(_) => return Some(Err(Reason::Stalled(self.idle.as_secs()))),
+            let began = Instant::now();
+            let patience = self.meter.left().min(self.idle.saturating_sub(silent));
+            let frame = tokio::time::timeout(patience, self.body.frame()).await;
+            let data = match frame {
+                Err(_) => Bytes::new(),
                 Ok(None) => return None,
                 Ok(Some(Err(error))) => return Some(Err(reason_of(&error))),
-                Ok(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data()
-                        && !data.is_empty()
-                    {
-                        return Some(Ok(data));
-                    }
-                }
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            };
+            let waited = began.elapsed();
+            silent += waited;
+            if data.is_empty() && silent >= self.idle {
+                return Some(Err(Reason::Stalled(self.idle.as_secs())));
+            }
+            if let Err(Slow { bytes, seconds }) = self.meter.add(waited, data.len()) {
+                return Some(Err(Reason::Slow { bytes, seconds }));
+            }
+            if !data.is_empty() {
+                return Some(Ok(data));
             }
         }
     }

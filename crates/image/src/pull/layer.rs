@@ -43,6 +43,7 @@ pub(crate) struct LayerJob {
     /// The layers below, topmost first; none while it is tried without.
     pub(crate) below: Option<Vec<PathBuf>>,
     pub(crate) retry: dray_registry::RetryPolicy,
+    pub(crate) least: u64,
 }
 
 impl LayerJob {
@@ -159,6 +160,7 @@ impl LayerJob {
             sources: self.sources.afresh(),
             blob: self.descriptor.clone(),
             retry: self.retry,
+            least: self.least,
             growth: growth.clone(),
             reporter: reporter.clone(),
         };

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use dray_spec::{Descriptor, Digest, media_type};
 
-use super::{client, download, drain, file, reference, repository, silent};
+use super::{client, client_with, download, drain, file, reference, repository, silent};
 use crate::testing::{Fault, Fixture, What};
-use crate::{Auth, Error, ErrorKind};
+use crate::{Auth, ClientConfig, Error, ErrorKind, Pace, Reason};
 
 const LAYER: &str = media_type::OCI_LAYER_GZIP;
 const MANIFEST: &str = media_type::OCI_MANIFEST;
@@ -159,6 +159,28 @@ async fn a_registry_that_falls_silent_is_left() {
     assert_eq!(read.len(), 500);
     assert!(error.to_string().ends_with("no data for 2 seconds"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(6));
+}
+
+#[tokio::test]
+async fn a_registry_that_drips_bytes_is_left() {
+    let fixture = Fixture::start().await;
+    let blob = fixture.put_blob("a", LAYER, &[1; 100_000]);
+    fixture.fault(Fault::on("/a/", What::Drip(Duration::from_millis(10))));
+    let pace = Pace { least: 10_000, within: Duration::from_millis(300) };
+    let client = client_with(ClientConfig { pace, ..ClientConfig::default() });
+    let repository = client.repository(&reference(&fixture, "a"), &Auth::Anonymous).unwrap();
+    let (read, error) = within_a_minute(download(&repository, &blob, 0)).await.unwrap_err();
+    assert!((1..10_000).contains(&read.len()), "{} bytes", read.len());
+    assert!(matches!(&error, Error::Interrupted { reason: Reason::Slow { .. }, .. }), "{error}");
+    assert!(error.is_transient());
+    // So is a document.
+    fixture.put_manifest("a", Some("v1"), MANIFEST, &[b' '; 50_000]);
+    let error = within_a_minute(repository.manifest("v1")).await.unwrap_err();
+    assert!(matches!(&error, Error::Transport { reason: Reason::Slow { .. }, .. }), "{error}");
+}
+
+async fn within_a_minute<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), work).await.expect("an end")
 }
 
 #[tokio::test]
