@@ -63,6 +63,8 @@ pub(crate) struct Request {
     pub(crate) patience: u32,
     /// Whether it wants a connection on which no other request is under way.
     pub(crate) apart: bool,
+    /// Whether its payload is a secret, for the host it is sent to alone.
+    pub(crate) secret: bool,
     /// The registry it is for and how that is spoken to.
     speak: Option<(Origin, Arc<HostSettings>)>,
 }
@@ -76,6 +78,7 @@ impl Request {
             payload: Payload::Empty,
             patience: 1,
             apart: false,
+            secret: false,
             speak: None,
         }
     }
@@ -218,6 +221,11 @@ impl Transport {
             };
             if target.origin() != request.url.origin() {
                 request.headers.remove(header::AUTHORIZATION);
+                if request.secret {
+                    let problem = "it leads to another host, which must not get the credentials";
+                    let target = crate::error::shown(&target);
+                    return Err(Error::transport(verb, &request.url, Reason::Redirect { target, problem }));
+                }
             }
             request.url = target;
         }

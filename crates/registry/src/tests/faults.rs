@@ -242,6 +242,17 @@ async fn an_answer_to_the_commit_that_is_lost_is_found_out() {
 }
 
 #[tokio::test]
+async fn an_upload_that_goes_on_by_a_few_bytes_each_time_is_given_up() {
+    let fixture = Fixture::start().await;
+    let content = vec![1; 10_000];
+    let (_folder, path) = file(&content);
+    let blob = Descriptor::of(LAYER, &content);
+    fixture.fault(Fault::on("/uploads/", What::CutAfter(100)).method("PATCH"));
+    assert!(repository(&fixture, "a").upload(None, &path, &blob, silent()).await.is_err());
+    assert_eq!(fixture.count("PATCH", "/uploads/"), 4, "as often as is tried");
+}
+
+#[tokio::test]
 async fn an_upload_that_never_gets_through_is_given_up() {
     let fixture = Fixture::start().await;
     let (_folder, path) = file(&[1; 1000]);
