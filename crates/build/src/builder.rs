@@ -188,11 +188,8 @@ impl Builder {
 }
 
 fn sweep(contexts: &Path) {
-    match std::fs::remove_dir_all(contexts) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(path = %contexts.display(), %error, "cannot remove left-over build contexts");
-        }
-        _ => {}
+    if let Err(error) = dray_store::remove_tree(contexts) {
+        tracing::warn!(path = %contexts.display(), %error, "cannot remove left-over build contexts");
     }
 }
 

@@ -180,7 +180,7 @@ impl Drop for Whole {
             return kept.give_back();
         }
         if let Some(path) = &self.path
-            && let Err(error) = fs::remove_dir_all(path)
+            && let Err(error) = dray_store::remove_tree(path)
         {
             tracing::warn!(path = %path.display(), %error, "cannot remove the build context");
         }

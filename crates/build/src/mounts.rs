@@ -77,7 +77,7 @@ impl Drop for CacheDir {
             locked.changed.notify_all();
         }
         if self.private
-            && let Err(error) = fs::remove_dir_all(&self.path)
+            && let Err(error) = dray_store::remove_tree(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove a private cache mount");
         }
@@ -89,7 +89,7 @@ impl CacheDirs {
         let dir = dir.join("mounts");
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(SEED) {
-                let _ = fs::remove_dir_all(entry.path());
+                let _ = dray_store::remove_tree(&entry.path());
             }
         }
         CacheDirs { dir, locked: Arc::default() }
@@ -133,7 +133,7 @@ impl CacheDirs {
             Err(error) => Err(failed("create", &path)(error)),
         });
         if !matches!(placed, Ok(true)) {
-            let _ = fs::remove_dir_all(&draft);
+            let _ = dray_store::remove_tree(&draft);
         } else {
             self.write_note(&name_of(id), 0, &mount.target, id);
         }
@@ -257,7 +257,7 @@ impl CacheDirs {
         let renamed = fs::rename(self.dir.join(name), &gone);
         let _ = fs::remove_file(self.note(name));
         drop(mounted);
-        match renamed.and_then(|()| fs::remove_dir_all(&gone)) {
+        match renamed.and_then(|()| dray_store::remove_tree(&gone)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 tracing::warn!(name, %error, "cannot remove a cache mount");
                 false

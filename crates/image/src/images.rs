@@ -182,9 +182,7 @@ impl Images {
             return Err(Error::TagWithDigest);
         }
         match self.store.tags().set(&name.clone().tagged(), &image.id, None) {
-            Err(_) if self.store.images().get(&image.id)?.is_none() => {
-                Err(Error::NotFound(image.id.to_string()))
-            }
+            Err(dray_store::Error::ImageNotFound(id)) => Err(Error::NotFound(id.to_string())),
             set => Ok(set?),
         }
     }

@@ -67,12 +67,16 @@ impl Images {
         prune: bool,
         users: &Users<'_>,
     ) -> Result<Vec<Removed>> {
-        let image = self.resolve(name_or_id)?;
         let claims = self.claims.lock();
         let users = |id: &Digest| [users(id), claim::users(&claims, id)].concat();
-        let mut removal = Removal { images: self, users: &users, removed: Vec::new(), freed: 0 };
-        removal.by_name_or_id(&image, name_or_id, force, prune)?;
-        let removed = removal.removed;
+        let removed = loop {
+            let image = self.resolve(name_or_id)?;
+            let mut removal = Removal { images: self, users: &users, removed: Vec::new(), freed: 0 };
+            // A name that went to another image meanwhile is looked up again.
+            if removal.by_name_or_id(&image, name_or_id, force, prune)? {
+                break removal.removed;
+            }
+        };
         drop(claims);
         self.store().collect()?;
         Ok(removed)
@@ -122,14 +126,16 @@ impl Images {
 }
 
 impl Removal<'_> {
-    fn by_name_or_id(&mut self, image: &Image, given: &str, force: bool, prune: bool) -> Result<()> {
+    /// False, with nothing done, if the name is no longer the image's.
+    fn by_name_or_id(&mut self, image: &Image, given: &str, force: bool, prune: bool) -> Result<bool> {
         let names = self.names(&image.id)?;
         if is_id_prefix(&image.id, given) {
             if is_single(&names) {
                 self.check(&image.id, Check { names: false, stopped: !force })?;
                 self.untag_all(&image.id)?;
             }
-            return self.delete(&image.id, force, prune, false);
+            self.delete(&image.id, force, prune, false)?;
+            return Ok(true);
         }
         if !force
             && is_single(&names)
@@ -142,14 +148,16 @@ impl Removal<'_> {
             }));
         }
         let name = Reference::parse(given)?.tagged();
-        self.untag(&image.id, &name)?;
+        if !self.untag(&image.id, &name)? {
+            return Ok(false);
+        }
         if name.digest().is_none() {
             self.untag_digests_left_alone(&image.id, &name)?;
         }
         if self.names(&image.id)?.is_empty() {
             self.delete(&image.id, force, prune, true)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// When a repository's last tag has gone, its names by digest go too.
@@ -165,19 +173,22 @@ impl Removal<'_> {
         Ok(())
     }
 
-    fn untag(&mut self, id: &Digest, name: &Reference) -> Result<()> {
+    /// Takes a name away; false if another image has it by now, or none.
+    fn untag(&mut self, id: &Digest, name: &Reference) -> Result<bool> {
         // A digest outweighs a tag, as when it was looked up.
         let name = match name.digest() {
             Some(digest) => name.with_digest(digest.clone()),
             None => name.clone(),
         };
-        self.images.store().tags().remove_of(id, &name)?;
-        self.removed.push(Removed::Untagged(name.familiar()));
-        Ok(())
+        let had = self.images.store().tags().remove_of(id, &name)?;
+        if had {
+            self.removed.push(Removed::Untagged(name.familiar()));
+        }
+        Ok(had)
     }
 
     fn untag_all(&mut self, id: &Digest) -> Result<()> {
-        self.names(id)?.iter().try_for_each(|name| self.untag(id, name))
+        self.names(id)?.iter().try_for_each(|name| self.untag(id, name).map(drop))
     }
 
     /// Deletes the image and, with `prune`, its parents as far as nobody needs them. Quietly: a conflict is
@@ -227,11 +238,11 @@ impl Removal<'_> {
             return Ok(());
         }
         let quietly = |result| match result {
-            Ok(()) | Err(Error::Conflict(_)) => Ok(()),
+            Ok(_) | Err(Error::Conflict(_)) => Ok(()),
             Err(error) => Err(error),
         };
         if bare {
-            return quietly(self.delete(&image.id, false, true, true));
+            return quietly(self.delete(&image.id, false, true, true).map(|()| true));
         }
         // The names by which it was found to be unneeded: what it has got since is somebody's.
         for name in image.tags.iter().chain(&image.repo_digests) {

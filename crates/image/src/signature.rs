@@ -174,7 +174,7 @@ mod tests {
     use dray_registry::{Auth, Client, ClientConfig};
     use dray_spec::{ImageConfig, Index};
     use dray_store::Store;
-    use dray_trust::{Claim, KeyPair};
+    use dray_trust::{Algorithm, Claim, KeyPair};
 
     use super::*;
     use crate::progress::Silent;
@@ -235,7 +235,8 @@ mod tests {
         let reference = Reference::parse(&name).unwrap();
         let repository = client().repository(&reference, &Auth::Anonymous).unwrap();
         let digest = put(&repository).await;
-        let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let (key, other) =
+            (KeyPair::generate(Algorithm::P256).unwrap(), KeyPair::generate(Algorithm::P256).unwrap());
         let pulling = Pulling::new(&asks_for(&key));
         let refused = pulling.pull(&name).await.unwrap_err();
         assert_eq!(refused.kind(), PullErrorKind::Forbidden);
@@ -287,7 +288,7 @@ mod tests {
         let name = format!("{}/a:v1", fixture.host());
         let repository = client().repository(&Reference::parse(&name).unwrap(), &Auth::Anonymous).unwrap();
         let digest = put(&repository).await;
-        let key = KeyPair::generate().unwrap();
+        let key = KeyPair::generate(Algorithm::P256).unwrap();
         let signature = signed(&name, &digest, &key);
         let mut payload = fixture.put_blob("a", PAYLOAD_TYPE, &signature.payload);
         payload.annotations.insert(SIGNATURE_ANNOTATION.into(), signature.signature);

@@ -19,7 +19,7 @@ use crate::access::{Access, Htpasswd, HtpasswdError};
 use crate::api::{Limits, Link, Registry, RegistryParts};
 use crate::cache::{Cache, evict};
 use crate::config::Config;
-use crate::connection::Socket;
+use crate::connection::{PATIENCE, Socket, leave_after};
 use crate::garbage::{Ages, Collector};
 use crate::remote::RemoteError;
 use crate::replication::{self, Replication, ReplicationError};
@@ -295,6 +295,9 @@ impl Server {
         let Ok(peer) = stream.peer_addr() else { return };
         // Small answers must not wait for more.
         let _ = stream.set_nodelay(true);
+        if let Err(error) = leave_after(&stream, PATIENCE) {
+            tracing::debug!(%peer, %error, "a client that takes nothing is waited for");
+        }
         let done = match &self.certificate {
             None => {
                 let socket = Socket::new(stream);

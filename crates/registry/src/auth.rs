@@ -246,6 +246,7 @@ fn oauth_request(url: Url, wanted: &TokenRequest<'_>, refresh: &str) -> Request 
     let mut request = Request::new(Method::POST, url)
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded; charset=utf-8");
     request.payload = Payload::Bytes(form.finish().into());
+    request.secret = true;
     request
 }
 

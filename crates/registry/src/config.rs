@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::pace::Pace;
 use crate::proxy::ProxyConfig;
 
 /// How a [`crate::Client`] behaves. `Default` is Docker's behaviour without any configuration.
@@ -30,6 +31,8 @@ pub struct ClientConfig {
     pub connect_timeout: Duration,
     /// Limit for the silence of a registry while an answer or a body is awaited.
     pub idle_timeout: Duration,
+    /// How much of a body must at least come in a while; one that comes slower counts as interrupted.
+    pub pace: Pace,
     /// How often and how fast a request is tried again.
     pub retry: RetryPolicy,
 }
@@ -45,6 +48,7 @@ impl Default for ClientConfig {
             proxy: ProxyConfig::default(),
             connect_timeout: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(60),
+            pace: Pace::default(),
             retry: RetryPolicy::default(),
         }
     }

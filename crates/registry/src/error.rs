@@ -343,6 +343,14 @@ pub enum Reason {
     /// The registry stopped sending.
     #[error("no data for {0} seconds")]
     Stalled(u64),
+    /// The registry sent so little that it would never come to an end.
+    #[error("only {bytes} bytes in {seconds} seconds")]
+    Slow {
+        /// What came.
+        bytes: u64,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The connection ended early.
     #[error("unexpected EOF")]
     Eof,
@@ -374,6 +382,7 @@ impl Reason {
             | Reason::Proxy(_)
             | Reason::AnswerTimeout(_)
             | Reason::Stalled(_)
+            | Reason::Slow { .. }
             | Reason::Eof
             | Reason::Broken(_) => true,
         }

@@ -23,6 +23,7 @@ mod download;
 mod error;
 mod hosts;
 mod login;
+mod pace;
 mod payload;
 mod proxy;
 mod referrer;
@@ -43,6 +44,7 @@ pub use config::{Cidr, ClientConfig, InsecureRegistry, InvalidInsecureRegistry, 
 pub use download::Download;
 pub use error::{ApiError, Error, ErrorKind, Reason, Verb};
 pub use login::Login;
+pub use pace::Pace;
 pub use payload::SentFn;
 pub use proxy::{Proxy, ProxyConfig};
 pub use repository::{RawManifest, Repository};

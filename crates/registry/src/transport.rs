@@ -24,6 +24,7 @@ use crate::config::ClientConfig;
 use crate::connect::{Dialer, reason_of};
 use crate::error::{Error, Reason, Verb, is_transient_status};
 use crate::hosts::{HostSettings, TlsSettings};
+use crate::pace::{Meter, Slow};
 use crate::payload::Payload;
 use crate::tls::{check_authorities, tls};
 
@@ -62,6 +63,8 @@ pub(crate) struct Request {
     pub(crate) patience: u32,
     /// Whether it wants a connection on which no other request is under way.
     pub(crate) apart: bool,
+    /// Whether its payload is a secret, for the host it is sent to alone.
+    pub(crate) secret: bool,
     /// The registry it is for and how that is spoken to.
     speak: Option<(Origin, Arc<HostSettings>)>,
 }
@@ -75,6 +78,7 @@ impl Request {
             payload: Payload::Empty,
             patience: 1,
             apart: false,
+            secret: false,
             speak: None,
         }
     }
@@ -122,6 +126,7 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Incoming,
     idle: Duration,
+    meter: Meter,
 }
 
 impl Transport {
@@ -216,6 +221,11 @@ impl Transport {
             };
             if target.origin() != request.url.origin() {
                 request.headers.remove(header::AUTHORIZATION);
+                if request.secret {
+                    let problem = "it leads to another host, which must not get the credentials";
+                    let target = crate::error::shown(&target);
+                    return Err(Error::transport(verb, &request.url, Reason::Redirect { target, problem }));
+                }
             }
             request.url = target;
         }
@@ -239,7 +249,15 @@ impl Transport {
             }
         };
         let (head, body) = response.into_parts();
-        Ok(Answer { verb, url: request.url.clone(), status: head.status, headers: head.headers, body, idle })
+        Ok(Answer {
+            verb,
+            url: request.url.clone(),
+            status: head.status,
+            headers: head.headers,
+            body,
+            idle,
+            meter: Meter::new(self.config.pace),
+        })
     }
 
     async fn outgoing(
@@ -363,18 +381,27 @@ pub(crate) fn http_date(text: &str) -> Option<SystemTime> {
 impl Answer {
     /// The next piece of the body; `None` at its end.
     pub(crate) async fn chunk(&mut self) -> Option<Result<Bytes, Reason>> {
+        let mut silent = Duration::ZERO;
         loop {
-            match tokio::time::timeout(self.idle, self.body.frame()).await {
-                Err(_) => return Some(Err(Reason::Stalled(self.idle.as_secs()))),
+            let began = Instant::now();
+            let patience = self.meter.left().min(self.idle.saturating_sub(silent));
+            let frame = tokio::time::timeout(patience, self.body.frame()).await;
+            let data = match frame {
+                Err(_) => Bytes::new(),
                 Ok(None) => return None,
                 Ok(Some(Err(error))) => return Some(Err(reason_of(&error))),
-                Ok(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data()
-                        && !data.is_empty()
-                    {
-                        return Some(Ok(data));
-                    }
-                }
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            };
+            let waited = began.elapsed();
+            silent += waited;
+            if data.is_empty() && silent >= self.idle {
+                return Some(Err(Reason::Stalled(self.idle.as_secs())));
+            }
+            if let Err(Slow { bytes, seconds }) = self.meter.add(waited, data.len()) {
+                return Some(Err(Reason::Slow { bytes, seconds }));
+            }
+            if !data.is_empty() {
+                return Some(Ok(data));
             }
         }
     }

@@ -118,10 +118,10 @@ impl Repository {
         descriptor: &Descriptor,
         sent: SentFn,
     ) -> Result<(), Error> {
-        let policy = self.client.config().retry;
+        let (policy, least) = (self.client.config().retry, self.client.config().pace.least);
         let file = Arc::new(file.to_path_buf());
         let mut session = session;
-        let mut attempt = 1;
+        let (mut attempt, mut counted) = (1, session.as_ref().map_or(0, |session| session.there));
         loop {
             let open = match session.take() {
                 Some(open) if open.there <= descriptor.size => open,
@@ -152,8 +152,11 @@ impl Repository {
             }
             match self.upload_status(&open).await {
                 Ok(at) if at.there > 0 && at.there <= descriptor.size => {
-                    // Progress earns new attempts.
-                    attempt = if at.there > offset { 1 } else { attempt + 1 };
+                    // Progress earns new attempts; a few bytes each time would earn them without end.
+                    attempt = if at.there.saturating_sub(counted) >= least { 1 } else { attempt + 1 };
+                    if attempt == 1 {
+                        counted = at.there;
+                    }
                     session = Some(at);
                 }
                 _ => attempt += 1,

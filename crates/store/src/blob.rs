@@ -148,6 +148,16 @@ impl Blobs {
         Ok(bytes)
     }
 
+    /// Whether a blob's bytes are still those of its digest. What can be read no more is not.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn is_intact(&self, digest: &Digest) -> Result<bool> {
+        let mut hasher = Hasher::like(digest);
+        let read = hash(&self.open(digest)?, &mut hasher);
+        Ok(read.is_ok() && hasher.finish() == *digest)
+    }
+
     /// Stores bytes.
     ///
     /// # Errors
@@ -528,18 +538,24 @@ impl Ingest {
     }
 
     fn take_in_what_is_there(&mut self) -> Result<()> {
-        let mut file = self.reader()?;
-        let mut buffer = vec![0; 256 * 1024];
-        loop {
-            match file.read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(count) => {
-                    self.hasher.update(&buffer[..count]);
-                    self.offset += count as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(Error::io("read", &self.path, source)),
+        let read = hash(&self.reader()?, &mut self.hasher);
+        self.offset += read.map_err(|source| Error::io("read", &self.path, source))?;
+        Ok(())
+    }
+}
+
+/// Hashes what is left of a file, and tells how much that is.
+fn hash(mut file: &File, hasher: &mut Hasher) -> io::Result<u64> {
+    let (mut buffer, mut total) = (vec![0; 256 * 1024], 0);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(total),
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                total += count as u64;
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

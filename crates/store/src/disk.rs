@@ -1,13 +1,15 @@
 //! How much a folder takes.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, openat, statat};
 use rustix::io::Errno;
 
+use crate::tree::{Stopped, Visitor, walk};
 use crate::{Error, Result};
 
 /// What a tree of files takes on the disk. A file with several names counts once.
@@ -27,57 +29,62 @@ pub struct Usage {
 /// # Errors
 /// If a folder cannot be read.
 pub fn usage(path: &Path) -> Result<Usage> {
-    let failed =
-        |operation: &'static str, path: &Path, errno: Errno| Error::io(operation, path, errno.into());
-    let mut usage = Usage::default();
-    let mut seen = HashSet::new();
-    let root = match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(root) => root,
-        Err(Errno::NOENT) => return Ok(usage),
-        Err(errno) => return Err(failed("stat", path, errno)),
+    let failed = |errno: Errno| Error::io("measure", path, errno.into());
+    let mut count = Count { usage: Usage::default(), seen: HashSet::new() };
+    let stat = match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(count.usage),
+        other => other.map_err(failed)?,
     };
-    let is_dir = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    let mut folders = if is_dir(&root) { vec![path.to_path_buf()] } else { Vec::new() };
-    count(&root, &mut usage, &mut seen);
-    while let Some(folder) = folders.pop() {
+    count.add(&stat);
+    if is_folder(&stat) {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // Names are looked up from their folder: the way there is gone only once.
-        let opened = match openat(CWD, &folder, flags, Mode::empty()) {
-            Ok(opened) => opened,
-            Err(Errno::NOENT) => continue,
-            Err(errno) => return Err(failed("list", &folder, errno)),
+        let top = match openat(CWD, path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(Usage::default()),
+            other => other.map_err(failed)?,
         };
-        for entry in Dir::read_from(&opened).map_err(|errno| failed("list", &folder, errno))? {
-            let entry = entry.map_err(|errno| failed("list", &folder, errno))?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            let below = || folder.join(OsStr::from_bytes(name.to_bytes()));
-            let stat = match statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => stat,
-                Err(Errno::NOENT) => continue,
-                Err(errno) => return Err(failed("stat", &below(), errno)),
-            };
-            count(&stat, &mut usage, &mut seen);
-            if is_dir(&stat) && stat.st_dev == root.st_dev {
-                folders.push(below());
-            }
-        }
+        walk(top, &mut count).map_err(|Stopped { path: inner, source }| {
+            let place = if inner.as_os_str().is_empty() { path.to_owned() } else { path.join(inner) };
+            Error::io("measure", &place, source)
+        })?;
     }
-    Ok(usage)
+    Ok(count.usage)
 }
 
-fn count(stat: &Stat, usage: &mut Usage, seen: &mut HashSet<(u64, u64)>) {
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    if stat.st_nlink > 1 && kind != FileType::Directory && !seen.insert((stat.st_dev, stat.st_ino)) {
-        return;
+/// What has been counted so far.
+struct Count {
+    usage: Usage,
+    /// Files with several names.
+    seen: HashSet<(u64, u64)>,
+}
+
+impl Count {
+    fn add(&mut self, stat: &Stat) {
+        if stat.st_nlink > 1 && !is_folder(stat) && !self.seen.insert((stat.st_dev, stat.st_ino)) {
+            return;
+        }
+        self.usage.inodes += 1;
+        self.usage.allocated += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+            self.usage.bytes += u64::try_from(stat.st_size).unwrap_or(0);
+        }
     }
-    usage.inodes += 1;
-    usage.allocated += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
-    if kind == FileType::RegularFile {
-        usage.bytes += u64::try_from(stat.st_size).unwrap_or(0);
+}
+
+impl Visitor for Count {
+    fn entry(&mut self, folder: BorrowedFd<'_>, name: &CStr, _: FileType) -> io::Result<bool> {
+        match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => {
+                self.add(&stat);
+                Ok(is_folder(&stat))
+            }
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
     }
+}
+
+fn is_folder(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use crate::{Error, Result};
+use crate::{Error, Result, remove_tree};
 
 /// Brings a folder's entries to the disk.
 pub(crate) fn sync_dir(path: &Path) -> Result<()> {
@@ -18,15 +18,7 @@ pub(crate) fn boot_id() -> String {
 
 /// Removes a file, or a folder with everything in it; fine if it is gone already.
 pub(crate) fn remove_all(path: &Path) -> Result<()> {
-    let result = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match result {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path, error)),
-        _ => Ok(()),
-    }
+    remove_tree(path).map_err(|source| Error::io("remove", path, source))
 }
 
 /// The entries of a folder with their names; names that are not UTF-8 are none of ours and left out.

@@ -72,6 +72,9 @@ pub enum Error {
         /// The record's ID.
         id: String,
     },
+    /// There is no such image, or no longer.
+    #[error("image {0} is not in the store")]
+    ImageNotFound(Digest),
     /// There is no such blob.
     #[error("blob {0} is not in the store")]
     BlobNotFound(Digest),
@@ -118,9 +121,10 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::RecordNotFound { .. } | Self::BlobNotFound(_) | Self::LayerNotFound(_) => {
-                ErrorKind::NotFound
-            }
+            Self::RecordNotFound { .. }
+            | Self::ImageNotFound(_)
+            | Self::BlobNotFound(_)
+            | Self::LayerNotFound(_) => ErrorKind::NotFound,
             Self::NameInUse { .. } | Self::Locked(_) => ErrorKind::Conflict,
             Self::DigestMismatch { .. } | Self::SizeMismatch { .. } => ErrorKind::Corrupt,
             Self::Io { source, .. } => match source.kind() {

@@ -36,7 +36,9 @@ mod image;
 mod layer;
 mod parts;
 mod record;
+mod removal;
 mod tag;
+pub mod tree;
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -53,6 +55,7 @@ pub use image::{ImageRecord, ImageRecords};
 pub use layer::{Layer, LayerDraft, LayerId, LayerView, Layers};
 pub use parts::{Part, Parts};
 pub use record::{Record, Records, Tx};
+pub use removal::{remove_tree, remove_tree_at};
 pub use tag::{Tag, Tags};
 
 /// Everything below one data root.

@@ -4,6 +4,7 @@
 //! repository, which is known to the crate above.
 
 use dray_spec::{Digest, Reference};
+use rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::db::Db;
@@ -32,7 +33,7 @@ impl Tags {
     /// in the same repository. Returns who had the name before.
     ///
     /// # Errors
-    /// If there is no such image, or the database fails.
+    /// [`Error::ImageNotFound`] if there is no such image, or the database fails.
     pub fn set(
         &self,
         reference: &Reference,
@@ -147,6 +148,12 @@ pub(crate) fn set(c: &Connection, reference: &Reference, image: &Digest) -> Resu
     }
     c.prepare_cached("INSERT OR REPLACE INTO tag (reference, image) VALUES (?1, ?2)")
         .and_then(|mut s| s.execute([key.as_str(), image.as_str()]))
-        .map_err(Error::db("write tag"))?;
+        .map_err(|source| match source.sqlite_error() {
+            // The only thing that a name leads to.
+            Some(error) if error.extended_code == SQLITE_CONSTRAINT_FOREIGNKEY => {
+                Error::ImageNotFound(image.clone())
+            }
+            _ => Error::Database { operation: "write tag", source },
+        })?;
     Ok(before)
 }

@@ -176,7 +176,8 @@ fn images_and_their_names() {
     assert!(!store.images().amend(&child, &[name("back")]).unwrap());
     assert!(!store.images().delete(&child.id).unwrap());
     assert!(store.tags().list().unwrap().is_empty());
-    assert!(store.tags().set(&name("x"), &child.id, None).is_err());
+    let gone = store.tags().set(&name("x"), &child.id, None).unwrap_err();
+    assert!(matches!(&gone, Error::ImageNotFound(id) if *id == child.id), "{gone}");
 }
 
 #[test]

@@ -317,7 +317,7 @@ fn remapped(wanted: &Reference, prefix: &str, signed_prefix: &str) -> Option<Ref
 mod tests {
     use super::*;
     use crate::signature::tests::recorded;
-    use crate::{Claim, KeyPair};
+    use crate::{Algorithm, Claim, KeyPair};
 
     fn policy(text: &str) -> Result<Policy, String> {
         Policy::parse(text, Path::new("/p.json")).map_err(|error| error.to_string())
@@ -431,7 +431,7 @@ mod tests {
 
     #[test]
     fn another_key_and_another_digest_do_not_count() {
-        let pair = KeyPair::generate().unwrap();
+        let pair = KeyPair::generate(Algorithm::P256).unwrap();
         let digest = Digest::sha256_of(b"image");
         let claim =
             Claim { reference: "reg.test/a:v1".into(), digest: digest.clone(), annotations: BTreeMap::new() };

@@ -146,6 +146,7 @@ impl Signature {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::Algorithm;
 
     /// A signature made by cosign, from containers/image's tests.
     pub(crate) fn recorded(text: &str) -> Signature {
@@ -193,7 +194,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_signed_must_be_a_claim() {
-        let pair = KeyPair::generate().unwrap();
+        let pair = KeyPair::generate(Algorithm::P256).unwrap();
         let keys = [pair.public()];
         let signed = |payload: &[u8]| Signature {
             payload: payload.to_vec(),

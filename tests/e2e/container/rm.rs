@@ -1,6 +1,9 @@
 //! `rm` and `container prune`: what goes, what is refused.
 
+use std::path::Path;
+
 use dray_harness::Daemon;
+use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
 
 #[test]
 fn a_running_container_needs_force() {
@@ -52,4 +55,33 @@ fn prune_takes_the_stopped() {
         assert_eq!(client.ok("ps -a --format {{.Names}}"), "stays");
         client.ok("rm -f stays");
     }
+}
+
+/// As a program in a container makes them that goes down one by one: deeper than a path can be long.
+fn nested(top: &Path) {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let mut folder = open(top, flags, Mode::empty()).expect("a folder");
+    for _ in 0..15_000 {
+        mkdirat(&folder, "d", Mode::RWXU).expect("a folder in it");
+        folder = openat(&folder, "d", flags, Mode::empty()).expect("the folder");
+    }
+}
+
+#[test]
+fn folders_in_folders_do_not_end_the_daemon() {
+    let daemon = Daemon::start();
+    let client = daemon.dray();
+    let id = client.ok("create --name deep -v deep:/data busybox true");
+    let folder = daemon.data_root().join("containers").join(&id);
+    let volume = daemon.data_root().join("volumes/deep");
+    nested(&folder.join("upper"));
+    nested(&volume.join("_data"));
+    client.ok("system df -v");
+    client.ok("ps -a -s");
+    // More than anybody could read.
+    client.sh("diff deep").expect_code(1);
+    client.ok("rm deep");
+    client.ok("volume rm deep");
+    dray_harness::client::eventually("its folders are gone", || !folder.exists() && !volume.exists());
+    assert_eq!(client.ok("ps -a -q"), "");
 }

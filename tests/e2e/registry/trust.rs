@@ -48,9 +48,23 @@ fn signed_verified_and_pulled(registry: &str) {
     assert!(verified && words.contains(&format!("\"docker-reference\":\"{name}\"")), "{words}");
     let (verified, words) = dray(&format!("image verify -a who=bob {name}"));
     assert!(!verified && words.contains("it lacks an annotation"), "{words}");
-    assert!(dray("image generate-key-pair other").0);
+    assert!(dray("image generate-key-pair --signing-algorithm ecdsa-sha2-384-nistp384 other").0);
     let (verified, words) = dray(&format!("image verify --key other.pub {name}"));
     assert!(!verified && words.contains("made by none of the keys"), "{words}");
+
+    // Keys of another kind sign and verify as well.
+    assert!(dray("image generate-key-pair --signing-algorithm ed25519 edwards").0);
+    let (verified, words) = dray(&format!("image verify --key edwards.pub {name}"));
+    assert!(!verified && words.contains("made by none of the keys"), "{words}");
+    for key in ["edwards", "other"] {
+        let (signed, words) = dray(&format!("image sign --key {key}.key -a by={key} {name}"));
+        assert!(signed, "{words}");
+        let (verified, words) = dray(&format!("image verify --key {key}.pub -a by={key} {name}"));
+        assert!(verified && words.contains("\"docker-reference\""), "{words}");
+    }
+    let (made, words) = dray("image generate-key-pair --signing-algorithm rsa weak");
+    assert!(!made && words.contains("unknown signing algorithm \"rsa\""), "{words}");
+    assert!(dray("image generate-key-pair stranger").0);
 
     // From now on only what cosign.pub has signed comes in.
     let keys = |file: &str| {
@@ -64,14 +78,16 @@ fn signed_verified_and_pulled(registry: &str) {
     };
     for client in daemon.clients() {
         client.sh(&format!("rmi {name}"));
-        keys("other.pub");
+        keys("stranger.pub");
         client
             .sh(&format!("pull {name}"))
             .expect_code(1)
             .expect_error("is not trusted: a signature was required");
         assert_eq!(client.ok(&format!("images -q {name}")), "");
-        keys("cosign.pub");
-        client.ok(&format!("pull {name}"));
+        for key in ["edwards.pub", "other.pub", "cosign.pub"] {
+            keys(key);
+            client.ok(&format!("pull {name}"));
+        }
         client.sh("pull elsewhere.invalid/x").expect_code(1).expect_error("rejected by the policy (default)");
     }
 }

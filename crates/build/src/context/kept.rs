@@ -289,9 +289,7 @@ impl All {
 
     fn delete(&self, name: &str) {
         let path = self.root.join(name);
-        if let Err(error) = fs::remove_dir_all(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
+        if let Err(error) = dray_store::remove_tree(&path) {
             tracing::warn!(path = %path.display(), %error, "cannot remove a kept build context");
         }
     }

@@ -115,46 +115,99 @@ impl Selection<'_> {
         let is_dir = top.kind() == FileType::Directory;
         let mut item = Item { name, parents, root, nodes: vec![top] };
         if is_dir {
-            self.walk(&mut item, Path::new(""), &FolderMatch::default())?;
+            self.walk(&mut item)?;
         }
         Ok(item)
     }
 
-    /// Adds what is below a folder of the item.
-    fn walk(&self, item: &mut Item, folder: &Path, matched: &FolderMatch) -> Result<(), CopyError> {
-        if self.cancel.is_cancelled() {
-            return Err(CopyError::Cancelled);
-        }
-        let at = if folder.as_os_str().is_empty() { item.root.clone() } else { item.root.join(folder) };
-        let names = self.tree().open_dir(&at).and_then(tree::names).map_err(io_error("list", &at))?;
-        for name in names {
-            let path = folder.join(name);
-            let (excluded, found) = match self.exclude.is_empty() {
-                true => (false, FolderMatch::default()),
-                false => self.exclude.ignores_within(&path.to_string_lossy(), matched),
-            };
-            let at = item.root.join(&path);
-            let stat = self.tree().stat(&at).map_err(io_error("stat", &at))?;
-            let mut node = Node { path, stat, link: None };
-            let kind = node.kind();
-            // Sockets cannot be copied, and a device without number is a whiteout of an overlay.
-            if kind == FileType::Socket || (kind == FileType::CharacterDevice && stat.st_rdev == 0) {
+    /// Adds what is below the item. Not by recursion: in a stage folders may lie as deep in each other as names are
+    /// long.
+    fn walk(&self, item: &mut Item) -> Result<(), CopyError> {
+        let mut levels = vec![self.level(item, PathBuf::new(), FolderMatch::default())?];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.names.next() else {
+                levels.pop();
                 continue;
-            }
-            if kind == FileType::Symlink {
-                let target = rustix::fs::readlinkat(self.tree().fd(), &at, Vec::new())
-                    .map_err(|errno| io_error("read link", &at)(errno.into()))?;
-                node.link = Some(target.into_bytes());
-            }
-            let path = node.path.clone();
-            let is_dir = kind == FileType::Directory;
-            if !excluded {
-                item.nodes.push(node);
-            }
-            if is_dir && (!excluded || self.exclude.may_take_back_in(&path.to_string_lossy())) {
-                self.walk(item, &path, &found)?;
+            };
+            if let Some((path, matched)) = self.entry(item, level, &name)? {
+                levels.push(self.level(item, path, matched)?);
             }
         }
         Ok(())
+    }
+
+    fn level(&self, item: &Item, path: PathBuf, matched: FolderMatch) -> Result<Level, CopyError> {
+        if self.cancel.is_cancelled() {
+            return Err(CopyError::Cancelled);
+        }
+        let at = if path.as_os_str().is_empty() { item.root.clone() } else { item.root.join(&path) };
+        let names = self.tree().open_dir(&at).and_then(tree::names).map_err(io_error("list", &at))?;
+        Ok(Level { path, matched, names: names.into_iter() })
+    }
+
+    /// Adds an entry of a folder, unless it is excluded; a folder to go on with is given back.
+    fn entry(
+        &self,
+        item: &mut Item,
+        level: &Level,
+        name: &OsStr,
+    ) -> Result<Option<(PathBuf, FolderMatch)>, CopyError> {
+        let path = level.path.join(name);
+        let (excluded, matched) = match self.exclude.is_empty() {
+            true => (false, FolderMatch::default()),
+            false => self.exclude.ignores_within(&path.to_string_lossy(), &level.matched),
+        };
+        let at = item.root.join(&path);
+        let stat = self.tree().stat(&at).map_err(io_error("stat", &at))?;
+        let mut node = Node { path, stat, link: None };
+        let kind = node.kind();
+        // Sockets cannot be copied, and a device without number is a whiteout of an overlay.
+        if kind == FileType::Socket || (kind == FileType::CharacterDevice && stat.st_rdev == 0) {
+            return Ok(None);
+        }
+        if kind == FileType::Symlink {
+            let target = rustix::fs::readlinkat(self.tree().fd(), &at, Vec::new())
+                .map_err(|errno| io_error("read link", &at)(errno.into()))?;
+            node.link = Some(target.into_bytes());
+        }
+        let path = node.path.clone();
+        let visited = kind == FileType::Directory
+            && (!excluded || self.exclude.may_take_back_in(&path.to_string_lossy()));
+        if !excluded {
+            item.nodes.push(node);
+        }
+        Ok(visited.then_some((path, matched)))
+    }
+}
+
+/// A folder on the way from an item's top to where a walk is.
+struct Level {
+    /// Below the item.
+    path: PathBuf,
+    /// What the patterns for what is left out say of it.
+    matched: FolderMatch,
+    /// What is still to be visited of it.
+    names: std::vec::IntoIter<OsString>,
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{Mode, OFlags, mkdirat, openat};
+
+    use super::*;
+
+    #[test]
+    fn folders_in_folders_do_not_use_up_the_stack() {
+        let place = tempfile::tempdir().unwrap();
+        let mut folder = Tree::open(place.path()).unwrap().open_dir(Path::new(".")).unwrap();
+        for _ in 0..2000 {
+            mkdirat(&folder, "d", Mode::RWXU).unwrap();
+            folder = openat(&folder, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        }
+        let tree = Tree::open(place.path()).unwrap();
+        let select = move || item_at(&SourceTree { tree, context: None }, ".", &Cancel::new()).unwrap();
+        let thread = std::thread::Builder::new().stack_size(256 << 10);
+        let item = thread.spawn(select).unwrap().join().unwrap();
+        assert_eq!(item.nodes.len(), 2001);
     }
 }

@@ -188,7 +188,7 @@ pub(crate) fn clone(
         inside(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])?;
     }
     if source.keep_git_dir != Some(true) {
-        std::fs::remove_dir_all(checkout.join(".git")).map_err(|error| failed(error.to_string()))?;
+        dray_store::remove_tree(&checkout.join(".git")).map_err(|error| failed(error.to_string()))?;
     }
     let subdir = clean_path(&format!("/{}", source.subdir));
     let taken = Material::Git { url: source.address, commit: commit.trim().to_owned() };

@@ -385,9 +385,7 @@ impl Place<'_> {
                 let _ = rustix::mount::unmount(entry.path(), UnmountFlags::DETACH);
             }
         }
-        if let Err(error) = std::fs::remove_dir_all(&self.folder)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
+        if let Err(error) = dray_store::remove_tree(&self.folder) {
             tracing::warn!(path = %self.folder.display(), %error, "a build step's folder stays");
         }
     }

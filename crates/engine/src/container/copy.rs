@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 
 use rustix::fs::{
     self, AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, mkdirat,
@@ -16,7 +17,7 @@ const DEEPEST: usize = 512;
 
 /// Copies what is in `from` into the empty folder `to`, which gets owner and mode of `from` as well.
 pub fn tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
-    let mut copier = Copier::default();
+    let mut copier = Copier { top: to, at: PathBuf::new(), linked: HashMap::new() };
     copier.folder(from, to, 0)?;
     let stat = fs::fstat(from)?;
     attributes(from, to, &stat)
@@ -32,13 +33,16 @@ pub fn is_empty(folder: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(true)
 }
 
-#[derive(Default)]
-struct Copier {
-    /// Files with several names: inode to the first copy, as a descriptor.
-    linked: HashMap<(u64, u64), OwnedFd>,
+struct Copier<'a> {
+    top: BorrowedFd<'a>,
+    /// The folder that is being copied, from the top.
+    at: PathBuf,
+    /// Files with several names: inode to the first copy's name from the top. Not as descriptors: of such files there
+    /// may be more than a process may have open.
+    linked: HashMap<(u64, u64), PathBuf>,
 }
 
-impl Copier {
+impl Copier<'_> {
     fn folder(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> io::Result<()> {
         if depth > DEEPEST {
             return Err(Errno::LOOP.into());
@@ -70,7 +74,9 @@ impl Copier {
                 let source = openat(from, name, DIRECTORY, Mode::empty())?;
                 mkdirat(to, name, Mode::RWXU)?;
                 let target = openat(to, name, DIRECTORY, Mode::empty())?;
+                self.at.push(name);
                 self.folder(source.as_fd(), target.as_fd(), depth + 1)?;
+                self.at.pop();
                 attributes(source.as_fd(), target.as_fd(), stat)
             }
             FileType::RegularFile => self.file(from, to, name, stat),
@@ -95,8 +101,11 @@ impl Copier {
     ) -> io::Result<()> {
         let key = (stat.st_dev, stat.st_ino);
         if let Some(first) = self.linked.get(&key) {
-            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(first));
-            return Ok(fs::linkat(fs::CWD, path, to, name, AtFlags::SYMLINK_FOLLOW)?);
+            match fs::linkat(self.top, first, to, name, AtFlags::empty()) {
+                // It lies deeper than a path can be long, or has as many names as a file can have.
+                Err(Errno::NAMETOOLONG | Errno::MLINK) => {}
+                linked => return Ok(linked?),
+            }
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let source = openat(from, name, flags, Mode::empty())?;
@@ -106,7 +115,7 @@ impl Copier {
         content(&source, &target, u64::try_from(stat.st_size).unwrap_or(0))?;
         attributes(source.as_fd(), target.as_fd(), stat)?;
         if stat.st_nlink > 1 {
-            self.linked.insert(key, target.into());
+            self.linked.insert(key, self.at.join(name));
         }
         Ok(())
     }
@@ -191,6 +200,36 @@ fn extended(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    /// A copy of many files with two names each, in a process that may have few files open.
+    #[test]
+    fn files_with_several_names_are_not_kept_open() {
+        const CHILD: &str = "DRAY_TEST_COPY_OF_LINKS";
+        if std::env::var_os(CHILD).is_none() {
+            let test = "container::copy::tests::files_with_several_names_are_not_kept_open";
+            let limited = format!("ulimit -n 64 && exec \"$0\" --exact {test}");
+            let mut child = std::process::Command::new("sh");
+            let child = child.args(["-c", &limited]).arg(std::env::current_exe().unwrap()).env(CHILD, "1");
+            let done = child.output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        std::fs::create_dir_all(from.join("one/two")).unwrap();
+        std::fs::create_dir(&to).unwrap();
+        for n in 0..200 {
+            let first = from.join(format!("one/two/{n}"));
+            std::fs::write(&first, "x").unwrap();
+            std::fs::hard_link(&first, from.join(format!("one/{n}"))).unwrap();
+        }
+        let open = |path: &std::path::Path| fs::open(path, DIRECTORY, Mode::empty()).unwrap();
+        tree(open(&from).as_fd(), open(&to).as_fd()).unwrap();
+        for n in 0..200 {
+            let number = |name: String| std::fs::metadata(to.join(name)).unwrap().ino();
+            assert_eq!(number(format!("one/{n}")), number(format!("one/two/{n}")));
+        }
+    }
 
     #[test]
     fn everything_is_copied() {

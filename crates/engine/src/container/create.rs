@@ -117,7 +117,7 @@ impl Service {
     fn make(&self, mut record: Record) -> Result<(), Error> {
         record.mounts = self.resolve_mounts(&record.id, &record.config, &record.host)?;
         let undo = |error: Error| {
-            let _ = std::fs::remove_dir_all(self.folder(&record.id));
+            let _ = dray_store::remove_tree(&self.folder(&record.id));
             self.volumes.settle(&record.id);
             let anonymous = record.mounts.iter().filter(|point| point.anonymous);
             anonymous.for_each(|point| self.volumes.remove_anonymous(&point.name));

@@ -161,13 +161,8 @@ fn begin(container: &Container, called: &str, force: bool) -> Result<Begun, Erro
     Ok(Begun::Removal { runs })
 }
 
-/// Two may be at it: whoever is through finds it gone.
 fn delete(folder: &Path) {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && folder.exists() => delete(folder),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(path = %folder.display(), %error, "cannot delete the files of a removed container");
-        }
-        _ => {}
+    if let Err(error) = dray_store::remove_tree(folder) {
+        tracing::warn!(path = %folder.display(), %error, "cannot delete the files of a removed container");
     }
 }

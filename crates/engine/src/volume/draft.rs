@@ -27,7 +27,7 @@ impl Gone {
     /// Deletes it. The volume is gone for everybody: what cannot be deleted is reported, not hidden.
     pub fn delete(self) -> Result<(), Error> {
         match self.0 {
-            Some(folder) => std::fs::remove_dir_all(&folder).map_err(Error::io("remove volume", folder)),
+            Some(folder) => dray_store::remove_tree(&folder).map_err(Error::io("remove volume", folder)),
             None => Ok(()),
         }
     }
@@ -98,7 +98,7 @@ impl Service {
                 }
                 continue;
             }
-            if let Err(error) = std::fs::remove_dir_all(entry.path()) {
+            if let Err(error) = dray_store::remove_tree(&entry.path()) {
                 tracing::warn!(%error, path = %entry.path().display(), "remove half a volume");
             }
         }
@@ -147,7 +147,7 @@ impl Drop for Draft<'_> {
         if self.kept {
             return;
         }
-        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
+        if let Err(error) = dray_store::remove_tree(&self.folder) {
             tracing::warn!(%error, path = %self.folder.display(), "remove half a volume");
         }
     }

@@ -342,7 +342,7 @@ impl Tree {
     fn make_room(&mut self, parent: &OwnedFd, base: &[u8], entry: &[u8]) -> Result<Was, LayerError> {
         let stat = stat(parent, base).map_err(LayerError::io(entry, "look at what is there"))?;
         let removed = match is_folder(&stat) {
-            true => std::fs::remove_dir_all(proc_path(parent, base)),
+            true => dray_store::remove_tree_at(parent, os(base)),
             false => rfs::unlinkat(parent, os(base), AtFlags::empty()).map_err(io::Error::from),
         };
         removed.map_err(LayerError::std_io(entry, "replace what is there"))?;

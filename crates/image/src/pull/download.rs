@@ -39,6 +39,8 @@ pub(crate) struct Download {
     pub(crate) sources: Sources,
     pub(crate) blob: Descriptor,
     pub(crate) retry: RetryPolicy,
+    /// As many bytes make up for the drops before them.
+    pub(crate) least: u64,
     pub(crate) growth: Arc<Growth>,
     pub(crate) reporter: Reporter,
 }
@@ -124,21 +126,24 @@ impl Download {
         chunks: &Chunks,
         beside: &Option<Beside>,
     ) -> Result<(), PullError> {
-        let (mut at, mut attempt) = (from, 1);
+        let (mut at, mut attempt, mut counted) = (from, 1, from);
         while at < to && !chunks.is_closed() {
-            let before = at;
             let error = match self.read(&mut at, to, chunks, beside).await {
                 Ok(()) => continue,
                 Err(error) => error,
             };
             let RegistryError::Interrupted { .. } = error else { return Err(error.into()) };
-            attempt = if at > before { 1 } else { attempt + 1 };
+            // A source that gives a few bytes each time would be asked without end.
+            attempt = if at - counted >= self.least { 1 } else { attempt + 1 };
+            if attempt == 1 {
+                counted = at;
+            }
             if attempt <= self.retry.attempts.max(1) {
                 self.pause(&error, attempt).await;
             } else if !self.sources.pass_over(self.sources.current(), &error) {
                 return Err(error.into());
             } else {
-                attempt = 1;
+                (attempt, counted) = (1, at);
             }
         }
         Ok(())

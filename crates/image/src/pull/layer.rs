@@ -10,11 +10,10 @@
 //! Blob and layer count only when the blob's digest and the content's diff ID both fit. Dropped anywhere,
 //! the threads notice and only the ingest stays.
 
-use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dray_spec::{Descriptor, Digest, Hasher};
+use dray_spec::{Descriptor, Digest};
 use dray_store::{LayerDraft, LayerId, Store};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
@@ -43,6 +42,7 @@ pub(crate) struct LayerJob {
     /// The layers below, topmost first; none while it is tried without.
     pub(crate) below: Option<Vec<PathBuf>>,
     pub(crate) retry: dray_registry::RetryPolicy,
+    pub(crate) least: u64,
 }
 
 impl LayerJob {
@@ -159,6 +159,7 @@ impl LayerJob {
             sources: self.sources.afresh(),
             blob: self.descriptor.clone(),
             retry: self.retry,
+            least: self.least,
             growth: growth.clone(),
             reporter: reporter.clone(),
         };
@@ -236,26 +237,11 @@ impl LayerJob {
 
 /// Removes a blob whose bytes are not its digest's; another one when nothing names it any more.
 fn forget(store: &Store, digest: &Digest) -> Result<(), dray_store::Error> {
-    let changed = store.blobs().open(digest).is_ok_and(|file| is_other(file, digest));
-    if changed {
+    if store.blobs().is_intact(digest).is_ok_and(|intact| !intact) {
         store.blobs().remove(digest)?;
     }
     // The pull's own lease puts it off to the pull's end.
     store.collect().map(drop)
-}
-
-fn is_other(mut file: std::fs::File, digest: &Digest) -> bool {
-    let mut hasher = Hasher::like(digest);
-    let mut piece = vec![0; 256 * 1024];
-    loop {
-        match file.read(&mut piece) {
-            Ok(0) => return hasher.finish() != *digest,
-            Ok(count) => hasher.update(&piece[..count]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            // What cannot be read is of no use either.
-            Err(_) => return true,
-        }
-    }
 }
 
 type Unpacking = JoinHandle<Result<(LayerDraft, Unpacked), PullError>>;

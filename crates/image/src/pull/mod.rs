@@ -250,6 +250,7 @@ impl Puller {
             diff_id: diff_id.clone(),
             below: None,
             retry: self.client.config().retry,
+            least: self.client.config().pace.least,
         }
     }
 

@@ -537,6 +537,42 @@ async fn a_dropped_connection_goes_on_where_it_broke() {
     assert_eq!(ranges(&fixture, &blob), expected);
 }
 
+/// Less than half as fast as [`What::Drip`] must be.
+fn impatient() -> ClientConfig {
+    let pace = dray_registry::Pace { least: 10_000, within: Duration::from_millis(200) };
+    ClientConfig { pace, ..ClientConfig::default() }
+}
+
+#[tokio::test]
+async fn a_registry_that_drips_for_a_while_is_asked_again() {
+    let (fixture, sample) = (Fixture::start().await, large());
+    let machine = Machine::with(tempfile::tempdir().unwrap(), client_of(impatient()));
+    sample.put(&fixture, "x", Some("latest"));
+    let blob = sample.manifest.layers[0].digest.clone();
+    fixture.fault(Fault::on(&format!("/blobs/{blob}"), What::Drip(Duration::from_millis(5))).times(2));
+    let (pulled, _) = machine.pull(&format!("{}/x", fixture.host())).await.unwrap();
+    assert_eq!(machine.content(&pulled, 0, "a"), noise(7, 1_000_000));
+    let asked = ranges(&fixture, &blob);
+    assert!(asked.len() == 3 && asked[2].is_some(), "it goes on where it was: {asked:?}");
+}
+
+#[tokio::test]
+async fn a_registry_that_only_drips_or_drops_is_left_for_the_next() {
+    for bad in [What::Drip(Duration::from_millis(5)), What::CutAfter(1)] {
+        let (drips, good, sample) = (Fixture::start().await, Fixture::start().await, large());
+        sample.put(&drips, "library/x", Some("latest"));
+        sample.put(&good, "library/x", Some("latest"));
+        drips.fault(Fault::on(sample.manifest.layers[0].digest.as_str(), bad));
+        let mirrors = [&drips, &good].map(|mirror| format!("http://{}", mirror.host())).to_vec();
+        let client = client_of(ClientConfig { mirrors, ..impatient() });
+        let machine = Machine::with(tempfile::tempdir().unwrap(), client);
+        let pull = tokio::time::timeout(Duration::from_secs(60), machine.pull("x"));
+        let (pulled, _) = pull.await.expect("an end").unwrap();
+        assert_eq!(machine.content(&pulled, 0, "a"), noise(7, 1_000_000));
+        assert_eq!(ranges(&drips, &sample.manifest.layers[0].digest).len(), 3, "as often as is tried");
+    }
+}
+
 #[tokio::test]
 async fn a_restarted_daemon_goes_on_where_it_was() {
     let (fixture, machine, sample) = (Fixture::start().await, Machine::new(), large());

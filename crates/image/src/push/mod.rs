@@ -145,7 +145,7 @@ impl Pusher {
         let (store, pinned) = (self.store.clone(), name.with_digest(digest.clone()));
         blocking(move || match store.tags().set(&pinned, &image, None) {
             // Removed while it was pushed, which is done all the same.
-            Err(_) if store.images().get(&image)?.is_none() => Ok(()),
+            Err(dray_store::Error::ImageNotFound(_)) => Ok(()),
             set => set.map(|_| ()),
         })
         .await??;

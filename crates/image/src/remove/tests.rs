@@ -97,6 +97,32 @@ fn containers_keep_their_image() {
 }
 
 #[test]
+fn a_name_that_goes_to_another_image_meanwhile_is_that_ones() {
+    let fixture = Fixture::new();
+    let images = &fixture.images;
+    let (first, second) = (fixture.image(1, &["a"], &["app"]), fixture.image(2, &["b"], &["other"]));
+    let name: Reference = "app".parse().unwrap();
+    // Whoever is asked for the containers of the first image names the second one.
+    let retag = |id: &Digest| {
+        if *id == first.id {
+            images.tag(&second, &name).unwrap();
+        }
+        Vec::new()
+    };
+    assert_eq!(lines(&images.remove("app", false, true, &retag).unwrap()), ["Untagged: app:latest"]);
+    assert_eq!(images.get(&second.id).unwrap().unwrap().tags, ["other:latest".parse().unwrap()]);
+    assert!(
+        images.get(&first.id).unwrap().is_some(),
+        "its name was taken away by the tag, not by the removal"
+    );
+    let untag = |_: &Digest| {
+        images.untag(&"other".parse().unwrap()).unwrap();
+        Vec::new()
+    };
+    assert_eq!(message(images.remove("other", false, true, &untag)), "No such image: other:latest");
+}
+
+#[test]
 fn a_stopped_containers_layers_outlive_the_image() {
     let fixture = Fixture::new();
     let image = fixture.image(1, &["a", "b"], &["app"]);

@@ -81,7 +81,7 @@ impl Htpasswd {
 
     /// Whether this is the user's password.
     pub(super) async fn verify(&self, user: &str, password: &str) -> Result<bool, Problem> {
-        let mark = hmac::sign(&self.key, format!("{user}:{password}").as_bytes()).as_ref().to_vec();
+        let mark = hmac::sign(&self.key, format!("{user}\0{password}").as_bytes()).as_ref().to_vec();
         let (hash, known) = {
             let state = self.current();
             if state.right.get(&mark).is_some_and(|since| since.elapsed() < REMEMBERED) {
@@ -95,10 +95,10 @@ impl Htpasswd {
         };
         let _place = self.queue.try_acquire().map_err(|_| Problem::TooMany("too many logins at once"))?;
         let permit = self.workers.clone().acquire_owned().await.map_err(|_| Problem::Abandoned)?;
-        let password = password.to_owned();
+        let (password, checked) = (password.to_owned(), hash.clone());
         let check = move || {
             let _permit = permit;
-            bcrypt::verify(password, &hash).unwrap_or(false)
+            bcrypt::verify(password, &checked).unwrap_or(false)
         };
         let right = tokio::task::spawn_blocking(check).await.map_err(|_| Problem::Abandoned)? && known;
         if right {
@@ -106,9 +106,17 @@ impl Htpasswd {
             if state.right.len() >= MOST {
                 state.right.clear();
             }
-            state.right.insert(mark, Instant::now());
+            // The password may have been changed while it was checked.
+            if state.users.get(user) == Some(&hash) {
+                state.right.insert(mark, Instant::now());
+            }
         }
         Ok(right)
+    }
+
+    /// The hash of a user's password.
+    pub(super) fn hash(&self, user: &str) -> Option<String> {
+        self.current().users.get(user).cloned()
     }
 
     /// Whether there still is such a user.

@@ -5,14 +5,13 @@
 
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, header};
-use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::json;
 
 use super::grant::Grant;
 use super::token::{Claims, Purpose};
 use super::{Access, Principal};
-use crate::api::{Problem, now};
+use crate::api::{Problem, now, whole};
 use crate::connection::Body;
 
 /// Lifetime of a token for requests. Long enough for a pull of many layers, since it is checked at each request only.
@@ -21,6 +20,8 @@ const ACCESS_SECONDS: i64 = 15 * 60;
 const REFRESH_SECONDS: i64 = 90 * 24 * 60 * 60;
 /// The longest form.
 const FORM: usize = 64 * 1024;
+/// How long it may take to come in: anybody can send one.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 /// The most scopes.
 const SCOPES: usize = 64;
 
@@ -39,8 +40,8 @@ pub(crate) async fn issue(access: &Access, head: Parts, body: Incoming) -> Resul
     let asked = match head.method {
         Method::GET => asked(head.uri.query().unwrap_or_default()),
         Method::POST => {
-            let read = Limited::new(body, FORM).collect().await;
-            let form = read.map_err(|error| Problem::Unsupported(format!("the form: {error}")))?.to_bytes();
+            let too_long = || Problem::Unsupported(format!("the form is longer than {FORM} bytes"));
+            let form = whole(body, FORM, PATIENCE).await?.ok_or_else(too_long)?;
             asked(&String::from_utf8_lossy(&form))
         }
         ref other => return Err(Problem::Method(other.to_string())),
@@ -84,16 +85,22 @@ fn asked(form: &str) -> Asked {
 fn answer(access: &Access, who: &Principal, asked: &Asked) -> Response<Body> {
     let now = now();
     let grants = access.grants_for(who, &asked.scopes);
-    let token = access.sign(&Claims::new(who.name(), Purpose::Access, grants, now, ACCESS_SECONDS));
+    // A token does not outlive the account.
+    let left = who.ends().map_or(ACCESS_SECONDS, |ends| ends.saturating_sub(now) / 1000);
+    let seconds = left.clamp(0, ACCESS_SECONDS);
+    let robot = matches!(who, Principal::Robot { .. });
+    let claims = Claims { robot, ..Claims::new(who.name(), Purpose::Access, grants, now, seconds) };
+    let token = access.sign(&claims);
     let mut answer = json!({
         "token": token,
         "access_token": token,
-        "expires_in": ACCESS_SECONDS,
+        "expires_in": seconds,
         "issued_at": jiff::Timestamp::from_millisecond(now).unwrap_or_default().to_string(),
     });
     let user = matches!(who, Principal::User(_));
     if user && asked.offline {
-        let refresh = Claims::new(who.name(), Purpose::Refresh, Vec::new(), now, REFRESH_SECONDS);
+        let claims = Claims::new(who.name(), Purpose::Refresh, Vec::new(), now, REFRESH_SECONDS);
+        let refresh = Claims { password: access.password_mark(who.name()), ..claims };
         answer["refresh_token"] = json!(access.sign(&refresh));
     } else if let Some(refresh) = &asked.refresh {
         answer["refresh_token"] = json!(refresh);
@@ -106,10 +113,16 @@ fn answer(access: &Access, who: &Principal, asked: &Asked) -> Response<Body> {
 }
 
 impl Access {
-    /// Who a refresh token stands for, if they still have an account.
+    /// Who a refresh token stands for, if they still have the password that it was given for.
     async fn refreshed(&self, token: &str) -> Result<Option<Principal>, Problem> {
         let Some(claims) = self.signer.verify(token, Purpose::Refresh, now()) else { return Ok(None) };
-        let known = self.htpasswd.as_ref().is_some_and(|htpasswd| htpasswd.knows(&claims.sub));
-        Ok(known.then_some(Principal::User(claims.sub)))
+        let same = claims.password.is_some() && claims.password == self.password_mark(&claims.sub);
+        Ok(same.then_some(Principal::User(claims.sub)))
+    }
+
+    /// What tells a user's password from the next one, and nothing else of it.
+    fn password_mark(&self, user: &str) -> Option<String> {
+        let hash = self.htpasswd.as_ref()?.hash(user)?;
+        Some(self.signer.mark(&hash))
     }
 }

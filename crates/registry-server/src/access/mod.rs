@@ -93,6 +93,8 @@ pub enum Principal {
         subject: String,
         /// What for.
         grants: Vec<Grant>,
+        /// Whether that is a robot account.
+        robot: bool,
     },
 }
 
@@ -235,6 +237,8 @@ impl Access {
     /// it was given to may.
     pub(crate) fn may_pull(&self, who: &Principal, repository: &Repository) -> bool {
         let could = match who {
+            // A robot may do what its account says, whoever else is called like it.
+            Principal::Token { robot: true, .. } => false,
             Principal::Token { subject, .. } if subject.is_empty() => {
                 self.rules_allow(None, repository, Action::Pull)
             }
@@ -275,7 +279,11 @@ impl Access {
         let Some((scheme, rest)) = text.split_once(' ') else { return Ok(None) };
         if scheme.eq_ignore_ascii_case("bearer") {
             let claims = self.signer.verify(rest.trim(), Purpose::Access, now());
-            return Ok(claims.map(|claims| Principal::Token { subject: claims.sub, grants: claims.access }));
+            return Ok(claims.map(|claims| Principal::Token {
+                subject: claims.sub,
+                grants: claims.access,
+                robot: claims.robot,
+            }));
         }
         if !scheme.eq_ignore_ascii_case("basic") {
             return Ok(None);

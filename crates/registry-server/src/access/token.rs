@@ -36,6 +36,12 @@ pub(super) struct Claims {
     pub(super) purpose: Purpose,
     /// What it allows.
     pub(super) access: Vec<Grant>,
+    /// Whether who has it is a robot account, which may be called like a user.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) robot: bool,
+    /// [`Signer::mark`] of the password that a refresh token stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) password: Option<String>,
 }
 
 impl Claims {
@@ -48,7 +54,16 @@ impl Claims {
         seconds: i64,
     ) -> Self {
         let iat = now / 1000;
-        Self { iss: ISSUER.into(), sub: subject.into(), exp: iat + seconds, iat, purpose, access }
+        Self {
+            iss: ISSUER.into(),
+            sub: subject.into(),
+            exp: iat + seconds,
+            iat,
+            purpose,
+            access,
+            robot: false,
+            password: None,
+        }
     }
 }
 
@@ -65,6 +80,11 @@ impl Signer {
         let text = format!("{}.{}", BASE64.encode(HEAD), BASE64.encode(claims));
         let signature = hmac::sign(&self.0, text.as_bytes());
         format!("{text}.{}", BASE64.encode(signature))
+    }
+
+    /// A text that only this registry can make of a secret.
+    pub(super) fn mark(&self, secret: &str) -> String {
+        BASE64.encode(hmac::sign(&self.0, format!("password {secret}").as_bytes()))
     }
 
     /// What a token says, if it is ours, for this purpose, and has not ended.

@@ -39,6 +39,7 @@ pub(super) struct Ingest<'a> {
     draft: Option<Box<dyn Draft>>,
     /// Where the record stands.
     recorded: u64,
+    quotas: &'a [Quota],
 }
 
 /// Pieces of a body, and how it went on.
@@ -50,10 +51,10 @@ struct Batch {
 
 impl<'a> Ingest<'a> {
     /// Goes on with an upload.
-    pub(super) fn new(registry: &'a Registry, upload: Upload) -> Result<Self, Problem> {
+    pub(super) fn new(registry: &'a Registry, upload: Upload, quotas: &'a [Quota]) -> Result<Self, Problem> {
         let hasher = Hasher::restore(&upload.hasher)
             .ok_or_else(|| Problem::UploadInvalid("its record is damaged; begin anew".into()))?;
-        Ok(Self { registry, hasher, draft: None, recorded: upload.offset, upload })
+        Ok(Self { registry, hasher, draft: None, recorded: upload.offset, upload, quotas })
     }
 
     /// Hashes with the algorithm that will be needed, as long as nothing has been hashed yet.
@@ -98,6 +99,7 @@ impl<'a> Ingest<'a> {
         if length == 0 {
             return Ok(());
         }
+        self.within_quotas(length as u64).await?;
         let inline = self.upload.key.is_none()
             && self.upload.offset + length as u64 <= self.registry.limits.inline as u64;
         if inline {
@@ -116,6 +118,19 @@ impl<'a> Ingest<'a> {
         }
         self.upload.offset += length as u64;
         Ok(())
+    }
+
+    /// An upload that no quota has room for whatever else is deleted is given up at once: else one without an end would
+    /// fill the storage. Whether there is room for it beside the rest is known at its end, when it is known what it is.
+    async fn within_quotas(&mut self, more: u64) -> Result<(), Problem> {
+        let length = self.upload.offset + more;
+        match self.quotas.iter().find(|quota| length > quota.bytes) {
+            None => Ok(()),
+            Some(quota) => {
+                self.registry.metadata.cancel_upload(&self.upload.repository, &self.upload.id).await?;
+                Err(super::registry::over(quota))
+            }
+        }
     }
 
     /// Opens the object's draft; bytes that were kept in the record go into it first.
@@ -172,7 +187,7 @@ impl<'a> Ingest<'a> {
     }
 
     /// Ends it: what came must have this digest.
-    pub(super) async fn finish(mut self, digest: &Digest, quotas: &[Quota]) -> Result<(), Problem> {
+    pub(super) async fn finish(mut self, digest: &Digest) -> Result<(), Problem> {
         if self.upload.key.is_some() {
             self.open_draft().await?;
         }
@@ -184,7 +199,7 @@ impl<'a> Ingest<'a> {
             self.registry.metadata.cancel_upload(&self.upload.repository, &self.upload.id).await?;
             return Err(Problem::DigestMismatch { expected: digest.clone(), actual });
         }
-        match self.registry.metadata.commit_upload(&self.upload, digest, quotas, now()).await? {
+        match self.registry.metadata.commit_upload(&self.upload, digest, self.quotas, now()).await? {
             Put::Stored => Ok(()),
             Put::OverQuota(quota) => Err(super::registry::over(&quota)),
             _ => Err(Problem::UploadUnknown),

@@ -1,13 +1,15 @@
 //! Manifests: pulled by tag or digest, pushed, deleted.
 
-use bytes::{Bytes, BytesMut};
+use std::time::Duration;
+
+use bytes::Bytes;
 use dray_spec::{Descriptor, Digest, Hasher, ManifestOrIndex, media_type};
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::accept::{Accepted, default_manifest};
 use super::blob::names;
+use super::document::whole;
 use super::now;
 use super::problem::Problem;
 use super::registry::{Call, Registry, empty, set};
@@ -20,6 +22,8 @@ use crate::report::Event;
 
 /// What a client is told whose answer may be old (RFC 7234, section 5.5.1).
 const STALE: &str = "110 - \"Response is Stale\"";
+/// How long a manifest may take to come in.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// The most tags of one request.
 const TAGS: usize = 64;
 
@@ -129,7 +133,8 @@ pub(super) async fn put(
     target: Target,
     body: Incoming,
 ) -> Result<Response<Body>, Problem> {
-    let content = read(body, registry.limits.manifest).await?;
+    let limit = registry.limits.manifest;
+    let content = whole(body, limit, PATIENCE).await?.ok_or(Problem::ManifestTooLarge(limit))?;
     let new = prepare(registry, call, repository, &target, content)?;
     match registry.metadata.put_manifest(&new).await? {
         Put::Stored => {}
@@ -156,19 +161,6 @@ pub(super) async fn put(
         set(&mut response, "oci-tag", new.tags.join(", "));
     }
     Ok(response)
-}
-
-async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Problem> {
-    let mut content = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Problem::BodyBroken(error.to_string()))?;
-        let Ok(piece) = frame.into_data() else { continue };
-        if content.len() + piece.len() > limit {
-            return Err(Problem::ManifestTooLarge(limit));
-        }
-        content.extend_from_slice(&piece);
-    }
-    Ok(content.freeze())
 }
 
 /// A manifest that came from another registry, whose blobs may come later.

@@ -6,6 +6,7 @@
 mod accept;
 mod blob;
 mod catalog;
+mod document;
 mod ingest;
 mod manifest;
 mod operation;
@@ -18,6 +19,7 @@ mod tag;
 mod turn;
 mod upload;
 
+pub(crate) use document::whole;
 pub(crate) use ingest::hash;
 pub(crate) use manifest::{is_elsewhere, received};
 pub use problem::Problem;

@@ -13,7 +13,8 @@ use crate::name::Repository;
 
 /// The most entries of a page.
 const ENTRIES: usize = 1000;
-/// A page ends after so many bytes: clients read no manifest of more than 4 MiB.
+/// A page ends after so many bytes: clients read no manifest of more than 4 MiB. Annotations of a manifest that alone come
+/// to more are left out of the list, which else nobody could read; they stand in the manifest.
 const BYTES: usize = 3 * 1024 * 1024;
 
 /// `GET /v2/<name>/referrers/<digest>`. There is always a list, if an empty one.
@@ -27,8 +28,12 @@ pub(super) async fn list(
     if let Some(found) = there(registry, repository, subject, artifact_type.as_deref()).await? {
         return Ok(answer(&found, artifact_type.is_some(), None));
     }
-    let filter =
-        Filter { artifact_type: artifact_type.clone(), after: call.query("last"), limit: ENTRIES + 1 };
+    let filter = Filter {
+        artifact_type: artifact_type.clone(),
+        after: call.query("last"),
+        limit: ENTRIES + 1,
+        bytes: BYTES as u64,
+    };
     let referrers = registry.metadata.referrers(repository, subject, &filter).await?;
     let (page, more) = page(referrers);
     let link = page.last().filter(|_| more).map(|last| {

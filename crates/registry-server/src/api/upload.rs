@@ -195,12 +195,14 @@ async fn take(
             let upload = registry.metadata.upload(&upload.repository, &upload.id).await?;
             let upload = upload.ok_or(Problem::UploadUnknown)?;
             if let Some(range) = range.filter(|range| range.start != upload.offset) {
+                // Whoever comes next need not wait until this client is through.
+                drop(turn);
                 drain(body).await;
                 let location = location(&upload.repository, &upload.id);
                 return Err(Problem::OutOfOrder { given: range.start, expected: upload.offset, location });
             }
             let quotas = registry.quotas(&upload.repository);
-            let mut ingest = Ingest::new(&registry, upload)?;
+            let mut ingest = Ingest::new(&registry, upload, &quotas)?;
             if let Some(digest) = &end {
                 ingest.expect(digest);
             }
@@ -208,7 +210,7 @@ async fn take(
             let offset = ingest.offset();
             match &end {
                 None => ingest.record().await?,
-                Some(digest) => ingest.finish(digest, &quotas).await?,
+                Some(digest) => ingest.finish(digest).await?,
             }
             Ok(offset)
         }
@@ -250,13 +252,17 @@ fn chunk(call: &Call, body: &Incoming) -> Result<Option<std::ops::Range<u64>>, P
 async fn drain(mut body: Incoming) {
     use http_body_util::BodyExt;
     const SHORT: usize = 256 * 1024;
-    let mut read = 0;
-    while read < SHORT {
-        match body.frame().await {
-            Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
-            _ => return,
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+    let reading = async {
+        let mut read = 0;
+        while read < SHORT {
+            match body.frame().await {
+                Some(Ok(frame)) => read += frame.data_ref().map_or(0, Bytes::len),
+                _ => return,
+            }
         }
-    }
+    };
+    let _ = tokio::time::timeout(PATIENCE, reading).await;
 }
 
 fn location(repository: &Repository, id: &UploadId) -> String {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use dray_registry::{BlobStream, Error};
+use dray_registry::{BlobStream, Error, Pace};
 use dray_spec::{Descriptor, Digest, Hasher};
 use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::{Notify, watch};
@@ -253,7 +253,8 @@ impl Fetching {
         }
         let stream = there.whole_blob(&self.digest).await.map_err(|error| self.failure(&error))?;
         let size = stream.size();
-        let mut source = Source { there, stream, digest: self.digest.clone(), size, at: 0, reopened: 0 };
+        let mut source =
+            Source { there, stream, digest: self.digest.clone(), size, at: 0, reopened: 0, counted: 0 };
         match size <= self.inline {
             true => self.take_small(&mut source).await,
             false => self.take_large(&mut source).await,
@@ -389,6 +390,8 @@ struct Source {
     size: u64,
     at: u64,
     reopened: u32,
+    /// Where it was when that was counted anew.
+    counted: u64,
 }
 
 impl Source {
@@ -399,12 +402,15 @@ impl Source {
                 None => break,
                 Some(Ok(piece)) => {
                     self.at += piece.len() as u64;
-                    self.reopened = 0;
                     batch.length += piece.len();
                     batch.pieces.push(piece);
                 }
                 Some(Err(error @ Error::Interrupted { .. })) if self.reopened < REOPENED => {
                     tracing::debug!(%error, "a blob is gone on with");
+                    // One that gives a few bytes each time would be asked without end.
+                    if self.at - self.counted >= Pace::default().least {
+                        (self.reopened, self.counted) = (0, self.at);
+                    }
                     self.reopened += 1;
                     let whole = Descriptor::new("application/octet-stream", self.digest.clone(), self.size);
                     self.stream = self.there.blob(&whole, self.at).await.map_err(Failure::broken)?;

@@ -6,7 +6,9 @@
 //! ```
 
 mod body;
+mod peer;
 mod socket;
 
 pub use body::Body;
+pub(crate) use peer::{PATIENCE, leave_after};
 pub use socket::{Lane, Socket};

@@ -317,7 +317,7 @@ async fn referrers_are_filtered_and_paged(m: &dyn Metadata) {
         assert_eq!(put(m, &about(text, kind)).await, Put::Stored);
     }
     let list = |kind: Option<&str>, after: Option<String>, limit| {
-        let filter = Filter { artifact_type: kind.map(str::to_owned), after, limit };
+        let filter = Filter { artifact_type: kind.map(str::to_owned), after, limit, bytes: u64::MAX };
         let here = here.clone();
         async move { m.referrers(&here, &digest("subject"), &filter).await.unwrap() }
     };
@@ -328,6 +328,15 @@ async fn referrers_are_filtered_and_paged(m: &dyn Metadata) {
     assert_eq!(list(None, Some(all[0].digest.to_string()), 1).await, all[1..2]);
     let sbom = list(Some("sbom"), None, 10).await;
     assert_eq!(sbom.iter().map(|r| r.digest.clone()).collect::<Vec<_>>(), [digest("r1")]);
+    let bounded = |bytes| {
+        let (filter, here) = (Filter { limit: 10, bytes, ..Filter::default() }, here.clone());
+        async move { m.referrers(&here, &digest("subject"), &filter).await.unwrap() }
+    };
+    let length = all[0].annotations.as_ref().unwrap().len() as u64;
+    let without: Vec<_> = all.iter().map(|r| Referrer { annotations: None, ..r.clone() }).collect();
+    assert_eq!(bounded(length - 1).await, without);
+    assert_eq!(bounded(length).await, all[..2], "the one that is too much is the last");
+    assert_eq!(bounded(2 * length).await, all);
     let none = list(Some(""), None, 10).await;
     assert_eq!(none.iter().map(|r| r.digest.clone()).collect::<Vec<_>>(), [digest("r3")]);
     assert!(

@@ -179,6 +179,8 @@ pub struct Filter {
     pub after: Option<String>,
     /// At most so many.
     pub limit: usize,
+    /// Without annotations of more bytes than this, and none after the one with which they come to more together.
+    pub bytes: u64,
 }
 
 /// A tag with its age.

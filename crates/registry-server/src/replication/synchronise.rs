@@ -14,6 +14,10 @@ use crate::storage;
 
 /// Referrers that are looked at at once.
 const PAGE: usize = 500;
+/// Bytes of their annotations, which are not looked at.
+const PAGE_BYTES: u64 = 4 * 1024 * 1024;
+/// How deep indexes may lie in each other: whoever pushes could make them so deep that the stack is used up.
+const DEEPEST: usize = 32;
 
 /// Why a copy could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +128,7 @@ impl<'a> Synchronise<'a> {
     async fn tag(&mut self, there: &dray_registry::Repository, tag: &TagRecord) -> Done {
         match resolved(there, &tag.name).await? {
             Some(digest) if digest == tag.digest => drop(self.manifests.insert(digest)),
-            _ => self.manifest(there, &tag.digest, Some(&tag.name)).await?,
+            _ => self.manifest(there, &tag.digest, Some(&tag.name), 0).await?,
         }
         if self.target.with_referrers() { self.referrers(there, &tag.digest).await } else { Ok(()) }
     }
@@ -135,6 +139,7 @@ impl<'a> Synchronise<'a> {
         there: &dray_registry::Repository,
         digest: &Digest,
         tag: Option<&str>,
+        depth: usize,
     ) -> Done {
         if tag.is_none() {
             if self.manifests.contains(digest) {
@@ -152,7 +157,10 @@ impl<'a> Synchronise<'a> {
         let unfit = |problem: String| SyncError::Manifest { digest: digest.clone(), problem };
         let parsed = ManifestOrIndex::parse(Some(&stored.media_type), &stored.content);
         match parsed.map_err(|error| unfit(error.to_string()))? {
-            ManifestOrIndex::Index(index) => self.children(there, &index).await?,
+            ManifestOrIndex::Index(_) if depth == DEEPEST => {
+                return Err(unfit(format!("more than {DEEPEST} indexes lie in each other")));
+            }
+            ManifestOrIndex::Index(index) => self.children(there, &index, depth + 1).await?,
             ManifestOrIndex::Manifest(manifest) => {
                 for descriptor in std::iter::once(&manifest.config).chain(&manifest.layers) {
                     self.blob(there, descriptor).await?;
@@ -169,12 +177,12 @@ impl<'a> Synchronise<'a> {
         Ok(())
     }
 
-    async fn children(&mut self, there: &dray_registry::Repository, index: &Index) -> Done {
+    async fn children(&mut self, there: &dray_registry::Repository, index: &Index, depth: usize) -> Done {
         for child in &index.manifests {
             let kind = &child.media_type;
             match kind.is_empty() || media_type::is_manifest(kind) || media_type::is_index(kind) {
                 // An index of many platforms may be here with some of them only.
-                true => Box::pin(self.manifest(there, &child.digest, None)).await?,
+                true => Box::pin(self.manifest(there, &child.digest, None, depth)).await?,
                 false => self.blob(there, child).await?,
             }
         }
@@ -192,33 +200,32 @@ impl<'a> Synchronise<'a> {
         Ok(())
     }
 
-    /// What refers to a manifest, and to that, and to the manifests that an index lists.
+    /// What refers to a manifest, and to that, and to the manifests that an index lists. Not by recursion: what refers
+    /// to what refers to a manifest may go on without end.
     async fn referrers(&mut self, there: &dray_registry::Repository, subject: &Digest) -> Done {
-        if !self.referred.insert(subject.clone()) {
-            return Ok(());
-        }
-        let mut after = None;
-        loop {
-            let filter = Filter { artifact_type: None, after, limit: PAGE };
-            let found = self.registry.metadata.referrers(&self.repository, subject, &filter).await?;
-            for referrer in &found {
-                self.manifest(there, &referrer.digest, None).await?;
-                Box::pin(self.referrers(there, &referrer.digest)).await?;
+        let mut subjects = vec![subject.clone()];
+        while let Some(subject) = subjects.pop() {
+            if !self.referred.insert(subject.clone()) {
+                continue;
             }
-            match found.last() {
-                Some(last) if found.len() == PAGE => after = Some(last.digest.to_string()),
-                _ => break,
+            let mut after = None;
+            loop {
+                let filter = Filter { artifact_type: None, after, limit: PAGE, bytes: PAGE_BYTES };
+                let found = self.registry.metadata.referrers(&self.repository, &subject, &filter).await?;
+                let Some(last) = found.last() else { break };
+                after = Some(last.digest.to_string());
+                for referrer in found {
+                    self.manifest(there, &referrer.digest, None, 0).await?;
+                    subjects.push(referrer.digest);
+                }
             }
-        }
-        let stored = self.registry.metadata.manifest(&self.repository, subject).await?;
-        let Some(stored) = stored.filter(|stored| media_type::is_index(&stored.media_type)) else {
-            return Ok(());
-        };
-        if let Ok(ManifestOrIndex::Index(index)) =
-            ManifestOrIndex::parse(Some(&stored.media_type), &stored.content)
-        {
-            for child in &index.manifests {
-                Box::pin(self.referrers(there, &child.digest)).await?;
+            let stored = self.registry.metadata.manifest(&self.repository, &subject).await?;
+            let Some(stored) = stored.filter(|stored| media_type::is_index(&stored.media_type)) else {
+                continue;
+            };
+            let parsed = ManifestOrIndex::parse(Some(&stored.media_type), &stored.content);
+            if let Ok(ManifestOrIndex::Index(index)) = parsed {
+                subjects.extend(index.manifests.into_iter().map(|child| child.digest));
             }
         }
         Ok(())

@@ -125,6 +125,44 @@ async fn a_refresh_token_stands_for_the_password() {
 }
 
 #[tokio::test]
+async fn a_refresh_token_ends_with_the_password() {
+    let f = with_users(json!({})).await;
+    let form = "grant_type=password&access_type=offline&username=ann&password=ann";
+    let answer = f.request(Method::POST, "/token", &[], form).await.expect(200).json();
+    let form =
+        format!("grant_type=refresh_token&refresh_token={}", answer["refresh_token"].as_str().unwrap());
+    f.request(Method::POST, "/token", &[], form.clone()).await.expect(200);
+    let file = f.root.path().join("htpasswd");
+    std::fs::write(&file, format!("ann:{}\n", bcrypt::hash("new", 4).unwrap())).unwrap();
+    // The file is looked at now and then.
+    let mut tries = 0;
+    while f.request(Method::POST, "/token", &[], form.clone()).await.status != 401 {
+        tries += 1;
+        assert!(tries < 300, "the old password's token is still good");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_robot_called_like_a_user_may_not_what_the_user_may() {
+    let f = with_users(json!({})).await;
+    let digest = dray_spec::Digest::sha256_of(b"secret");
+    let path = format!("/v2/secret/blobs/uploads/?digest={digest}");
+    f.request(Method::POST, &path, &[("authorization", &basic("ann", "ann"))], "secret").await.expect(201);
+    let (robot, secret) = new_robot("ann", "repository:team/*:pull,push", now() + 60_000);
+    f.server.registry.metadata.put_robot(&robot).await.unwrap();
+    let login = [("authorization", basic("ann", &secret))];
+    let login = [(login[0].0, login[0].1.as_str())];
+    let answer = f.request(Method::GET, "/token?scope=repository:team/a:pull,push", &login, "").await;
+    let answer = answer.expect(200).json();
+    assert!(answer["expires_in"].as_i64().unwrap() <= 60, "it ends with the account: {answer}");
+    let token = answer["token"].as_str().unwrap();
+    let mount = format!("/v2/team/a/blobs/uploads/?mount={digest}");
+    with_token(&f, token, Method::POST, &mount).await.expect(202);
+    with_token(&f, token, Method::GET, &format!("/v2/team/a/blobs/{digest}")).await.expect(404);
+}
+
+#[tokio::test]
 async fn robots_have_their_scopes_until_they_end() {
     let f = with_users(json!({})).await;
     let metadata = &f.server.registry.metadata;

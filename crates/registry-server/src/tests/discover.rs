@@ -100,6 +100,29 @@ async fn long_lists_of_referrers_come_in_pages() {
     assert!(pages > 1);
 }
 
+/// What is more than an answer can hold hides neither itself nor the others.
+#[tokio::test]
+async fn annotations_without_end_do_not_make_a_list_unreadable() {
+    let f = Fixture::start().await;
+    let subject = f.push_image("a", "v1", "layer").await;
+    let mut about: Value = serde_json::from_str(&image("layer")).unwrap();
+    about["subject"] = json!({"mediaType": MANIFEST, "digest": subject, "size": 1});
+    for length in [10, 5_000_000, 20] {
+        about["annotations"] = json!({"k": "v".repeat(length)});
+        f.put_manifest("a", &format!("r{length}"), MANIFEST, &about.to_string()).await.expect(201);
+    }
+    let (mut found, mut at) = (Vec::new(), Some(format!("/v2/a/referrers/{subject}")));
+    while let Some(path) = at {
+        let page = f.get(&path).await.expect(200);
+        assert!(page.body.len() < 4 * 1024 * 1024);
+        let entries = page.json()["manifests"].as_array().unwrap().clone();
+        found.extend(entries.iter().map(|entry| entry["annotations"]["k"].as_str().map_or(0, str::len)));
+        at = next(&page);
+    }
+    found.sort_unstable();
+    assert_eq!(found, [0, 10, 20]);
+}
+
 #[tokio::test]
 async fn operators_get_their_answers() {
     let f = Fixture::start().await;

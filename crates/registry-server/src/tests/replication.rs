@@ -92,6 +92,26 @@ async fn what_is_pushed_is_there_with_all_that_belongs_to_it() {
     }
 }
 
+/// Whoever may push could end the process, if each were copied within the one before.
+#[tokio::test]
+async fn what_refers_to_each_other_without_end_does_not_use_up_the_stack() {
+    const LENGTH: usize = 1000;
+    let there = Fixture::start().await;
+    let (f, mut tasks) = copying(&there.address.to_string(), json!({})).await;
+    tasks.shutdown().await;
+    let mut subject = (f.push_image("app", "v1", "layer").await, image("layer").len());
+    for _ in 0..LENGTH {
+        let mut next: Value = serde_json::from_str(&image("layer")).unwrap();
+        next["subject"] = json!({ "mediaType": MANIFEST, "digest": subject.0, "size": subject.1 });
+        let text = next.to_string();
+        subject = (Digest::sha256_of(text.as_bytes()), text.len());
+        f.put_manifest("app", subject.0.as_str(), MANIFEST, &text).await.expect(201);
+    }
+    let _tasks = replication::start(&f.server.registry);
+    settled(&f).await;
+    there.get(&format!("/v2/app/manifests/{}", subject.0)).await.expect(200);
+}
+
 #[tokio::test]
 async fn a_target_that_fails_is_tried_again() {
     let there = Target::start().await;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use dray_spec::{Digest, Hasher};
 use http::Method;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -195,6 +196,45 @@ async fn a_new_request_takes_over_from_a_hung_one() {
     let _ = hung.read_to_string(&mut answer).await;
     let digest = Digest::sha256_of(b"hello world");
     f.request(Method::PUT, &format!("{location}?digest={digest}"), &[], " world").await.expect(201);
+}
+
+#[tokio::test]
+async fn a_chunk_out_of_order_that_never_ends_keeps_nobody_away() {
+    let f = Fixture::start().await;
+    let location = begin(&f, "a").await;
+    let mut hung = TcpStream::connect(f.address).await.unwrap();
+    let head = "content-range: 50-149\r\ncontent-length: 100\r\n\r\nhello";
+    hung.write_all(format!("PATCH {location} HTTP/1.1\r\nhost: x\r\n{head}").as_bytes()).await.unwrap();
+    // Until the server reads on to the end of it.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let next = f.request(Method::PATCH, &location, &[], "hello");
+    let next = tokio::time::timeout(std::time::Duration::from_secs(5), next).await;
+    next.expect("nobody waits for the other").expect(202);
+}
+
+#[tokio::test]
+async fn an_upload_that_no_quota_has_room_for_ends_before_its_end() {
+    let f = Fixture::configured(json!({"quotas": [{"prefix": "small", "bytes": 3_000_000}]})).await;
+    let location = begin(&f, "small/a").await;
+    let mut stream = TcpStream::connect(f.address).await.unwrap();
+    let head = format!("PATCH {location} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let chunk = [b"10000\r\n".as_slice(), &vec![b'x'; 0x10000], b"\r\n"].concat();
+    let (mut from, mut to) = stream.split();
+    let endless = async {
+        while to.write_all(&chunk).await.is_ok() {}
+        // It was cut off: what matters is the answer.
+        std::future::pending::<()>().await;
+    };
+    let mut answer = [0; 12];
+    tokio::select! {
+        () = endless => {}
+        read = from.read_exact(&mut answer) => assert_eq!(read.unwrap(), 12),
+    }
+    assert_eq!(&answer, b"HTTP/1.1 403");
+    f.get(&location).await.refused(404, "BLOB_UPLOAD_UNKNOWN");
+    f.server.collector.round(&super::garbage::KEEP).await.unwrap();
+    assert_eq!(f.objects(), 0);
 }
 
 #[tokio::test]

@@ -38,6 +38,8 @@ pub enum What {
     ContentType(String),
     /// Sends the head and half of the body, then nothing.
     Stall,
+    /// Sends a byte of the body, waits so long, and sends the next.
+    Drip(Duration),
     /// Closes the connection without an answer.
     Close,
     /// Answers well, but later.

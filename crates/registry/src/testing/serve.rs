@@ -434,6 +434,17 @@ async fn spoil(response: Response<Body>, fault: What) -> Response<Body> {
             let half = futures_util::stream::iter([Ok(Frame::data(bytes.slice(..length / 2)))]);
             StreamBody::new(half.chain(futures_util::stream::pending())).boxed_unsync()
         }
+        What::Drip(pause) => {
+            announce(&mut head, length);
+            let stream = futures_util::stream::iter(0..length).then(move |at| {
+                let byte = bytes.slice(at..=at);
+                async move {
+                    tokio::time::sleep(pause).await;
+                    Ok(Frame::data(byte))
+                }
+            });
+            StreamBody::new(stream).boxed_unsync()
+        }
         What::ContentType(media_type) => {
             if let Ok(value) = media_type.parse() {
                 head.headers.insert(header::CONTENT_TYPE, value);

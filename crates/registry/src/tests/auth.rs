@@ -134,6 +134,22 @@ async fn an_identity_token_is_exchanged_by_post() {
 }
 
 #[tokio::test]
+async fn an_identity_token_goes_along_no_redirect_to_another_host() {
+    let (fixture, elsewhere) = (Fixture::start().await, Fixture::start().await);
+    let challenge = format!("Bearer realm=\"http://{}/token\",service=\"x\"", fixture.host());
+    let headers = vec![("www-authenticate".to_owned(), challenge)];
+    let asks = crate::testing::What::Answer { status: 401, headers, body: String::new() };
+    fixture.fault(crate::testing::Fault::on("/v2/", asks));
+    let target = format!("http://{}/token", elsewhere.host());
+    fixture.fault(crate::testing::Fault::on("/token", crate::testing::What::redirect(307, &target)));
+    let auth = Auth::IdentityToken { user: "ann".into(), token: "refresh-1".into() };
+    let repository = client().repository(&reference(&fixture, "a"), &auth).unwrap();
+    let error = repository.manifest("v1").await.unwrap_err().to_string();
+    assert!(error.contains("it leads to another host"), "{error}");
+    assert!(elsewhere.seen().is_empty());
+}
+
+#[tokio::test]
 async fn credentials_go_neither_to_another_host_nor_into_errors() {
     let (fixture, elsewhere) = (Fixture::start().await, Fixture::start().await);
     fixture.guard(basic());

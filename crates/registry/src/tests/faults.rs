@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use dray_spec::{Descriptor, Digest, media_type};
 
-use super::{client, download, drain, file, reference, repository, silent};
+use super::{client, client_with, download, drain, file, reference, repository, silent};
 use crate::testing::{Fault, Fixture, What};
-use crate::{Auth, Error, ErrorKind};
+use crate::{Auth, ClientConfig, Error, ErrorKind, Pace, Reason};
 
 const LAYER: &str = media_type::OCI_LAYER_GZIP;
 const MANIFEST: &str = media_type::OCI_MANIFEST;
@@ -162,6 +162,28 @@ async fn a_registry_that_falls_silent_is_left() {
 }
 
 #[tokio::test]
+async fn a_registry_that_drips_bytes_is_left() {
+    let fixture = Fixture::start().await;
+    let blob = fixture.put_blob("a", LAYER, &[1; 100_000]);
+    fixture.fault(Fault::on("/a/", What::Drip(Duration::from_millis(10))));
+    let pace = Pace { least: 10_000, within: Duration::from_millis(300) };
+    let client = client_with(ClientConfig { pace, ..ClientConfig::default() });
+    let repository = client.repository(&reference(&fixture, "a"), &Auth::Anonymous).unwrap();
+    let (read, error) = within_a_minute(download(&repository, &blob, 0)).await.unwrap_err();
+    assert!((1..10_000).contains(&read.len()), "{} bytes", read.len());
+    assert!(matches!(&error, Error::Interrupted { reason: Reason::Slow { .. }, .. }), "{error}");
+    assert!(error.is_transient());
+    // So is a document.
+    fixture.put_manifest("a", Some("v1"), MANIFEST, &[b' '; 50_000]);
+    let error = within_a_minute(repository.manifest("v1")).await.unwrap_err();
+    assert!(matches!(&error, Error::Transport { reason: Reason::Slow { .. }, .. }), "{error}");
+}
+
+async fn within_a_minute<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), work).await.expect("an end")
+}
+
+#[tokio::test]
 async fn redirects_have_an_end() {
     let fixture = Fixture::start().await;
     let loop_ = What::redirect(302, "/v2/a/manifests/v1");
@@ -217,6 +239,17 @@ async fn an_answer_to_the_commit_that_is_lost_is_found_out() {
     fixture.fault(Fault::on("/uploads/", What::CutAfter(0)).method("PUT").times(1));
     repository(&fixture, "a").upload(None, &path, &blob, silent()).await.unwrap();
     assert_eq!(fixture.count("PATCH", "/uploads/"), 1);
+}
+
+#[tokio::test]
+async fn an_upload_that_goes_on_by_a_few_bytes_each_time_is_given_up() {
+    let fixture = Fixture::start().await;
+    let content = vec![1; 10_000];
+    let (_folder, path) = file(&content);
+    let blob = Descriptor::of(LAYER, &content);
+    fixture.fault(Fault::on("/uploads/", What::CutAfter(100)).method("PATCH"));
+    assert!(repository(&fixture, "a").upload(None, &path, &blob, silent()).await.is_err());
+    assert_eq!(fixture.count("PATCH", "/uploads/"), 4, "as often as is tried");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dray_client::api::image::ImageSignature;
 use dray_spec::Digest;
-use dray_trust::{Claim, KeyPair, Signature};
+use dray_trust::{Algorithm, Claim, KeyPair, Signature, UnknownAlgorithm};
 
 use super::pull::{auth_for, parse};
 use crate::app::App;
@@ -39,11 +39,17 @@ pub static SIGN: Command = Command::new(
 /// `image generate-key-pair`
 pub static GENERATE: Command = Command::new(
     "generate-key-pair",
-    &["[PREFIX]"],
+    &["[OPTIONS] [PREFIX]"],
     Args::AtMost(1),
     "Make a key pair to sign images with",
     |a, p| Box::pin(generate(a, p)),
 )
+.flags(&[&[text(
+    "signing-algorithm",
+    NONE,
+    "Kind of key (\"ecdsa-sha2-256-nistp256\", \"ecdsa-sha2-384-nistp384\", \"ed25519\")",
+)
+.default("ecdsa-sha2-256-nistp256")] as &[Flag]])
 .details(
     "Writes PREFIX.key, sealed with a password, and PREFIX.pub; the prefix is cosign where none is given.",
 );
@@ -85,13 +91,17 @@ fn annotations(given: &[String]) -> Result<BTreeMap<String, serde_json::Value>, 
 
 async fn generate(app: &App, p: Parsed) -> Done {
     let prefix = p.args.first().map_or("cosign", String::as_str);
+    let algorithm: Algorithm = p
+        .get("signing-algorithm")
+        .parse()
+        .map_err(|error: UnknownAlgorithm| Error::Refused(error.to_string()))?;
     let (private, public) = (format!("{prefix}.key"), format!("{prefix}.pub"));
     for file in [&private, &public] {
         if Path::new(file).exists() {
             return Err(Error::Refused(format!("{file} exists already; a key is never overwritten")));
         }
     }
-    let pair = KeyPair::generate().map_err(refused)?;
+    let pair = KeyPair::generate(algorithm).map_err(refused)?;
     let sealed = pair.to_pem(password(app, true).await?.as_bytes()).map_err(refused)?;
     write(&private, 0o600, &sealed)?;
     write(&public, 0o644, &pair.public().to_pem())?;

@@ -1,12 +1,15 @@
 //! What an overlay's upper layer changes of those below it.
 
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use dray_api::container::FilesystemChange;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat};
+use dray_store::tree::{Visitor, walk};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, openat2, statat};
+use rustix::io::Errno;
 
 const MODIFIED: u8 = 0;
 const ADDED: u8 = 1;
@@ -17,43 +20,56 @@ pub fn changes(lower: &[PathBuf], upper: &Path) -> io::Result<Vec<FilesystemChan
     let below = dray_sys::mount::overlay(&dray_sys::mount::Overlay { lower, upper: None, options: &[] })?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(upper, flags, Mode::empty())?;
-    let mut found = Vec::new();
-    walk(below.as_fd(), root.as_fd(), Path::new("/"), &mut found)?;
+    let mut comparison = Comparison { below: below.as_fd(), at: PathBuf::from("/"), found: Vec::new() };
+    walk(root, &mut comparison).map_err(|stopped| stopped.source)?;
+    let mut found = comparison.found;
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
 }
 
-fn walk(
-    below: BorrowedFd<'_>,
-    folder: BorrowedFd<'_>,
-    at: &Path,
-    found: &mut Vec<FilesystemChange>,
-) -> io::Result<()> {
-    for entry in Dir::read_from(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let path = at.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
+/// The longest path that is told: the list of folders in folders without end would be as long as their number squared.
+const LONGEST: usize = 4096;
+
+struct Comparison<'a> {
+    below: BorrowedFd<'a>,
+    /// The folder that is being looked at.
+    at: PathBuf,
+    found: Vec<FilesystemChange>,
+}
+
+impl Visitor for Comparison<'_> {
+    fn entry(&mut self, folder: BorrowedFd<'_>, name: &CStr, _: FileType) -> io::Result<bool> {
+        let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            // It went while we looked: the container goes on running.
+            Err(Errno::NOENT) => return Ok(false),
+            other => other?,
+        };
+        let path = self.at.join(OsStr::from_bytes(name.to_bytes()));
         let kind = FileType::from_raw_mode(stat.st_mode);
         let removed = kind.is_char_device() && stat.st_rdev == 0;
-        let change = match (removed, is_below(below, &path)) {
+        let change = match (removed, is_below(self.below, &path)) {
             (true, true) => DELETED,
             // Made and removed again, or hidden for a reason of our own.
-            (true, false) => continue,
+            (true, false) => return Ok(false),
             (false, true) => MODIFIED,
             (false, false) => ADDED,
         };
-        found.push(FilesystemChange { kind: change, path: path.to_string_lossy().into_owned() });
-        if kind.is_dir() {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let child = openat(folder, name, flags, Mode::empty())?;
-            walk(below, child.as_fd(), &path, found)?;
+        self.found.push(FilesystemChange { kind: change, path: path.to_string_lossy().into_owned() });
+        Ok(kind.is_dir())
+    }
+
+    fn enter(&mut self, name: &CStr) -> io::Result<()> {
+        self.at.push(OsStr::from_bytes(name.to_bytes()));
+        match self.at.as_os_str().len() > LONGEST {
+            true => Err(Errno::NAMETOOLONG.into()),
+            false => Ok(()),
         }
     }
-    Ok(())
+
+    fn done(&mut self, _: BorrowedFd<'_>, _: &CStr) -> io::Result<()> {
+        self.at.pop();
+        Ok(())
+    }
 }
 
 fn is_below(below: BorrowedFd<'_>, path: &Path) -> bool {

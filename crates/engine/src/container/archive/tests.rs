@@ -172,3 +172,31 @@ fn changes_of_a_layer() {
     let found: Vec<(u8, &str)> = found.iter().map(|change| (change.kind, change.path.as_str())).collect();
     assert_eq!(found, [(0, "/etc"), (1, "/etc/added"), (0, "/etc/changed"), (2, "/gone"), (1, "/new")]);
 }
+
+#[test]
+fn changes_in_folders_in_folders_end_at_the_longest_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let (low, up) = (dir.path().join("low"), dir.path().join("up"));
+    for path in [&low, &up] {
+        fs::create_dir(path).unwrap();
+    }
+    let nested = |depth: usize| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let mut folder = rustix::fs::open(&up, flags, Mode::empty()).unwrap();
+        for _ in 0..depth {
+            rustix::fs::mkdirat(&folder, "d", Mode::RWXU).unwrap();
+            folder = rustix::fs::openat(&folder, "d", flags, Mode::empty()).unwrap();
+        }
+    };
+    let compare = || {
+        let (low, up) = (low.clone(), up.clone());
+        let thread = std::thread::Builder::new().stack_size(256 << 10);
+        thread.spawn(move || changes::changes(&[low], &up)).unwrap().join().unwrap()
+    };
+    nested(2000);
+    assert_eq!(compare().unwrap().len(), 2000);
+    dray_store::remove_tree(&up.join("d")).unwrap();
+    nested(10_000);
+    assert_eq!(compare().unwrap_err().raw_os_error(), Some(Errno::NAMETOOLONG.raw_os_error()));
+    dray_store::remove_tree(&up).unwrap();
+}

@@ -164,10 +164,12 @@ async fn a_host_that_only_pulls_is_not_asked_for_tags() {
 #[tokio::test]
 async fn estargz_and_zstd_chunked_layers_are_layers() {
     let (fixture, machine) = (Fixture::start().await, Machine::new());
-    // eStargz: a gzip member for each file, then one for the table of contents and a footer of its own.
+    // eStargz: a gzip member for each file, then one for the table of contents and an empty one that says where it is.
     let tar = tar_of(&[("a", &noise(9, 50_000)), ("b", b"two"), ("stargz.index.json", b"{\"version\":1}")]);
     let mut stargz: Vec<u8> = tar.chunks(20_000).flat_map(gzip).collect();
-    stargz.extend(gzip(b""));
+    stargz.extend([0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0xff, 26, 0, b'S', b'G', 22, 0]);
+    stargz.extend(b"0000000000001000STARGZ");
+    stargz.extend([1, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0]);
     // zstd:chunked: frames, then skippable frames with table of contents and footer.
     let plain = tar_of(&[("c", &noise(10, 50_000))]);
     let mut chunked: Vec<u8> =

@@ -226,15 +226,27 @@ pub(super) async fn referrers(
     subject: &Digest,
     filter: &Filter,
 ) -> Result<Vec<Referrer>> {
-    let sql = "SELECT m.digest, m.media_type, length(m.content)::bigint, m.artifact_type, m.annotations
-               FROM repository r JOIN manifest m ON m.repository = r.id AND m.subject = $2
-               WHERE r.name = $1 AND m.digest > $3 AND ($4::text IS NULL OR coalesce(m.artifact_type, '') = $4)
-               ORDER BY m.digest LIMIT $5";
+    let sql = "WITH entry AS (SELECT m.digest, m.media_type, length(m.content)::bigint AS size, m.artifact_type,
+                   CASE WHEN octet_length(m.annotations) <= $6::bigint THEN m.annotations END AS annotations
+                   FROM repository r JOIN manifest m ON m.repository = r.id AND m.subject = $2
+                   WHERE r.name = $1 AND m.digest > $3
+                   AND ($4::text IS NULL OR coalesce(m.artifact_type, '') = $4) ORDER BY m.digest LIMIT $5),
+               place AS (SELECT digest, sum(coalesce(octet_length(annotations), 0))
+                   OVER (ORDER BY digest ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM entry)
+               SELECT digest, media_type, size, artifact_type, annotations FROM entry JOIN place USING (digest)
+               WHERE coalesce(before, 0) <= $6::bigint ORDER BY digest";
     let after = filter.after.as_deref().unwrap_or("");
     let found = session
         .all(
             sql,
-            &[&repository.as_str(), &subject.as_str(), &after, &filter.artifact_type, &rows(filter.limit)],
+            &[
+                &repository.as_str(),
+                &subject.as_str(),
+                &after,
+                &filter.artifact_type,
+                &rows(filter.limit),
+                &i64::try_from(filter.bytes).unwrap_or(i64::MAX),
+            ],
         )
         .await?;
     let read = |row: &Row| {

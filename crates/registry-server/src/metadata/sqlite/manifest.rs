@@ -5,7 +5,7 @@ use dray_spec::Digest;
 use rusqlite::{Connection, Row, params};
 
 use super::blob::link;
-use super::{all, digest, execute, make_repository, one, repository_id, rows};
+use super::{all, digest, execute, make_repository, one, repository_id, rows, signed};
 use crate::metadata::{
     Deleted, Expect, Filter, NewManifest, Put, Referrer, Result, StoredManifest, TagRecord,
 };
@@ -205,15 +205,21 @@ pub(super) fn referrers(
     let Some(id) = repository_id(c, repository.as_str())? else { return Ok(Vec::new()) };
     let found = all(
         c,
-        "SELECT digest, media_type, length(content), artifact_type, annotations FROM manifest
-         WHERE repository = ?1 AND subject = ?2 AND digest > ?3
-         AND (?4 IS NULL OR coalesce(artifact_type, '') = ?4) ORDER BY digest LIMIT ?5",
+        "WITH entry AS (SELECT digest, media_type, length(content) AS size, artifact_type,
+             CASE WHEN octet_length(annotations) <= ?6 THEN annotations END AS annotations FROM manifest
+             WHERE repository = ?1 AND subject = ?2 AND digest > ?3
+             AND (?4 IS NULL OR coalesce(artifact_type, '') = ?4) ORDER BY digest LIMIT ?5),
+         place AS (SELECT digest, sum(coalesce(octet_length(annotations), 0))
+             OVER (ORDER BY digest ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM entry)
+         SELECT digest, media_type, size, artifact_type, annotations FROM entry JOIN place USING (digest)
+         WHERE coalesce(before, 0) <= ?6 ORDER BY digest",
         params![
             id,
             subject.as_str(),
             filter.after.as_deref().unwrap_or(""),
             filter.artifact_type,
-            rows(filter.limit)
+            rows(filter.limit),
+            signed(filter.bytes)
         ],
         |row| {
             Ok((
