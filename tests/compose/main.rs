@@ -5,6 +5,7 @@ mod autoscale;
 mod boot;
 mod build;
 mod config;
+mod follow;
 mod load;
 mod menu;
 mod project;

@@ -8,7 +8,7 @@
 //! lifecycle.rs start, stop, restart, kill, pause, unpause, rm, down, scale, wait
 //! list.rs      ps, ls, volumes, port, top, events, stats
 //! autoscale.rs services that are scaled by their load
-//! logs.rs output.rs follow.rs   lines of many containers
+//! logs.rs output.rs crowd.rs follow.rs position.rs   lines of many containers, over their restarts
 //! inside.rs    exec, run, attach, cp, commit, export             version.rs
 //! watch.rs notice.rs   watch                                  publish.rs   publish, oci:// files
 //! ```
@@ -17,6 +17,7 @@
 mod autoscale;
 mod build;
 pub mod config;
+mod crowd;
 mod display;
 mod follow;
 mod image;
@@ -27,6 +28,7 @@ mod logs;
 mod menu;
 mod notice;
 mod output;
+mod position;
 mod project;
 mod provider;
 mod publish;
