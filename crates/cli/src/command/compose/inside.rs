@@ -4,6 +4,7 @@ use dray_client::api::Labels;
 use dray_compose::apply::{Include, OneOff, Silent, Start};
 use dray_compose::model::Along;
 use dray_compose::model::service::{Mount, Port, Service};
+use dray_compose::parse::allowance::Allowance;
 use dray_compose::parse::node::{Node, Path};
 use dray_compose::parse::{port as port_spec, short};
 use dray_compose::plan::label;
@@ -16,6 +17,7 @@ use crate::app::App;
 use crate::command::container as single;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, commas, int, list, switch, text};
+use crate::interrupts::{INTERRUPTED, Interrupts};
 use crate::spec::{Args, Command, Done};
 use crate::terminal;
 
@@ -288,8 +290,22 @@ async fn run(app: &App, p: Parsed) -> Done {
         aliases: p.is("use-aliases"),
         image_id: images.get(&name).cloned(),
     };
-    let id = engine.create_one_off(&project, &name, &service, &wanted).await?;
-    engine.put_files(&project, &name, &service, &id).await?;
+    // From here on there is something to take away: nothing may cut it off in the middle.
+    let mut interrupts = p.is("rm").then(Interrupts::new).transpose()?;
+    let make = async {
+        let id = engine.create_one_off(&project, &name, &service, &wanted).await?;
+        let filled = engine.put_files(&project, &name, &service, &id).await;
+        Ok::<_, Error>((id, filled))
+    };
+    let (made, interrupted) = carried(make, interrupts.as_mut()).await?;
+    let (id, filled) = made?;
+    if p.is("rm") && (interrupted || filled.is_err()) {
+        remove(app, &id).await?;
+    }
+    filled?;
+    if interrupted {
+        return Ok(INTERRUPTED);
+    }
     display.finish();
     if p.is("detach") {
         app.client()?.container_start(&id, "").await?;
@@ -301,14 +317,53 @@ async fn run(app: &App, p: Parsed) -> Done {
         words.push("--interactive".into());
     }
     words.push(id.clone());
-    let done = delegate(app, &single::start::COMMAND, words).await;
-    if p.is("rm") {
-        match app.client()?.container_remove(&id, true, false, true).await {
-            Err(e) if !e.is_not_found() => return Err(e.into()),
-            _ => {}
+    let started = delegate(app, &single::start::COMMAND, words);
+    let Some(interrupts) = &mut interrupts else { return started.await };
+    let done = tokio::select! {
+        done = started => done,
+        given_up = given_up(app, &id, tty, interrupts) => given_up.map(|()| INTERRUPTED),
+    };
+    carried(remove(app, &id), Some(interrupts)).await?.0?;
+    done
+}
+
+/// Carries something out though it is interrupted; whether it was. Who interrupts twice does not want to wait.
+async fn carried<T>(
+    work: impl Future<Output = T>,
+    interrupts: Option<&mut Interrupts>,
+) -> Result<(T, bool), Error> {
+    let Some(interrupts) = interrupts else { return Ok((work.await, false)) };
+    tokio::pin!(work);
+    let mut interrupted = false;
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok((done, interrupted)),
+            () = interrupts.next() => {
+                if std::mem::replace(&mut interrupted, true) {
+                    return Err(Error::Exit(INTERRUPTED));
+                }
+            }
         }
     }
-    done
+}
+
+/// Waits for an interrupt that nobody else takes: signals are the program's once it runs, but those that come before
+/// it, and those that come to one with a terminal, which has its keys.
+async fn given_up(app: &App, id: &str, tty: bool, interrupts: &mut Interrupts) -> Result<(), Error> {
+    loop {
+        interrupts.next().await;
+        if tty || app.client()?.container_inspect(id).await?.state.status == "created" {
+            return Ok(());
+        }
+    }
+}
+
+/// Removes a container and its anonymous volumes; it may have gone already.
+async fn remove(app: &App, id: &str) -> Result<(), Error> {
+    match app.client()?.container_remove(id, true, false, true).await {
+        Err(e) if !e.is_not_found() => Err(e.into()),
+        _ => Ok(()),
+    }
 }
 
 fn slug() -> String {
@@ -375,8 +430,9 @@ fn one_off(
     }
     for spec in p.all("volume") {
         let node = Node::from(spec.as_str());
-        let mut long =
-            short::lengthen(node, &Path::of("services.x.volumes.[]"), &short::Form { lenient: false })?;
+        let none = Allowance::new(0);
+        let form = short::Form { lenient: false, ports: &none };
+        let mut long = short::lengthen(node, &Path::of("services.x.volumes.[]"), &form)?;
         if let Some(source) = long.map_mut().and_then(|m| m.get_mut("source"))
             && let Some(path) = source.str().filter(|t| t.starts_with('.'))
         {

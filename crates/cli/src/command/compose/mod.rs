@@ -10,7 +10,8 @@
 //! autoscale.rs services that are scaled by their load
 //! logs.rs output.rs crowd.rs follow.rs position.rs   lines of many containers, over their restarts
 //! inside.rs    exec, run, attach, cp, commit, export             version.rs
-//! watch.rs notice.rs   watch                                  publish.rs   publish, oci:// files
+//! watch.rs notice.rs   watch                                  publish.rs   publish
+//! remote.rs    oci:// files
 //! ```
 //! What is about one container goes to the command for one container with its id.
 
@@ -32,6 +33,7 @@ mod position;
 mod project;
 mod provider;
 mod publish;
+mod remote;
 mod say;
 mod up;
 mod version;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
-use dray_compose::load::RealDisk;
 use dray_compose::model::{Along, environment};
 use dray_compose::{Loader, Project, Request, Skip};
 
-use super::{publish, say};
+use super::remote::Remote;
+use super::say;
 use crate::app::App;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, int, list, switch, text};
@@ -51,14 +51,7 @@ impl From<dray_compose::Error> for Error {
 /// The current folder or standard input cannot be read.
 pub fn request(app: &App, skip: Skip) -> Result<Request, Error> {
     let flags = &app.group;
-    let mut files = flags.all("file");
-    let mut brought = Vec::new();
-    for file in &mut files {
-        if let Some(local) = publish::fetched(app, file)? {
-            brought.push(local.clone());
-            *file = local;
-        }
-    }
+    let files = flags.all("file");
     let stdin = if files.iter().any(|f| f == "-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(Error::io("read standard input"))?;
@@ -78,7 +71,6 @@ pub fn request(app: &App, skip: Skip) -> Result<Request, Error> {
     let current = std::env::current_dir().map_err(Error::io("find the current folder"))?;
     Ok(Request {
         files,
-        brought,
         name: flags.get("project-name").to_owned(),
         directory: directory.unwrap_or_default().to_owned(),
         env_files,
@@ -100,7 +92,7 @@ fn process_environment() -> BTreeMap<String, String> {
 /// # Errors
 /// A file breaks a rule, or a service does not exist.
 pub fn load(app: &App, services: &[String], how: How) -> Result<Project, Error> {
-    let disk = RealDisk;
+    let disk = Remote::new(app);
     let loader = Loader::new(&disk);
     let request = request(app, how.skip)?;
     let loaded = loader.project(&request);
