@@ -142,7 +142,7 @@ impl Service {
     }
 
     fn remove_record(&self, record: &Record) -> Result<(), Error> {
-        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         if record.config_only && self.all().iter().any(|other| other.config_from == record.name) {
             return Err(Error::ConfigInUse(record.name.clone()));
         }
@@ -151,15 +151,23 @@ impl Service {
             let name = format!("{} id {}", record.name, record.id);
             return Err(Error::ActiveEndpoints { name, endpoints: endpoints.join(", ") });
         }
-        if record.state.is_some() {
-            match self.network.remove(&record.id) {
-                Ok(()) | Err(dray_network::Error::UnknownNetwork(_)) => {}
-                Err(error) => return Err(error.into()),
+        let making = match record.state {
+            None => making,
+            Some(_) => {
+                // The kernel takes its time with a bridge: nobody else has to wait for that.
+                drop(making);
+                match self.network.remove(&record.id) {
+                    Ok(()) | Err(dray_network::Error::UnknownNetwork(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                self.making.lock().unwrap_or_else(PoisonError::into_inner)
             }
-        }
+        };
         self.store.records().delete(KIND, &record.id)?;
-        self.networks_mut().remove(&record.id);
-        if !record.config_only {
+        // Two may have removed it at once.
+        let known = self.networks_mut().remove(&record.id).is_some();
+        drop(making);
+        if known && !record.config_only {
             self.announce("destroy", record, None);
         }
         Ok(())
