@@ -6,6 +6,7 @@ mod autoscale;
 mod boot;
 mod build;
 mod config;
+mod flags;
 mod follow;
 mod interrupted;
 mod load;

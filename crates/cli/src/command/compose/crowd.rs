@@ -116,7 +116,9 @@ impl<'a> Crowd<'a> {
         let service = attributes.get(label::SERVICE).cloned().unwrap_or_default();
         let one_off = attributes.get(label::ONE_OFF).is_some_and(|value| value == "True");
         let others = self.services.as_ref().is_some_and(|services| !services.contains(&service));
-        if one_off || service.is_empty() || others {
+        let known =
+            self.awaited.contains(id) || self.ended.contains_key(id) || self.followed.contains_key(id);
+        if one_off || service.is_empty() || (others && !known) {
             return;
         }
         match event.action.as_str() {

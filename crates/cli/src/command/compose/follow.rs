@@ -145,7 +145,11 @@ impl Follower<'_> {
             Begin::On(position) => at = position,
             Begin::End => at = self.end_of_log(&member, tty).await?,
             Begin::Log(options, from) => {
-                let Some(log) = self.log(&member, &options).await? else {
+                let log = match self.log(&member, &options).await {
+                    Err(error) if is_gone(&error) => return Ok(ended(member, None, true, at)),
+                    log => log?,
+                };
+                let Some(log) = log else {
                     say::warn(&format!(
                         "Can't retrieve logs for {:?}: its logging driver does not support reading",
                         member.name
@@ -188,7 +192,12 @@ impl Follower<'_> {
                 "exited" | "dead" | "removing" => {
                     // It may have been started and have ended again since.
                     if live.is_none() || found.restart_count > 0 {
-                        at = self.on(&member, tty, at, &found, false).await?.unwrap_or_default();
+                        match self.on(&member, tty, at.clone(), &found, false).await {
+                            Ok(place) => at = place.unwrap_or(at),
+                            // It is being removed.
+                            Err(error) if is_gone(&error) => {}
+                            Err(error) => return Err(error),
+                        }
                     }
                     if ran {
                         self.output
@@ -200,18 +209,29 @@ impl Follower<'_> {
                 "running" if same_run && looks < PATIENCE => looks += 1,
                 "running" | "paused" => {
                     ran = true;
-                    match self.on(&member, tty, at.clone(), &found, true).await? {
-                        Some(place) => (at, live) = (place, None),
+                    match self.on(&member, tty, at.clone(), &found, true).await {
+                        Ok(Some(place)) => (at, live) = (place, None),
                         // Nothing keeps its output: what it writes from now on is all there is.
-                        None => {
-                            let mut stream = self.attach(&member).await?;
-                            self.output.show(&member.name, &mut stream.output, tty, true).await?;
-                        }
+                        Ok(None) => self.live(&member, tty).await?,
+                        Err(error) if is_gone(&error) => {}
+                        Err(error) => return Err(error),
                     }
                 }
                 _ => ran = true,
             }
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Shows what a container writes from now on.
+    async fn live(&self, member: &Member, tty: bool) -> Result<(), Error> {
+        match self.attach(member).await {
+            Ok(mut stream) => {
+                self.output.show(&member.name, &mut stream.output, tty, true).await?;
+                Ok(())
+            }
+            Err(error) if is_gone(&error) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -273,6 +293,11 @@ impl Follower<'_> {
         }
         std::future::pending().await
     }
+}
+
+/// Whether the daemon says that a container is not there any more, or not as it was: the next look at it tells.
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::Client(dray_client::Error::Api { status: 404 | 409, .. }))
 }
 
 fn ended(member: Member, found: Option<&ContainerInspect>, ran: bool, position: Position) -> Ended {

@@ -206,14 +206,15 @@ async fn cp(app: &App, p: Parsed) -> Done {
 
 const RUN_FLAGS: &[Flag] = &[
     switch("build", NONE, "Build the image first"),
-    commas("cap-add", NONE, "Add capabilities"),
-    commas("cap-drop", NONE, "Drop capabilities"),
+    commas("cap-add", NONE, "Add capabilities").shown("list"),
+    commas("cap-drop", NONE, "Drop capabilities").shown("list"),
     switch("detach", 'd', "Leave the container in the background and print its name"),
     text("entrypoint", NONE, "Another entrypoint"),
     list("env", 'e', "Set an environment variable").shown("stringArray"),
     list("env-from-file", NONE, "Read environment variables from a file").shown("stringArray"),
     switch("interactive", 'i', "Keep standard input open").default("true"),
     list("label", 'l', "Set a label").shown("stringArray"),
+    list("labels", NONE, "Other name of --label").shown("stringArray").hidden(),
     text("name", NONE, "Name of the container"),
     switch("no-deps", NONE, "Do not start what the service depends on"),
     switch("no-TTY", 'T', "Give the command no terminal"),
@@ -229,6 +230,7 @@ const RUN_FLAGS: &[Flag] = &[
     switch("use-aliases", NONE, "Let others find it by the service's names"),
     text("user", 'u', "User name or id"),
     list("volume", 'v', "Mount a volume").shown("stringArray"),
+    list("volumes", NONE, "Other name of --volume").shown("stringArray").hidden(),
     text("workdir", 'w', "Working directory inside"),
 ];
 
@@ -278,7 +280,7 @@ async fn run(app: &App, p: Parsed) -> Done {
         given => given.to_owned(),
     };
     let mut labels = Labels::from([(label::SLUG.to_owned(), slug)]);
-    for text in p.all("label") {
+    for text in [p.all("label"), p.all("labels")].concat() {
         let (key, value) = text.split_once('=').unwrap_or((&text, ""));
         labels.insert(key.to_owned(), value.to_owned());
     }
@@ -428,7 +430,7 @@ fn one_off(
             s.ports.push(read::<Port>(&port.node())?);
         }
     }
-    for spec in p.all("volume") {
+    for spec in [p.all("volume"), p.all("volumes")].concat() {
         let node = Node::from(spec.as_str());
         let none = Allowance::new(0);
         let form = short::Form { lenient: false, ports: &none };

@@ -74,7 +74,10 @@ async fn logs(app: &App, p: Parsed) -> Done {
         details: false,
     };
     if options.follow {
-        let services = if p.args.is_empty() {
+        let services = if index > 0 {
+            // This one container, nobody else's start.
+            Some(Vec::new())
+        } else if p.args.is_empty() {
             project.map(|project| project.services.into_keys().collect())
         } else {
             Some(p.args.clone())

@@ -4,7 +4,7 @@
 //! project.rs   flags before the command → files → project        say.rs   warnings
 //! config.rs    the project as text                               display.rs   progress
 //! up.rs        up, create: images, networks, volumes, containers, start
-//! build.rs     build     image.rs   pull, push, images            provider.rs   services of programs
+//! build.rs bakefile.rs   build     image.rs   pull, push, images            provider.rs   services of programs
 //! lifecycle.rs start, stop, restart, kill, pause, unpause, rm, down, scale, wait
 //! list.rs      ps, ls, volumes, port, top, events, stats
 //! autoscale.rs services that are scaled by their load
@@ -16,6 +16,7 @@
 //! What is about one container goes to the command for one container with its id.
 
 mod autoscale;
+mod bakefile;
 mod build;
 pub mod config;
 mod crowd;
@@ -44,7 +45,7 @@ use std::ffi::OsString;
 use dray_compose::Project;
 use dray_compose::apply::{self, Engine, Progress};
 
-pub use project::FLAGS;
+pub use project::{FLAGS, PERSISTENT};
 
 use crate::app::App;
 use crate::command_error::Error;

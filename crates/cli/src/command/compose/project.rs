@@ -12,17 +12,23 @@ use crate::app::App;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, int, list, switch, text};
 
+const DRY_RUN: Flag = switch("dry-run", NONE, "Execute command in dry run mode");
+
+/// Flags that may as well stand after the command.
+pub const PERSISTENT: &[Flag] = &[DRY_RUN];
+
 /// Flags before the command.
 pub const FLAGS: &[Flag] = &[
     switch("all-resources", NONE, "Include all resources, even those not used by services"),
     text("ansi", NONE, "When to print ANSI control characters (never, always, auto)").default("auto"),
     switch("compatibility", NONE, "Run in backward compatibility mode"),
-    switch("dry-run", NONE, "Execute command in dry run mode"),
+    DRY_RUN,
     list("env-file", NONE, "Use other environment files than .env").shown("stringArray"),
     list("file", 'f', "Compose files").shown("stringArray"),
     int("parallel", NONE, "How much to do at once, -1 for no limit").default("-1"),
     list("profile", NONE, "Switch a profile on").shown("stringArray"),
     text("progress", NONE, "Kind of progress display (auto, tty, plain, json, quiet)"),
+    switch("no-ansi", NONE, "Kept for old scripts").hidden(),
     text("project-directory", NONE, "Another working folder (default: that of the first Compose file)"),
     text("project-name", 'p', "Name of the project"),
     switch("verbose", NONE, "Show more output").hidden(),

@@ -13,6 +13,7 @@ use dray_spec::Reference;
 use super::config::{images_only, pinned};
 use super::delegate;
 use super::project::{self, How};
+use super::up::agreed;
 use crate::app::App;
 use crate::command::image::{pull::parse, push as image_push};
 use crate::command_error::Error;
@@ -30,6 +31,7 @@ pub static COMMAND: Command = Command::new(
 .flags(&[&[
     text("oci-version", NONE, "Version of the artifact's form (1.0, 1.1)"),
     switch("resolve-image-digests", NONE, "Pin image tags to digests"),
+    switch("y", NONE, "Old name of --yes").hidden(),
     switch("with-env", NONE, "Publish env files too"),
     switch("yes", 'y', "Answer yes to all questions"),
 ]]);
@@ -164,7 +166,7 @@ fn check(app: &App, project: &Project, p: &Parsed) -> Result<(), Error> {
         .filter(|v| v.kind == "bind")
         .map(|v| v.source.as_str())
         .collect();
-    if binds.is_empty() || p.is("yes") {
+    if binds.is_empty() || agreed(p) {
         return Ok(());
     }
     let question = format!(

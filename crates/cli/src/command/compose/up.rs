@@ -42,6 +42,7 @@ const CREATE_FLAGS: &[Flag] = &[
     switch("quiet-pull", NONE, "Pull without words"),
     switch("remove-orphans", NONE, "Remove containers of services that the files do not have"),
     list("scale", NONE, "How many containers a service has (SERVICE=NUM)").shown("scale"),
+    switch("y", NONE, "Old name of --yes").hidden(),
     switch("yes", 'y', "Answer yes to all questions"),
 ];
 
@@ -84,6 +85,14 @@ pub static CREATE: Command = Command::new(
     |a, p| Box::pin(create(a, p)),
 )
 .flags(&[CREATE_FLAGS]);
+
+/// Whether all questions are answered with yes.
+pub fn agreed(p: &Parsed) -> bool {
+    if p.is("y") {
+        say::warn("--y is deprecated, please use --yes instead");
+    }
+    p.is("yes") || p.is("y")
+}
 
 fn refused<T>(text: &str) -> Result<T, Error> {
     Err(Error::Refused(text.to_owned()))
