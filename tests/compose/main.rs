@@ -1,10 +1,14 @@
 //! `dray compose`: `config` against Docker Compose's own output, bad input, real stacks on Dray's daemon and on
 //! Debian's dockerd, and Docker's own Compose on Dray's daemon.
 
+mod artifact;
 mod autoscale;
 mod boot;
 mod build;
 mod config;
+mod flags;
+mod follow;
+mod interrupted;
 mod load;
 mod menu;
 mod project;

@@ -123,3 +123,65 @@ fn aliases_that_blow_up() {
     says(&text, &["document contains excessive aliasing", "compose.yaml:"]);
     says(&("a: ".to_owned() + &"[".repeat(100_000)), &["yaml:"]);
 }
+
+#[test]
+fn files_that_cost_more_than_they_look() {
+    let doubling: String = (1..64).map(|i| format!("A{i}=$A{0}$A{0}\n", i - 1)).collect();
+    let said = refused(&[
+        (".env", &format!("A0=ab\n{doubling}")),
+        ("compose.yaml", "services: {a: {image: $A63}}\n"),
+    ]);
+    assert!(said.contains("failed to read /.env: variables bring more than 64 MiB into values"), "{said}");
+    let words: String = (0..10_000).map(|i| format!("  L{i}: $LONG\n")).collect();
+    let said = refused(&[
+        (".env", &format!("LONG={}\n", "x".repeat(10_000))),
+        ("compose.yaml", &format!("x-words:\n{words}services: {{a: {{image: x}}}}\n")),
+    ]);
+    assert!(said.contains("error while interpolating x-words.L"), "{said}");
+    assert!(said.contains(": variables bring more than 64 MiB into values"), "{said}");
+
+    let ports: String = (0..4).map(|i| format!("      - \"127.0.0.{i}:1-65535:1-65535\"\n")).collect();
+    says(
+        &format!("services:\n  a:\n    image: x\n    ports:\n{ports}"),
+        &["services have more than 200000 ports", "compose.yaml:8:9"],
+    );
+
+    let values: String = (0..1000).map(|i| format!("      V{i}: x\n")).collect();
+    let many: String = (0..6000).map(|i| format!("  s{i}: {{extends: base}}\n")).collect();
+    says(
+        &format!("services:\n  base:\n    image: x\n    environment:\n{values}{many}"),
+        &["services that extend others take over more than 5000000 values"],
+    );
+}
+
+#[test]
+fn files_that_are_none() {
+    for (file, why) in [("/dev/zero", "open /dev/zero: larger than 16 MiB"), ("folder", "is a directory")] {
+        let services = "services: {a: {image: x}}\n";
+        let text = [
+            format!("include: [{file}]\n{services}"),
+            format!("include: [{{path: fine.yaml, env_file: {file}}}]\n{services}"),
+            format!("services: {{a: {{image: x, env_file: {file}}}}}\n"),
+            format!("services: {{a: {{extends: {{file: {file}, service: a}}}}}}\n"),
+        ];
+        for text in text {
+            let said = refused(&[("compose.yaml", &text), ("fine.yaml", services), ("folder/x", "")]);
+            assert!(said.contains(why), "{text}{said}");
+        }
+    }
+}
+
+#[test]
+fn pipes_are_read_once_and_only_if_somebody_writes() {
+    let folder = TempDir::with_prefix("dray-compose-").expect("a folder");
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).expect("a pipe");
+    fs::write(folder.path().join("compose.yaml"), "include: [pipe]\n").expect("a file");
+    let said = compose(folder.path(), &["config", "-q"]);
+    assert_eq!(said.code, 1);
+    assert!(said.stderr.contains("pipe: nobody writes to this pipe"), "{}", said.stderr);
+    let line = "$0 compose -f <(sleep 1; echo 'services: {a: {image: $WHICH}}') --env-file <(echo WHICH=that) config --images";
+    let mut bash = std::process::Command::new("bash");
+    let said = super::run(bash.args(["-c", line]).arg(dray_harness::dray_binary()), folder.path());
+    assert_eq!(said.stdout, "that\n", "{}", said.stderr);
+}

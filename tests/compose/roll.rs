@@ -180,3 +180,29 @@ fn a_roll_that_was_cut_off_is_done_again() {
     assert!(says(port, "three"));
     finish(command(&project, &web(port, "three", start_first), &["down", "-t", "0"]), b"").expect_success();
 }
+
+#[test]
+fn where_nothing_can_come_back_the_new_one_stays() {
+    let daemon = Daemon::start();
+    let project = Project::new(&daemon);
+    let port = free_port();
+    let update = "order: stop-first, failure_action: rollback";
+    let text = |version: &str| web(port, version, update).replace("retries: 3", "retries: 20");
+    up(&project, &text("one")).expect_success();
+    let old = project.client.ok("ps -q");
+    let mut command = command(&project, &text("bad"), &["up", "-d"]);
+    let rolling = command.stderr(std::process::Stdio::piped()).spawn().expect("compose");
+    eventually("the old one has stopped and the new one runs", || {
+        containers(&project).iter().any(|line| line.contains(&old) && line.ends_with("exited"))
+            && containers(&project).iter().any(|line| line.ends_with("running"))
+    });
+    project.client.ok(&format!("rm {old}"));
+    let ended = rolling.wait_with_output().expect("compose ends");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("container p-web-1 is gone, so that its successor stays as it is"), "{said}");
+    assert_eq!(names(&project), ["p-web-1"], "it has the name that it should have");
+    up(&project, &text("three")).expect_success();
+    assert_eq!(names(&project), ["p-web-1"]);
+    project.ok(&["down"]);
+}

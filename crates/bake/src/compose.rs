@@ -52,7 +52,7 @@ fn load(files: &[&File], around: &Around<'_>, check: bool) -> Result<Project, St
     // By numbers: a file may come from standard input, or twice.
     let names: Vec<String> = (0..files.len()).map(|n| format!("{}/.bake-{n}", around.folder)).collect();
     let texts = names.iter().cloned().zip(files.iter().map(|file| file.text.as_str())).collect();
-    let disk = Over { files: texts, disk: RealDisk };
+    let disk = Over { files: texts, disk: RealDisk::default() };
     let name = around.environment.get("COMPOSE_PROJECT_NAME").filter(|name| !name.is_empty());
     let request = Request {
         files: names.clone(),

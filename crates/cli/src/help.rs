@@ -70,7 +70,7 @@ pub fn group(name: &str, group: &Group) -> Result<u8, Error> {
 ///
 /// # Errors
 /// Nobody reads it.
-pub fn command(app: &App, command: &Command) -> Result<u8, Error> {
+pub fn command(app: &App, command: &Command, persistent: &'static [Flag]) -> Result<u8, Error> {
     let mut out = format!("Usage:  {}\n\n{}\n", command.usage_text(&app.called), command.about);
     if !command.details.is_empty() {
         let _ = write!(out, "\n{}\n", command.details);
@@ -79,7 +79,7 @@ pub fn command(app: &App, command: &Command) -> Result<u8, Error> {
         let names: Vec<String> = command.also.iter().map(|n| format!("{} {n}", app.name)).collect();
         let _ = write!(out, "\nAliases:\n  {}\n", names.join(", "));
     }
-    let flags: Vec<&Flag> = command.flags.iter().flat_map(|f| f.iter()).collect();
+    let flags: Vec<&Flag> = command.flags.iter().flat_map(|f| f.iter()).chain(persistent).collect();
     if flags.iter().any(|f| !f.hidden) {
         let _ = write!(out, "\nOptions:\n{}", flags_text(flags.into_iter(), columns()));
     }
@@ -102,7 +102,7 @@ pub fn of(name: &str, words: &[OsString]) -> Result<u8, Error> {
     let mut app = App::new(name, None, crate::flag::Parsed::default());
     app.called = format!("{name} {}", words.join(" "));
     match (command::find(first).ok_or_else(unknown)?, words.get(1)) {
-        (Entry::Command(c), _) => command(&app, c),
+        (Entry::Command(c), _) => command(&app, c, &[]),
         (Entry::Group(g), None) => group(name, g),
         (Entry::Group(g), Some(word)) => {
             let (g, word) = match (command::inner(g).find(|(name, _)| name == word), words.get(2)) {
@@ -111,7 +111,7 @@ pub fn of(name: &str, words: &[OsString]) -> Result<u8, Error> {
                 (None, _) => (g, word),
             };
             let found = g.commands.iter().find(|c| c.is_called(word)).ok_or_else(unknown)?;
-            command(&app, found)
+            command(&app, found, crate::command::persistent_flags(g))
         }
     }
 }

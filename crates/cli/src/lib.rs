@@ -92,7 +92,7 @@ fn dispatch(name: &str, commit: Option<&'static str>, args: Vec<OsString>) -> Re
     match command::find(&word) {
         Some(command::Entry::Command(found)) => {
             app.called = format!("{name} {word}");
-            run(&app, found, words[1..].to_vec())
+            run(&mut app, found, &[], words[1..].to_vec())
         }
         Some(command::Entry::Group(group)) => in_group(&mut app, group, &words[1..]),
         None => match plugin::find(&app, &word) {
@@ -144,11 +144,12 @@ fn in_group(app: &mut App, group: &'static spec::Group, words: &[OsString]) -> R
     if let Some((_, inner)) = command::inner(group).find(|(name, _)| *name == word) {
         return in_group(app, inner, words.get(1..).unwrap_or_default());
     }
+    let persistent = command::persistent_flags(group);
     // A command may have one below it.
     let below = words.get(1).map(|next| format!("{word} {}", next.to_string_lossy()));
     if let Some(found) = group.commands.iter().find(|c| below.as_deref() == Some(c.name)) {
         app.called = format!("{parent} {}", found.name);
-        return run(app, found, words.get(2..).unwrap_or_default().to_vec());
+        return run(app, found, persistent, words.get(2..).unwrap_or_default().to_vec());
     }
     let Some(found) = group.commands.iter().find(|c| c.is_called(&word)) else {
         return Err(Error::UnknownCommand {
@@ -159,18 +160,26 @@ fn in_group(app: &mut App, group: &'static spec::Group, words: &[OsString]) -> R
         });
     };
     app.called = format!("{parent} {word}");
-    run(app, found, words.get(1..).unwrap_or_default().to_vec())
+    run(app, found, persistent, words.get(1..).unwrap_or_default().to_vec())
 }
 
-fn run(app: &App, command: &'static spec::Command, words: Vec<OsString>) -> Result<u8, Error> {
-    let parsed = match flag::parse(command.flags, command.interspersed, words) {
+/// Runs a command, which takes the `persistent` flags of its group beside its own.
+fn run(
+    app: &mut App,
+    command: &'static spec::Command,
+    persistent: &'static [flag::Flag],
+    words: Vec<OsString>,
+) -> Result<u8, Error> {
+    let known = command.flags.iter().flat_map(|flags| flags.iter()).chain(persistent).collect();
+    let parsed = match flag::parse_with(known, command.interspersed, words) {
         Ok(parsed) => parsed,
-        Err(flag::Error::Help) => return help::command(app, command),
+        Err(flag::Error::Help) => return help::command(app, command, persistent),
         Err(e) => {
             let usage = command.usage_text(&app.called);
             return Err(Error::Flag { text: e.to_string(), usage, command: app.called.clone() });
         }
     };
+    app.group.take_over(persistent, &parsed);
     command.check_args(&app.name, &app.called, parsed.args.len())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use dray_registry::Repository;
-use dray_spec::{Descriptor, Digest, Manifest};
+use dray_spec::{Descriptor, Digest, Index, Manifest};
 
 use crate::plan::label::COMPOSE_VERSION;
 
@@ -58,6 +58,9 @@ pub enum Error {
     /// It is an image, or something else.
     #[error("{0} is not a compose project OCI artifact")]
     Foreign(String),
+    /// An index without a project in it.
+    #[error("OCI index {0} doesn't refer to compose artifacts")]
+    NoProject(String),
     /// A file's name would lead out of the project's folder.
     #[error("{name}: unsafe file name {file:?} in the artifact")]
     Name {
@@ -110,14 +113,46 @@ fn bytes(content: &[u8]) -> bytes::Bytes {
     bytes::Bytes::copy_from_slice(content)
 }
 
-/// Fetches a project: its manifest's digest and its files.
+/// A project in a registry, its files not fetched.
+#[derive(Debug)]
+pub struct Published {
+    /// Of what the tag stands for.
+    pub digest: Digest,
+    document: bytes::Bytes,
+}
+
+/// Finds a project. A bundle of an application and its images is an index that has it in it.
+///
+/// # Errors
+/// The registry refuses, or there is no project.
+pub async fn resolve(from: &Repository, tag: &str) -> Result<Published, Error> {
+    let raw = from.manifest(tag).await?;
+    let index = serde_json::from_slice::<Index>(&raw.bytes).ok().filter(|_| is_index(&raw.bytes));
+    let document = match index {
+        None => raw.bytes,
+        Some(index) => {
+            let of_project = |d: &&Descriptor| d.artifact_type.as_deref() == Some(PROJECT);
+            let found = index.manifests.iter().rfind(of_project);
+            let found = found.ok_or_else(|| Error::NoProject(from.name()))?;
+            from.manifest(found.digest.as_ref()).await?.bytes
+        }
+    };
+    Ok(Published { digest: raw.digest, document })
+}
+
+/// Whether a document lists manifests: its type may be left out, or be a lie.
+fn is_index(document: &[u8]) -> bool {
+    let value: serde_json::Value = serde_json::from_slice(document).unwrap_or_default();
+    value.get("manifests").is_some() && value.get("layers").is_none()
+}
+
+/// Fetches the files of a project.
 ///
 /// # Errors
 /// The registry refuses, or it is no project.
-pub async fn fetch(from: &Repository, tag: &str) -> Result<(Digest, Vec<Part>), Error> {
-    let raw = from.manifest(tag).await?;
-    let manifest: Manifest =
-        serde_json::from_slice(&raw.bytes).map_err(|source| Error::Manifest { name: from.name(), source })?;
+pub async fn parts(from: &Repository, project: &Published) -> Result<Vec<Part>, Error> {
+    let manifest: Manifest = serde_json::from_slice(&project.document)
+        .map_err(|source| Error::Manifest { name: from.name(), source })?;
     let of_compose =
         manifest.artifact_type.as_deref() == Some(PROJECT) || manifest.config.media_type == OLD_CONFIG;
     if !of_compose {
@@ -147,7 +182,7 @@ pub async fn fetch(from: &Repository, tag: &str) -> Result<(Digest, Vec<Part>), 
             }
         }
     }
-    Ok((raw.digest, parts))
+    Ok(parts)
 }
 
 /// The file that all Compose files of an artifact become.

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::load::GitError;
+use crate::load::{GitError, RegistryError};
 use crate::parse::node::Pos;
 use crate::parse::{dotenv, template};
 
@@ -96,6 +96,9 @@ pub enum Kind {
     /// A file in a git repository.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// A project in a registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// Any other rule that does not hold; the text says which, in Docker Compose's words.
     #[error("{0}")]
     Rule(String),
@@ -106,7 +109,9 @@ fn interpolation(path: &str, source: &template::Error) -> String {
         template::Error::Invalid(text) => format!(
             "invalid interpolation format for {path}.\nYou may need to escape any $ with another $.\n{text}"
         ),
-        template::Error::Required { .. } => format!("error while interpolating {path}: {source}"),
+        template::Error::Required { .. } | template::Error::TooLong => {
+            format!("error while interpolating {path}: {source}")
+        }
     }
 }
 

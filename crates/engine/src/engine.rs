@@ -1,6 +1,7 @@
 //! The engine: its configuration, and the services wired to each other.
 
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use dray_api::Labels;
@@ -139,6 +140,21 @@ impl OpenError {
     }
 }
 
+/// Makes a folder, and takes from one that is there what it gives to others than this mode does. What lies below the
+/// data root is nobody else's: variables and logs of containers, and programs of images that would run as root on the
+/// host if anybody could reach them.
+fn open_to(mode: u32, path: &Path) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Root { path: path.to_owned(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(failed)?;
+    let found = path.metadata().map_err(failed)?.permissions().mode() & 0o7777;
+    let others = found & 0o007;
+    if others & !mode != 0 {
+        let kept = std::fs::Permissions::from_mode(found & !0o007 | others & mode);
+        std::fs::set_permissions(path, kept).map_err(failed)?;
+    }
+    Ok(())
+}
+
 impl Engine {
     /// Opens the services in the order in which they restore: store, networks, volumes, containers.
     /// Blocks; must be called on a blocking thread of a tokio runtime.
@@ -146,8 +162,11 @@ impl Engine {
     /// # Errors
     /// [`OpenError`] naming what cannot be opened.
     pub fn open(config: EngineConfig) -> Result<Arc<Self>, OpenError> {
-        for path in [&config.data_root, &config.run_root] {
-            std::fs::create_dir_all(path).map_err(|source| OpenError::Root { path: path.clone(), source })?;
+        // The sockets in it are others' too, if they are of the right group.
+        open_to(0o755, &config.run_root)?;
+        let (runs, images) = (config.run_root.join("c"), config.run_root.join("image"));
+        for path in [&config.data_root, &runs, &images] {
+            open_to(0o710, path)?;
         }
         let trust = match config.trust_host_ca {
             true => Some(HostTrust::detect().ok_or(OpenError::NoHostCa)?),

@@ -7,6 +7,7 @@ use crate::firewall::Plan;
 use crate::gate::{self, Gate};
 use crate::mac;
 use crate::netlink::route::{self, Link};
+use crate::netlink::{Family, Socket};
 use crate::network::{Inner, State};
 use crate::options::{self, Options};
 use crate::sublink;
@@ -189,7 +190,10 @@ pub fn foreign_bridges(inner: &Inner, state: &State) -> Result<Vec<String>> {
                 .strip_prefix("br-")
                 .is_some_and(|id| id.len() == 12 && id.bytes().all(|b| b.is_ascii_hexdigit()))
     };
-    let names = links.into_iter().filter(|l| l.kind == "bridge").map(|l| l.name);
+    // One of ours that is on its way out is nobody else's.
+    let prefix = inner.alias_prefix();
+    let bridges = links.into_iter().filter(|l| l.kind == "bridge" && !l.alias.starts_with(&prefix));
+    let names = bridges.map(|l| l.name);
     Ok(names.filter(|n| dockers(n) && !ours(n)).collect())
 }
 
@@ -219,9 +223,21 @@ pub fn remove(inner: &Inner, id: &str) -> Result<()> {
     if !active.is_empty() {
         return Err(Error::ActiveEndpoints { name: network.name, endpoints: active.join(", ") });
     }
-    forget(inner, &mut state, &network);
-    apply(inner, &state)?;
-    Ok(())
+    if network.driver != Driver::Bridge {
+        forget(inner, &mut state, &network);
+        return apply(inner, &state);
+    }
+    state.networks.remove(id);
+    inner.names.set_subnets(id, Vec::new());
+    let link = find(inner, &network.bridge);
+    let applied = apply(inner, &state);
+    drop(state);
+    // The kernel takes its time with it, in which others may go on. Its addresses are taken until then.
+    if let Err(e) = link.and_then(|link| remove_found(inner, &network, link)) {
+        tracing::warn!("{e}");
+    }
+    inner.ipam().release_network(id);
+    applied
 }
 
 /// Nobody else has names for addresses of a bridge.
@@ -250,8 +266,15 @@ pub fn remove_link(inner: &Inner, state: &State, network: &NetworkState) -> Resu
 
 /// Removes a network's bridge, if it was made for it; else its addresses on it.
 fn remove_bridge(inner: &Inner, network: &NetworkState) -> Result<()> {
-    let Some(link) = find(inner, &network.bridge)? else { return Ok(()) };
-    let socket = inner.route();
+    remove_found(inner, network, find(inner, &network.bridge)?)
+}
+
+/// The same of one that was looked up: another one may have got its name since. The socket that all others use is left
+/// to them.
+fn remove_found(inner: &Inner, network: &NetworkState, link: Option<Link>) -> Result<()> {
+    let Some(link) = link else { return Ok(()) };
+    let failed = |source| Error::System { operation: "open a route socket", source };
+    let socket = inner.host.run(|| Socket::open(Family::Route))?.map_err(failed)?;
     if network.owns_bridge {
         return match route::delete_link(&socket, link.index) {
             Err(e) if !e.is(libc::ENODEV) => Err(e.of(format!("remove bridge {}", network.bridge))),

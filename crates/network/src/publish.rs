@@ -9,7 +9,7 @@ use crate::firewall::{Listing, Mapping, Opening};
 use crate::forwarder::{self, Targets};
 use crate::gate;
 use crate::netlink::conntrack::{self, Which};
-use crate::netlink::{Family, Socket};
+use crate::netlink::{Family, Socket, route};
 use crate::network::{Inner, Published, addresses};
 use crate::ports::{Held, Owner};
 use crate::share;
@@ -48,6 +48,7 @@ pub fn publish(inner: &Inner, endpoint: &Endpoint, ports: &[PortBinding]) -> Res
         }
     };
     let Some(dealt) = dealt else {
+        forget_earlier(inner, &listing.mappings);
         record(inner, endpoint, held, listing, &routed);
         return Ok(bound);
     };
@@ -58,6 +59,7 @@ pub fn publish(inner: &Inner, endpoint: &Endpoint, ports: &[PortBinding]) -> Res
             tracing::warn!("{e}");
         }
     })?;
+    forget_earlier(inner, &dealt);
     Ok(bound)
 }
 
@@ -296,6 +298,38 @@ fn close(inner: &Inner, container_id: &str, mut published: Published) -> Result<
         tracing::debug!("{e}");
     }
     removed
+}
+
+/// Ends what the kernel remembers of UDP clients that have asked for these ports while nothing was published there: it
+/// would go on to translate nothing as long as they ask.
+fn forget_earlier(inner: &Inner, mappings: &[Mapping]) {
+    let udp: Vec<&Mapping> = mappings.iter().filter(|mapping| mapping.proto == Proto::Udp).collect();
+    if udp.is_empty() {
+        return;
+    }
+    let forget = || {
+        let local = route::addresses(&inner.route())?;
+        let socket = Socket::open(Family::Netfilter)?;
+        // What goes to another machine by the same number is none of ours.
+        let here = |addr: IpAddr| local.iter().any(|(_, cidr)| cidr.addr() == addr);
+        let doomed = |addr: IpAddr, port: u16| {
+            let asked = |m: &&Mapping| m.host_port == port && m.host_ip.is_ipv4() == addr.is_ipv4();
+            let at = |m: &&Mapping| m.host_ip == addr || (m.host_ip.is_unspecified() && here(addr));
+            udp.iter().copied().filter(asked).any(|m| at(&m))
+        };
+        for v4 in [true, false] {
+            if udp.iter().any(|m| m.host_ip.is_ipv4() == v4) {
+                conntrack::forget_plain(&socket, Proto::Udp.number(), v4, doomed)?;
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    if let Err(e) = inner.host.run(forget).and_then(|done| {
+        done.map_err(|source| Error::Netlink { operation: "forget connections".into(), source })
+    }) {
+        // Entries run out by themselves, where clients are patient.
+        tracing::debug!("{e}");
+    }
 }
 
 /// Ends what the kernel remembers of clients that would wait for a container that is gone: UDP has no connection whose

@@ -248,6 +248,34 @@ fn a_udp_client_follows_the_port_to_another_container() {
 }
 
 #[test]
+fn a_udp_client_that_asked_too_early_is_answered_when_the_port_is_there() {
+    lab(|lab| {
+        let net = lab.open();
+        let front = network("front", "10.10.0.0/24");
+        net.create(&front).expect("create");
+        let web = run(&net, "web", &[&front]);
+        let _server = serve_udp(&web.namespace, 53, "web");
+        for (number, host_ip) in [None, Some("192.0.2.1")].into_iter().enumerate() {
+            let bind = format!("0.0.0.0:444{number}");
+            let client = within(&lab.outside, || std::net::UdpSocket::bind(&bind).expect("bind"));
+            client.set_read_timeout(Some(std::time::Duration::from_secs(5))).expect("timeout");
+            client.connect("192.0.2.1:5353").expect("connect");
+            client.send(b"x").expect("send");
+            let mut buffer = [0; 100];
+            // The kernel remembers that this is for the host itself, longer than the client waits.
+            let refused = client.recv(&mut buffer).expect_err("nobody is there");
+            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+            net.publish(&web.endpoints[0], &[port(Udp, host_ip, 5353, 53)]).expect("publish");
+            client.send(b"x").expect("send");
+            let len = client.recv(&mut buffer).expect("an answer");
+            assert_eq!(&buffer[..len], b"web 192.0.2.2");
+            net.unpublish(web.sandbox.container_id()).expect("unpublish");
+        }
+        net.purge().expect("purge");
+    });
+}
+
+#[test]
 fn the_table_reads_well_and_ports_are_elements() {
     lab(|lab| {
         let net = lab.open();

@@ -271,6 +271,99 @@ fn other_names_are_asked_of_the_hosts_resolvers() {
     });
 }
 
+/// A resolver that loses the first question of each name, and answers with more than anybody reads.
+fn bad_upstream(namespace: &OwnedFd, addr: &str) -> Server {
+    let socket = within(namespace, || UdpSocket::bind((addr, 53)).expect("bind"));
+    serve_with(move |stop| {
+        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("timeout");
+        let (mut buffer, mut heard) = ([0; 4096], Vec::new());
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            let Ok((len, peer)) = socket.recv_from(&mut buffer) else { continue };
+            let name = asked_name(&buffer[..len]);
+            if !heard.contains(&name) {
+                heard.push(name);
+                continue;
+            }
+            let mut answer = respond(&buffer[..len], true);
+            if name == "host.example" {
+                // Others' answers: of another question, under another id, and no answer at all.
+                let mut other = respond(&query("nothing.example", A, None), true);
+                other[..2].copy_from_slice(&answer[..2]);
+                let mut guessed = answer.clone();
+                guessed[0] ^= 1;
+                for packet in [&other[..], &guessed[..], &buffer[..len], &answer[..5], &[]] {
+                    let _ = socket.send_to(packet, peer);
+                }
+            } else {
+                answer.resize(6000, 0);
+            }
+            let _ = socket.send_to(&answer, peer);
+        }
+    })
+}
+
+#[test]
+fn lost_questions_are_asked_again_and_bad_answers_passed_over() {
+    lab(|lab| {
+        std::fs::write(lab.root.path().join("resolv.conf"), "nameserver 192.0.2.2\n").expect("write");
+        let _resolver = bad_upstream(&lab.outside, "192.0.2.2");
+        let net = lab.open();
+        let front = network("front", "10.10.0.0/24");
+        net.create(&front).expect("create");
+        let web = run(&net, "web", &[&front]);
+        // One packet each: nobody but the resolver asks again.
+        let once = |name: &str| {
+            within(&web.namespace, || {
+                let socket = UdpSocket::bind("0.0.0.0:0").expect("bind");
+                socket.connect("127.0.0.11:53").expect("connect");
+                socket.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+                socket.send(&query(name, A, Some(65535))).expect("send");
+                let mut buffer = [0; 8192];
+                let len = socket.recv(&mut buffer).expect("an answer");
+                Answer::of(&buffer[..len])
+            })
+        };
+        assert_eq!(once("host.example").addresses(), ips(&["198.51.100.7"]));
+        let cut = once("long.example");
+        assert_eq!((cut.rcode, cut.truncated, cut.data.len()), (0, true, 0));
+        net.purge().expect("purge");
+    });
+}
+
+#[test]
+fn a_resolver_behind_an_interface_is_asked_there() {
+    lab(|lab| {
+        sh("ip addr add fe80::99/64 dev lo nodad");
+        std::fs::write(lab.root.path().join("resolv.conf"), "nameserver fe80::99%lo\n").expect("write");
+        let socket = within(&lab.host, || {
+            let scope = interface_number("lo");
+            let addr = std::net::SocketAddrV6::new("fe80::99".parse().expect("an address"), 53, 0, scope);
+            UdpSocket::bind(addr).expect("bind")
+        });
+        let _resolver = serve_with(move |stop| {
+            socket.set_read_timeout(Some(Duration::from_millis(20))).expect("timeout");
+            let mut buffer = [0; 4096];
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                if let Ok((len, peer)) = socket.recv_from(&mut buffer) {
+                    let _ = socket.send_to(&respond(&buffer[..len], true), peer);
+                }
+            }
+        });
+        let net = lab.open();
+        let front = network("front", "10.10.0.0/24");
+        net.create(&front).expect("create");
+        let web = run(&net, "web", &[&front]);
+        assert_eq!(ask(&web, "host.example", A).addresses(), ips(&["198.51.100.7"]));
+        net.purge().expect("purge");
+    });
+}
+
+/// An interface's number in the calling thread's namespace.
+fn interface_number(name: &str) -> u32 {
+    let text = sh(&format!("ip -o link show {name}"));
+    text.split(':').next().and_then(|number| number.trim().parse().ok()).expect("a number")
+}
+
 #[test]
 fn what_only_this_daemon_can_know_never_leaves_it() {
     lab(|lab| {

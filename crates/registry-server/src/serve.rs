@@ -1,6 +1,7 @@
 //! The server's life: configure, listen, serve, collect, stop.
 
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,8 +122,14 @@ fn own_root(config: &Config) -> Result<Option<std::fs::File>, ServeError> {
         return Ok(None);
     }
     let root = std::path::absolute(&config.data.root).map_err(system("resolve the data root"))?;
-    std::fs::create_dir_all(&root).map_err(system(format!("create {}", root.display())))?;
+    make_root(&root).map_err(system(format!("create {}", root.display())))?;
     lock(&root).map(Some)
+}
+
+/// Who may pull what is decided by the server alone: other users of the machine do not get past it by the files. A folder
+/// that is there already has the mode that its owner wants.
+fn make_root(root: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(root)
 }
 
 /// Refuses to serve from a storage that says no: its credentials are wrong, or there is no such bucket. One that is
@@ -410,5 +417,23 @@ async fn evict_at_intervals(server: Arc<Server>, config: Config) {
             tracing::error!(%error, "evict copies of other registries");
         }
         tokio::time::sleep(EVICT_AT_MOST).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_is_kept_is_nobody_elses() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o007;
+        let new = dir.path().join("registry");
+        make_root(&new).unwrap();
+        assert_eq!(mode(&new), 0);
+        std::fs::set_permissions(&new, PermissionsExt::from_mode(0o755)).unwrap();
+        make_root(&new).unwrap();
+        assert_eq!(mode(&new), 5, "somebody wants it so");
     }
 }

@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 
-use dray_harness::Daemon;
 use dray_harness::client::eventually;
+use dray_harness::{Daemon, http};
 
 #[test]
 fn attaches_both_ways() {
@@ -32,6 +32,28 @@ fn gives_the_exit_code() {
         client.run_with_input(["attach", "ends"], b"go\n").expect_code(5);
         client.ok("rm ends");
     }
+}
+
+#[test]
+fn any_number_waits_for_the_start() {
+    let daemon = Daemon::start();
+    let client = daemon.dray();
+    let id = client.ok("create --name one busybox echo hello");
+    let socket = daemon.socket();
+    let attach = || {
+        let path = format!("/containers/{id}/attach?stream=1&stdout=1");
+        http::unix_request(&socket, "POST", &path, None).expect("an answer").body
+    };
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = (0..40).map(|_| scope.spawn(attach)).collect();
+        let attached = || client.ok("events --since 1h --until 0s --filter event=attach --format {{.ID}}");
+        eventually("all have attached", || attached().lines().count() == 40);
+        client.ok("start one");
+        for heard in waiting {
+            let heard = heard.join().expect("a client");
+            assert_eq!(heard, b"\x01\0\0\0\0\0\0\x06hello\n");
+        }
+    });
 }
 
 #[test]

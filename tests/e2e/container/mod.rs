@@ -2,6 +2,7 @@
 
 mod attach;
 mod cdi;
+mod commit;
 mod cp;
 mod exec;
 mod inspect;

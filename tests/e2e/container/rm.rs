@@ -29,6 +29,26 @@ fn anonymous_volumes_go_when_asked() {
 }
 
 #[test]
+fn anonymous_volumes_go_though_the_daemon_is_killed() {
+    let mut daemon = Daemon::spawn();
+    let client = daemon.dray();
+    let volumes: Vec<String> = (0..60).flat_map(|n| ["-v".to_owned(), format!("/v{n}")]).collect();
+    let line = ["create", "--name", "many"].map(str::to_owned).into_iter().chain(volumes);
+    client.run(line.chain(["busybox", "true"].map(str::to_owned))).expect_success();
+    let folder = daemon.data_root().join("volumes");
+    let left = || std::fs::read_dir(&folder).expect("a folder").count();
+    assert_eq!(left(), 60);
+    let mut removal = client.spawn(["rm", "-v", "many"]);
+    while left() == 60 {
+        std::thread::yield_now();
+    }
+    daemon.kill();
+    let _ = removal.wait();
+    daemon.launch();
+    assert_eq!((client.ok("ps -aq"), client.ok("volume ls -q")), (String::new(), String::new()));
+}
+
+#[test]
 fn nothing_of_it_stays_on_disk() {
     let daemon = Daemon::start();
     let client = daemon.dray();

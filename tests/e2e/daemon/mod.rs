@@ -6,3 +6,4 @@ mod config;
 mod crash;
 mod full_disk;
 mod hang_up;
+mod private;

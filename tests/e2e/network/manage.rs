@@ -142,3 +142,20 @@ fn overlapping_subnets_are_refused() {
         client.ok("network rm here");
     }
 }
+
+#[test]
+fn of_two_that_remove_one_is_told_that_it_is_gone() {
+    let daemon = Daemon::start();
+    let client = daemon.dray();
+    for _ in 0..5 {
+        client.ok("network create --subnet 10.99.0.0/24 once");
+        let removals: Vec<_> = (0..4).map(|_| client.spawn(["network", "rm", "once"])).collect();
+        let ended: Vec<_> =
+            removals.into_iter().map(|child| child.wait_with_output().expect("dray")).collect();
+        let done = ended.iter().filter(|output| output.status.success()).count();
+        assert_eq!(done, 1, "one of them has removed it");
+        // Its subnet is free when that one is told so.
+        client.ok("network create --subnet 10.99.0.0/24 again");
+        client.ok("network rm again");
+    }
+}

@@ -24,7 +24,8 @@ impl Driver {
         let serving = driver.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                serving.answer(stream);
+                let serving = serving.clone();
+                std::thread::spawn(move || serving.answer(stream));
             }
         });
         driver
@@ -79,6 +80,11 @@ impl Driver {
             "VolumeDriver.Capabilities" => r#"{"Capabilities":{"Scope":"global"}}"#.to_owned(),
             "VolumeDriver.Create" if call["Opts"]["fail"] == "yes" => {
                 return (500, r#"{"Err":"no room"}"#.into());
+            }
+            "VolumeDriver.Create" if call["Opts"]["slow"] == "yes" => {
+                eventually("the gate is open", || self.root.join("gate").exists());
+                fs::create_dir_all(&folder).expect("a folder");
+                "{}".to_owned()
             }
             "VolumeDriver.Create" => {
                 fs::create_dir_all(&folder).expect("a folder");
@@ -171,4 +177,27 @@ fn a_plugin_keeps_volumes() {
     client.sh("volume rm data").expect_code(1).expect_error("plugin \"shelf\" not found");
     assert_eq!(client.ok("volume ls -q"), "data\nlocal", "others are listed without it");
     assert_eq!(client.ok("volume rm -f data"), "data");
+}
+
+#[test]
+fn a_slow_plugin_holds_up_its_own_volume_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (sockets, root) = (folder.path().join("plugins"), folder.path().join("volumes"));
+    fs::create_dir(&sockets).expect("a folder");
+    fs::create_dir(&root).expect("a folder");
+    let daemon = Daemon::with_flags(&["--plugin-dir", sockets.to_str().expect("a path")]);
+    daemon.load(&dray_harness::fixture::busybox());
+    let client = daemon.dray();
+    let driver = Driver::serve(&sockets.join("shelf.sock"), &root);
+    let slow = client.spawn(["volume", "create", "-d", "shelf", "-o", "slow=yes", "slow"]);
+    eventually("the plugin is at it", || driver.calls.lock().expect("calls").len() == 1);
+    client.ok("volume create -d shelf quick");
+    client.ok("volume create -d local other");
+    client.ok("run --rm -v other:/d -v /anonymous busybox touch /d/x");
+    client.ok("volume rm other quick");
+    client.ok("volume prune -f");
+    fs::write(root.join("gate"), "").expect("open the gate");
+    let made = slow.wait_with_output().expect("dray");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    client.ok("volume rm slow");
 }

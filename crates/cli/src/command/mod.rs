@@ -133,3 +133,8 @@ pub fn find(word: &str) -> Option<Entry> {
 pub fn group_flags(group: &Group) -> &'static [Flag] {
     if group.name == compose::GROUP.name { compose::FLAGS } else { &[] }
 }
+
+/// Those of them that each of its commands takes as well.
+pub fn persistent_flags(group: &Group) -> &'static [Flag] {
+    if group.name == compose::GROUP.name { compose::PERSISTENT } else { &[] }
+}

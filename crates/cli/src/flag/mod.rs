@@ -7,7 +7,7 @@ mod help;
 mod parse;
 
 pub use help::{columns, flags_text};
-pub use parse::{Error, Parsed, parse};
+pub use parse::{Error, Parsed, parse, parse_with};
 
 /// Says why a flag's value is refused, in Docker's words.
 pub type Check = fn(&str) -> Result<(), String>;

@@ -60,7 +60,18 @@ pub fn parse(
     interspersed: bool,
     argv: impl IntoIterator<Item = OsString>,
 ) -> Result<Parsed, Error> {
-    let known: Vec<&'static Flag> = flags.iter().flat_map(|f| f.iter()).collect();
+    parse_with(flags.iter().flat_map(|f| f.iter()).collect(), interspersed, argv)
+}
+
+/// The same with flags from several places.
+///
+/// # Errors
+/// See [`Error`].
+pub fn parse_with(
+    known: Vec<&'static Flag>,
+    interspersed: bool,
+    argv: impl IntoIterator<Item = OsString>,
+) -> Result<Parsed, Error> {
     let mut parsed = Parsed { known, ..Parsed::default() };
     let mut rest = argv.into_iter();
     while let Some(word) = rest.next() {
@@ -161,6 +172,12 @@ impl Parsed {
             self.given.push((flag.long, value));
         }
         Ok(())
+    }
+
+    /// Takes what was given of some flags elsewhere, later than here.
+    pub fn take_over(&mut self, flags: &'static [Flag], from: &Parsed) {
+        let wanted = from.given.iter().filter(|(long, _)| flags.iter().any(|flag| flag.long == *long));
+        self.given.extend(wanted.cloned());
     }
 
     /// Whether a flag was given at all.

@@ -97,9 +97,29 @@ pub fn parse_since(text: &str) -> Result<String, String> {
     }
 }
 
+/// A time stamp, or seconds with nanoseconds, in the form that logs have: the order of such texts is that of the times.
+/// What is neither stays.
+pub fn fixed(time: &str) -> String {
+    let unix = || {
+        let (seconds, fraction) = time.split_once('.').unwrap_or((time, ""));
+        let nanos = format!("{fraction:0<9}").parse().ok()?;
+        Timestamp::new(seconds.parse().ok()?, nanos).ok()
+    };
+    let read = time.parse::<Timestamp>().ok().or_else(unix);
+    read.map_or_else(|| time.to_owned(), |time| format!("{time:.9}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fixed_times_are_as_long_as_any_other() {
+        assert_eq!(fixed("2026-01-01T00:00:01.5Z"), "2026-01-01T00:00:01.500000000Z");
+        assert_eq!(fixed("1700000000.05"), "2023-11-14T22:13:20.050000000Z");
+        assert_eq!(fixed("0001-01-01T00:00:00Z"), "0001-01-01T00:00:00.000000000Z");
+        assert_eq!(fixed(""), "");
+    }
 
     #[test]
     fn since_takes_stamps_and_spans() {

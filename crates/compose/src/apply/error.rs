@@ -75,6 +75,14 @@ pub enum Error {
         /// What was wrong.
         source: Box<Error>,
     },
+    /// What was to come back has been removed by somebody else.
+    #[error("{source}\ncontainer {name} is gone, so that its successor stays as it is")]
+    Gone {
+        /// The container.
+        name: String,
+        /// Why it was to come back.
+        source: Box<Error>,
+    },
     /// Ports cannot be moved from one container to another.
     #[error(
         "service {0:?}: deploy.update_config.order is start-first and it publishes ports, which only Dray's daemon can move; \
@@ -114,6 +122,9 @@ pub enum Error {
         /// Its exit code.
         code: i64,
     },
+    /// A container cannot run any more.
+    #[error("container {0} is dead: its removal failed half-way")]
+    Dead(String),
     /// A container's health check fails.
     #[error("container {name} is unhealthy{}", last(.output))]
     Unhealthy {

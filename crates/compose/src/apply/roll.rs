@@ -92,8 +92,8 @@ impl Engine<'_> {
                 match result {
                     Ok(()) => done.push(one),
                     Err(error) => {
-                        self.take_back(one).await?;
                         failed += 1;
+                        let error = self.take_back_after(one, error).await?;
                         first_error.get_or_insert(error);
                     }
                 }
@@ -102,6 +102,7 @@ impl Engine<'_> {
             if failed as f64 <= tolerated || roll.config.failure_action == "continue" {
                 continue;
             }
+            let mut source = first_error.take().unwrap_or(Error::NothingToStart(name.to_owned()));
             let rest = all.chunks(size.max(1)).skip(number + 1).flatten();
             for one in rest {
                 self.client.container_remove(&one.new, false, false, true).await?;
@@ -109,12 +110,12 @@ impl Engine<'_> {
             let rollback = roll.config.failure_action == "rollback";
             if rollback {
                 for one in done.iter().rev() {
-                    self.take_back(one).await?;
+                    source = self.take_back_after(one, source).await?;
                 }
             } else {
                 self.finish(&done).await?;
             }
-            let source = Box::new(first_error.unwrap_or(Error::NothingToStart(name.to_owned())));
+            let source = Box::new(source);
             let (name, new) = (name.to_owned(), done.len());
             return Err(match rollback {
                 true => Error::RolledBack { name, source },
@@ -245,15 +246,30 @@ impl Engine<'_> {
         }
     }
 
-    /// The new one goes, the old one runs again with what it had.
-    async fn take_back(&self, one: &Replacement) -> Result<()> {
+    /// Takes one back; the error that this is done for, which says so if there is nothing to come back.
+    async fn take_back_after(&self, one: &Replacement, error: Error) -> Result<Error> {
+        if self.take_back(one).await? {
+            return Ok(error);
+        }
+        Ok(Error::Gone { name: one.old.name().to_owned(), source: Box::new(error) })
+    }
+
+    /// The new one goes, the old one runs again with what it had. Where somebody has removed the old one meanwhile, the
+    /// new one stays: better one that is not well than none. Whether the old one is back.
+    async fn take_back(&self, one: &Replacement) -> Result<bool> {
         let id = shown(one.old.name());
         self.tell(&id, Status::Working, "Rolling back");
+        let found = match self.client.container_inspect(&one.old.summary.id).await {
+            Err(error) if error.is_not_found() => {
+                self.tell(&id, Status::Warning, "Gone, its successor stays");
+                return self.keep_new(one).await.map(|()| false);
+            }
+            found => found?,
+        };
         match self.client.container_remove(&one.new, false, false, true).await {
             Err(error) if !error.is_not_found() => return Err(error.into()),
             _ => {}
         }
-        let found = self.client.container_inspect(&one.old.summary.id).await?;
         // What it publishes still was not taken from it.
         let has = found.host_config.port_bindings.unwrap_or_default();
         let mut back = one.moved.take();
@@ -265,7 +281,15 @@ impl Engine<'_> {
             self.client.container_start(&one.old.summary.id, "").await?;
         }
         self.tell(&id, Status::Done, "Rolled back");
-        Ok(())
+        Ok(true)
+    }
+
+    /// Gives the new one its name, if it is there; it may be that its start was what failed.
+    async fn keep_new(&self, one: &Replacement) -> Result<()> {
+        match self.client.container_rename(&one.new, &one.title).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// The old ones go, the new ones get their names.

@@ -124,7 +124,16 @@ impl Engine<'_> {
     }
 }
 
+/// A container that nothing will come of any more.
+fn dead(found: &ContainerInspect) -> Result<()> {
+    match found.state.status.as_str() {
+        "dead" => Err(Error::Dead(found.name.trim_start_matches('/').to_owned())),
+        _ => Ok(()),
+    }
+}
+
 fn completed(service: &str, found: &ContainerInspect) -> Result<bool> {
+    dead(found)?;
     if found.state.status != "exited" {
         return Ok(false);
     }
@@ -136,6 +145,7 @@ fn completed(service: &str, found: &ContainerInspect) -> Result<bool> {
 
 /// Whether a container is healthy, or runs where it has no health check and that is enough.
 pub(super) fn healthy(found: &ContainerInspect, or_running: bool) -> Result<bool> {
+    dead(found)?;
     let name = found.name.trim_start_matches('/').to_owned();
     if found.state.status == "exited" {
         return Err(Error::Exited { name, code: found.state.exit_code });
@@ -153,5 +163,23 @@ pub(super) fn healthy(found: &ContainerInspect, or_running: bool) -> Result<bool
             Err(Error::Unhealthy { name, output: last.map(|l| (l.exit_code, l.output.clone())) })
         }
         _ => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_dead_is_not_waited_for() {
+        let mut found = ContainerInspect { name: "/p-a-1".into(), ..ContainerInspect::default() };
+        found.state.status = "dead".into();
+        for waited in [completed("a", &found), healthy(&found, true), healthy(&found, false)] {
+            let said = waited.unwrap_err().to_string();
+            assert_eq!(said, "container p-a-1 is dead: its removal failed half-way");
+        }
+        found.state.status = "created".into();
+        assert!(!completed("a", &found).unwrap());
+        assert!(!healthy(&found, true).unwrap());
     }
 }

@@ -3,6 +3,7 @@
 use super::Loader;
 use super::file::{Purpose, Scope, clear};
 use crate::error::Error;
+use crate::parse::allowance::EXTENDED;
 use crate::parse::merge;
 use crate::parse::node::{Map, Node, Path, Value};
 use crate::parse::paths::{dir, join, relative};
@@ -101,6 +102,10 @@ impl Walk<'_> {
             .and_then(|m| m.remove("services"))
             .and_then(|mut s| s.map_mut().and_then(|m| m.remove(name)))
             .unwrap_or_else(|| Map::new().into());
+        if !self.loader.allowances().extended.take(base.weight()) {
+            let text = format!("services that extend others take over more than {EXTENDED} values");
+            return Err(Error::rule(service.at, text));
+        }
         let mut merged = merge::merge(base, service, &Path::of("services.x"))?;
         if let Some(map) = merged.map_mut() {
             map.remove("extends");

@@ -77,9 +77,13 @@ impl Loader<'_> {
             Some(text) => text.clone(),
             None => read(self, name)?,
         };
-        let source = self.sources.add(name, &text)?;
+        let source = self.sources.add(name, &text, &self.allowances.read)?;
         let mut cleared = Vec::new();
-        for document in yaml::parse(&text, source).map_err(|e| parse_failed(name, e))? {
+        for (number, document) in yaml::parse(&text, source)?.into_iter().enumerate() {
+            if number > 0 {
+                // Each is laid over all that came before it.
+                self.sources.count(name)?;
+            }
             cleared.clone_from(&document.cleared);
             tree = self.document(name, document, scope, purpose, tree)?;
         }
@@ -120,15 +124,12 @@ impl Loader<'_> {
                 ));
             }
         }
-        let mut tree = short::lengthen(tree, &top, &short::Form { lenient: scope.skip.interpolation })?;
+        let form = short::Form { lenient: scope.skip.interpolation, ports: &self.allowances.ports };
+        let mut tree = short::lengthen(tree, &top, &form)?;
         omit_empty(&mut tree);
         merge::once(&mut tree, &top)?;
         Ok(tree)
     }
-}
-
-fn parse_failed(_name: &str, error: Error) -> Error {
-    error
 }
 
 /// Removes what `!reset` and `!override` name.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use dray_spec::glob::clean_path;
 
 use super::git::Source;
+use super::registry;
 use super::{Loader, Request, Variables};
 use crate::error::{Error, Kind, SystemError};
 use crate::parse::node::{Node, Value};
@@ -114,10 +115,6 @@ fn brought(
                 here.push(brought.file);
             }
             None if file == "-" => here.push(file),
-            None if request.brought.contains(&file) => {
-                base.get_or_insert_with(|| dir(&file));
-                here.push(file);
-            }
             None => here.push(absolute(&request.current, &file)),
         }
     }
@@ -140,7 +137,7 @@ fn folder(request: &Request, files: &[String]) -> String {
         return absolute(&request.current, &request.directory);
     }
     match files.iter().find(|f| *f != "-") {
-        Some(file) if Source::parse(file).is_none() && !request.brought.contains(file) => {
+        Some(file) if Source::parse(file).is_none() && registry::reference(file).is_none() => {
             dir(&absolute(&request.current, file))
         }
         _ => request.current.clone(),

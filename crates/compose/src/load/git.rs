@@ -14,6 +14,8 @@ use std::process::{Command, Output};
 
 use dray_spec::glob::clean_path;
 
+use super::switch::{self, NoSwitch};
+
 /// The variable that turns repositories off.
 const ENABLED: &str = "COMPOSE_EXPERIMENTAL_GIT_REMOTE";
 
@@ -37,10 +39,8 @@ pub enum GitError {
     #[error("git remote resource is disabled by \"COMPOSE_EXPERIMENTAL_GIT_REMOTE\"")]
     Disabled,
     /// Neither yes nor no.
-    #[error(
-        "COMPOSE_EXPERIMENTAL_GIT_REMOTE environment variable expects boolean value: {0:?} is neither true nor false"
-    )]
-    Switch(String),
+    #[error(transparent)]
+    Switch(#[from] NoSwitch),
     /// The address says what nobody understands.
     #[error("{written}: {problem}")]
     Address {
@@ -207,11 +207,7 @@ impl Git<'_> {
     }
 
     fn enabled(&self) -> Result<(), GitError> {
-        match self.variable(ENABLED) {
-            None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(()),
-            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Err(GitError::Disabled),
-            Some(other) => Err(GitError::Switch(other.to_owned())),
-        }
+        if switch::is_on(self.environment, ENABLED)? { Ok(()) } else { Err(GitError::Disabled) }
     }
 
     fn cache(&self) -> Result<PathBuf, GitError> {

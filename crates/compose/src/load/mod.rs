@@ -5,8 +5,9 @@
 //! find.rs      working folder, .env, COMPOSE_FILE, default names, project name
 //! file.rs      one file: variables → extends → !reset → include → merge → schema → long forms
 //! extends.rs   a service on the base of another       include.rs   a project in a project
-//! disk.rs      what is read, behind a trait           git.rs       files in git repositories
-//! remote.rs    where a file is that was written as a repository's
+//! disk.rs      what is read, behind a trait
+//! git.rs       files in git repositories              registry.rs  projects in registries
+//! remote.rs    where a file is that was written as one of these; switch.rs turns them off
 //! ```
 
 mod disk;
@@ -15,16 +16,21 @@ mod file;
 mod find;
 mod git;
 mod include;
+mod registry;
 mod remote;
+mod switch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 pub use disk::{Disk, MemoryDisk, RealDisk};
 pub use git::{GitError, Source};
+pub use registry::RegistryError;
+pub use switch::NoSwitch;
 
 use crate::error::{Error, Kind};
 use crate::model::{Project, consistent, environment};
+use crate::parse::allowance::{Allowance, Allowances, READ};
 use crate::parse::node::{Map, Node};
 use crate::parse::normal;
 use crate::parse::template::Lookup;
@@ -37,8 +43,6 @@ const MAX_READS: usize = 5_000;
 pub struct Request {
     /// `-f`, in their order.
     pub files: Vec<String>,
-    /// Those of them that were brought here from a registry: the project has neither its name nor its `.env` of them.
-    pub brought: Vec<String>,
     /// `-p`.
     pub name: String,
     /// `--project-directory`.
@@ -96,13 +100,12 @@ pub struct Sources {
 }
 
 impl Sources {
-    fn add(&self, name: &str, text: &str) -> Result<u32, Error> {
-        // A few files that include one another twice each are read more often with each of them, without an end.
-        self.reads.set(self.reads.get() + 1);
-        if self.reads.get() > MAX_READS {
-            let text = format!("{name}: more than {MAX_READS} files are included and extended");
+    fn add(&self, name: &str, text: &str, allowed: &Allowance) -> Result<u32, Error> {
+        if !allowed.take(text.len()) {
+            let text = format!("{name}: more than {} MiB of files are included and extended", READ >> 20);
             return Err(Kind::Rule(text).into());
         }
+        self.count(name)?;
         let mut all = self.all.borrow_mut();
         let known = all.iter().position(|(other, read)| other == name && read == text);
         let place = known.unwrap_or_else(|| {
@@ -110,6 +113,16 @@ impl Sources {
             all.len() - 1
         });
         Ok(u32::try_from(place).unwrap_or(u32::MAX))
+    }
+
+    /// A few files that include one another twice each are read more often with each of them, without an end.
+    fn count(&self, name: &str) -> Result<(), Error> {
+        self.reads.set(self.reads.get() + 1);
+        if self.reads.get() > MAX_READS {
+            let text = format!("{name}: more than {MAX_READS} files are included and extended");
+            return Err(Kind::Rule(text).into());
+        }
+        Ok(())
     }
 
     /// The error with its file and line.
@@ -127,9 +140,12 @@ pub struct Loader<'a> {
     disk: &'a dyn Disk,
     sources: Sources,
     warnings: RefCell<Vec<String>>,
+    allowances: Allowances,
     /// Checkouts of repositories, so that each is asked for once.
     checkouts: RefCell<BTreeMap<Source, String>>,
-    /// What decides how repositories are fetched: the environment of the process, and Compose's own variables of the
+    /// The same of registries' projects.
+    artifacts: RefCell<BTreeMap<String, String>>,
+    /// What decides how they are fetched: the environment of the process, and Compose's own variables of the
     /// user's `.env`. What comes with a repository has no say in it.
     surroundings: RefCell<BTreeMap<String, String>>,
 }
@@ -141,6 +157,10 @@ struct Variables<'a> {
 }
 
 impl Lookup for Variables<'_> {
+    fn allowance(&self) -> &Allowance {
+        &self.loader.allowances.expanded
+    }
+
     fn get(&self, name: &str) -> Option<String> {
         self.environment.get(name).cloned()
     }
@@ -157,7 +177,9 @@ impl<'a> Loader<'a> {
             disk,
             sources: Sources::default(),
             warnings: RefCell::default(),
+            allowances: Allowances::default(),
             checkouts: RefCell::default(),
+            artifacts: RefCell::default(),
             surroundings: RefCell::default(),
         }
     }
@@ -170,6 +192,11 @@ impl<'a> Loader<'a> {
     /// The sources read.
     pub fn sources(&self) -> &Sources {
         &self.sources
+    }
+
+    /// What files may cost still.
+    pub fn allowances(&self) -> &Allowances {
+        &self.allowances
     }
 
     /// The disk.

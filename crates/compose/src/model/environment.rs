@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::project::Project;
 use crate::error::{Error, Kind, SystemError};
 use crate::load::Loader;
+use crate::parse::allowance::Allowance;
 use crate::parse::dotenv;
 use crate::parse::template::Lookup;
 
@@ -106,6 +107,10 @@ struct Outer<'a> {
 }
 
 impl Lookup for Outer<'_> {
+    fn allowance(&self) -> &Allowance {
+        &self.loader.allowances().expanded
+    }
+
     fn get(&self, name: &str) -> Option<String> {
         self.around.get(name).cloned().or_else(|| self.own.get(name).cloned().flatten())
     }

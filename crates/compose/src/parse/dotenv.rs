@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::allowance::Allowance;
 use super::template::{self, Lookup};
 
 /// Why an env file cannot be read.
@@ -184,6 +185,10 @@ struct Scope<'a> {
 }
 
 impl Lookup for Scope<'_> {
+    fn allowance(&self) -> &Allowance {
+        self.outer.allowance()
+    }
+
     fn get(&self, name: &str) -> Option<String> {
         self.outer.get(name).or_else(|| self.vars.get(name).cloned())
     }
@@ -249,9 +254,12 @@ fn octal(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> String {
 mod tests {
     use super::*;
 
-    struct Outer;
+    struct Outer(Allowance);
 
     impl Lookup for Outer {
+        fn allowance(&self) -> &Allowance {
+            &self.0
+        }
         fn get(&self, name: &str) -> Option<String> {
             (name == "OUTER").then(|| "outer".to_owned())
         }
@@ -260,7 +268,7 @@ mod tests {
 
     fn read(text: &str) -> Result<BTreeMap<String, String>, Error> {
         let mut vars = BTreeMap::new();
-        parse(text, &mut vars, &Outer).map(|()| vars)
+        parse(text, &mut vars, &Outer(Allowance::new(1 << 20))).map(|()| vars)
     }
 
     #[test]
@@ -285,6 +293,15 @@ mod tests {
         ];
         let got: Vec<(&str, &str)> = vars.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn lines_that_double_come_to_an_end() {
+        let mut text = String::from("A0=ab\n");
+        for i in 1..64 {
+            text.push_str(&format!("A{i}=$A{0}$A{0}\n", i - 1));
+        }
+        assert_eq!(read(&text).unwrap_err(), Error::Template(template::Error::TooLong));
     }
 
     #[test]

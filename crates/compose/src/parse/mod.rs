@@ -8,8 +8,10 @@
 //! short.rs port.rs mount.rs   short forms → long forms, defaults
 //! paths.rs normal.rs     absolute paths; what is left out
 //! dotenv.rs              env files
+//! allowance.rs           what hostile files may cost
 //! ```
 
+pub mod allowance;
 pub mod check;
 pub mod dotenv;
 pub mod interpolate;

@@ -92,6 +92,9 @@ impl From<Map> for Node {
     }
 }
 
+/// A longer text counts as several values.
+pub(super) const TEXT: usize = 64;
+
 impl Node {
     /// This value at the place of another.
     #[must_use]
@@ -135,6 +138,16 @@ impl Node {
     /// The value of a name of a mapping.
     pub fn get(&self, name: &str) -> Option<&Node> {
         self.map()?.get(name)
+    }
+
+    /// How many values it has; long texts count for more.
+    pub fn weight(&self) -> usize {
+        1 + match &self.value {
+            Value::Str(text) => text.len() / TEXT,
+            Value::List(list) => list.iter().map(Node::weight).sum(),
+            Value::Map(map) => map.values().map(Node::weight).sum(),
+            _ => 0,
+        }
     }
 
     /// Whether it is null.

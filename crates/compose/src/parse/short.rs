@@ -1,17 +1,20 @@
 //! Short forms to long ones: `80:80` to a port, `./a:/b:ro` to a mount, a text to a build. Then what the
 //! specification says where a file says nothing.
 
+use super::allowance::{Allowance, PORTS};
 use super::node::{Map, Node, Path, Value};
 use super::{mount, port};
 use crate::error::Error;
 
-type Rule = fn(Node, &Path, &Form) -> Result<Node, Error>;
+type Rule = fn(Node, &Path, &Form<'_>) -> Result<Node, Error>;
 
 /// How lenient the change is: where variables are not replaced, a text that holds one stays.
 #[derive(Clone, Copy, Debug)]
-pub struct Form {
+pub struct Form<'a> {
     /// Leave texts that cannot be read as they are.
     pub lenient: bool,
+    /// How many ports there may be.
+    pub ports: &'a Allowance,
 }
 
 const RULES: &[(&str, Rule)] = &[
@@ -48,7 +51,7 @@ const RULES: &[(&str, Rule)] = &[
 ///
 /// # Errors
 /// A short form is none.
-pub fn lengthen(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
+pub fn lengthen(node: Node, path: &Path, form: &Form<'_>) -> Result<Node, Error> {
     match path.find(RULES) {
         Some(rule) => {
             let like = Node { value: Value::Null, at: node.at, key: node.key };
@@ -62,7 +65,7 @@ pub fn lengthen(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
     }
 }
 
-fn inside(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
+fn inside(node: Node, path: &Path, form: &Form<'_>) -> Result<Node, Error> {
     let (at, key) = (node.at, node.key);
     let value = match node.value {
         Value::Map(map) => {
@@ -87,18 +90,18 @@ fn invalid(node: &Node, path: &Path, what: &str) -> Error {
     Error::rule(node.at, format!("{path}: invalid type for {what}"))
 }
 
-fn text(node: Node, _: &Path, _: &Form) -> Result<Node, Error> {
+fn text(node: Node, _: &Path, _: &Form<'_>) -> Result<Node, Error> {
     Ok(Node::from(node.text().unwrap_or_default()).at(&node))
 }
 
-fn one_or_many(node: Node, _: &Path, _: &Form) -> Result<Node, Error> {
+fn one_or_many(node: Node, _: &Path, _: &Form<'_>) -> Result<Node, Error> {
     match node.value {
         Value::Str(_) => Ok(Value::List(vec![node]).into()),
         _ => Ok(node),
     }
 }
 
-fn names(node: Node, _: &Path, _: &Form) -> Result<Node, Error> {
+fn names(node: Node, _: &Path, _: &Form<'_>) -> Result<Node, Error> {
     match &node.value {
         Value::List(list) => {
             let map: Map =
@@ -109,7 +112,7 @@ fn names(node: Node, _: &Path, _: &Form) -> Result<Node, Error> {
     }
 }
 
-fn key_values(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
+fn key_values(node: Node, path: &Path, form: &Form<'_>) -> Result<Node, Error> {
     let Value::List(list) = &node.value else { return Ok(node) };
     let mut map = Map::new();
     for entry in list {
@@ -130,7 +133,7 @@ fn key_values(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
     Ok(map.into())
 }
 
-fn build(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
+fn build(node: Node, path: &Path, form: &Form<'_>) -> Result<Node, Error> {
     match node.value {
         Value::Str(_) => Ok(mapping([("context", node)])),
         Value::Map(_) => inside(node, path, form),
@@ -138,7 +141,7 @@ fn build(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
     }
 }
 
-fn extends(node: Node, path: &Path, _: &Form) -> Result<Node, Error> {
+fn extends(node: Node, path: &Path, _: &Form<'_>) -> Result<Node, Error> {
     match node.value {
         Value::Str(_) => Ok(mapping([("service", node)])),
         Value::Map(_) => Ok(node),
@@ -151,7 +154,7 @@ pub fn started() -> Node {
     mapping([("condition", "service_started".into()), ("required", true.into())])
 }
 
-fn depends_on(mut node: Node, path: &Path, _: &Form) -> Result<Node, Error> {
+fn depends_on(mut node: Node, path: &Path, _: &Form<'_>) -> Result<Node, Error> {
     match &mut node.value {
         Value::List(list) => {
             let map: Map = list.iter().filter_map(|n| Some((n.str()?.to_owned(), started().at(n)))).collect();
@@ -172,7 +175,7 @@ fn depends_on(mut node: Node, path: &Path, _: &Form) -> Result<Node, Error> {
     }
 }
 
-fn env_file(mut node: Node, path: &Path, _: &Form) -> Result<Node, Error> {
+fn env_file(mut node: Node, path: &Path, _: &Form<'_>) -> Result<Node, Error> {
     let long = |mut entry: Node| match &mut entry.value {
         Value::Str(_) => mapping([("path", entry), ("required", true.into())]),
         Value::Map(map) => {
@@ -188,7 +191,7 @@ fn env_file(mut node: Node, path: &Path, _: &Form) -> Result<Node, Error> {
     }
 }
 
-fn gpus(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
+fn gpus(node: Node, path: &Path, form: &Form<'_>) -> Result<Node, Error> {
     match node.value {
         Value::Str(_) => Ok(Value::List(vec![mapping([("count", "all".into())])]).into()),
         Value::List(_) => inside(node, path, form),
@@ -196,14 +199,14 @@ fn gpus(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
     }
 }
 
-fn ulimit(node: Node, path: &Path, _: &Form) -> Result<Node, Error> {
+fn ulimit(node: Node, path: &Path, _: &Form<'_>) -> Result<Node, Error> {
     match node.value {
         Value::Map(_) | Value::Int(_) => Ok(node),
         _ => Err(invalid(&node, path, "external")),
     }
 }
 
-fn file_mount(node: Node, path: &Path, _: &Form) -> Result<Node, Error> {
+fn file_mount(node: Node, path: &Path, _: &Form<'_>) -> Result<Node, Error> {
     match node.value {
         Value::Str(_) => Ok(mapping([("source", node)])),
         Value::Map(_) => Ok(node),
@@ -211,7 +214,7 @@ fn file_mount(node: Node, path: &Path, _: &Form) -> Result<Node, Error> {
     }
 }
 
-fn ssh(node: Node, path: &Path, _: &Form) -> Result<Node, Error> {
+fn ssh(node: Node, path: &Path, _: &Form<'_>) -> Result<Node, Error> {
     let Value::List(list) = &node.value else {
         return if node.map().is_some() { Ok(node) } else { Err(invalid(&node, path, "ssh")) };
     };
@@ -227,7 +230,7 @@ fn ssh(node: Node, path: &Path, _: &Form) -> Result<Node, Error> {
     Ok(map.into())
 }
 
-fn device(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
+fn device(node: Node, path: &Path, form: &Form<'_>) -> Result<Node, Error> {
     let Value::Str(text) = &node.value else {
         return if node.map().is_some() {
             Ok(node)
@@ -250,13 +253,16 @@ fn device(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
     Ok(mapping([("source", source.into()), ("target", target.into()), ("permissions", permissions.into())]))
 }
 
-fn ports(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
+fn ports(node: Node, path: &Path, form: &Form<'_>) -> Result<Node, Error> {
     let Value::List(list) = &node.value else { return Err(invalid(&node, path, "port")) };
     let mut long = Vec::new();
     for entry in list {
         match &entry.value {
             Value::Map(_) => long.push(entry.clone()),
             Value::Int(_) | Value::Str(_) => match port::parse(&entry.text().unwrap_or_default()) {
+                Ok(parsed) if !form.ports.take(parsed.len()) => {
+                    return Err(Error::rule(entry.at, format!("services have more than {PORTS} ports")));
+                }
                 Ok(parsed) => long.extend(parsed.into_iter().map(|p| p.node().at(entry))),
                 Err(_) if form.lenient => return Ok(node),
                 Err(text) => return Err(Error::rule(entry.at, text)),
@@ -267,7 +273,7 @@ fn ports(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
     Ok(Value::List(long).into())
 }
 
-fn maybe_external(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
+fn maybe_external(node: Node, path: &Path, form: &Form<'_>) -> Result<Node, Error> {
     if node.is_null() {
         return Ok(node);
     }
@@ -293,7 +299,7 @@ fn maybe_external(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
     Ok(node)
 }
 
-fn volume(node: Node, path: &Path, form: &Form) -> Result<Node, Error> {
+fn volume(node: Node, path: &Path, form: &Form<'_>) -> Result<Node, Error> {
     let Value::Str(spec) = &node.value else {
         return if node.map().is_some() {
             Ok(node)
@@ -349,7 +355,7 @@ mod tests {
 
     fn long(text: &str) -> Result<Node, Error> {
         let root = yaml::parse(text, 0).unwrap().remove(0).root;
-        lengthen(root, &Path::default(), &Form { lenient: false })
+        lengthen(root, &Path::default(), &Form { lenient: false, ports: &Allowance::new(PORTS) })
     }
 
     fn service(text: &str) -> Node {

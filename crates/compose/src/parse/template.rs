@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use super::allowance::{Allowance, EXPANDED};
+
 /// Why text cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -19,10 +21,15 @@ pub enum Error {
         /// What the text says about it.
         reason: String,
     },
+    /// Variables that hold others, many times over.
+    #[error("variables bring more than {} MiB into values", EXPANDED >> 20)]
+    TooLong,
 }
 
 /// Where values come from, and who hears of variables that have none.
 pub trait Lookup {
+    /// How much values may bring.
+    fn allowance(&self) -> &Allowance;
     /// The value of a variable.
     fn get(&self, name: &str) -> Option<String>;
     /// A variable without a value became an empty text.
@@ -62,7 +69,7 @@ fn nested(text: &str, lookup: &dyn Lookup, depth: usize) -> Result<String, Error
                 rest = &rest[2..];
             }
             Found::Named(name) => {
-                out.push_str(&plain(name, lookup));
+                out.push_str(&plain(name, lookup)?);
                 rest = &rest[1 + name.len()..];
             }
             Found::Braced(whole) => {
@@ -131,11 +138,17 @@ fn operator(text: &str) -> Option<&'static str> {
     [":?", "?", ":-", "-", ":+", "+"].into_iter().find(|o| text.starts_with(o))
 }
 
-fn plain(name: &str, lookup: &dyn Lookup) -> String {
-    lookup.get(name).unwrap_or_else(|| {
+fn plain(name: &str, lookup: &dyn Lookup) -> Result<String, Error> {
+    let Some(value) = lookup.get(name) else {
         lookup.missing(name);
-        String::new()
-    })
+        return Ok(String::new());
+    };
+    paid(value, lookup)
+}
+
+/// A value that goes into a text.
+fn paid(value: String, lookup: &dyn Lookup) -> Result<String, Error> {
+    if lookup.allowance().take(value.len()) { Ok(value) } else { Err(Error::TooLong) }
 }
 
 /// What is between the braces of `${…}`.
@@ -143,11 +156,7 @@ fn braced(inside: &str, template: &str, lookup: &dyn Lookup, depth: usize) -> Re
     let name = name_of(inside);
     let tail = &inside[name.len()..];
     let Some(operator) = operator(tail) else {
-        return if tail.is_empty() {
-            Ok(plain(name, lookup))
-        } else {
-            Err(Error::Invalid(template.to_owned()))
-        };
+        return if tail.is_empty() { plain(name, lookup) } else { Err(Error::Invalid(template.to_owned())) };
     };
     if depth == MAX_DEPTH {
         return Err(Error::Invalid(template.to_owned()));
@@ -159,7 +168,7 @@ fn braced(inside: &str, template: &str, lookup: &dyn Lookup, depth: usize) -> Re
         "?" if !filled => return Err(Error::Required { name: name.to_owned(), reason: word }),
         "-" if !filled => word,
         "+" if filled => word,
-        _ => value.unwrap_or_default(),
+        _ => paid(value.unwrap_or_default(), lookup)?,
     })
 }
 
@@ -252,9 +261,12 @@ mod tests {
     use super::*;
     use std::cell::RefCell;
 
-    struct Values(RefCell<Vec<String>>);
+    struct Values(RefCell<Vec<String>>, Allowance);
 
     impl Lookup for Values {
+        fn allowance(&self) -> &Allowance {
+            &self.1
+        }
         fn get(&self, name: &str) -> Option<String> {
             match name {
                 "FOO" => Some("foo".into()),
@@ -269,7 +281,7 @@ mod tests {
     }
 
     fn values() -> Values {
-        Values(RefCell::default())
+        Values(RefCell::default(), Allowance::new(EXPANDED))
     }
 
     #[test]
@@ -330,6 +342,13 @@ mod tests {
             let error = substitute(text, &values()).unwrap_err();
             assert!(matches!(&error, Error::Invalid(told) if told == wrong), "{text:?}: {error:?}");
         }
+    }
+
+    #[test]
+    fn variables_bring_so_much_and_no_more() {
+        let values = Values(RefCell::default(), Allowance::new(7));
+        assert_eq!(substitute("$FOO ${FOO}", &values).unwrap(), "foo foo");
+        assert_eq!(substitute("${FOO:-x}", &values), Err(Error::TooLong));
     }
 
     #[test]

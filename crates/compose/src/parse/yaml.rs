@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
-use super::node::{Map, Node, Path, Pos, Value};
+use super::node::{Map, Node, Path, Pos, TEXT, Value};
 use super::scalar;
 use crate::error::{Error, Kind};
 
@@ -16,8 +16,6 @@ use crate::error::{Error, Kind};
 const MAX_DEPTH: usize = 100;
 /// How many values aliases may add to a document.
 const MAX_ALIASED: usize = 200_000;
-/// A longer text counts as several values.
-const TEXT: usize = 64;
 
 /// One document of a file.
 #[derive(Debug, Default)]

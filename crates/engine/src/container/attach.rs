@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use dray_runtime::AttachStreams;
 use futures_util::StreamExt;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -91,9 +92,19 @@ impl Service {
             return Ok(self.shim(container)?.attach_streams(streams)?);
         }
         let (ours, theirs) = StdStream::pair().map_err(Error::io("make a socket pair for", &container.id))?;
-        container.live().pending.push(OwnedFd::from(theirs));
+        let mut live = container.live();
+        // Who has gone since waits for nothing any more.
+        live.pending.retain(|waiting| !has_hung_up(waiting));
+        live.pending.push(OwnedFd::from(theirs));
         Ok(ours)
     }
+}
+
+/// Whether nobody is at the other end of a socket.
+fn has_hung_up(socket: &OwnedFd) -> bool {
+    let mut ends = [PollFd::new(socket, PollFlags::HUP)];
+    let looked = rustix::event::poll(&mut ends, Some(&Timespec::default()));
+    looked.is_ok() && ends[0].revents().contains(PollFlags::HUP)
 }
 
 impl Attachment {
@@ -123,5 +134,19 @@ impl Attachment {
         }
         // The client may be gone already.
         let _ = halves.1.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_gone_is_known() {
+        let (ours, theirs) = StdStream::pair().unwrap();
+        let theirs = OwnedFd::from(theirs);
+        assert!(!has_hung_up(&theirs));
+        drop(ours);
+        assert!(has_hung_up(&theirs));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dray_api::container::ContainerConfig;
 
+use super::hold::Frozen;
 use super::images::CommitRequest;
 use super::service::Service;
 use super::{Error, merge};
@@ -39,10 +40,7 @@ impl Service {
                 return Err(Error::MarkedForRemoval);
             }
             let freeze = options.pause && container.is_up() && !record.state.paused;
-            let shim = if freeze { Some(service.shim(&container)?) } else { None };
-            if let Some(shim) = &shim {
-                shim.pause()?;
-            }
+            let frozen = if freeze { service.hold_still(&container)? } else { None };
             let mut config = options.config.unwrap_or_else(|| record.config.clone());
             merge::merge(&mut config, &record.config);
             let mut attributes = container.attributes();
@@ -59,9 +57,7 @@ impl Service {
                 comment: options.comment.clone(),
                 attributes: attributes.clone(),
             });
-            if let Some(shim) = &shim {
-                shim.resume()?;
-            }
+            frozen.map_or(Ok(()), Frozen::thaw)?;
             let id = made?;
             let more =
                 [("comment", options.comment), ("imageID", id.clone()), ("imageRef", options.reference)];

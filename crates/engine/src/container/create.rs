@@ -120,7 +120,7 @@ impl Service {
             let _ = dray_store::remove_tree(&self.folder(&record.id));
             self.volumes.settle(&record.id);
             let anonymous = record.mounts.iter().filter(|point| point.anonymous);
-            anonymous.for_each(|point| self.volumes.remove_anonymous(&point.name));
+            anonymous.for_each(|point| self.volumes.remove_anonymous(&point.name, &record.id));
             error
         };
         self.make_folders(&record).map_err(undo)?;

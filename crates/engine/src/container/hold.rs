@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use dray_runtime::Shim;
+
 use super::Error;
 use super::live::Container;
 use super::service::Service;
@@ -31,12 +33,40 @@ impl Service {
         if !first.is_up() || first.with(|record| record.state.paused) {
             return self.hold(others, work);
         }
-        let shim = self.shim(first)?;
-        shim.pause()?;
+        let frozen = self.hold_still(first)?;
         let held = self.hold(others, work);
-        shim.resume()?;
+        frozen.map_or(Ok(()), Frozen::thaw)?;
         held
     }
+
+    /// Freezes a container, whose lifecycle the caller holds; none if it has ended meanwhile.
+    pub(super) fn hold_still(&self, container: &Container) -> Result<Option<Frozen>, Error> {
+        let run_dir = self.run_dir(&container.id);
+        let Some(shim) = Shim::open(&run_dir) else { return Ok(None) };
+        match shim.pause() {
+            Ok(()) => Ok(Some(Frozen(shim))),
+            Err(_) if has_ended(&shim) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A container that is frozen.
+pub(super) struct Frozen(Shim);
+
+impl Frozen {
+    /// Lets it go on, unless it has ended: it can be killed as it is.
+    pub fn thaw(self) -> Result<(), Error> {
+        match self.0.resume() {
+            Err(error) if !has_ended(&self.0) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether nothing of a container runs any more.
+fn has_ended(shim: &Shim) -> bool {
+    shim.pids().map_or(true, |pids| pids.is_empty())
 }
 
 impl Holder for Service {

@@ -54,7 +54,8 @@ impl Service {
             let done = service.update_live_now(&container, &request, &mut changes);
             service.volumes.settle(&container.id);
             if done.is_err() {
-                changes.made.iter().for_each(|name| service.volumes.remove_anonymous(name));
+                let made = changes.made.iter();
+                made.for_each(|name| service.volumes.remove_anonymous(name, &container.id));
             }
             done
         })

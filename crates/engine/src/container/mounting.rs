@@ -41,7 +41,7 @@ impl Service {
             Ok(points) => Ok(points.into_values().collect()),
             Err(error) => {
                 self.volumes.settle(container);
-                making.volumes.iter().for_each(|name| self.volumes.remove_anonymous(name));
+                making.volumes.iter().for_each(|name| self.volumes.remove_anonymous(name, container));
                 Err(error)
             }
         }

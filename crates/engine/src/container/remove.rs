@@ -72,7 +72,13 @@ impl Service {
         self.save_state(container);
         let record = container.record();
         let folder = self.folder(&record.id);
-        let deleted = self.hide(&folder, &record.id).and_then(|()| self.forget_record(container));
+        let hidden = self.hide(&folder, &record.id);
+        if volumes && hidden.is_ok() {
+            // Before the record goes: a daemon that is killed now would know of them no more.
+            let anonymous = record.mounts.iter().filter(|point| point.anonymous);
+            anonymous.for_each(|point| self.volumes.remove_anonymous(&point.name, &record.id));
+        }
+        let deleted = hidden.and_then(|()| self.forget_record(container));
         if let Err(error) = deleted {
             {
                 let mut live = container.live();
@@ -86,10 +92,6 @@ impl Service {
         self.registry.remove(&record.id);
         self.networking.forget(&record.id);
         container.live().pending.clear();
-        if volumes {
-            let anonymous = record.mounts.iter().filter(|point| point.anonymous);
-            anonymous.for_each(|point| self.volumes.remove_anonymous(&point.name));
-        }
         self.announce(container, "destroy", &[]);
         container.announce_removed(String::new());
         Ok(())

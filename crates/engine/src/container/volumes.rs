@@ -64,5 +64,5 @@ pub trait ContainerVolumes: Send + Sync {
     fn unmount(&self, name: &str, container: &str);
 
     /// Removes an anonymous volume with its container, if nobody else uses it. Failures are logged.
-    fn remove_anonymous(&self, name: &str);
+    fn remove_anonymous(&self, name: &str, container: &str);
 }

@@ -2,8 +2,10 @@
 //! multiplexed stdio, or bare for a container with a terminal.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -92,15 +94,18 @@ async fn send_all(
     let (path, tail) = (source.path.clone(), options.tail);
     let opened = tokio::task::spawn_blocking(move || Lines::open(&path, tail)).await;
     let mut lines = opened.map_err(|gone| io::Error::other(gone.to_string()))??;
-    let form = Form { tty: source.tty, options: &options };
+    let until = options.until;
+    let form = Arc::new(Form { tty: source.tty, options });
     loop {
         // Looked at before reading: when it had ended by then, what is read is all there is.
         let ended = !*source.running.borrow_and_update();
-        if send_present(&mut lines, &form, sender).await?.is_break() || ended {
+        let flow;
+        (lines, flow) = send_present(lines, &form, sender).await?;
+        if flow.is_break() || ended {
             return Ok(());
         }
         let Some(watcher) = &mut watcher else { return Ok(()) };
-        let deadline = sleep_until(options.until);
+        let deadline = sleep_until(until);
         tokio::select! {
             changed = watcher.changed() => changed?,
             _ = source.running.changed() => {}
@@ -110,29 +115,56 @@ async fn send_all(
     }
 }
 
-/// Sends what the log holds now; breaks when the last wanted entry is passed.
+/// What a piece of a log was followed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// There is more.
+    More,
+    /// Nothing yet.
+    Present,
+    /// Nothing that is wanted.
+    End,
+}
+
+/// Sends what the log holds now; breaks when the last wanted entry is passed. Only reading is done where it may take
+/// its time: a client that takes its own holds none of these threads.
 async fn send_present(
-    lines: &mut Lines,
-    form: &Form<'_>,
+    mut lines: Lines,
+    form: &Arc<Form>,
     sender: &mpsc::Sender<Result<Bytes, Error>>,
-) -> Result<std::ops::ControlFlow<()>, Stop> {
+) -> Result<(Lines, ControlFlow<()>), Stop> {
+    loop {
+        let form = Arc::clone(form);
+        let read = tokio::task::spawn_blocking(move || {
+            let piece = read_piece(&mut lines, &form);
+            (lines, piece)
+        });
+        let (back, piece) = read.await.map_err(|gone| io::Error::other(gone.to_string()))?;
+        lines = back;
+        let (piece, then) = piece?;
+        if !piece.is_empty() {
+            sender.send(Ok(piece)).await.map_err(|_| Stop::Gone)?;
+        }
+        match then {
+            Then::More => {}
+            Then::Present => return Ok((lines, ControlFlow::Continue(()))),
+            Then::End => return Ok((lines, ControlFlow::Break(()))),
+        }
+    }
+}
+
+/// Reads as much as is sent at once.
+fn read_piece(lines: &mut Lines, form: &Form) -> io::Result<(Bytes, Then)> {
     let mut piece = BytesMut::new();
-    let mut flow = std::ops::ControlFlow::Continue(());
-    while let Some(line) = lines.next_line()? {
+    while piece.len() < PIECE {
+        let Some(line) = lines.next_line()? else { return Ok((piece.freeze(), Then::Present)) };
         let Some(entry) = Entry::parse(line) else { continue };
         if form.options.until.is_some_and(|until| entry.time > until) {
-            flow = std::ops::ControlFlow::Break(());
-            break;
+            return Ok((piece.freeze(), Then::End));
         }
         form.put(&entry, &mut piece);
-        if piece.len() >= PIECE {
-            sender.send(Ok(piece.split().freeze())).await.map_err(|_| Stop::Gone)?;
-        }
     }
-    if !piece.is_empty() {
-        sender.send(Ok(piece.freeze())).await.map_err(|_| Stop::Gone)?;
-    }
-    Ok(flow)
+    Ok((piece.freeze(), Then::More))
 }
 
 async fn sleep_until(time: Option<Timestamp>) {
@@ -146,12 +178,12 @@ async fn sleep_until(time: Option<Timestamp>) {
 }
 
 /// How entries are written.
-struct Form<'a> {
+struct Form {
     tty: bool,
-    options: &'a LogOptions,
+    options: LogOptions,
 }
 
-impl Form<'_> {
+impl Form {
     fn put(&self, entry: &Entry<'_>, out: &mut BytesMut) {
         let stderr = entry.stream == "stderr";
         let wanted = if stderr { self.options.stderr } else { self.options.stdout };

@@ -1,7 +1,7 @@
 //! Making networks: the predefined ones at start, and those that users ask for.
 
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use dray_api::Labels;
 use dray_api::network::{Ipam, NetworkCreateRequest, NetworkCreateResponse};
@@ -27,7 +27,7 @@ impl Service {
         if request.name.trim().is_empty() {
             return Err(Error::EmptyName);
         }
-        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let _making = self.making();
         if self.all().iter().any(|record| record.name == request.name) {
             return Err(Error::NameInUse(request.name));
         }

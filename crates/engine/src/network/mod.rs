@@ -13,7 +13,7 @@ mod ports;
 mod record;
 mod resolve;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -54,8 +54,9 @@ pub struct Service {
     networks: RwLock<BTreeMap<String, Arc<Record>>>,
     /// What is joined now, by container id.
     joined: Mutex<HashMap<String, Vec<Joined>>>,
-    /// Held while a network is made, so that two of one name are not made at once.
-    making: Mutex<()>,
+    /// Held while a network is made, so that two of one name are not made at once. The ids are of networks that are on
+    /// their way out.
+    making: Mutex<BTreeSet<String>>,
 }
 
 /// A container on a network, now.
@@ -142,15 +143,33 @@ impl Service {
     }
 
     fn remove_record(&self, record: &Record) -> Result<(), Error> {
-        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        if record.config_only && self.all().iter().any(|other| other.config_from == record.name) {
-            return Err(Error::ConfigInUse(record.name.clone()));
+        {
+            let mut leaving = self.making();
+            if record.config_only && self.all().iter().any(|other| other.config_from == record.name) {
+                return Err(Error::ConfigInUse(record.name.clone()));
+            }
+            let endpoints = self.endpoints_of(&record.id);
+            if !endpoints.is_empty() {
+                let name = format!("{} id {}", record.name, record.id);
+                return Err(Error::ActiveEndpoints { name, endpoints: endpoints.join(", ") });
+            }
+            if record.config_only {
+                return self.take_down(record);
+            }
+            // Somebody else may be at it, or through with it.
+            if !self.networks().contains_key(&record.id) || !leaving.insert(record.id.clone()) {
+                return Err(Error::NotFound(record.name.clone()));
+            }
         }
-        let endpoints = self.endpoints_of(&record.id);
-        if !endpoints.is_empty() {
-            let name = format!("{} id {}", record.name, record.id);
-            return Err(Error::ActiveEndpoints { name, endpoints: endpoints.join(", ") });
-        }
+        // The kernel takes its time with a bridge: nobody else has to wait for that.
+        let removed = self.take_down(record);
+        self.making().remove(&record.id);
+        removed?;
+        self.announce("destroy", record, None);
+        Ok(())
+    }
+
+    fn take_down(&self, record: &Record) -> Result<(), Error> {
         if record.state.is_some() {
             match self.network.remove(&record.id) {
                 Ok(()) | Err(dray_network::Error::UnknownNetwork(_)) => {}
@@ -159,9 +178,6 @@ impl Service {
         }
         self.store.records().delete(KIND, &record.id)?;
         self.networks_mut().remove(&record.id);
-        if !record.config_only {
-            self.announce("destroy", record, None);
-        }
         Ok(())
     }
 
@@ -259,6 +275,10 @@ impl Service {
 
     fn networks(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<Record>>> {
         self.networks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn making(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn networks_mut(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Arc<Record>>> {

@@ -119,7 +119,7 @@ impl Draft<'_> {
         };
         flush().map_err(Error::io("write back", &self.folder))?;
         let service = self.service;
-        let _changing = service.changing();
+        let _changing = service.changing(name);
         service.must_be_new(operation, name)?;
         let target = service.store.volume_dir(name);
         service.put_away(name)?.delete()?;

@@ -51,7 +51,7 @@ impl Service {
     pub(super) fn reading(&self, name: &str, why: &str) -> Result<Reading<'_>, Error> {
         let user = format!("{why}-{}", crate::container::names::new_id());
         {
-            let _changing = self.changing();
+            let _changing = self.changing(name);
             self.find(name)?;
             self.claim(name, &user);
         }

@@ -15,6 +15,7 @@ mod draft;
 mod error;
 mod hold;
 mod local;
+mod lock;
 mod plugin;
 mod quota;
 mod remote;
@@ -66,8 +67,8 @@ pub struct Service {
     plugins: Plugins,
     /// Containers that are being made, by the volumes that they will have.
     claimed: Mutex<HashMap<String, BTreeSet<String>>>,
-    /// Held while volumes are made and removed.
-    changing: Mutex<()>,
+    /// Held, by name, while a volume is made, changed or removed.
+    changing: lock::Names,
     /// Who can hold the users of a volume still.
     holder: OnceLock<Weak<dyn Holder>>,
 }
@@ -124,7 +125,7 @@ impl Service {
             mounted: Mutex::default(),
             plugins,
             claimed: Mutex::default(),
-            changing: Mutex::default(),
+            changing: lock::Names::default(),
             holder: OnceLock::new(),
         };
         service.sweep_drafts();
@@ -193,13 +194,19 @@ impl Service {
     /// # Errors
     /// [`Error::NotFound`] or [`Error::InUse`].
     pub fn remove(&self, name: &str, force: bool) -> Result<(), Error> {
+        self.remove_but_for(name, force, "")
+    }
+
+    /// Removes a volume that no container has but this one.
+    fn remove_but_for(&self, name: &str, force: bool, container: &str) -> Result<(), Error> {
         let gone = {
-            let _changing = self.changing();
+            let _changing = self.changing(name);
             let record = match self.find_anywhere(name) {
                 Err(Error::NotFound(_)) if force => return Ok(()),
                 found => found?,
             };
-            let users = self.users_of(name);
+            let mut users = self.users_of(name);
+            users.retain(|user| user != container);
             if !users.is_empty() {
                 return Err(Error::InUse { operation: "remove", name: name.to_owned(), users });
             }
@@ -226,8 +233,7 @@ impl Service {
         for record in self.records()?.into_iter().filter(candidate) {
             let size = self.size(&record);
             let gone = {
-                // Taken anew for each, so that others need not wait for all of it.
-                let _changing = self.changing();
+                let _changing = self.changing(&record.name);
                 // One that has got a user or another label since, or is another of that name, is none any more.
                 let Some(record) = self.find(&record.name).ok().filter(candidate) else { continue };
                 self.remove_record(&record, false)
@@ -273,7 +279,7 @@ impl Service {
     fn find_or_make(&self, request: &VolumeRequest) -> Result<(Record, bool), Error> {
         let name = request.name.clone().unwrap_or_else(names::new_id);
         check_name(&name)?;
-        let _changing = self.changing();
+        let _changing = self.changing(&name);
         // A volume that only a plugin knows is as good, unless another driver is asked for.
         let found = if request.driver.is_empty() && request.name.is_some() {
             self.find_anywhere(&name)
@@ -359,7 +365,7 @@ impl Service {
         self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes a volume for everybody. The caller has the lock, and deletes what has gone after giving it back.
+    /// Removes a volume for everybody. The caller holds its name, and deletes what has gone after giving it back.
     fn remove_record(&self, record: &Record, force: bool) -> Result<Gone, Error> {
         if !record.is_local() {
             self.remove_by_plugin(record, force)?;
@@ -422,8 +428,8 @@ impl Service {
         self.events.publish("volume", action, &record.name, attributes);
     }
 
-    fn changing(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn changing(&self, name: &str) -> lock::Held<'_> {
+        self.changing.hold(&[name])
     }
 
     fn mounted(&self) -> MutexGuard<'_, HashMap<String, BTreeSet<String>>> {
@@ -501,12 +507,12 @@ impl ContainerVolumes for Service {
         }
     }
 
-    fn remove_anonymous(&self, name: &str) {
+    fn remove_anonymous(&self, name: &str, container: &str) {
         match self.find(name) {
             Ok(record) if record.anonymous() => {}
             _ => return,
         }
-        match self.remove(name, true) {
+        match self.remove_but_for(name, true, container) {
             Ok(()) | Err(Error::InUse { .. }) => {}
             Err(error) => tracing::warn!(%error, volume = name, "remove an anonymous volume"),
         }

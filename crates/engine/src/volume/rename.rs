@@ -11,7 +11,7 @@ impl Service {
     /// [`Error::NotFound`], [`Error::InUse`], [`Error::Exists`], a bad name, or if the disk fails.
     pub fn rename(&self, old: &str, new: &str) -> Result<Volume, Error> {
         check_name(new)?;
-        let _changing = self.changing();
+        let _changing = self.changing.hold(&[old, new]);
         let record = self.find(old)?;
         if !record.is_local() {
             return Err(Error::NotLocal { operation: "rename", name: old.to_owned(), driver: record.driver });

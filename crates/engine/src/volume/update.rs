@@ -16,7 +16,7 @@ impl Service {
         if let Some(label) = add.keys().chain(remove).find(own) {
             return Err(Error::Label(label.clone()));
         }
-        let _changing = self.changing();
+        let _changing = self.changing(name);
         let mut record = self.find(name)?;
         let mut labels = record.labels.take().unwrap_or_default();
         labels.retain(|label, _| !remove.contains(label));

@@ -43,15 +43,19 @@ pub fn handle(query: &[u8], udp: bool, names: &impl Lookup) -> Action {
     };
     let limit = if udp { question.max_udp } else { usize::from(u16::MAX) };
     if !question.internet {
-        return Action::Forward(question);
+        // Of another class there are no such names, but they are ours nonetheless.
+        let known = names.addresses(&question.name).is_some() || names.is_private(&question.name);
+        return if known {
+            Action::Reply(question.empty(Rcode::NxDomain))
+        } else {
+            Action::Forward(question)
+        };
     }
-    if question.kind == PTR {
-        let addr = message::reverse(&question.name);
-        return match addr.and_then(|addr| names.name_of(addr)) {
-            Some(name) => Action::Reply(question.pointer(&name, TTL, limit)),
-            None if addr.is_some_and(|addr| names.is_ours(addr)) => {
-                Action::Reply(question.empty(Rcode::NxDomain))
-            }
+    if let Some(addr) = message::reverse(&question.name) {
+        return match names.name_of(addr) {
+            Some(name) if question.kind == PTR => Action::Reply(question.pointer(&name, TTL, limit)),
+            Some(_) => Action::Reply(question.empty(Rcode::NoError)),
+            None if names.is_ours(addr) => Action::Reply(question.empty(Rcode::NxDomain)),
             None => Action::Forward(question),
         };
     }
@@ -99,8 +103,17 @@ mod tests {
 
     #[test]
     fn what_only_we_can_know_is_asked_nowhere() {
-        for (name, kind) in [("Stopped", A), ("stopped", 15), ("9.0.18.172.in-addr.arpa", PTR)] {
+        let address = "9.0.18.172.in-addr.arpa";
+        for (name, kind) in
+            [("Stopped", A), ("stopped", 15), ("stopped", PTR), (address, PTR), (address, 255)]
+        {
             assert_eq!(reply(&query(5, name, kind, None))[3] & 0xf, 3, "{name}: no such name");
+        }
+        for name in ["db", "stopped"] {
+            let mut chaos = query(5, name, A, None);
+            let class = chaos.len() - 1;
+            chaos[class] = 3;
+            assert_eq!(reply(&chaos)[3] & 0xf, 3, "{name}: not in another class");
         }
     }
 
@@ -120,10 +133,12 @@ mod tests {
 
     #[test]
     fn known_names_without_the_type_have_no_data() {
-        for kind in [AAAA, 15, 16, 65] {
+        for kind in [AAAA, PTR, 15, 16, 65] {
             let bytes = reply(&query(5, "db", kind, None));
             assert_eq!((bytes[3] & 0xf, bytes[7]), (0, 0), "type {kind}");
         }
+        let bytes = reply(&query(5, "2.0.18.172.in-addr.arpa", 16, None));
+        assert_eq!((bytes[3] & 0xf, bytes[7]), (0, 0), "an address");
     }
 
     #[test]

@@ -62,11 +62,32 @@ fn parse(text: &str) -> Parsed {
     parsed
 }
 
-/// The servers that a resolver configuration names, without those that are no addresses (a scope is dropped).
+/// A server that a resolver configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nameserver {
+    /// Where it is.
+    pub ip: IpAddr,
+    /// The interface behind which it is, of an address that means nothing without (`fe80::1%eth0`).
+    pub zone: Option<String>,
+}
+
+impl From<IpAddr> for Nameserver {
+    fn from(ip: IpAddr) -> Self {
+        Nameserver { ip, zone: None }
+    }
+}
+
+/// The servers that a resolver configuration names, without those that are no addresses.
 #[must_use]
-pub fn nameservers(text: &str) -> Vec<IpAddr> {
-    let plain = |s: &String| s.split('%').next().and_then(|s| s.parse().ok());
-    parse(text).servers.iter().filter_map(plain).collect()
+pub fn nameservers(text: &str) -> Vec<Nameserver> {
+    let read = |server: &String| {
+        let (ip, zone) = match server.split_once('%') {
+            Some((ip, zone)) => (ip, Some(zone.to_owned())),
+            None => (server.as_str(), None),
+        };
+        Some(Nameserver { ip: ip.parse().ok()?, zone })
+    };
+    parse(text).servers.iter().filter_map(read).collect()
 }
 
 /// A container's `/etc/resolv.conf`, made from the host's.
@@ -182,8 +203,9 @@ mod tests {
     #[test]
     fn nameservers_keeps_order_and_drops_noise() {
         let found = nameservers("nameserver fe80::1%eth0\nnameserver nonsense\nnameserver 192.0.2.1\n");
-        let text: Vec<String> = found.iter().map(ToString::to_string).collect();
-        assert_eq!(text, ["fe80::1", "192.0.2.1"]);
+        let text: Vec<(String, Option<&str>)> =
+            found.iter().map(|server| (server.ip.to_string(), server.zone.as_deref())).collect();
+        assert_eq!(text, [("fe80::1".to_owned(), Some("eth0")), ("192.0.2.1".to_owned(), None)]);
     }
 
     #[test]

@@ -185,6 +185,11 @@ impl Question {
         self.close(self.header(0, rcode, 0))
     }
 
+    /// An answer that says no more than that it does not fit.
+    pub fn cut(&self) -> Vec<u8> {
+        self.close(self.header(TRUNCATED, Rcode::NoError, 0))
+    }
+
     /// An answer of addresses; cut to `limit` bytes and marked so if they do not fit.
     pub fn addresses(&self, addresses: &[IpAddr], ttl: u32, limit: usize) -> Vec<u8> {
         let records = addresses.iter().map(|addr| match addr {

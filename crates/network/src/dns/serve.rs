@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::answer::{Action, handle};
+use super::files::Nameserver;
 use super::message::{Question, Rcode};
 use super::names::{Names, View};
 use super::upstream::{Upstreams, ask, read_framed, write_framed};
@@ -158,9 +159,9 @@ impl Shared {
         }
     }
 
-    fn servers(&self) -> Vec<IpAddr> {
+    fn servers(&self) -> Vec<Nameserver> {
         let own = self.scope.read().unwrap_or_else(PoisonError::into_inner).servers.clone();
-        if own.is_empty() { self.upstreams.servers() } else { own }
+        if own.is_empty() { self.upstreams.servers() } else { own.into_iter().map(Into::into).collect() }
     }
 
     async fn forward(&self, query: &[u8], question: &Question, udp: bool) -> Vec<u8> {

@@ -2,20 +2,25 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::timeout;
+use tokio::time::{Instant, interval_at, timeout};
 
-use super::files::nameservers;
+use super::files::{Nameserver, nameservers};
 use super::message::{self, Question, Rcode};
 
 /// How long one server is waited for.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// After so long a question that was not answered is sent again: packets get lost, and clients wait not much longer than
+/// we do.
+const AGAIN: Duration = Duration::from_millis(1300);
+/// What is read of an answer over UDP; one that fills it is asked for again over TCP.
+const LARGEST: usize = 4096;
 /// How many servers are asked.
 const SERVERS: usize = 3;
 const PORT: u16 = 53;
@@ -24,7 +29,7 @@ const PORT: u16 = 53;
 #[derive(Debug)]
 pub struct Upstreams {
     path: PathBuf,
-    read: Mutex<(Option<SystemTime>, Vec<IpAddr>)>,
+    read: Mutex<(Option<SystemTime>, Vec<Nameserver>)>,
 }
 
 impl Upstreams {
@@ -34,7 +39,7 @@ impl Upstreams {
     }
 
     /// The servers as of now.
-    pub fn servers(&self) -> Vec<IpAddr> {
+    pub fn servers(&self) -> Vec<Nameserver> {
         let changed = fs::metadata(&self.path).and_then(|m| m.modified()).ok();
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if changed.is_none() || read.0 != changed {
@@ -46,10 +51,10 @@ impl Upstreams {
 }
 
 /// Asks servers in their order until one answers; `SERVFAIL` if none does.
-pub async fn ask(servers: &[IpAddr], query: &[u8], question: &Question, udp: bool) -> Vec<u8> {
+pub async fn ask(servers: &[Nameserver], query: &[u8], question: &Question, udp: bool) -> Vec<u8> {
     let mut last = None;
     for server in servers.iter().take(SERVERS) {
-        let server = SocketAddr::new(*server, PORT);
+        let Some(server) = address(server, PORT) else { continue };
         let asked = async {
             if udp {
                 over_udp(server, query, question).await
@@ -67,6 +72,18 @@ pub async fn ask(servers: &[IpAddr], query: &[u8], question: &Question, udp: boo
     last.unwrap_or_else(|| question.empty(Rcode::ServFail))
 }
 
+/// Where a server is asked; nowhere if its interface is not there.
+fn address(server: &Nameserver, port: u16) -> Option<SocketAddr> {
+    let (IpAddr::V6(ip), Some(zone)) = (server.ip, &server.zone) else {
+        return Some(SocketAddr::new(server.ip, port));
+    };
+    let scope = zone.parse().ok().or_else(|| {
+        let socket = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok()?;
+        rustix::net::netdevice::name_to_index(&socket, zone).ok()
+    });
+    Some(SocketAddrV6::new(ip, port, 0, scope?).into())
+}
+
 fn fresh_id() -> u16 {
     let mut bytes = [0; 2];
     // Without randomness the socket's own random port is what keeps guesses out.
@@ -79,13 +96,26 @@ async fn over_udp(server: SocketAddr, query: &[u8], question: &Question) -> io::
     let socket = UdpSocket::bind(any).await?;
     socket.connect(server).await?;
     let id = fresh_id();
-    socket.send(&message::with_id(query, id)).await?;
-    let mut buffer = vec![0; 4096];
+    let asked = message::with_id(query, id);
+    socket.send(&asked).await?;
+    let mut buffer = vec![0; LARGEST];
+    let mut again = interval_at(Instant::now() + AGAIN, AGAIN);
     loop {
-        let len = socket.recv(&mut buffer).await?;
-        if message::answers(&buffer[..len], id, question) {
-            return Ok(message::with_id(&buffer[..len], question.id));
+        let len = tokio::select! {
+            len = socket.recv(&mut buffer) => len?,
+            _ = again.tick() => {
+                socket.send(&asked).await?;
+                continue;
+            }
+        };
+        if !message::answers(&buffer[..len], id, question) {
+            continue;
         }
+        if len == LARGEST {
+            // It was cut off where the buffer ends.
+            return Ok(question.cut());
+        }
+        return Ok(message::with_id(&buffer[..len], question.id));
     }
 }
 

@@ -1,4 +1,5 @@
-//! Connection tracking: forgetting connections of a published port that is withdrawn.
+//! Connection tracking: forgetting connections of a published port that is withdrawn, and those that nobody has
+//! translated before it was published.
 //!
 //! A UDP client goes on sending to the address that the first packet was translated to for as long as its entry
 //! lives; a port that is published anew elsewhere would never see it. So does a TCP client whose first packet was
@@ -47,14 +48,58 @@ pub fn forget(socket: &Socket, which: Which, proto: u8, addr: IpAddr, port: u16)
             doomed.push(orig.to_vec());
         }
     })?;
-    for orig in doomed {
+    delete(socket, family, &doomed);
+    Ok(())
+}
+
+/// Forgets connections of a protocol, of IPv4 or IPv6, that are not translated and go where `doomed` says.
+///
+/// # Errors
+/// The kernel's, where it tracks no connections.
+pub fn forget_plain(
+    socket: &Socket,
+    proto: u8,
+    v4: bool,
+    doomed: impl Fn(IpAddr, u16) -> bool,
+) -> std::io::Result<()> {
+    let family = if v4 { 2 } else { 10 };
+    let mut request = Messages::new();
+    request.begin(CT_GET, wire::DUMP, &[family, 0, 0, 0]);
+    let mut found = Vec::new();
+    socket.query(request, |m| {
+        let attrs = m.attrs(HEADER);
+        let (orig, reply) = (attrs.nested(TUPLE_ORIG), attrs.nested(TUPLE_REPLY));
+        if let Some((addr, port)) = destination(orig, proto)
+            && replies_from(reply, proto, addr, port)
+            && doomed(addr, port)
+        {
+            found.extend(attrs.find(TUPLE_ORIG).map(<[u8]>::to_vec));
+        }
+    })?;
+    delete(socket, family, &found);
+    Ok(())
+}
+
+fn delete(socket: &Socket, family: u8, entries: &[Vec<u8>]) {
+    for orig in entries {
         let mut request = Messages::new();
         request.begin(CT_DELETE, wire::ACK, &[family, 0, 0, 0]);
-        request.nest(TUPLE_ORIG, |m| m.raw(&orig));
+        request.nest(TUPLE_ORIG, |m| m.raw(orig));
         // An entry that ran out meanwhile is what was asked for.
         let _ = socket.send(request);
     }
-    Ok(())
+}
+
+/// Where what a tuple describes goes, if it is of this protocol.
+fn destination(tuple: Attrs<'_>, proto: u8) -> Option<(IpAddr, u16)> {
+    let (ip, parts) = (tuple.nested(TUPLE_IP), tuple.nested(TUPLE_PROTO));
+    if parts.find(1) != Some(&[proto]) {
+        return None;
+    }
+    let v4 = ip.find(2).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(IpAddr::from);
+    let v6 = || ip.find(4).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok()).map(IpAddr::from);
+    let port = parts.find(3).and_then(|bytes| <[u8; 2]>::try_from(bytes).ok()).map(u16::from_be_bytes)?;
+    Some((v4.or_else(v6)?, port))
 }
 
 fn answered(attrs: &Attrs<'_>) -> bool {

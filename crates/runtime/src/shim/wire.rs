@@ -1,7 +1,12 @@
 //! Messages between engine and shim: a little-endian length, then JSON.
 //!
 //! The start request goes over the socket the shim is born with (descriptor 3) and carries the initial
-//! attachments as SCM_RIGHTS on its first bytes; everything later is one command per connection to shim.sock.
+//! attachments as SCM_RIGHTS on its first bytes, so many with each; everything later is one command per connection to
+//! shim.sock.
+//!
+//! ```text
+//! request length, filter length, begun, batches │ one byte for each further batch │ request │ filter
+//! ```
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -17,8 +22,9 @@ use super::request::{AttachStreams, ExecRequest, ExitStatus, Started};
 use crate::error::StartError;
 use crate::init::live::MountChange;
 
-/// Most attachments of one start request.
-pub const MAX_FDS: usize = 16;
+/// Most attachments that go with one message.
+const MAX_FDS: usize = 16;
+const HEADER: usize = 20;
 
 /// Largest message either side accepts.
 const MAX_MESSAGE: usize = 16 << 20;
@@ -130,52 +136,72 @@ pub fn send_start(
     attach: &[OwnedFd],
     begun: u64,
 ) -> io::Result<()> {
-    let mut header = [0; 16];
+    let (first, more) = attach.split_at(attach.len().min(MAX_FDS));
+    let batches = more.chunks(MAX_FDS);
+    let mut header = [0; HEADER];
     header[..4].copy_from_slice(&length(request.len())?);
     header[4..8].copy_from_slice(&length(filter.len())?);
-    header[8..].copy_from_slice(&begun.to_le_bytes());
+    header[8..16].copy_from_slice(&begun.to_le_bytes());
+    header[16..].copy_from_slice(&length(batches.len())?);
+    send_with(socket, &header, first)?;
+    for batch in batches {
+        send_with(socket, &[0], batch)?;
+    }
+    send_all(socket, request)?;
+    send_all(socket, filter)
+}
+
+fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], attach: &[OwnedFd]) -> io::Result<()> {
     let fds: Vec<BorrowedFd<'_>> = attach.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&fds)) {
         return Err(io::Error::from(io::ErrorKind::ArgumentListTooLong));
     }
-    sendmsg(socket, &[IoSlice::new(&header)], &mut control, SendFlags::NOSIGNAL)?;
-    send_all(socket, request)?;
-    send_all(socket, filter)
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
 }
 
 /// Receives a start request; `None` if the other side hung up without one.
 pub fn receive_start(socket: BorrowedFd<'_>) -> io::Result<Option<StartMessage>> {
-    let mut header = [0; 16];
+    let mut header = [0; HEADER];
+    let mut attach = Vec::new();
+    if !receive_with(socket, &mut header, &mut attach)? {
+        return Ok(None);
+    }
+    let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    for _ in 0..number(16) {
+        if !receive_with(socket, &mut [0], &mut attach)? {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let request = receive_exact(socket, checked(number(0))?)?;
+    let filter = receive_exact(socket, checked(number(4))?)?;
+    let begun = u64::from(number(8)) | u64::from(number(12)) << 32;
+    Ok(Some(StartMessage { request, filter, attach, begun }))
+}
+
+/// Fills `bytes` and takes the descriptors that come along; whether the other side is still there.
+fn receive_with(socket: BorrowedFd<'_>, bytes: &mut [u8], attach: &mut Vec<OwnedFd>) -> io::Result<bool> {
+    let wanted = bytes.len();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let got = recvmsg(
         socket,
-        &mut [IoSliceMut::new(&mut header)],
+        &mut [IoSliceMut::new(bytes)],
         &mut control,
         RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL,
     )?;
-    let attach = control
-        .drain()
-        .filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(fds) => Some(fds.collect::<Vec<_>>()),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    if got.bytes == 0 {
-        return Ok(None);
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            attach.extend(fds);
+        }
     }
-    if got.bytes < header.len() {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    match got.bytes {
+        0 => Ok(false),
+        bytes if bytes < wanted => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(true),
     }
-    let size =
-        |at: usize| checked(u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
-    let request = receive_exact(socket, size(0)?)?;
-    let filter = receive_exact(socket, size(4)?)?;
-    let begun = header.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    Ok(Some(StartMessage { request, filter, attach, begun }))
 }
 
 fn send_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
@@ -207,4 +233,30 @@ fn length(len: usize) -> io::Result<[u8; 4]> {
 fn checked(len: u32) -> io::Result<usize> {
     let len = len as usize;
     if len > MAX_MESSAGE { Err(io::ErrorKind::InvalidData.into()) } else { Ok(len) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn any_number_of_attachments_goes_along() {
+        for count in [0, 1, MAX_FDS, MAX_FDS + 1, 5 * MAX_FDS] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let pairs: Vec<(UnixStream, UnixStream)> =
+                (0..count).map(|_| UnixStream::pair().unwrap()).collect();
+            let attach: Vec<OwnedFd> = pairs.iter().map(|(_, far)| far.try_clone().unwrap().into()).collect();
+            send_start(ours.as_fd(), b"request", b"filter", &attach, u64::MAX - 1).unwrap();
+            let message = receive_start(theirs.as_fd()).unwrap().unwrap();
+            assert_eq!((message.request, message.filter), (b"request".to_vec(), b"filter".to_vec()));
+            assert_eq!((message.begun, message.attach.len()), (u64::MAX - 1, count));
+            // In their order.
+            for ((near, _), far) in pairs.iter().zip(message.attach) {
+                UnixStream::from(far).write_all(b"x").unwrap();
+                let mut byte = [0];
+                (&mut &*near).read_exact(&mut byte).unwrap();
+            }
+        }
+    }
 }

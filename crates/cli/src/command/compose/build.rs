@@ -12,6 +12,7 @@ use dray_compose::load::Source;
 use dray_compose::model::service::{Build, Service};
 use dray_spec::Digest;
 
+use super::bakefile;
 use super::display::Display;
 use super::image::told;
 use super::{delegate, project, say};
@@ -299,12 +300,19 @@ const BUILD_FLAGS: &[Flag] = &[
     list("build-arg", NONE, "Set a build argument").shown("stringArray"),
     text("builder", NONE, "Kept for old scripts").hidden(),
     switch("check", NONE, "Check the Dockerfiles, build nothing"),
+    switch("compress", NONE, "Kept for old scripts").default("true").hidden(),
+    switch("force-rm", NONE, "Kept for old scripts").default("true").hidden(),
     text("memory", 'm', "Limit of memory of builds").shown("bytes"),
     switch("no-cache", NONE, "Carry out all steps anew"),
+    switch("no-rm", NONE, "Kept for old scripts").hidden(),
+    switch("parallel", NONE, "Kept for old scripts").default("true").hidden(),
+    switch("print", NONE, "Print the same as a bake file, build nothing"),
+    text("provenance", NONE, "How the images were made (true, mode=max)"),
     switch("pull", NONE, "Look for newer base images"),
     switch("push", NONE, "Push the images"),
     switch("quiet", 'q', "Show less"),
     text("progress", NONE, "How to show progress").hidden(),
+    text("sbom", NONE, "What the images are made of (true, generator=…)"),
     text("ssh", NONE, "Keys for builds"),
     switch("with-dependencies", NONE, "Build what the services depend on, too"),
 ];
@@ -318,6 +326,14 @@ pub static BUILD: Command =
 
 async fn build(app: &App, p: Parsed) -> Done {
     let mut project = project::load(app, &p.args, project::How::default())?;
+    if p.is("print") {
+        let chosen = |name: &String| p.args.is_empty() || p.is("with-dependencies") || p.args.contains(name);
+        let builds = project.services.iter().filter(|(name, s)| s.build.is_some() && chosen(name));
+        let mut builds = builds.collect();
+        with_bases(&project, &mut builds);
+        app.print(bakefile::text(app, &project, &builds, &p)?)?;
+        return Ok(0);
+    }
     if !p.get("ssh").is_empty() {
         let (id, path) = p.get("ssh").split_once('=').unwrap_or((p.get("ssh"), ""));
         let keys = BTreeMap::from([(id.to_owned(), path.to_owned())]);
@@ -339,6 +355,11 @@ async fn build(app: &App, p: Parsed) -> Done {
     for flag in ["check", "no-cache", "pull"] {
         if p.is(flag) {
             how.more.push(format!("--{flag}"));
+        }
+    }
+    for flag in ["provenance", "sbom"] {
+        if !p.get(flag).is_empty() {
+            how.more.push(format!("--{flag}={}", p.get(flag)));
         }
     }
     if !p.get("memory").is_empty() {

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dray_compose::Loader;
-use dray_compose::load::RealDisk;
 use dray_compose::model::{Data, Form, consistent, hash};
 use dray_compose::parse::node::{Node, Value};
 use dray_compose::parse::template::{self, Variable};
@@ -12,6 +11,7 @@ use dray_compose::{Project, Skip};
 use dray_spec::Reference;
 
 use super::project::{self, How};
+use super::remote::Remote;
 use super::say;
 use crate::app::App;
 use crate::command_error::Error;
@@ -163,7 +163,7 @@ impl Config<'_> {
 
     /// The tree with its variables as they are.
     fn tree(&self) -> Result<Node, Error> {
-        let disk = RealDisk;
+        let disk = Remote::new(self.app);
         let loader = Loader::new(&disk);
         let skip = Skip { interpolation: true, ..self.skip() };
         let loaded = loader.load(&project::request(self.app, skip)?);

@@ -172,6 +172,8 @@ const PULL_FLAGS: &[Flag] = &[
     switch("ignore-buildable", NONE, "Leave out images that can be built"),
     switch("ignore-pull-failures", NONE, "Pull what can be pulled"),
     switch("include-deps", NONE, "Pull what the services depend on, too"),
+    switch("no-parallel", NONE, "Kept for old scripts").default("true").hidden(),
+    switch("parallel", NONE, "Kept for old scripts").default("true").hidden(),
     text("policy", NONE, "Which to pull (missing, always)"),
     switch("quiet", 'q', "Pull without words"),
 ];

@@ -4,6 +4,7 @@ use dray_client::api::Labels;
 use dray_compose::apply::{Include, OneOff, Silent, Start};
 use dray_compose::model::Along;
 use dray_compose::model::service::{Mount, Port, Service};
+use dray_compose::parse::allowance::Allowance;
 use dray_compose::parse::node::{Node, Path};
 use dray_compose::parse::{port as port_spec, short};
 use dray_compose::plan::label;
@@ -16,6 +17,7 @@ use crate::app::App;
 use crate::command::container as single;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, commas, int, list, switch, text};
+use crate::interrupts::{INTERRUPTED, Interrupts};
 use crate::spec::{Args, Command, Done};
 use crate::terminal;
 
@@ -204,14 +206,15 @@ async fn cp(app: &App, p: Parsed) -> Done {
 
 const RUN_FLAGS: &[Flag] = &[
     switch("build", NONE, "Build the image first"),
-    commas("cap-add", NONE, "Add capabilities"),
-    commas("cap-drop", NONE, "Drop capabilities"),
+    commas("cap-add", NONE, "Add capabilities").shown("list"),
+    commas("cap-drop", NONE, "Drop capabilities").shown("list"),
     switch("detach", 'd', "Leave the container in the background and print its name"),
     text("entrypoint", NONE, "Another entrypoint"),
     list("env", 'e', "Set an environment variable").shown("stringArray"),
     list("env-from-file", NONE, "Read environment variables from a file").shown("stringArray"),
     switch("interactive", 'i', "Keep standard input open").default("true"),
     list("label", 'l', "Set a label").shown("stringArray"),
+    list("labels", NONE, "Other name of --label").shown("stringArray").hidden(),
     text("name", NONE, "Name of the container"),
     switch("no-deps", NONE, "Do not start what the service depends on"),
     switch("no-TTY", 'T', "Give the command no terminal"),
@@ -227,6 +230,7 @@ const RUN_FLAGS: &[Flag] = &[
     switch("use-aliases", NONE, "Let others find it by the service's names"),
     text("user", 'u', "User name or id"),
     list("volume", 'v', "Mount a volume").shown("stringArray"),
+    list("volumes", NONE, "Other name of --volume").shown("stringArray").hidden(),
     text("workdir", 'w', "Working directory inside"),
 ];
 
@@ -276,7 +280,7 @@ async fn run(app: &App, p: Parsed) -> Done {
         given => given.to_owned(),
     };
     let mut labels = Labels::from([(label::SLUG.to_owned(), slug)]);
-    for text in p.all("label") {
+    for text in [p.all("label"), p.all("labels")].concat() {
         let (key, value) = text.split_once('=').unwrap_or((&text, ""));
         labels.insert(key.to_owned(), value.to_owned());
     }
@@ -288,8 +292,22 @@ async fn run(app: &App, p: Parsed) -> Done {
         aliases: p.is("use-aliases"),
         image_id: images.get(&name).cloned(),
     };
-    let id = engine.create_one_off(&project, &name, &service, &wanted).await?;
-    engine.put_files(&project, &name, &service, &id).await?;
+    // From here on there is something to take away: nothing may cut it off in the middle.
+    let mut interrupts = p.is("rm").then(Interrupts::new).transpose()?;
+    let make = async {
+        let id = engine.create_one_off(&project, &name, &service, &wanted).await?;
+        let filled = engine.put_files(&project, &name, &service, &id).await;
+        Ok::<_, Error>((id, filled))
+    };
+    let (made, interrupted) = carried(make, interrupts.as_mut()).await?;
+    let (id, filled) = made?;
+    if p.is("rm") && (interrupted || filled.is_err()) {
+        remove(app, &id).await?;
+    }
+    filled?;
+    if interrupted {
+        return Ok(INTERRUPTED);
+    }
     display.finish();
     if p.is("detach") {
         app.client()?.container_start(&id, "").await?;
@@ -301,14 +319,53 @@ async fn run(app: &App, p: Parsed) -> Done {
         words.push("--interactive".into());
     }
     words.push(id.clone());
-    let done = delegate(app, &single::start::COMMAND, words).await;
-    if p.is("rm") {
-        match app.client()?.container_remove(&id, true, false, true).await {
-            Err(e) if !e.is_not_found() => return Err(e.into()),
-            _ => {}
+    let started = delegate(app, &single::start::COMMAND, words);
+    let Some(interrupts) = &mut interrupts else { return started.await };
+    let done = tokio::select! {
+        done = started => done,
+        given_up = given_up(app, &id, tty, interrupts) => given_up.map(|()| INTERRUPTED),
+    };
+    carried(remove(app, &id), Some(interrupts)).await?.0?;
+    done
+}
+
+/// Carries something out though it is interrupted; whether it was. Who interrupts twice does not want to wait.
+async fn carried<T>(
+    work: impl Future<Output = T>,
+    interrupts: Option<&mut Interrupts>,
+) -> Result<(T, bool), Error> {
+    let Some(interrupts) = interrupts else { return Ok((work.await, false)) };
+    tokio::pin!(work);
+    let mut interrupted = false;
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok((done, interrupted)),
+            () = interrupts.next() => {
+                if std::mem::replace(&mut interrupted, true) {
+                    return Err(Error::Exit(INTERRUPTED));
+                }
+            }
         }
     }
-    done
+}
+
+/// Waits for an interrupt that nobody else takes: signals are the program's once it runs, but those that come before
+/// it, and those that come to one with a terminal, which has its keys.
+async fn given_up(app: &App, id: &str, tty: bool, interrupts: &mut Interrupts) -> Result<(), Error> {
+    loop {
+        interrupts.next().await;
+        if tty || app.client()?.container_inspect(id).await?.state.status == "created" {
+            return Ok(());
+        }
+    }
+}
+
+/// Removes a container and its anonymous volumes; it may have gone already.
+async fn remove(app: &App, id: &str) -> Result<(), Error> {
+    match app.client()?.container_remove(id, true, false, true).await {
+        Err(e) if !e.is_not_found() => Err(e.into()),
+        _ => Ok(()),
+    }
 }
 
 fn slug() -> String {
@@ -373,10 +430,11 @@ fn one_off(
             s.ports.push(read::<Port>(&port.node())?);
         }
     }
-    for spec in p.all("volume") {
+    for spec in [p.all("volume"), p.all("volumes")].concat() {
         let node = Node::from(spec.as_str());
-        let mut long =
-            short::lengthen(node, &Path::of("services.x.volumes.[]"), &short::Form { lenient: false })?;
+        let none = Allowance::new(0);
+        let form = short::Form { lenient: false, ports: &none };
+        let mut long = short::lengthen(node, &Path::of("services.x.volumes.[]"), &form)?;
         if let Some(source) = long.map_mut().and_then(|m| m.get_mut("source"))
             && let Some(path) = source.str().filter(|t| t.starts_with('.'))
         {

@@ -1,17 +1,25 @@
 //! `compose logs`: the logs of many containers, line by line.
 
+use std::time::Duration;
+
 use dray_client::container::LogOptions;
 use dray_compose::apply::{Include, Silent};
+use dray_compose::plan::Seen;
 use futures_util::future::try_join_all;
 
-use super::follow::follow;
+use super::crowd::Crowd;
+use super::follow::{Begin, Follower};
 use super::list::time;
-use super::output::{self, Output, short_name};
-use super::{engine, project};
+use super::output::{Output, short_name};
+use super::position::Position;
+use super::{engine, project, say};
 use crate::app::App;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, int, switch, text};
 use crate::spec::{Args, Command, Done};
+
+/// So long it may take that a container which has ended is started again.
+const LINGER: Duration = Duration::from_secs(1);
 
 const LOGS_FLAGS: &[Flag] = &[
     switch("follow", 'f', "Go on as more is written"),
@@ -65,15 +73,65 @@ async fn logs(app: &App, p: Parsed) -> Done {
         tail: p.get("tail").to_owned(),
         details: false,
     };
+    if options.follow {
+        let services = if index > 0 {
+            // This one container, nobody else's start.
+            Some(Vec::new())
+        } else if p.args.is_empty() {
+            project.map(|project| project.services.into_keys().collect())
+        } else {
+            Some(p.args.clone())
+        };
+        let times = options.timestamps;
+        let follower = Follower { client, output: &output, times, until: options.until.clone() };
+        return follow(&follower, &name, services, &seen, &options).await;
+    }
     let each = seen.iter().map(async |container| {
         let id = &container.summary.id;
         let tty = client.container_inspect(id).await?.config.tty;
-        output.show(&short_name(container), output::log(client, id, &options).await?, tty, false).await?;
-        if options.follow {
-            follow(client, &output, container, None, Some("0".into())).await?;
-        }
+        let log = match client.container_logs(id, &options).await {
+            Err(dray_client::Error::Api { status: 501, message }) => {
+                say::warn(&format!("Can't retrieve logs for {:?}: {message}", container.name()));
+                return Ok(());
+            }
+            log => log?,
+        };
+        output.show(&short_name(container), log, tty, false).await?;
         Ok::<(), Error>(())
     });
     try_join_all(each).await?;
     Ok(0)
+}
+
+/// Shows logs until no container of these services runs any more; those that are started meanwhile are among them.
+async fn follow(
+    follower: &Follower<'_>,
+    project: &str,
+    services: Option<Vec<String>>,
+    seen: &[Seen],
+    options: &LogOptions,
+) -> Done {
+    let mut crowd = Crowd::of(follower, project, services).await?;
+    let from = Position::since(crate::format::time::fixed(&options.since));
+    for container in seen {
+        let begin = match options.tail.as_str() {
+            "0" => Begin::End,
+            _ => Begin::Log(LogOptions { timestamps: true, ..options.clone() }, from.clone()),
+        };
+        if container.summary.state == "created" {
+            crowd.expect(&container.summary.id);
+        } else {
+            crowd.add(container.into(), begin);
+        }
+    }
+    loop {
+        if crowd.is_empty() {
+            // A restart is an end and a start.
+            let _ = tokio::time::timeout(LINGER, crowd.next()).await;
+            if crowd.is_empty() {
+                return Ok(0);
+            }
+        }
+        crowd.next().await?;
+    }
 }

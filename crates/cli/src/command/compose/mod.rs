@@ -4,19 +4,22 @@
 //! project.rs   flags before the command → files → project        say.rs   warnings
 //! config.rs    the project as text                               display.rs   progress
 //! up.rs        up, create: images, networks, volumes, containers, start
-//! build.rs     build     image.rs   pull, push, images            provider.rs   services of programs
+//! build.rs bakefile.rs   build     image.rs   pull, push, images            provider.rs   services of programs
 //! lifecycle.rs start, stop, restart, kill, pause, unpause, rm, down, scale, wait
 //! list.rs      ps, ls, volumes, port, top, events, stats
 //! autoscale.rs services that are scaled by their load
-//! logs.rs output.rs follow.rs   lines of many containers
+//! logs.rs output.rs crowd.rs follow.rs position.rs   lines of many containers, over their restarts
 //! inside.rs    exec, run, attach, cp, commit, export             version.rs
-//! watch.rs notice.rs   watch                                  publish.rs   publish, oci:// files
+//! watch.rs notice.rs   watch                                  publish.rs   publish
+//! remote.rs    oci:// files
 //! ```
 //! What is about one container goes to the command for one container with its id.
 
 mod autoscale;
+mod bakefile;
 mod build;
 pub mod config;
+mod crowd;
 mod display;
 mod follow;
 mod image;
@@ -27,9 +30,11 @@ mod logs;
 mod menu;
 mod notice;
 mod output;
+mod position;
 mod project;
 mod provider;
 mod publish;
+mod remote;
 mod say;
 mod up;
 mod version;
@@ -40,7 +45,7 @@ use std::ffi::OsString;
 use dray_compose::Project;
 use dray_compose::apply::{self, Engine, Progress};
 
-pub use project::FLAGS;
+pub use project::{FLAGS, PERSISTENT};
 
 use crate::app::App;
 use crate::command_error::Error;

@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 use std::io::Write as _;
 
-use dray_client::container::{AttachOptions, LogOptions};
-use dray_client::{Body, Channel, Client, Frames, Hijacked};
+use dray_client::{Channel, Frames};
 use dray_compose::apply::HookOutput;
 use dray_compose::plan::Seen;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::menu::Menu;
+use super::position::{Entries, Lengths, Position, Reading};
 use crate::app::App;
 use crate::command_error::Error;
 use crate::terminal;
@@ -140,7 +140,7 @@ impl Output {
     }
 
     /// Shows a container's stream line by line until it ends; what the program writes to standard error goes to
-    /// standard error if `apart`.
+    /// standard error if `apart`. Gives how much it was.
     ///
     /// # Errors
     /// The stream breaks off.
@@ -150,10 +150,9 @@ impl Output {
         from: impl AsyncRead + Unpin,
         tty: bool,
         apart: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<Lengths, Error> {
         let failed = Error::io("read the container's output");
-        let mut lines = Lines { output: self, name, error: false, rest: Vec::new() };
-        let mut errors = Lines { output: self, name, error: apart, rest: Vec::new() };
+        let (mut lines, mut errors) = (Lines::of(self, name, false), Lines::of(self, name, apart));
         if tty {
             let mut from = from;
             let mut buffer = vec![0; 16 << 10];
@@ -176,9 +175,36 @@ impl Output {
                 }
             }
         }
+        let lengths =
+            Lengths { lines: [lines.whole, errors.whole], rest: [lines.rest.len(), errors.rest.len()] };
         lines.finish();
         errors.finish();
-        Ok(())
+        Ok(lengths)
+    }
+
+    /// Shows the entries of a log from a place on until they end; gives the place after them.
+    ///
+    /// # Errors
+    /// The stream breaks off.
+    pub async fn entries(
+        &self,
+        name: &str,
+        mut entries: Entries<impl AsyncRead + Unpin>,
+        mut reading: Reading,
+    ) -> Result<Position, Error> {
+        let (mut lines, mut errors) = (Lines::of(self, name, false), Lines::of(self, name, false));
+        while let Some((channel, entry)) =
+            entries.next().await.map_err(Error::io("read the container's log"))?
+        {
+            let Some(new) = reading.take(channel, entry) else { continue };
+            match channel {
+                Channel::Stdout => lines.push(&new),
+                Channel::Stderr => errors.push(&new),
+            }
+        }
+        lines.finish();
+        errors.finish();
+        Ok(reading.position())
     }
 }
 
@@ -192,17 +218,27 @@ struct Lines<'a> {
     output: &'a Output,
     name: &'a str,
     error: bool,
+    /// How many have come.
+    whole: usize,
     rest: Vec<u8>,
 }
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
+    fn of(output: &'a Output, name: &'a str, error: bool) -> Lines<'a> {
+        Lines { output, name, error, whole: 0, rest: Vec::new() }
+    }
+
     fn push(&mut self, bytes: &[u8]) {
-        self.rest.extend_from_slice(bytes);
-        while let Some(end) = self.rest.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = self.rest.drain(..=end).collect();
-            let text = String::from_utf8_lossy(&line[..end]);
+        let mut new = bytes;
+        while let Some(end) = new.iter().position(|b| *b == b'\n') {
+            self.rest.extend_from_slice(&new[..end]);
+            new = &new[end + 1..];
+            self.whole += 1;
+            let line = std::mem::take(&mut self.rest);
+            let text = String::from_utf8_lossy(&line);
             self.output.write(self.name, text.trim_end_matches('\r'), self.error);
         }
+        self.rest.extend_from_slice(new);
     }
 
     fn finish(&mut self) {
@@ -225,27 +261,11 @@ impl HookOutput for Output {
 /// A container's name without the project's.
 pub fn short_name(container: &Seen) -> String {
     let project = container.label(dray_compose::plan::label::PROJECT);
-    let name = container.name();
+    without_project(container.name(), project, container.service()).to_owned()
+}
+
+/// A name without the project's, if it is made of it and the service's.
+pub fn without_project<'a>(name: &'a str, project: &str, service: &str) -> &'a str {
     let own = name.strip_prefix(project).and_then(|n| n.strip_prefix(['-', '_']));
-    match own {
-        Some(rest) if rest.starts_with(container.service()) => rest.to_owned(),
-        _ => name.to_owned(),
-    }
-}
-
-/// Joins a container's output before it starts.
-///
-/// # Errors
-/// The daemon refuses.
-pub async fn attach(client: &Client, id: &str) -> Result<Hijacked, Error> {
-    let options = AttachOptions { stream: true, stdout: true, stderr: true, ..AttachOptions::default() };
-    Ok(client.container_attach(id, &options).await?)
-}
-
-/// A container's log.
-///
-/// # Errors
-/// The daemon refuses.
-pub async fn log(client: &Client, id: &str, options: &LogOptions) -> Result<Body, Error> {
-    Ok(client.container_logs(id, options).await?)
+    own.filter(|rest| rest.starts_with(service)).unwrap_or(name)
 }

@@ -3,26 +3,32 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
-use dray_compose::load::RealDisk;
 use dray_compose::model::{Along, environment};
 use dray_compose::{Loader, Project, Request, Skip};
 
-use super::{publish, say};
+use super::remote::Remote;
+use super::say;
 use crate::app::App;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, int, list, switch, text};
+
+const DRY_RUN: Flag = switch("dry-run", NONE, "Execute command in dry run mode");
+
+/// Flags that may as well stand after the command.
+pub const PERSISTENT: &[Flag] = &[DRY_RUN];
 
 /// Flags before the command.
 pub const FLAGS: &[Flag] = &[
     switch("all-resources", NONE, "Include all resources, even those not used by services"),
     text("ansi", NONE, "When to print ANSI control characters (never, always, auto)").default("auto"),
     switch("compatibility", NONE, "Run in backward compatibility mode"),
-    switch("dry-run", NONE, "Execute command in dry run mode"),
+    DRY_RUN,
     list("env-file", NONE, "Use other environment files than .env").shown("stringArray"),
     list("file", 'f', "Compose files").shown("stringArray"),
     int("parallel", NONE, "How much to do at once, -1 for no limit").default("-1"),
     list("profile", NONE, "Switch a profile on").shown("stringArray"),
     text("progress", NONE, "Kind of progress display (auto, tty, plain, json, quiet)"),
+    switch("no-ansi", NONE, "Kept for old scripts").hidden(),
     text("project-directory", NONE, "Another working folder (default: that of the first Compose file)"),
     text("project-name", 'p', "Name of the project"),
     switch("verbose", NONE, "Show more output").hidden(),
@@ -51,14 +57,7 @@ impl From<dray_compose::Error> for Error {
 /// The current folder or standard input cannot be read.
 pub fn request(app: &App, skip: Skip) -> Result<Request, Error> {
     let flags = &app.group;
-    let mut files = flags.all("file");
-    let mut brought = Vec::new();
-    for file in &mut files {
-        if let Some(local) = publish::fetched(app, file)? {
-            brought.push(local.clone());
-            *file = local;
-        }
-    }
+    let files = flags.all("file");
     let stdin = if files.iter().any(|f| f == "-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(Error::io("read standard input"))?;
@@ -78,7 +77,6 @@ pub fn request(app: &App, skip: Skip) -> Result<Request, Error> {
     let current = std::env::current_dir().map_err(Error::io("find the current folder"))?;
     Ok(Request {
         files,
-        brought,
         name: flags.get("project-name").to_owned(),
         directory: directory.unwrap_or_default().to_owned(),
         env_files,
@@ -100,7 +98,7 @@ fn process_environment() -> BTreeMap<String, String> {
 /// # Errors
 /// A file breaks a rule, or a service does not exist.
 pub fn load(app: &App, services: &[String], how: How) -> Result<Project, Error> {
-    let disk = RealDisk;
+    let disk = Remote::new(app);
     let loader = Loader::new(&disk);
     let request = request(app, how.skip)?;
     let loaded = loader.project(&request);

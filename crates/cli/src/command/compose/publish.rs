@@ -1,10 +1,10 @@
-//! `compose publish`, and `-f oci://…`: a project in a registry.
+//! `compose publish`: a project goes into a registry.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dray_client::api::auth::AuthConfig;
 use dray_compose::Project;
-use dray_compose::artifact::{self, MAIN, Part};
+use dray_compose::artifact::{self, Part};
 use dray_compose::model::Form;
 use dray_compose::render::yaml;
 use dray_registry::{Auth, Client, ClientConfig, Repository};
@@ -13,6 +13,7 @@ use dray_spec::Reference;
 use super::config::{images_only, pinned};
 use super::delegate;
 use super::project::{self, How};
+use super::up::agreed;
 use crate::app::App;
 use crate::command::image::{pull::parse, push as image_push};
 use crate::command_error::Error;
@@ -30,6 +31,7 @@ pub static COMMAND: Command = Command::new(
 .flags(&[&[
     text("oci-version", NONE, "Version of the artifact's form (1.0, 1.1)"),
     switch("resolve-image-digests", NONE, "Pin image tags to digests"),
+    switch("y", NONE, "Old name of --yes").hidden(),
     switch("with-env", NONE, "Publish env files too"),
     switch("yes", 'y', "Answer yes to all questions"),
 ]]);
@@ -44,7 +46,11 @@ impl From<artifact::Error> for Error {
     }
 }
 
-fn repository(app: &App, reference: &Reference, push: bool) -> Result<Repository, Error> {
+/// A repository, with the user's credentials.
+///
+/// # Errors
+/// The client cannot be set up.
+pub fn repository(app: &App, reference: &Reference, push: bool) -> Result<Repository, Error> {
     let auth = credentials(&app.config().borrow().auth(reference.domain()).unwrap_or_default());
     let failed = |e: dray_registry::Error| Error::Refused(e.to_string());
     let client = Client::new(ClientConfig::from_env()).map_err(failed)?;
@@ -160,7 +166,7 @@ fn check(app: &App, project: &Project, p: &Parsed) -> Result<(), Error> {
         .filter(|v| v.kind == "bind")
         .map(|v| v.source.as_str())
         .collect();
-    if binds.is_empty() || p.is("yes") {
+    if binds.is_empty() || agreed(p) {
         return Ok(());
     }
     let question = format!(
@@ -168,37 +174,4 @@ fn check(app: &App, project: &Project, p: &Parsed) -> Result<(), Error> {
         binds.join("\n")
     );
     if app.confirm(&question)? { Ok(()) } else { Err(Error::Exit(1)) }
-}
-
-/// What `-f` names in a registry, as a file here.
-///
-/// # Errors
-/// The registry refuses, or there is no project.
-pub fn fetched(app: &App, file: &str) -> Result<Option<String>, Error> {
-    let Some(name) = file.strip_prefix("oci://") else { return Ok(None) };
-    let reference = parse(name)?.tagged();
-    let tag = reference.digest().map(ToString::to_string).or_else(|| reference.tag().map(str::to_owned));
-    let from = repository(app, &reference, false)?;
-    // The command's own event loop is at work already; this one is done before anything else begins.
-    let fetch = move || -> Result<(dray_spec::Digest, Vec<Part>), Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Error::io("set up the event loop"))?;
-        Ok(runtime.block_on(artifact::fetch(&from, &tag.unwrap_or_default()))?)
-    };
-    let (digest, parts) = std::thread::scope(|s| s.spawn(fetch).join())
-        .map_err(|_| Error::Refused(format!("fetching {file} failed")))??;
-    let folder = cache_dir().join("docker-compose").join(digest.hex());
-    std::fs::create_dir_all(&folder).map_err(Error::file("mkdir", &folder))?;
-    for part in &parts {
-        let path = folder.join(&part.name);
-        std::fs::write(&path, &part.content).map_err(Error::file("write", &path))?;
-    }
-    Ok(Some(folder.join(MAIN).display().to_string()))
-}
-
-fn cache_dir() -> PathBuf {
-    let named = std::env::var_os("XDG_CACHE_HOME").filter(|d| !d.is_empty()).map(PathBuf::from);
-    named.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"))
 }

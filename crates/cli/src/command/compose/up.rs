@@ -9,12 +9,12 @@ use dray_compose::apply::{Engine, Include, Replacement, Start};
 use dray_compose::model::Along;
 use dray_compose::plan::{self, Plan, Recreate, Seen};
 use dray_compose::{Project, model::consistent};
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::try_join_all;
 use tokio::sync::{mpsc, watch};
 
+use super::crowd::Crowd;
 use super::display::Display;
-use super::follow::{Ended, Joined, follow};
+use super::follow::{Begin, Ended, Follower, Member};
 use super::image::{self, Policy};
 use super::menu::{self, Key, Menu};
 use super::output::{self, Output};
@@ -42,6 +42,7 @@ const CREATE_FLAGS: &[Flag] = &[
     switch("quiet-pull", NONE, "Pull without words"),
     switch("remove-orphans", NONE, "Remove containers of services that the files do not have"),
     list("scale", NONE, "How many containers a service has (SERVICE=NUM)").shown("scale"),
+    switch("y", NONE, "Old name of --yes").hidden(),
     switch("yes", 'y', "Answer yes to all questions"),
 ];
 
@@ -84,6 +85,14 @@ pub static CREATE: Command = Command::new(
     |a, p| Box::pin(create(a, p)),
 )
 .flags(&[CREATE_FLAGS]);
+
+/// Whether all questions are answered with yes.
+pub fn agreed(p: &Parsed) -> bool {
+    if p.is("y") {
+        say::warn("--y is deprecated, please use --yes instead");
+    }
+    p.is("yes") || p.is("y")
+}
 
 fn refused<T>(text: &str) -> Result<T, Error> {
     Err(Error::Refused(text.to_owned()))
@@ -330,15 +339,19 @@ impl Attached<'_> {
         }
         let client = self.app.client()?;
         let (stopped, see_stopped) = watch::channel(false);
-        let mut running = FuturesUnordered::new();
-        for container in &shown {
-            let joined = if container.is_running() {
-                None
+        let follower = Follower { client, output: &output, times: false, until: String::new() };
+        let mut crowd = Crowd::of(&follower, &self.project.name, Some(wanted)).await?;
+        let begins = shown.iter().map(async |container| {
+            let member = Member::from(*container);
+            let begin = if container.is_running() {
+                Begin::End
             } else {
-                let stream = output::attach(client, &container.summary.id).await?;
-                Some(Joined { stream, stopped: see_stopped.clone() })
+                Begin::Joined(Box::new(follower.join(&member, see_stopped.clone()).await?))
             };
-            running.push(follow(client, &output, container, joined, Some("0".to_owned())));
+            Ok::<_, Error>((member, begin))
+        });
+        for (member, begin) in try_join_all(begins).await? {
+            crowd.add(member, begin);
         }
         let hooks = Start { hooks: Some(&output), ..Start::default() };
         let start = self.engine.start(self.project, hooks);
@@ -358,11 +371,11 @@ impl Attached<'_> {
                 done = &mut start, if !started && !stopping => {
                     started = true;
                     done?;
-                    if running.is_empty() {
+                    if crowd.is_empty() {
                         return Ok(code);
                     }
                 }
-                Some(ended) = running.next(), if !running.is_empty() => {
+                ended = crowd.next(), if !(stopping && crowd.is_quiet()) => {
                     let ended: Ended = ended?;
                     if ended.service == p.get("exit-code-from") {
                         // One that never ran has not ended well.
@@ -380,7 +393,7 @@ impl Attached<'_> {
                         self.stop().await?;
                         stopped.send_replace(true);
                     }
-                    if running.is_empty() && (started || stopping) {
+                    if (started && crowd.is_empty()) || (stopping && crowd.is_quiet()) {
                         return Ok(code);
                     }
                 }
@@ -410,7 +423,7 @@ impl Attached<'_> {
                     if code == 0 {
                         code = INTERRUPTED;
                     }
-                    if running.is_empty() {
+                    if crowd.is_quiet() {
                         return Ok(code);
                     }
                 }
