@@ -9,7 +9,7 @@ use std::process::Command;
 
 use dray_spec::Digest;
 
-use super::{Thing, count, image, layer, name};
+use super::{Thing, count, draft_with, image, layer, name};
 use crate::fault::{POINTS, VARIABLE};
 use crate::{LayerId, Store};
 
@@ -36,7 +36,10 @@ fn child() {
         let content = format!("layer {round}");
         let id = layer(&store, &content);
         acknowledge(&content);
-        let record = image(&format!("image {round}"), &[id], &[blob, relaxed]);
+        let content = format!("upon {round}");
+        let upon = draft_with(&store, "file", &content).commit_upon(id, 6, 6).unwrap();
+        store.layers().name(upon, &Digest::sha256_of(content.as_bytes())).unwrap();
+        let record = image(&format!("image {round}"), &[upon], &[blob, relaxed]);
         store.images().put(&record, &[name(&format!("app:{round}"))]).unwrap();
         drop(lease);
         acknowledge(&format!("image {round}"));
@@ -113,7 +116,15 @@ fn whole(store: &Store, root: &Path, case: &str) {
     let layers = store.layers().list().unwrap();
     for layer in &layers {
         let content = fs::read(store.layers().view(layer.id).unwrap().path().join("file")).unwrap();
-        assert!(layer.diff_id.as_ref().unwrap().verifies(&content), "{case}: layer {}", layer.id);
+        match &layer.diff_id {
+            Some(diff_id) => assert!(diff_id.verifies(&content), "{case}: layer {}", layer.id),
+            // Not named yet when it was killed.
+            None => {
+                assert!(layer.base.is_some() && content.starts_with(b"upon "), "{case}: layer {}", layer.id)
+            }
+        }
+        let has_base = layer.base.is_none_or(|base| layers.iter().any(|other| other.id == base));
+        assert!(has_base, "{case}: the base of layer {}", layer.id);
     }
     assert_eq!(count(&root.join("layers")), layers.len(), "{case}: stray layer folders");
     assert_eq!(count(&root.join("ingest")), 0, "{case}: stray ingests");
