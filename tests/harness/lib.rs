@@ -6,6 +6,7 @@
 
 pub mod actions;
 pub mod azurite;
+pub mod buildkitd;
 pub mod client;
 pub mod compose;
 pub mod daemon;
@@ -21,6 +22,7 @@ pub mod moto;
 pub mod peer;
 pub mod postgres;
 pub mod registry;
+pub mod web;
 
 pub use client::{Client, Finished};
 pub use daemon::Daemon;

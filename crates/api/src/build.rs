@@ -273,6 +273,34 @@ wire! {
 /// What a build tells with the query `dray=1`, in messages with this id.
 pub const BUILD_EVENT_ID: &str = "dray.build";
 
+wire! {
+    /// Answer of `GET /dray/builds/place`: what an address leads to.
+    #[serde(rename_all = "PascalCase")]
+    pub struct BuildPlace {
+        pub kind: BuildPlaceKind,
+        /// The files that were asked for and are there; of a lone file, it.
+        pub files: Vec<BuildPlaceFile>,
+    }
+
+    /// A text file.
+    #[serde(rename_all = "PascalCase")]
+    pub struct BuildPlaceFile {
+        pub name: String,
+        pub text: String,
+    }
+}
+
+/// What an address leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BuildPlaceKind {
+    /// A repository or an archive.
+    #[default]
+    Folder,
+    /// A text.
+    File,
+}
+
 /// The id of the message that tells a `dray=1` client of its outputs, by BuildKit's names.
 pub const BUILD_RESULT_ID: &str = "dray.build.result";
 

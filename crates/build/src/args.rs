@@ -8,7 +8,8 @@
 //! TARGETPLATFORM, …      set by the builder; FROM sees them, a stage declares them
 //! ```
 //!
-//! `ENV` of the same name goes before `ARG`: that is looked at where the environment is put together.
+//! Of `ENV` and `ARG` of the same name the later one counts, as with BuildKit; an `ARG` without any value is as if it
+//! were not there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,6 +54,8 @@ pub(crate) struct BuildArgs {
     global: BTreeMap<String, Option<String>>,
     /// Declared in this stage.
     declared: BTreeMap<String, Option<String>>,
+    /// Those that go before an `ENV` of their name: they were declared after it.
+    later: BTreeSet<String>,
 }
 
 impl BuildArgs {
@@ -73,7 +76,7 @@ impl BuildArgs {
 
     /// The arguments at the beginning of a stage. One that begins with another stage has that one's too.
     pub(crate) fn for_stage(&self) -> Self {
-        BuildArgs { declared: BTreeMap::new(), ..self.clone() }
+        BuildArgs { declared: BTreeMap::new(), later: BTreeSet::new(), ..self.clone() }
     }
 
     /// The arguments without what the build was given, but for those that are always there.
@@ -102,6 +105,19 @@ impl BuildArgs {
     /// An `ARG` of a stage.
     pub(crate) fn declare(&mut self, key: &str, default: Option<String>) {
         self.declared.insert(key.to_owned(), default);
+        if self.value(key, &self.declared).is_some() && !is_steering(key) {
+            self.later.insert(key.to_owned());
+        }
+    }
+
+    /// An `ENV` of a stage.
+    pub(crate) fn hide(&mut self, key: &str) {
+        self.later.remove(key);
+    }
+
+    /// What of an environment is not hidden by an argument.
+    pub(crate) fn seen_of(&self, env: &[String]) -> Vec<String> {
+        env.iter().filter(|variable| !self.later.contains(name_of(variable))).cloned().collect()
     }
 
     fn value(&self, key: &str, declared: &BTreeMap<String, Option<String>>) -> Option<String> {
@@ -129,12 +145,12 @@ impl BuildArgs {
         all
     }
 
-    /// What a line of the stage sees, `ENV` of the same name left out.
+    /// What a line of the stage sees, without what an `ENV` of the same name hides.
     pub(crate) fn beside(&self, env: &[String]) -> BTreeMap<String, String> {
         let mut all = self.all(&self.declared);
         all.retain(|key, _| !is_steering(key));
-        for variable in env {
-            all.remove(variable.split_once('=').map_or(variable.as_str(), |(key, _)| key));
+        for name in env.iter().map(|variable| name_of(variable)).filter(|name| !self.later.contains(*name)) {
+            all.remove(name);
         }
         all
     }
@@ -171,7 +187,12 @@ impl BuildArgs {
     }
 }
 
-/// The variables of a line: `ENV` first, then `ARG`.
+/// The name of a variable.
+fn name_of(variable: &str) -> &str {
+    variable.split_once('=').map_or(variable, |(name, _)| name)
+}
+
+/// The variables of a line: arguments that no `ENV` hides, then `ENV`.
 pub(crate) struct LineEnv<'a> {
     pub(crate) env: &'a [String],
     pub(crate) args: BTreeMap<String, String>,
@@ -185,12 +206,14 @@ impl<'a> LineEnv<'a> {
 
 impl Env for LineEnv<'_> {
     fn get(&self, name: &str) -> Option<&str> {
-        let from_env = self.env.iter().rev().find_map(|variable| match variable.split_once('=') {
-            Some((key, value)) if key == name => Some(value),
-            None if variable == name => Some(""),
-            _ => None,
-        });
-        from_env.or_else(|| self.args.get(name).map(String::as_str))
+        let from_env = || {
+            self.env.iter().rev().find_map(|variable| match variable.split_once('=') {
+                Some((key, value)) if key == name => Some(value),
+                None if variable == name => Some(""),
+                _ => None,
+            })
+        };
+        self.args.get(name).map(String::as_str).or_else(from_env)
     }
 }
 
@@ -201,6 +224,25 @@ mod tests {
     fn args(given: &[(&str, &str)]) -> BuildArgs {
         let given = given.iter().map(|(k, v)| (k.to_string(), Some(v.to_string()))).collect();
         BuildArgs::new(given, &Platform::new("linux", "arm64", None), "")
+    }
+
+    #[test]
+    fn of_an_argument_and_a_variable_the_later_counts() {
+        let mut args = args(&[("A", "given")]);
+        let env = ["A=env".to_owned(), "B=env".to_owned(), "C=env".to_owned()];
+        let get = |args: &BuildArgs, name: &str| LineEnv::new(&env, args).get(name).map(str::to_owned);
+        args.declare("A", Some("default".to_owned()));
+        args.declare("B", Some("default".to_owned()));
+        args.declare("C", None);
+        assert_eq!(get(&args, "A").as_deref(), Some("given"));
+        assert_eq!(get(&args, "B").as_deref(), Some("default"));
+        assert_eq!(get(&args, "C").as_deref(), Some("env"), "without a value it is as if it were not there");
+        assert_eq!(args.seen_of(&env), ["C=env"]);
+        args.hide("A");
+        assert_eq!(get(&args, "A").as_deref(), Some("env"));
+        assert!(!args.beside(&env).contains_key("A"));
+        let stage = args.for_stage();
+        assert_eq!(get(&stage, "B").as_deref(), Some("env"), "another stage begins anew");
     }
 
     #[test]
@@ -217,11 +259,12 @@ mod tests {
     }
 
     #[test]
-    fn given_values_go_before_defaults_and_env_before_both() {
+    fn given_values_go_before_defaults_and_a_later_env_before_both() {
         let mut args = args(&[("A", "given")]).for_stage();
         args.declare("A", Some("default".to_owned()));
         assert_eq!(args.beside(&[])["A"], "given");
         let env = ["A=env".to_owned(), "B=x".to_owned()];
+        args.hide("A");
         let line = LineEnv::new(&env, &args);
         assert_eq!(line.get("A"), Some("env"));
         assert_eq!(line.get("B"), Some("x"));

@@ -8,10 +8,11 @@ use dray_image::Images;
 use crate::Cancel;
 use crate::base::BaseImages;
 use crate::cache::{Cache, CacheImport, CachePrune, CachePruned, CacheRecord};
+use crate::capture::Material;
 use crate::context::{
-    self,
+    ContextDir,
     kept::{KeptContexts, SOURCE_LOCAL},
-    remote::{Fetched, RemoteContextError},
+    remote::{Fetched, Fetching, RemoteContextError, Repository},
 };
 use crate::copy::EarlierCopies;
 use crate::definition;
@@ -25,6 +26,7 @@ use crate::plan::{GlobalArgs, Plan};
 use crate::remote::RemoteSource;
 use crate::request::{BuildRequest, Built};
 use crate::run::StepRunner;
+use crate::secret::Secrets;
 use crate::solve::{self, named::Loaded};
 
 /// Builds images. Builds may run at the same time; a clone is the same builder.
@@ -97,9 +99,41 @@ impl Builder {
         &self,
         url: &str,
         dockerfile: &str,
+        secrets: &Secrets,
         cancel: &Cancel,
     ) -> Result<Fetched, RemoteContextError> {
-        context::remote::fetch(url, dockerfile, &*self.remote, &self.context_parent(), cancel)
+        self.fetching(secrets, cancel, |fetching| fetching.fetch(url, dockerfile))
+    }
+
+    /// Clones a repository.
+    ///
+    /// # Errors
+    /// [`RemoteContextError`] naming the address.
+    pub fn fetch_repository(
+        &self,
+        wanted: &Repository,
+        secrets: &Secrets,
+        cancel: &Cancel,
+    ) -> Result<(ContextDir, Material), RemoteContextError> {
+        self.fetching(secrets, cancel, |fetching| fetching.clone(wanted))
+    }
+
+    /// Fetches a file, which gets this name in a context of its own.
+    ///
+    /// # Errors
+    /// [`RemoteContextError`] naming the address.
+    pub fn fetch_file(
+        &self,
+        url: &str,
+        name: &str,
+        checksum: Option<&str>,
+        cancel: &Cancel,
+    ) -> Result<(ContextDir, Material), RemoteContextError> {
+        self.fetching(&Secrets::default(), cancel, |fetching| fetching.file(url, name, checksum))
+    }
+
+    fn fetching<T>(&self, secrets: &Secrets, cancel: &Cancel, fetch: impl FnOnce(&Fetching<'_>) -> T) -> T {
+        fetch(&Fetching { source: &*self.remote, secrets, parent: &self.context_parent(), cancel })
     }
 
     /// Builds an image, on the calling thread and some of its own; returns when it is stored, or nothing is

@@ -3,6 +3,8 @@
 use dray_spec::{Digest, Platform};
 use dray_store::LayerId;
 
+use crate::dockerfile::Mount;
+
 /// Something from elsewhere that a build has taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Material {
@@ -24,11 +26,19 @@ pub enum Material {
     },
     /// A repository.
     Git {
-        /// The address, without what is wanted of it.
+        /// The address, with the reference that is wanted of it (`address#main`).
         url: String,
         /// The commit.
         commit: String,
     },
+}
+
+impl Material {
+    /// What a repository is called here that has this address; none for an address that is not understood.
+    #[must_use]
+    pub fn repository(address: &str) -> Option<String> {
+        crate::solve::git::name(address)
+    }
 }
 
 /// What a step did.
@@ -43,12 +53,18 @@ pub enum Operation {
     Exec {
         /// Program and arguments.
         args: Vec<String>,
+        /// Its variables (`A=b`), with the declared arguments.
+        env: Vec<String>,
         /// Where.
         cwd: String,
         /// As whom; empty for root.
         user: String,
-        /// It could use a network.
-        network: bool,
+        /// Which network it could use: `host`, `none`, or nothing for that of any step.
+        network: String,
+        /// It had all privileges.
+        insecure: bool,
+        /// What it had mounted, each with the place among the step's inputs of what that was of.
+        mounts: Vec<(Mount, Option<usize>)>,
     },
     /// Copied files.
     File {
@@ -56,6 +72,12 @@ pub enum Operation {
         sources: Vec<String>,
         /// To where.
         dest: String,
+        /// Whose they are then, as written.
+        owner: Option<String>,
+        /// Their mode, as written.
+        mode: Option<String>,
+        /// Archives were unpacked.
+        unpacks: bool,
     },
     /// Made a directory.
     Directory {
@@ -73,8 +95,10 @@ pub struct DoneStep {
     pub platform: Platform,
     /// The steps whose results it worked on, by their places; the one below it first.
     pub inputs: Vec<usize>,
-    /// First and last line of the Dockerfile; zeros for none.
-    pub lines: (usize, usize),
+    /// The first of them is what it worked on; the others are what it read.
+    pub is_upon: bool,
+    /// First and last lines of the instructions that asked for it.
+    pub lines: Vec<(usize, usize)>,
     /// What it wrote.
     pub layer: Option<LayerId>,
 }
@@ -92,6 +116,8 @@ pub struct Capture {
     pub agents: Vec<(String, bool)>,
     /// The Dockerfile's name and text.
     pub dockerfile: (String, String),
+    /// The step that the result is of; none for an empty one.
+    pub result: Option<usize>,
 }
 
 impl Capture {
@@ -101,12 +127,18 @@ impl Capture {
         }
     }
 
-    /// Notes a step; gives its place. A source is there once.
+    /// Notes a step; gives its place. A source is there once, however many ask for it.
     pub(crate) fn step(&mut self, step: DoneStep) -> usize {
         let is_source = matches!(step.operation, Operation::Source { .. });
         let same = |known: &DoneStep| known.operation == step.operation && known.platform == step.platform;
         match self.steps.iter().position(|known| is_source && same(known)) {
-            Some(place) => place,
+            Some(place) => {
+                let known = &mut self.steps[place].lines;
+                known.extend(
+                    step.lines.into_iter().filter(|lines| !known.contains(lines)).collect::<Vec<_>>(),
+                );
+                place
+            }
             None => {
                 self.steps.push(step);
                 self.steps.len() - 1

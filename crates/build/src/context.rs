@@ -89,6 +89,40 @@ impl ContextDir {
         Ok(ContextDir { path, whole: Arc::clone(&self.whole), hashes: Arc::clone(&self.hashes) })
     }
 
+    /// One of its files or folders alone, under its own name: it is moved there.
+    ///
+    /// # Errors
+    /// When it is not there, or cannot be moved.
+    pub fn alone(&self, path: &str, parent: &Path) -> Result<ContextDir, ContextError> {
+        let failed = |source| ContextError::File { operation: "open", path: path.to_owned(), source };
+        let tree = Tree::open(&self.path).map_err(failed)?;
+        let resolved = tree.resolve(Path::new(path)).map_err(failed)?;
+        let Some(name) = Path::new(path).file_name() else { return Ok(self.clone()) };
+        let moved = ContextDir::create(parent)?;
+        fs::rename(self.path.join(&resolved), moved.path.join(name)).map_err(failed)?;
+        Ok(ContextDir { hashes: Arc::clone(&self.hashes), ..moved })
+    }
+
+    /// What is in one of its files, unpacked; none if that is no archive.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is broken or hostile.
+    pub fn unpacked(&self, path: &str, parent: &Path) -> Result<Option<ContextDir>, ContextError> {
+        let failed = |source| ContextError::File { operation: "open", path: path.to_owned(), source };
+        let tree = Tree::open(&self.path).map_err(failed)?;
+        let resolved = tree.resolve(Path::new(path)).map_err(failed)?;
+        if tree.is_dir(&resolved).map_err(failed)? {
+            return Ok(None);
+        }
+        let mut file = tree.open_file(&resolved).map_err(failed)?;
+        let mut head = Vec::with_capacity(remote::HEAD);
+        (&mut file).take(remote::HEAD as u64).read_to_end(&mut head).map_err(failed)?;
+        if !remote::is_archive(&head) {
+            return Ok(None);
+        }
+        unpack(io::Cursor::new(head).chain(file), parent, &Limits::default()).map(Some)
+    }
+
     /// The digest of the content of the file with this inode, if it was hashed while it was unpacked.
     pub(crate) fn hash_of(&self, inode: u64) -> Option<[u8; 32]> {
         self.hashes.get(&inode).copied()
@@ -106,6 +140,23 @@ impl ContextDir {
             return Ok(None);
         }
         tree.read(&resolved, MAX_DOCKERFILE).map(Some).map_err(failed)
+    }
+
+    /// What is said of a file or folder of the context, links inside it followed; `None` if it is not there.
+    ///
+    /// # Errors
+    /// When the context cannot be read.
+    pub fn metadata(&self, path: &str) -> Result<Option<fs::Metadata>, ContextError> {
+        let failed = |source| ContextError::File { operation: "lstat", path: path.to_owned(), source };
+        let tree = Tree::open(&self.path).map_err(failed)?;
+        let resolved = tree.resolve(Path::new(path)).map_err(failed)?;
+        match fs::symlink_metadata(self.path.join(resolved)) {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(None)
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// Whether it stays for another build: nothing may be moved out of it.

@@ -60,7 +60,7 @@ pub use cache::{
 pub use cancel::{Cancel, CancelGuard};
 pub use capture::{Capture, DoneStep, Material, Operation};
 pub use context::kept::{ContextWriter, Facts, FileKind, KeptContexts, Receiving};
-pub use context::remote::RemoteContextError;
+pub use context::remote::{Fetched, RemoteContextError, Repository};
 pub use context::{ContextDir, ContextError, Limits, Unpacked};
 pub use entitlement::{Entitlements, UnknownEntitlement};
 pub use error::{BuildError, CopyError, ErrorKind, InstructionError};

@@ -44,6 +44,8 @@ pub struct BuildRequest {
     pub contexts: Contexts,
     /// `--allow`: what `RUN` may ask for beyond what any container has.
     pub entitlements: Entitlements,
+    /// What was fetched for it already.
+    pub materials: Vec<crate::Material>,
     /// What the context has left out already, where the Dockerfile is a text.
     pub ignore: Option<Patterns>,
     /// What of the Dockerfile is checked, in place of what its `check` directive says.

@@ -29,6 +29,8 @@ pub struct Context {
     pub dockerfile: String,
     /// The URL that the daemon fetches the context from, if any.
     pub remote: String,
+    /// The Dockerfile is not there: it is sent.
+    pub dockerfile_beside: bool,
 }
 
 /// What is sent of a context.
@@ -98,6 +100,8 @@ pub struct Wanted {
     pub beside: Vec<(String, PathBuf)>,
     /// The Dockerfile and its ignore file alone.
     pub definition_only: bool,
+    /// A Dockerfile that was fetched.
+    pub dockerfile: Option<Vec<u8>>,
 }
 
 /// Where the main context is in an archive of several.
@@ -117,21 +121,49 @@ pub fn prepare(context: &Path, file: &str, wanted: Wanted) -> Result<Context, Er
         return from_stdin(file, wanted);
     }
     if is_url(&text) {
-        let dockerfile = if file.is_empty() { "Dockerfile".to_owned() } else { file.to_owned() };
-        let upload = match wanted.beside.is_empty() {
-            true => Upload::Empty,
-            false => Upload::tar_chunks(pack::stream(move |out| {
-                let mut packer = Packer::new(out);
-                pack_beside(&mut packer, &wanted.beside)?;
-                packer.finish()
-            })),
-        };
-        return Ok(Context { body: Body::Whole(upload), dockerfile, remote: text.into_owned() });
+        return from_url(text.into_owned(), file, wanted);
     }
     if !context.exists() {
         return Err(unable(format!("path \"{text}\" not found")));
     }
     from_dir(context, file, wanted)
+}
+
+/// A context that is not sent; a Dockerfile of this machine and folders by name are.
+fn from_url(remote: String, file: &str, wanted: Wanted) -> Result<Context, Error> {
+    let own = match (wanted.dockerfile, file) {
+        (Some(text), _) => Some(text),
+        (None, "-") => Some(dockerfile_from_stdin()?),
+        (None, path) if path.starts_with('/') => {
+            Some(std::fs::read(path).map_err(Error::file("unable to open Dockerfile: open", path))?)
+        }
+        _ => None,
+    };
+    let dockerfile = match (&own, file) {
+        (Some(_), _) => PUT_IN,
+        (None, "") => "Dockerfile",
+        (None, file) => file,
+    };
+    let (dockerfile, dockerfile_beside) = (dockerfile.to_owned(), own.is_some());
+    let upload = match own.is_none() && wanted.beside.is_empty() {
+        true => Upload::Empty,
+        false => Upload::tar_chunks(pack::stream(move |out| {
+            let mut packer = Packer::new(out);
+            if let Some(text) = own {
+                packer.bytes(PUT_IN, 0o600, &text)?;
+            }
+            pack_beside(&mut packer, &wanted.beside)?;
+            packer.finish()
+        })),
+    };
+    Ok(Context { body: Body::Whole(upload), dockerfile, remote, dockerfile_beside })
+}
+
+fn dockerfile_from_stdin() -> Result<Vec<u8>, Error> {
+    let mut content = Vec::new();
+    let read = io::stdin().take(MAX_DOCKERFILE).read_to_end(&mut content);
+    read.map_err(Error::io("read standard input"))?;
+    Ok(content)
 }
 
 /// Whether a context is fetched by the daemon.
@@ -165,7 +197,7 @@ fn from_stdin(file: &str, wanted: Wanted) -> Result<Context, Error> {
         let dockerfile = if file.is_empty() { "Dockerfile".to_owned() } else { file.to_owned() };
         let chunks = stream::iter([Ok(head.into())]).chain(pack::stdin());
         let body = Body::Whole(Upload::tar_chunks(chunks));
-        return Ok(Context { body, dockerfile, remote: String::new() });
+        return Ok(Context { body, dockerfile, remote: String::new(), dockerfile_beside: false });
     }
     stdin.take(MAX_DOCKERFILE).read_to_end(&mut head).map_err(failed())?;
     let mut tar = Vec::new();
@@ -177,7 +209,12 @@ fn from_stdin(file: &str, wanted: Wanted) -> Result<Context, Error> {
         .and_then(|()| packer.finish())
         .map_err(failed())?;
     let upload = Upload::Bytes { content_type: "application/x-tar", bytes: tar.into() };
-    Ok(Context { body: Body::Whole(upload), dockerfile: "Dockerfile".into(), remote: String::new() })
+    Ok(Context {
+        body: Body::Whole(upload),
+        dockerfile: "Dockerfile".into(),
+        remote: String::new(),
+        dockerfile_beside: false,
+    })
 }
 
 /// Where the Dockerfile is.
@@ -193,7 +230,10 @@ fn from_dir(context: &Path, file: &str, wanted: Wanted) -> Result<Context, Error
     if !root.is_dir() {
         return Err(unable(format!("context must be a directory: {}", context.display())));
     }
-    let (dockerfile, ignore_beside) = find_dockerfile(&root, file)?;
+    let (dockerfile, ignore_beside) = match wanted.dockerfile.clone() {
+        Some(text) => (Dockerfile::Outside(text), None),
+        None => find_dockerfile(&root, file)?,
+    };
     let ignore_text = read_ignore(&root, ignore_beside.as_deref())?;
     let (name, put_in) = match dockerfile {
         Dockerfile::Inside(name) => (name, None),
@@ -213,7 +253,7 @@ fn from_dir(context: &Path, file: &str, wanted: Wanted) -> Result<Context, Error
     let dockerfile = name.clone();
     let main = main_folder(&wanted);
     let files = Files { root, patterns, put_in, ignore: ignore_text, main, beside: wanted.beside };
-    Ok(Context { body: Body::Files(files), dockerfile, remote: String::new() })
+    Ok(Context { body: Body::Files(files), dockerfile, remote: String::new(), dockerfile_beside: false })
 }
 
 /// A context whose root cannot be listed is refused before anything is sent.
@@ -244,12 +284,7 @@ fn pack_beside<W: Write>(packer: &mut Packer<W>, beside: &[(String, PathBuf)]) -
 /// The Dockerfile, and the ignore file that belongs to it alone.
 fn find_dockerfile(root: &Path, file: &str) -> Result<(Dockerfile, Option<PathBuf>), Error> {
     if file == "-" {
-        let mut content = Vec::new();
-        io::stdin()
-            .take(MAX_DOCKERFILE)
-            .read_to_end(&mut content)
-            .map_err(Error::io("read standard input"))?;
-        return Ok((Dockerfile::Outside(content), None));
+        return Ok((Dockerfile::Outside(dockerfile_from_stdin()?), None));
     }
     let path = if file.is_empty() {
         let (upper, lower) = (root.join("Dockerfile"), root.join("dockerfile"));

@@ -94,7 +94,11 @@ fn dispatch(name: &str, commit: Option<&'static str>, args: Vec<OsString>) -> Re
             app.called = format!("{name} {word}");
             run(&mut app, found, &[], words[1..].to_vec())
         }
-        Some(command::Entry::Group(group)) => in_group(&mut app, group, &words[1..]),
+        Some(command::Entry::Group(group)) => match plugin::find(&app, &word) {
+            // Docker's own buildx knows more than what stands in for it.
+            Some(path) if word == command::buildx::GROUP.name => Err(plugin::become_it(&app, &path, &words)),
+            _ => in_group(&mut app, group, &words[1..]),
+        },
         None => match plugin::find(&app, &word) {
             Some(path) => Err(plugin::become_it(&app, &path, &words)),
             None if command::absent::reason(&word).is_some() => {

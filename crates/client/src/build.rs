@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dray_api::Filters;
 use dray_api::auth::CONFIG_HEADER;
 use dray_api::build::{
-    BuildDetail, BuildExport, BuildImport, BuildPruneReport, BuildSummary, CacheMountImport,
+    BuildDetail, BuildExport, BuildImport, BuildPlace, BuildPruneReport, BuildSummary, CacheMountImport,
     CacheMountRecord, ContextListing, ContextMissing,
 };
 use dray_api::progress::ProgressMessage;
@@ -20,6 +20,17 @@ use crate::stream::{Body, Hijacked, JsonStream};
 
 /// The header with a session's id.
 const SESSION_ID: &str = "x-docker-expose-session-uuid";
+
+/// How far the build cache is pruned, in bytes; 0 for no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheBounds {
+    /// Stays in any case.
+    pub reserved: i64,
+    /// Stays at most.
+    pub most: i64,
+    /// The disk shall have this much free.
+    pub free: i64,
+}
 
 impl Client {
     /// Builds an image from a context; the query has the API's own names. `auths` is the base64url of the JSON of all
@@ -47,6 +58,30 @@ impl Client {
         let call = Call::new(Method::POST, "/build/context").upload(Upload::json(listing)?);
         match self.json(call).await {
             Ok(missing) => Ok(Some(missing)),
+            Err(Error::Api { status: 404, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads files of what an address leads to: a repository or an archive, or the one file that it is. Those that are
+    /// not there are an error unless they are `optional`. None if the daemon has no such call.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or cannot fetch it.
+    pub async fn build_place(
+        &self,
+        address: &str,
+        files: &[String],
+        optional: bool,
+        session: &str,
+    ) -> Result<Option<BuildPlace>> {
+        let mut query = Query::new()
+            .with("remote", address)
+            .with_flag("optional", optional)
+            .with_some("session", session);
+        files.iter().for_each(|file| query.add("file", file));
+        match self.json(Call::new(Method::GET, "/dray/builds/place").query(query)).await {
+            Ok(place) => Ok(Some(place)),
             Err(Error::Api { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -80,9 +115,21 @@ impl Client {
     ///
     /// # Errors
     /// The daemon cannot be reached or refuses.
-    pub async fn build_prune(&self, all: bool, keep: i64, filters: &Filters) -> Result<BuildPruneReport> {
-        let keep = if keep > 0 { keep.to_string() } else { String::new() };
-        let query = Query::new().with_flag("all", all).with_some("keep-storage", keep).with_filters(filters);
+    pub async fn build_prune(
+        &self,
+        all: bool,
+        bounds: CacheBounds,
+        filters: &Filters,
+    ) -> Result<BuildPruneReport> {
+        let bytes = |bytes: i64| if bytes > 0 { bytes.to_string() } else { String::new() };
+        // Older daemons know one of them, by its older name.
+        let query = Query::new()
+            .with_flag("all", all)
+            .with_some("keep-storage", bytes(bounds.reserved))
+            .with_some("reserved-space", bytes(bounds.reserved))
+            .with_some("max-used-space", bytes(bounds.most))
+            .with_some("min-free-space", bytes(bounds.free))
+            .with_filters(filters);
         self.json(Call::new(Method::POST, "/build/prune").query(query)).await
     }
 

@@ -90,7 +90,9 @@ fn provenance_is_read_back_by_buildx() {
                 index["manifests"][0]["digest"].as_str().expect("a digest"),
             );
             let top = of_image["layers"].as_array().expect("layers").last().expect("a layer");
-            assert!(layers.values().any(|layer| layer[0][0]["digest"] == top["digest"]), "{layers:?}: {top}");
+            let last = |of_step: &Value| of_step[0].as_array().and_then(|chain| chain.last()).cloned();
+            let is_top = |of_step| last(of_step).is_some_and(|layer| layer["digest"] == top["digest"]);
+            assert!(layers.values().any(is_top), "{layers:?}: {top}");
         }
     }
     // Others pull and run it as any image.
@@ -130,6 +132,39 @@ fn what_clients_ask_for_by_themselves_goes_along_when_the_image_leaves() {
     build(&client, &folder, &format!("-o type=oci,dest={}", out.display())).expect_success();
     let (files, top) = layout(&out);
     assert!(blob(&files, &top["manifests"][0])["layers"].is_array());
+}
+
+#[test]
+fn what_is_said_of_an_image_is_in_its_archive() {
+    let daemon = Daemon::start();
+    let folder = context(&daemon, "saved", DOCKERFILE, &FILES);
+    let (docker, out) = (daemon.docker(), daemon.scratch("saved-out").join("saved.tar"));
+    let name = "example.org/saved:1";
+    build(&buildx(&daemon), &folder, &format!("-t {name}")).expect_success();
+    let id = docker.ok(&format!("image inspect -f {{{{.Id}}}} {name}"));
+    docker.run([Path::new("save"), Path::new("-o"), &out, name.as_ref()]).expect_success();
+    let (files, top) = layout(&out);
+    let index = blob(&files, &top["manifests"][0]);
+    let [entry] = &attested(&index)[..] else { panic!("one entry: {index}") };
+    assert_eq!(entry["annotations"]["vnd.docker.reference.digest"], index["manifests"][0]["digest"]);
+    let said = blob(&files, entry);
+    assert_eq!(said["subject"]["digest"], index["manifests"][0]["digest"]);
+    let statement = blob(&files, &said["layers"][0]);
+    assert_eq!(
+        statement["predicate"]["buildDefinition"]["externalParameters"]["request"]["frontend"],
+        "dockerfile.v0"
+    );
+    assert!(
+        statement["subject"][0]["name"]
+            .as_str()
+            .is_some_and(|subject| subject.ends_with("/saved@1?platform=linux%2Famd64")),
+        "{statement}"
+    );
+    // Nothing was packed or kept for it.
+    assert_eq!(docker.ok(&format!("image inspect -f {{{{.Id}}}} {name}")), id);
+    let other = Daemon::empty();
+    other.docker().run([Path::new("load"), Path::new("-i"), &out]).expect_success();
+    assert_eq!(other.docker().ok(&format!("run --rm {name} cat /out")), "made");
 }
 
 #[test]

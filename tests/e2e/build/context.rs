@@ -1,9 +1,7 @@
 //! The context: .dockerignore, archives on standard input, other Dockerfiles.
 
-use std::io::{BufRead, BufReader, Write};
-
 use dray_harness::client::eventually;
-use dray_harness::{Daemon, http};
+use dray_harness::{Daemon, http, web};
 
 use super::{build, context};
 
@@ -77,32 +75,6 @@ fn sh(script: &str) {
     assert!(status.success(), "{script}");
 }
 
-/// Serves a folder's files over HTTP until the test ends; gives the address.
-fn serve_files(folder: std::path::PathBuf) -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let mut line = String::new();
-            let mut reader = BufReader::new(stream.try_clone().expect("clone"));
-            let _ = reader.read_line(&mut line);
-            let mut header = String::new();
-            while reader.read_line(&mut header).is_ok_and(|read| read > 2) {
-                header.clear();
-            }
-            let path = line.split(' ').nth(1).unwrap_or("/").split('?').next().unwrap_or_default();
-            let (status, body) = match std::fs::read(folder.join(path.trim_start_matches('/'))) {
-                Ok(body) => ("200 OK", body),
-                Err(_) => ("404 Not Found", b"gone".to_vec()),
-            };
-            let head =
-                format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
-        }
-    });
-    address
-}
-
 #[test]
 fn a_context_may_be_named_by_its_address() {
     let daemon = Daemon::start();
@@ -118,7 +90,7 @@ fn a_context_may_be_named_by_its_address() {
         "cd {} && git init -q -b main . && git add . && git -c user.name=t -c user.email=t@example.com commit -qm x",
         folder.display()
     ));
-    let server = serve_files(daemon.scratch("served"));
+    let server = web::serve(daemon.scratch("served"));
     std::fs::write(daemon.scratch("served").join("lone"), "FROM busybox\nLABEL lone=yes\n").expect("write");
     std::fs::write(daemon.scratch("served").join("noise"), [0_u8, 255, 1, 254]).expect("write");
     // Docker's client fetches by itself; the daemon does for Dray's and for SDKs.

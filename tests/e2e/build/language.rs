@@ -107,3 +107,39 @@ fn names_that_are_no_text_and_sockets_do_not_matter() {
         docker.ok("rmi names");
     }
 }
+
+/// What BuildKit does where an older builder did otherwise.
+const RARE: &str = "FROM busybox AS seed\nRUN mkdir /seed && echo grown > /seed/f\n\
+    FROM scratch AS lone\nCOPY a /\n\
+    FROM busybox\nARG A=1\nENV A=2\nRUN echo $A > /first\nARG A=3\nENV B=${A}x\nRUN echo $A > /second\n\
+    USER 5:6\nWORKDIR /made/deep\nUSER root\n\
+    RUN --mount=type=cache,id=begun,target=/c,from=seed,source=/seed cat /c/f > /cached && echo more > /c/g\n\
+    RUN --mount=type=cache,id=begun,target=/c ls /c > /again\n\
+    RUN --mount=target=/m,rw touch /m/new && ls /m > /listed\n\
+    RUN --mount=from=lone,target=/l ls /l > /lone\n";
+
+#[test]
+fn rare_things_are_as_buildkit_has_them() {
+    let daemon = Daemon::start();
+    let docker = daemon.docker();
+    let folder = context(&daemon, "rare", RARE, &[("a", "a")]);
+    for client in [daemon.dray(), buildx(&daemon)] {
+        build(&client, &folder, "--build-arg A=9 -t rare").expect_success();
+        let read = |path: &str| docker.ok(&format!("run --rm rare cat {path}"));
+        // Of ENV and ARG of a name the later one counts.
+        assert_eq!((read("/first"), read("/second")), ("2".to_owned(), "9".to_owned()));
+        let environment = docker.ok("image inspect -f {{.Config.Env}} rare");
+        assert!(environment.ends_with(" A=2 B=9x]"), "{environment}");
+        assert_eq!(docker.ok("run --rm rare stat -c %u:%g /made /made/deep"), "5:6\n5:6");
+        // A cache mount begins with what it is from, once.
+        assert_eq!((read("/cached"), read("/again")), ("grown".to_owned(), "f\ng".to_owned()));
+        // Nothing of what a container needs is in what is mounted.
+        assert_eq!(read("/listed"), "Dockerfile\na\nnew");
+        assert_eq!(read("/lone"), "a");
+        docker.ok("rmi rare");
+        docker.ok("builder prune -af");
+    }
+    let folder = context(&daemon, "lone", "FROM scratch\nCOPY a /\n", &[("a", "a")]);
+    build(&daemon.dray(), &folder, "-t lone").expect_success();
+    assert_eq!(docker.ok("image inspect -f {{.Config.WorkingDir}} lone"), "/");
+}

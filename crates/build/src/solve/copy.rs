@@ -231,7 +231,13 @@ impl<'scope> Stage<'scope, '_, '_> {
         if from.is_none() && files.sources.iter().any(|source| !is_remote(&source)) {
             read.push(self.brought_in(CONTEXT.to_owned()));
         }
-        let operation = Operation::File { sources: files.sources.to_vec(), dest: files.dest.to_owned() };
+        let operation = Operation::File {
+            sources: files.sources.to_vec(),
+            dest: absolute(&self.state.run_config().working_dir, files.dest),
+            owner: files.chown.map(str::to_owned),
+            mode: files.chmod.map(str::to_owned),
+            unpacks: files.unpack.unwrap_or(files.name == "ADD"),
+        };
         let before = self.state.layers.len();
         self.files_done(key, entry, created_by)?;
         self.did(operation, read, before);
@@ -373,7 +379,12 @@ impl<'scope> Stage<'scope, '_, '_> {
                 format!("{dir}/{name}")
             }
             remote::Kind::Git => {
-                let options = git::Options { keep_git_dir: files.keep_git_dir, checksum: files.checksum };
+                let options = git::Options {
+                    keep_git_dir: files.keep_git_dir,
+                    checksum: files.checksum,
+                    secrets: Some(&self.build.secrets),
+                    ..git::Options::default()
+                };
                 let (inner, cloned) = git::clone(url, &host_dir, &options, &self.build.cancel)?;
                 lock(&self.build.capture).material(cloned);
                 format!("{dir}/{inner}")

@@ -133,6 +133,7 @@ pub(super) fn image(build: &Build<'_>, state: &State) -> Result<Built, BuildErro
     }
     let steps = build.used.steps();
     let mut capture = lock(&build.capture).clone();
+    capture.result = state.done;
     for layer in capture.steps.iter_mut().filter_map(|step| step.layer.as_mut()) {
         *layer = build.digests.same(*layer);
     }

@@ -10,11 +10,20 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::Cancel;
 use crate::capture::Material;
 use crate::dockerfile::{parse_bool, quoted};
 use crate::error::CopyError;
 use crate::glob::clean_path;
+use crate::secret::Secrets;
+
+/// The secrets that open a server to `git`, as BuildKit knows them: a whole header, or a token for one. One with the
+/// server's name behind it (`GIT_AUTH_TOKEN.example.org`) goes first.
+const AUTH_HEADER: &str = "GIT_AUTH_HEADER";
+const AUTH_TOKEN: &str = "GIT_AUTH_TOKEN";
 
 /// What is asked for beside the address.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,6 +32,10 @@ pub(crate) struct Options<'a> {
     pub(crate) keep_git_dir: Option<bool>,
     /// The commit that it has to be, or its beginning.
     pub(crate) checksum: Option<&'a str>,
+    /// Where a header for the server may come from.
+    pub(crate) secrets: Option<&'a Secrets>,
+    /// Submodules stay out, whatever the address says.
+    pub(crate) skip_submodules: bool,
 }
 
 /// A repository and what of it is wanted.
@@ -103,6 +116,14 @@ impl Source {
         }
     }
 
+    /// What it is called: the address, with what is wanted of it.
+    fn name(&self) -> String {
+        match self.reference.as_str() {
+            "" => self.address.clone(),
+            reference => format!("{}#{reference}", self.address),
+        }
+    }
+
     /// What to fetch.
     fn wanted(&self) -> &str {
         match (&self.reference, &self.checksum) {
@@ -111,6 +132,11 @@ impl Source {
             _ => "HEAD",
         }
     }
+}
+
+/// What a repository is called, by its address.
+pub(crate) fn name(address: &str) -> Option<String> {
+    Source::parse(address).ok().map(|source| source.name())
 }
 
 fn set(field: &mut String, value: String, name: &str) -> Result<(), String> {
@@ -154,8 +180,10 @@ pub(crate) fn clone(
 ) -> Result<(String, Material), CopyError> {
     let failed = |message: String| CopyError::Git { url: url.to_owned(), message };
     let source = Source::parse(url).and_then(|source| source.with(*options)).map_err(failed)?;
+    let header = authorization(&source.address, options.secrets).map_err(failed)?;
+    let access = header.map(|header| (format!("http.{}.extraheader", scope(&source.address)), header));
     let git = |args: &[&str]| {
-        run(dir, args, cancel).map_err(|error| match error {
+        run(dir, args, access.as_ref(), cancel).map_err(|error| match error {
             Failure::Cancelled => CopyError::Cancelled,
             Failure::Message(message) => failed(message),
         })
@@ -184,14 +212,14 @@ pub(crate) fn clone(
     {
         return Err(failed(format!("expected checksum to match {expected}, got {}", commit.trim())));
     }
-    if !source.skip_submodules {
+    if !source.skip_submodules && !options.skip_submodules {
         inside(&["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"])?;
     }
     if source.keep_git_dir != Some(true) {
         dray_store::remove_tree(&checkout.join(".git")).map_err(|error| failed(error.to_string()))?;
     }
     let subdir = clean_path(&format!("/{}", source.subdir));
-    let taken = Material::Git { url: source.address, commit: commit.trim().to_owned() };
+    let taken = Material::Git { url: source.name(), commit: commit.trim().to_owned() };
     Ok((format!("checkout{}", subdir.trim_end_matches('/')), taken))
 }
 
@@ -200,10 +228,58 @@ enum Failure {
     Message(String),
 }
 
-/// Runs `git`; gives what it says.
-fn run(dir: &Path, args: &[&str], cancel: &Cancel) -> Result<String, Failure> {
+/// The header that the client offers for a server, if it offers one.
+fn authorization(address: &str, secrets: Option<&Secrets>) -> Result<Option<String>, String> {
+    let Some(source) = secrets.and_then(Secrets::source) else { return Ok(None) };
+    let Some(host) = http_host(address) else { return Ok(None) };
+    for (name, is_token) in [
+        (format!("{AUTH_HEADER}.{host}"), false),
+        (format!("{AUTH_TOKEN}.{host}"), true),
+        (AUTH_HEADER.to_owned(), false),
+        (AUTH_TOKEN.to_owned(), true),
+    ] {
+        let Some(secret) = source.secret(&name).map_err(|error| error.to_string())? else { continue };
+        let text = String::from_utf8(secret.0).ok().filter(|text| !text.contains(['\n', '\r', '\0']));
+        let text = text.ok_or_else(|| format!("secret {name}: no value of a header"))?;
+        return Ok(Some(match is_token {
+            true => format!("Authorization: basic {}", STANDARD.encode(format!("x-access-token:{text}"))),
+            false => format!("Authorization: {text}"),
+        }));
+    }
+    Ok(None)
+}
+
+/// The server behind an address of HTTP; with its port, if it says one.
+fn http_host(address: &str) -> Option<&str> {
+    let rest = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"))?;
+    let authority = rest.split('/').next().unwrap_or(rest);
+    Some(authority.rsplit_once('@').map_or(authority, |(_, host)| host))
+}
+
+/// What a header is sent to: the repository alone. What is beside it at GitHub is often one of its submodules, and
+/// gets it, too.
+fn scope(address: &str) -> &str {
+    let github = ["https://github.com/", "https://www.github.com/"];
+    github.into_iter().find(|prefix| address.starts_with(prefix)).unwrap_or(address)
+}
+
+/// Runs `git`; gives what it says. A setting goes by the environment: others see the words of a command.
+fn run(
+    dir: &Path,
+    args: &[&str],
+    setting: Option<&(String, String)>,
+    cancel: &Cancel,
+) -> Result<String, Failure> {
+    let settings = setting.map(|(key, value)| {
+        [
+            ("GIT_CONFIG_COUNT", "1"),
+            ("GIT_CONFIG_KEY_0", key.as_str()),
+            ("GIT_CONFIG_VALUE_0", value.as_str()),
+        ]
+    });
     let spawned = Command::new("git")
         .args(args)
+        .envs(settings.into_iter().flatten())
         .current_dir(dir)
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -277,7 +353,7 @@ mod tests {
                 .unwrap()
                 .with(options)
         };
-        let options = |keep_git_dir, checksum| Options { keep_git_dir, checksum };
+        let options = |keep_git_dir, checksum| Options { keep_git_dir, checksum, ..Options::default() };
         assert!(with(options(Some(true), Some("0123456"))).is_ok());
         let message = with(options(Some(false), None)).expect_err("inconsistent");
         assert_eq!(message, "inconsistent keep-git-dir configuration");
@@ -285,5 +361,32 @@ mod tests {
         assert_eq!(message, "checksum mismatch \"1123456\" != \"0123456\"");
         let source = Source::parse("https://example.org/a.git#--upload-pack=x").unwrap();
         assert!(source.with(Options::default()).is_err());
+    }
+
+    #[test]
+    fn a_server_is_opened_by_the_secret_of_its_name_first() {
+        use crate::secret::{SecretContent, SecretError, SecretSource};
+        struct Known(&'static [(&'static str, &'static str)]);
+        impl SecretSource for Known {
+            fn secret(&self, id: &str) -> Result<Option<SecretContent>, SecretError> {
+                let found = self.0.iter().find(|(name, _)| *name == id);
+                Ok(found.map(|(_, value)| SecretContent(value.as_bytes().to_vec())))
+            }
+        }
+        let header = |known: &'static [(&str, &str)], address: &str| {
+            let secrets = Secrets::from_source(std::sync::Arc::new(Known(known)));
+            authorization(address, Some(&secrets))
+        };
+        let both = &[("GIT_AUTH_TOKEN", "t"), ("GIT_AUTH_HEADER.example.org:8443", "bearer b")];
+        let at_port = header(both, "https://user@example.org:8443/a.git");
+        assert_eq!(at_port, Ok(Some("Authorization: bearer b".into())));
+        let token = format!("Authorization: basic {}", STANDARD.encode("x-access-token:t"));
+        assert_eq!(header(both, "https://example.org/a.git"), Ok(Some(token)));
+        assert_eq!(header(both, "git@example.org:a.git"), Ok(None));
+        assert_eq!(header(&[], "https://example.org/a.git"), Ok(None));
+        let two_lines = header(&[("GIT_AUTH_HEADER", "a\r\nX: y")], "https://example.org/a.git");
+        assert_eq!(two_lines, Err("secret GIT_AUTH_HEADER: no value of a header".into()));
+        assert_eq!(scope("https://github.com/a/b.git"), "https://github.com/");
+        assert_eq!(scope("https://example.org/a.git"), "https://example.org/a.git");
     }
 }

@@ -33,7 +33,7 @@ use std::thread::Scope;
 use dray_image::ProgressEvent;
 use dray_spec::Platform;
 pub(crate) use expand::expanded;
-pub(crate) use remote::{Kind, kind};
+pub(crate) use remote::{Fetch, Kind, kind};
 pub(crate) use stage::State;
 
 use crate::agent::Agents;
@@ -153,7 +153,7 @@ pub(crate) fn build<'a>(
         first_error: Mutex::new(None),
         images: Mutex::default(),
         digests: Digests::default(),
-        capture: Mutex::default(),
+        capture: Mutex::new(Capture { materials: request.materials, ..Capture::default() }),
         used: Used::default(),
         made: AtomicBool::new(false),
     };

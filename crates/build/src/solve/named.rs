@@ -46,6 +46,8 @@ impl Stage<'_, '_, '_> {
         state.chain = files;
         let value = self.build.contexts.value(key).unwrap_or_default();
         let identifier = match value.strip_prefix("local:") {
+            // What was fetched before is told of by what it was.
+            Some(given) if given.starts_with("input:") => given.to_owned(),
             Some(_) => format!("local://{key}"),
             None => value.to_owned(),
         };
@@ -102,12 +104,19 @@ impl Stage<'_, '_, '_> {
         match kind(&value) {
             Some(remote::Kind::Git) => {
                 let clone = self.empty_context(name)?;
-                let (folder, cloned) =
-                    git::clone(&value, clone.path(), &git::Options::default(), &build.cancel)
-                        .map_err(|error| NamedContextError::from((name, error)))?;
+                let options = git::Options { secrets: Some(&build.secrets), ..git::Options::default() };
+                let (folder, cloned) = git::clone(&value, clone.path(), &options, &build.cancel)
+                    .map_err(|error| NamedContextError::from((name, error)))?;
                 lock(&build.capture).material(cloned);
                 let part = clone.part(&folder).map_err(|error| NamedContextError::from((name, error)))?;
                 Ok(part)
+            }
+            // A folder of an archive.
+            Some(remote::Kind::Http) if value.split_once('#').is_some_and(|(_, part)| part.contains(':')) => {
+                let fetched = build.builder.fetch_context(&value, "", &build.secrets, &build.cancel);
+                let fetched = fetched.map_err(|error| NamedContextError::source(name, error))?;
+                lock(&build.capture).material(fetched.material);
+                Ok(fetched.context.ok_or_else(wrong)?)
             }
             Some(remote::Kind::Http) => {
                 let context = self.empty_context(name)?;

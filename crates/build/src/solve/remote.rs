@@ -42,19 +42,19 @@ fn is_scp(source: &str) -> bool {
 }
 
 /// A file to be fetched.
-pub(super) struct Fetch<'a> {
-    pub(super) source: &'a dyn RemoteSource,
-    pub(super) url: &'a str,
-    pub(super) dest: &'a str,
+pub(crate) struct Fetch<'a> {
+    pub(crate) source: &'a dyn RemoteSource,
+    pub(crate) url: &'a str,
+    pub(crate) dest: &'a str,
     /// What to call the file, whatever the address says.
-    pub(super) name: Option<&'a str>,
-    pub(super) checksum: Option<&'a str>,
-    pub(super) cancel: &'a Cancel,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) checksum: Option<&'a str>,
+    pub(crate) cancel: &'a Cancel,
 }
 
 impl Fetch<'_> {
     /// Fetches the file into a directory; gives its name, and the digest of its content.
-    pub(super) fn save_in(&self, dir: &Path) -> Result<(String, Digest), CopyError> {
+    pub(crate) fn save_in(&self, dir: &Path) -> Result<(String, Digest), CopyError> {
         let expected = match self.checksum {
             Some(text) => {
                 let digest = text.parse::<Digest>();

@@ -16,7 +16,7 @@ use crate::args::LineEnv;
 use crate::cache::{Entry, KeyBuilder, Turn, Written};
 use crate::capture::Operation;
 use crate::config;
-use crate::copy::{SourceTree, write_file};
+use crate::copy::{Destination, Placement, SourceTree, item_at, parse_chown, place, write_file};
 use crate::dockerfile::{CommandLine, Mount, MountKind, RunCommand, Security};
 use crate::dockerignore::Patterns;
 use crate::error::{BuildError, CopyError, InstructionError};
@@ -60,13 +60,16 @@ struct Mounts {
     _scratch: Vec<LayerDraft>,
 }
 
+/// The steps whose results are mounted, and what is mounted with the place of each among the step's inputs.
+type Mounted = (Vec<usize>, Vec<(Mount, Option<usize>)>);
+
 /// Where a step looks for its agent, unless it says otherwise.
 const AGENT_VARIABLE: &str = "SSH_AUTH_SOCK";
 
 impl<'scope> Stage<'scope, '_, '_> {
     pub(super) fn run(&mut self, run: &RunCommand) -> Result<(), BuildError> {
         let program = program(&run.line, self)?;
-        let env = self.state.env().to_vec();
+        let env = self.args.seen_of(self.state.env());
         let args = self.args.beside(&env);
         let variables = |counted: bool| -> Vec<String> {
             let wanted = args.iter().filter(|(key, _)| !counted || self.args.counts(key));
@@ -116,12 +119,15 @@ impl<'scope> Stage<'scope, '_, '_> {
             self.add_mount_key(mount, &mut key, inputs.as_mut())?;
         }
         let key = key.finish();
-        let read = self.mounted(&mounts)?;
+        let (read, mounted) = self.mounted(&mounts)?;
         let operation = Operation::Exec {
             args: program.argv.clone(),
+            env: env.iter().cloned().chain(variables(true)).collect(),
             cwd: Some(run_config.working_dir.clone()).filter(|dir| !dir.is_empty()).unwrap_or("/".to_owned()),
             user: run_config.user.clone(),
-            network: network != "none",
+            network: network.clone(),
+            insecure: run.security == Security::Insecure,
+            mounts: mounted,
         };
         if let Some(mut inputs) = inputs {
             inputs.add(InputKind::User, "", &run_config.user);
@@ -161,19 +167,34 @@ impl<'scope> Stage<'scope, '_, '_> {
     }
 
     /// What a step has mounted, among what the build has done; notes what it asks of the client.
-    fn mounted(&self, mounts: &[Mount]) -> Result<Vec<usize>, BuildError> {
-        let mut read = Vec::new();
-        for mount in mounts {
+    fn mounted(&self, mounts: &[Mount]) -> Result<Mounted, BuildError> {
+        let (mut read, mut mounted) = Mounted::default();
+        // What the step works on comes first, then what is mounted in the order of the targets, each once; secrets and
+        // agents stand behind, as BuildKit has it.
+        let base: Vec<usize> = self.state.done.into_iter().collect();
+        let is_of_client = |mount: &Mount| matches!(mount.kind, MountKind::Secret | MountKind::Ssh);
+        let mut ordered: Vec<&Mount> = mounts.iter().filter(|mount| !is_of_client(mount)).collect();
+        ordered.sort_by_key(|mount| &mount.target);
+        for mount in ordered.into_iter().chain(mounts.iter().filter(|mount| is_of_client(mount))) {
             let id = mount.id.as_deref().unwrap_or_default();
             match (mount.kind, &mount.from) {
                 (MountKind::Secret, _) => lock(&self.build.capture).secret(id, !mount.required),
                 (MountKind::Ssh, _) => lock(&self.build.capture).agent(id, !mount.required),
-                (MountKind::Bind, Some(from)) => read.extend(self.from(from)?.done),
-                (MountKind::Bind, None) => read.push(self.brought_in(CONTEXT.to_owned())),
                 _ => {}
             }
+            let of = match (mount.kind, &mount.from) {
+                (MountKind::Bind | MountKind::Cache, Some(from)) => self.from(from)?.done,
+                (MountKind::Bind, None) => Some(self.brought_in(CONTEXT.to_owned())),
+                _ => None,
+            };
+            let known = of.and_then(|of| base.iter().chain(&read).position(|input| *input == of));
+            if known.is_none() {
+                read.extend(of);
+            }
+            let last = base.len() + read.len();
+            mounted.push((mount.clone(), of.and(known.or(last.checked_sub(1)))));
         }
-        Ok(read)
+        Ok((read, mounted))
     }
 
     /// The network of a step. A Dockerfile may come from anywhere: it takes no privileges that the request for the
@@ -416,6 +437,26 @@ impl<'scope> Stage<'scope, '_, '_> {
         Ok(stubs)
     }
 
+    /// Begins the directory of a cache mount with what `from` names, if there is none yet.
+    fn seed_from(&self, mount: &Mount) -> Result<(), BuildError> {
+        let build = self.build;
+        let id = mount.id.as_deref().unwrap_or(&mount.target);
+        let Some(from) = mount.from.as_deref().filter(|_| !build.builder.cache_dirs.has(id)) else {
+            return Ok(());
+        };
+        let view = layers::view(&self.from(from)?.lower(build), build.builder.images.store())?;
+        let path = existing(&view, &mount.source)?;
+        let wrap = |source| BuildError::Copy { instruction: "RUN", source };
+        let source = SourceTree { tree: view, context: None };
+        build.builder.cache_dirs.seed(mount, |folder| {
+            let tree = Tree::open(folder).map_err(failed("open", folder))?;
+            let placement = Placement { owner: None, mode: None, only: None, cancel: &build.cancel };
+            let item = item_at(&source, &path, &build.cancel).map_err(wrap)?;
+            place(&Destination { tree: &tree, path: "/" }, &placement, &source, &item).map(drop).map_err(wrap)
+        })?;
+        Ok(())
+    }
+
     fn resolve_mounts(&self, mounts: &[Mount]) -> Result<Mounts, BuildError> {
         let build = self.build;
         let store = build.builder.images.store();
@@ -434,6 +475,7 @@ impl<'scope> Stage<'scope, '_, '_> {
                 (MountKind::Tmpfs, _) => StepMount::Tmpfs { target, size: mount.size },
                 (MountKind::Cache, _) => {
                     build.seed(mount);
+                    self.seed_from(mount)?;
                     let dir = build.builder.cache_dirs.take(mount, &build.cancel)?;
                     let source = dir.path.clone();
                     resolved._caches.push(dir);
@@ -543,7 +585,12 @@ impl<'scope> Stage<'scope, '_, '_> {
         let build = self.build;
         let path = self.state.run_config().working_dir.clone();
         let created_by = config::nop_file(self.state.run_config(), comment);
-        let key = KeyBuilder::new("workdir").field(self.state.files.bytes()).field(&path).finish();
+        let owner = self.workdir_owner()?;
+        let mut key = KeyBuilder::new("workdir").field(self.state.files.bytes()).field(&path);
+        if owner != Owner::default() {
+            key = key.field(format!("{}:{}", owner.uid, owner.gid));
+        }
+        let key = key.finish();
         if let Some(mut inputs) = self.listened() {
             inputs.add(InputKind::Directory, "", &path);
             self.tell(inputs.named(&key, Some(&self.state.files)));
@@ -556,7 +603,7 @@ impl<'scope> Stage<'scope, '_, '_> {
             Turn::Yours(_guard) => {
                 let container = self.running(None);
                 let lower = self.state.lower(build);
-                let written = self.make_workdir(&lower, &path)?;
+                let written = self.make_workdir(&lower, &path, owner)?;
                 let entry = Entry::of_files(now(), written);
                 build.record(&key, &entry)?;
                 self.ran(container);
@@ -569,7 +616,24 @@ impl<'scope> Stage<'scope, '_, '_> {
         Ok(())
     }
 
-    fn make_workdir(&self, lower: &[PathBuf], path: &str) -> Result<Option<Written>, BuildError> {
+    /// Whose a directory is that `WORKDIR` makes: the user's. One that the image does not know is root.
+    fn workdir_owner(&self) -> Result<Owner, BuildError> {
+        let user = self.state.run_config().user.as_str();
+        if user.is_empty() {
+            return Ok(Owner::default());
+        }
+        let user = if user.starts_with(':') { format!("0{user}") } else { user.to_owned() };
+        let Ok(spec) = parse_chown(&user) else { return Ok(Owner::default()) };
+        let view = layers::view(&self.state.lower(self.build), self.build.builder.images.store())?;
+        Ok(spec.resolve(&view).unwrap_or_default())
+    }
+
+    fn make_workdir(
+        &self,
+        lower: &[PathBuf],
+        path: &str,
+        owner: Owner,
+    ) -> Result<Option<Written>, BuildError> {
         let began = began();
         let store = self.build.builder.images.store();
         let resolve = |tree: &Tree| tree.resolve(Path::new(path)).map_err(failed("resolve", path));
@@ -581,7 +645,7 @@ impl<'scope> Stage<'scope, '_, '_> {
         drop(view);
         let draft = Draft::new(store)?;
         let view = draft.view(lower)?;
-        view.make_dirs(&dir, Owner::default()).map_err(failed("create", path))?;
+        view.make_dirs(&dir, owner).map_err(failed("create", path))?;
         drop(view);
         draft.commit(self.build, Some(began))
     }

@@ -64,8 +64,10 @@ pub(crate) struct LastStep {
 
 impl State {
     pub(super) fn scratch(plan: &StagePlan) -> State {
+        let mut config = ImageConfig::for_platform(&plan.platform);
+        config.config.get_or_insert_default().working_dir = "/".to_owned();
         State {
-            config: ImageConfig::for_platform(&plan.platform),
+            config,
             layers: Vec::new(),
             image: None,
             base: None,
@@ -269,14 +271,19 @@ impl Stage<'_, '_, '_> {
 
     /// Notes what was done to the files, with the places of what was read beside them.
     pub(super) fn did(&mut self, operation: Operation, read: Vec<usize>, layers_before: usize) {
-        let inputs = self.state.done.into_iter().chain(read).collect();
+        let inputs: Vec<usize> = self.state.done.into_iter().chain(read).collect();
         let layer = self.state.layers.get(layers_before).copied();
         self.state.done = Some(self.note_step(operation, inputs, layer));
     }
 
     fn note_step(&self, operation: Operation, inputs: Vec<usize>, layer: Option<LayerId>) -> usize {
-        let (platform, lines) = (self.plan.platform.clone(), self.lines);
-        lock(&self.build.capture).step(DoneStep { operation, platform, inputs, lines, layer })
+        let platform = self.plan.platform.clone();
+        // What the client sends is of no line.
+        let of_client =
+            matches!(&operation, Operation::Source { identifier } if identifier.starts_with("local://"));
+        let lines = Some(self.lines).filter(|lines| lines.0 > 0 && !of_client).into_iter().collect();
+        let is_upon = self.state.done.is_some() && !inputs.is_empty();
+        lock(&self.build.capture).step(DoneStep { operation, platform, inputs, is_upon, lines, layer })
     }
 
     /// Tells what is unwise in the stage.
@@ -328,6 +335,9 @@ impl Stage<'_, '_, '_> {
                 let comment = comment?.unwrap_or_default();
                 if let Command::Maintainer(author) = other {
                     self.state.config.author.clone_from(author);
+                }
+                if let Command::Env(pairs) = other {
+                    pairs.iter().for_each(|pair| self.args.hide(&pair.key));
                 }
                 if matches!(other, Command::Workdir(_)) {
                     return self.workdir(&comment);

@@ -73,6 +73,46 @@ pub struct Ref {
     pub def: Option<Definition>,
 }
 
+/// A file of a result, or with a range a part of it.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ReadFileRequest {
+    #[prost(string, tag = "1")]
+    pub reference: String,
+    #[prost(string, tag = "2")]
+    pub path: String,
+    #[prost(message, optional, tag = "3")]
+    pub range: Option<FileRange>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct FileRange {
+    #[prost(int64, tag = "1")]
+    pub offset: i64,
+    /// 0 for all that is there.
+    #[prost(int64, tag = "2")]
+    pub length: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct ReadFileResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct StatFileRequest {
+    #[prost(string, tag = "1")]
+    pub reference: String,
+    #[prost(string, tag = "2")]
+    pub path: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct StatFileResponse {
+    #[prost(message, optional, tag = "1")]
+    pub stat: Option<super::session::Stat>,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub struct RefMap {
     #[prost(map = "string, message", tag = "1")]

@@ -11,7 +11,6 @@ const ABSENT: &[(&[&str], &str)] = &[
     (&["checkpoint"], "Dray does not freeze containers to disk (Docker has it as an experiment)"),
     (&["trust"], "Dray does not know Docker Content Trust, whose servers are being retired"),
     (&["manifest"], "Dray does not edit manifest lists"),
-    (&["buildx"], "no buildx plugin is installed; dray build and dray bake build without one"),
 ];
 
 /// Why a command of Docker's is not there; none for a word that Docker does not know either.

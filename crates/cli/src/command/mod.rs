@@ -3,6 +3,7 @@
 pub mod absent;
 pub mod bake;
 pub mod builder;
+pub mod buildx;
 pub mod completion;
 pub mod compose;
 pub mod container;
@@ -35,6 +36,7 @@ pub const fn format_flag_f(about: &'static str) -> Flag {
 /// Nouns.
 pub static GROUPS: &[&Group] = &[
     &builder::GROUP,
+    &buildx::GROUP,
     &compose::GROUP,
     &container::GROUP,
     &context::GROUP,
@@ -45,7 +47,7 @@ pub static GROUPS: &[&Group] = &[
 ];
 
 /// Nouns within a noun.
-pub static INNER: &[&Group] = &[&builder::cache_mount::GROUP, &builder::history::GROUP];
+pub static INNER: &[&Group] = &[&builder::cache_mount::GROUP, &builder::history::GROUP, &buildx::HISTORY];
 
 /// The nouns within a noun, each with its last word.
 pub fn inner(group: &Group) -> impl Iterator<Item = (&'static str, &'static Group)> {

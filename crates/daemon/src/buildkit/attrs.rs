@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use dray_build::dockerfile::is_own_frontend;
-use dray_build::{Entitlements, Resources, Subrequest};
+use dray_build::{ContextDir, Entitlements, Material, Resources, Subrequest};
 use dray_buildkit::grpc::{Code, Status};
 use dray_buildkit::proto::Definition;
 use dray_engine::build::{Attests, Options, RemoteCache};
@@ -26,12 +26,18 @@ pub(super) struct Frontend {
     /// Under which names, and over which sessions (if not the build's), the client offers its folders.
     pub dockerfile: Folder,
     pub context: Folder,
+    /// The Dockerfile is the client's, wherever the context comes from.
+    pub own_dockerfile: bool,
     /// What the client asks instead of a build.
     pub question: Option<Subrequest>,
     /// Under which sessions (if not the build's) it offers folders.
     pub folders: HashMap<String, String>,
-    /// Results of other builds that are contexts here (`input:name`).
+    /// Graphs that are contexts here: results of other builds, and files (`input:name`; the main one, `context`).
     pub inputs: HashMap<String, Definition>,
+    /// What was fetched of them already, by the names that [`Frontend::options`] has for these contexts.
+    pub given: HashMap<String, ContextDir>,
+    /// What that was.
+    pub materials: Vec<Material>,
     /// Caches to be read from.
     pub cache_imports: Vec<RemoteCache>,
 }
@@ -52,9 +58,12 @@ impl Frontend {
             options,
             dockerfile: folder("dockerfile"),
             context: folder("context"),
+            own_dockerfile: false,
             question: None,
             folders: HashMap::new(),
             inputs: HashMap::new(),
+            given: HashMap::new(),
+            materials: Vec::new(),
             cache_imports: Vec::new(),
         }
     }
@@ -76,6 +85,7 @@ impl Frontend {
                 .to_owned(),
             dockerfile: folder("dockerfilekey", "dockerfile"),
             context: folder("contextkey", "context"),
+            own_dockerfile: attrs.contains_key("dockerfilekey"),
             question: question(get("requestid"))?,
             folders: attrs
                 .iter()
@@ -84,6 +94,8 @@ impl Frontend {
                 })
                 .collect(),
             inputs: HashMap::new(),
+            given: HashMap::new(),
+            materials: Vec::new(),
             cache_imports: imports(attrs)?,
         })
     }

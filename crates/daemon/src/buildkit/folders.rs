@@ -14,6 +14,8 @@ use super::job::Job;
 struct Folders {
     kit: Arc<BuildKit>,
     job: Arc<Job>,
+    /// Folders that are here already.
+    given: HashMap<String, ContextDir>,
     /// The sessions of folders that are not the build's.
     sessions: HashMap<String, String>,
     handle: Handle,
@@ -25,6 +27,7 @@ impl BuildKit {
         Arc::new(Folders {
             kit: Arc::clone(self),
             job: Arc::clone(job),
+            given: wanted.given.clone(),
             sessions: wanted.folders.clone(),
             handle: Handle::current(),
         })
@@ -43,6 +46,9 @@ impl Folders {
 
 impl ContextSource for Folders {
     fn directory(&self, name: &str, shown: &str, _: &Cancel) -> Result<ContextDir, NamedContextError> {
+        if let Some(given) = self.given.get(name) {
+            return Ok(given.clone());
+        }
         let folder = Folder { name: name.to_owned(), session: self.sessions.get(name).cloned() };
         let failed = |status| NamedContextError::Source { name: shown.to_owned(), source: Box::new(status) };
         self.handle.block_on(self.fetched(&folder, shown)).map_err(failed)

@@ -1,41 +1,61 @@
 //! `moby.buildkit.v1.frontend.LLBBridge`: the calls with which a client drives its build.
 //!
-//! Results are whole images already, so that a client has nothing to read from them or to evaluate.
+//! Results are whole images already, so that a client has nothing to read from them or to evaluate. Of graphs that stand
+//! for files ([`super::graph`]) it can.
 
 use std::sync::Arc;
 
 use dray_build::Built;
 use dray_buildkit::grpc::{Call, Reply, Status};
+use dray_buildkit::proto::Definition;
 use dray_buildkit::proto::control::Empty;
 use dray_buildkit::proto::gateway::{
-    ApiCap, PongResponse, Ref, RefMap, Refs, ReturnRequest, SolveRequest, SolveResponse, Solved,
+    ApiCap, PongResponse, ReadFileRequest, Ref, RefMap, Refs, ReturnRequest, SolveRequest, SolveResponse,
+    Solved, StatFileRequest,
 };
 use dray_engine::build::Results;
 use dray_spec::Platform;
 use serde_json::json;
 
 use super::job::Job;
-use super::{BuildKit, failure, inputs, unknown};
+use super::{BuildKit, failure, graph, inputs, unknown};
 
 /// The header that says which build a call belongs to.
 const BUILD_ID: &str = "buildkit-controlapi-buildid";
 /// Which platforms the results are for, among what is said of them.
 const PLATFORMS: &str = "refs.platforms";
 /// What of the gateway there is.
-const GATEWAY_CAPS: [&str; 8] = [
+const GATEWAY_CAPS: [&str; 11] = [
     "solve.base",
     "solve.inlinereturn",
     "return",
     "returnmap",
     "proto.refarray",
     "reference.output",
+    "readfile",
+    "statfile",
+    "frontend.inputs",
     "gateway.evaluate",
     "gateway.solve.evaluate",
 ];
 /// What of the graph's operations a Dockerfile can use here, in BuildKit's names.
-const LLB_CAPS: [&str; 6] = [
+const LLB_CAPS: [&str; 20] = [
     "source.image",
     "source.local",
+    "source.git",
+    "source.git.keepgitdir",
+    "source.git.fullurl",
+    "source.git.httpauth",
+    "source.git.subdir",
+    "source.git.checksum",
+    "source.git.skipsubmodules",
+    "source.http",
+    "source.http.checksum",
+    "constraints",
+    "platform",
+    "meta.description",
+    "meta.ignorecache",
+    "meta.exportcache",
     "file.base",
     "exporter.multiple",
     "exporter.image.attestations",
@@ -52,6 +72,14 @@ impl BuildKit {
                 Ok(Reply::one(&self.gateway_solve(&job, request).await?))
             }
             "Evaluate" => Ok(Reply::one(&Empty {})),
+            "StatFile" => {
+                let request: StatFileRequest = call.messages.only().await?;
+                Ok(Reply::one(&Self::stat_file(&job, &request)?))
+            }
+            "ReadFile" => {
+                let request: ReadFileRequest = call.messages.only().await?;
+                Ok(Reply::one(&Self::read_file(&job, &request)?))
+            }
             "Return" => {
                 let request: ReturnRequest = call.messages.only().await?;
                 job.give_back(request);
@@ -67,7 +95,7 @@ impl BuildKit {
         request: SolveRequest,
     ) -> Result<SolveResponse, Status> {
         if request.frontend.is_empty() {
-            return Err(failure::definitions());
+            return self.solve_graph(job, &request.definition.unwrap_or_default()).await;
         }
         let inputs = request.frontend_inputs;
         let answer = self.solve(job, &request.frontend, request.frontend_opt, inputs).await?;
@@ -76,6 +104,22 @@ impl BuildKit {
             None => solved(job),
         };
         Ok(SolveResponse { result: Some(result) })
+    }
+
+    /// Fetches the files that a graph stands for, for the client to look into.
+    async fn solve_graph(&self, job: &Arc<Job>, graph: &Definition) -> Result<SolveResponse, Status> {
+        let solved = async {
+            let (folder, _) = self.fetch_files(job, graph::files(graph)?).await?;
+            let reference = Ref { id: job.keep(folder), def: Some(graph.clone()) };
+            Ok(SolveResponse {
+                result: Some(Solved { result: Some(Refs::One(reference)), ..Solved::default() }),
+            })
+        };
+        let solved = solved.await;
+        if let Err(status) = &solved {
+            job.fail(status);
+        }
+        solved
     }
 }
 

@@ -1,8 +1,10 @@
-//! Images that a client gives its build: results of other builds (`input:`), and images in its own folders
-//! (`oci-layout://`). Each stands in the build under its id.
+//! What a client gives its build: results of other builds and files that it has fetched here (`input:`), and images in
+//! its own folders (`oci-layout://`). An image stands in the build under its id.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use dray_build::{ContextDir, Material};
 use dray_buildkit::grpc::Status;
 use dray_buildkit::proto::Definition;
 use dray_engine::build::GivenImage;
@@ -10,7 +12,7 @@ use dray_spec::{Digest, Platform};
 
 use super::attrs::Frontend;
 use super::job::Job;
-use super::{BuildKit, failure, layout};
+use super::{BuildKit, failure, graph, layout};
 
 const INPUT: &str = "input:";
 const LAYOUT: &str = "oci-layout:";
@@ -24,7 +26,7 @@ impl BuildKit {
     /// The contexts by name, those that are images of the client by their ids, and these images.
     pub(super) async fn given(
         &self,
-        job: &Job,
+        job: &Arc<Job>,
         wanted: &mut Frontend,
     ) -> Result<(BTreeMap<String, String>, Vec<GivenImage>), Status> {
         let mut named = std::mem::take(&mut wanted.options.contexts);
@@ -36,6 +38,12 @@ impl BuildKit {
         }
         for (name, value) in &mut named {
             let image = if let Some(input) = value.strip_prefix(INPUT) {
+                if let Some((folder, mut materials)) = self.input_files(job, name, input, wanted).await? {
+                    *value = format!("local:{value}");
+                    wanted.given.insert(value.trim_start_matches("local:").to_owned(), folder);
+                    wanted.materials.append(&mut materials);
+                    continue;
+                }
                 self.input(name, input, wanted)?
             } else if let Some(place) = layout_place(value) {
                 let platform = platform_of(name, &wanted.options.platform)?;
@@ -49,9 +57,24 @@ impl BuildKit {
         Ok((named, given))
     }
 
+    /// The files that an input stands for, if it is not the result of a build.
+    async fn input_files(
+        &self,
+        job: &Arc<Job>,
+        name: &str,
+        input: &str,
+        wanted: &Frontend,
+    ) -> Result<Option<(ContextDir, Vec<Material>)>, Status> {
+        let definition = wanted.inputs.get(input).ok_or_else(|| invalid_input(name, input))?;
+        match definition.result() {
+            Some(_) => Ok(None),
+            None => self.fetch_files(job, graph::files(definition)?).await.map(Some),
+        }
+    }
+
     fn input(&self, name: &str, input: &str, wanted: &Frontend) -> Result<GivenImage, Status> {
-        let invalid = || failure::invalid(format!("invalid input {input} for {name}"));
-        let id = wanted.inputs.get(input).ok_or_else(invalid)?.result().ok_or_else(failure::definitions)?;
+        let definition = wanted.inputs.get(input).ok_or_else(|| invalid_input(name, input))?;
+        let id = definition.result().ok_or_else(failure::definitions)?;
         let built = self.jobs.built(&id);
         built.as_ref().map(GivenImage::from).ok_or_else(|| {
             failure::not_found(format!("input {input} for {name}: the build that made {id} has ended"))
@@ -75,6 +98,10 @@ impl BuildKit {
         vertex.end(image.as_ref().err().map(|status| status.message.clone()));
         image
     }
+}
+
+fn invalid_input(name: &str, input: &str) -> Status {
+    failure::invalid(format!("invalid input {input} for {name}"))
 }
 
 /// The place that the value of a context in an OCI layout names.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dray_build::{Built, Cancel};
+use dray_build::{Built, Cancel, ContextDir};
 use dray_buildkit::grpc::{Code, Status};
 use dray_buildkit::proto::control::{SolveResponse, StatusResponse};
 use dray_buildkit::proto::gateway::ReturnRequest;
@@ -39,6 +39,8 @@ pub(super) struct Job {
 #[derive(Default)]
 struct State {
     built: Option<Results>,
+    /// Folders that graphs stand for, by their references.
+    folders: HashMap<String, ContextDir>,
     failure: Option<Status>,
     give_back: Option<oneshot::Sender<ReturnRequest>>,
 }
@@ -75,6 +77,19 @@ impl Job {
 
     pub fn fail(&self, status: &Status) {
         lock(&self.state).failure = Some(status.clone());
+    }
+
+    /// Keeps a folder until the job ends; gives the reference that a client reads it by.
+    pub fn keep(&self, folder: ContextDir) -> String {
+        let folders = &mut lock(&self.state).folders;
+        let reference = format!("{}-{}", self.reference, folders.len());
+        folders.insert(reference.clone(), folder);
+        reference
+    }
+
+    /// A folder that was kept.
+    pub fn folder(&self, reference: &str) -> Option<ContextDir> {
+        lock(&self.state).folders.get(reference).cloned()
     }
 
     /// What was built. It stays until the job ends: other builds may have it as their input.

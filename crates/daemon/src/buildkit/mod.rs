@@ -17,6 +17,7 @@ mod export;
 mod failure;
 mod folders;
 mod gateway;
+mod graph;
 mod history;
 mod inputs;
 mod job;

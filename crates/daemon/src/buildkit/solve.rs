@@ -18,6 +18,7 @@ use dray_spec::dockerignore::{self, Patterns};
 use super::attrs::{Folder, Frontend};
 use super::caller::Caller;
 use super::failure::{self, Source};
+use super::graph::CONTEXT;
 use super::job::Job;
 use super::progress::VertexProgress;
 use super::steps::Steps;
@@ -64,12 +65,14 @@ impl BuildKit {
         let (named, given) = self.given(job, &mut wanted).await?;
         wanted.options.given = given;
         let contexts = Contexts::new(named, Some(self.folders(job, &wanted)));
-        let (definition, mut input) = match wanted.options.remote.as_str() {
-            "" => self.offered(job, &wanted).await?,
-            _ => self.fetched(job, &wanted).await?,
+        let (definition, mut input) = match (wanted.options.remote.as_str(), wanted.inputs.get(CONTEXT)) {
+            ("", None) => self.offered(job, &wanted).await?,
+            ("", Some(graph)) => self.graphed(job, &wanted, graph).await?,
+            _ => self.fetched(job, &wanted, &caller).await?,
         };
         input.wishes = caller.wishes();
         input.contexts = contexts;
+        input.materials.append(&mut wanted.materials);
         let source = Source { name: definition.dockerfile.name.clone(), text: definition.text };
         let builds = Arc::clone(&self.builds);
         if let Some(question) = wanted.question {
@@ -124,7 +127,7 @@ impl BuildKit {
     }
 
     /// What the client offers over its session. For a question the files of the context are not needed.
-    async fn offered(&self, job: &Job, wanted: &Frontend) -> Result<(Definition, Input), Status> {
+    async fn offered(&self, job: &Job, wanted: &Frontend) -> Result<(Loaded, Input), Status> {
         let definition = self.definition(job, wanted).await?;
         let ignore = self.ignore(job, wanted, definition.ignore.as_deref()).await?;
         let wrong = |error| failure::invalid(format!("failed to parse dockerignore: {error}"));
@@ -147,15 +150,27 @@ impl BuildKit {
     }
 
     /// A context that is an archive, a Dockerfile or a repository somewhere.
-    async fn fetched(&self, job: &Job, wanted: &Frontend) -> Result<(Definition, Input), Status> {
+    async fn fetched(
+        &self,
+        job: &Job,
+        wanted: &Frontend,
+        caller: &Arc<Caller>,
+    ) -> Result<(Loaded, Input), Status> {
         let vertex = job.progress.vertex("[internal] load remote build context");
         vertex.begin();
         let (builds, cancel) = (Arc::clone(&self.builds), job.cancel.clone());
         let (address, name) = (wanted.options.remote.clone(), wanted.filename.clone());
-        let fetch = move || builds.fetch(&address, &name, &cancel);
+        let secrets = caller.wishes().secrets;
+        let fetch = move || builds.fetch(&address, &name, &secrets, &cancel);
         let fetched = tokio::task::spawn_blocking(fetch).await.map_err(failure::internal)?;
         vertex.end(fetched.as_ref().err().map(ToString::to_string));
-        let input = fetched.map_err(failure::engine)?;
+        let mut input = fetched.map_err(failure::engine)?;
+        if wanted.own_dockerfile {
+            let definition = self.definition(job, wanted).await?;
+            let (name, text) = (definition.dockerfile.name.clone(), definition.text.clone());
+            input.dockerfile = DockerfileSource::Text { name, text };
+            return Ok((definition, input));
+        }
         let (name, text) = match (&input.dockerfile, &input.context) {
             (DockerfileSource::Text { name, text }, _) => (name.clone(), text.clone()),
             (DockerfileSource::InContext(name), Some(files)) => read_definition(files, name)?,
@@ -163,11 +178,11 @@ impl BuildKit {
         };
         let source = Source { name, text };
         let dockerfile = source.parsed()?;
-        Ok((Definition { dockerfile, text: source.text, ignore: None, vertex }, input))
+        Ok((Loaded { dockerfile, text: source.text, ignore: None, vertex }, input))
     }
 
     /// The Dockerfile, and the ignore file of its own.
-    async fn definition(&self, job: &Job, wanted: &Frontend) -> Result<Definition, Status> {
+    pub(super) async fn definition(&self, job: &Job, wanted: &Frontend) -> Result<Loaded, Status> {
         let name = &wanted.filename;
         let vertex = job.progress.vertex(&format!("[internal] load build definition from {name}"));
         let ignore_name = format!("{name}.dockerignore");
@@ -184,7 +199,7 @@ impl BuildKit {
             (parsed, _) => parsed?,
         };
         let ignore = read(&files, &ignore_name)?;
-        Ok(Definition { dockerfile, text: source.text, ignore, vertex })
+        Ok(Loaded { dockerfile, text: source.text, ignore, vertex })
     }
 
     /// The text of the ignore file that counts.
@@ -238,12 +253,12 @@ impl BuildKit {
 }
 
 /// A Dockerfile and what belongs to it.
-struct Definition {
-    dockerfile: Dockerfile,
-    text: String,
+pub(super) struct Loaded {
+    pub dockerfile: Dockerfile,
+    pub text: String,
     /// Its own ignore file.
-    ignore: Option<String>,
-    vertex: VertexProgress,
+    pub ignore: Option<String>,
+    pub vertex: VertexProgress,
 }
 
 /// `Dockerfile` may be written `dockerfile`.
@@ -254,7 +269,7 @@ fn lower_case(name: &str) -> Option<String> {
 }
 
 /// The Dockerfile among files, and the name it has there.
-fn read_definition(files: &ContextDir, name: &str) -> Result<(String, String), Status> {
+pub(super) fn read_definition(files: &ContextDir, name: &str) -> Result<(String, String), Status> {
     let found = read(files, name)?.map(|text| (name.to_owned(), text));
     let found = match (found, lower_case(name)) {
         (None, Some(lower)) => read(files, &lower)?.map(|text| (lower, text)),

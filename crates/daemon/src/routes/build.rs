@@ -76,7 +76,8 @@ async fn build(
         .map_err(|status| ApiError::bad_request(status.message))?;
     if let Some(question) = params.non_empty("call") {
         let question = question_of(question)?;
-        return answer(builds, options, question, body).await;
+        let secrets = wishes_of(session.as_ref(), &params, None).secrets;
+        return answer(builds, options, question, secrets, body).await;
     }
     let refused = |status: Status| ApiError::bad_request(status.message);
     let imports = read_imports(from_json(&params, "cacheimports", "cache imports")?).map_err(refused)?;
@@ -98,7 +99,7 @@ async fn build(
     }
     let asked = Asked::by_request(params.get("buildid"), &options, &outputs, params.get("source"));
     let recorded = ClassicBuild::begin(builds.history(), asked);
-    let wishes = wishes(session.as_ref(), &params, &recorded);
+    let wishes = wishes_of(session.as_ref(), &params, Some(&recorded));
     let exporter = Exporter::new(Arc::clone(&builds), session, auths);
     let telling = Telling {
         quiet: params.bool("q"),
@@ -201,16 +202,21 @@ async fn given(
 
 /// What steps may ask the client for: `dray build` opens a session where it was given secrets or agents. Without
 /// one, it has none, and only what a step cannot do without is an error.
-fn wishes(session: Option<&Session>, params: &Params, recorded: &ClassicBuild) -> Wishes {
+pub(super) fn wishes_of(
+    session: Option<&Session>,
+    params: &Params,
+    recorded: Option<&ClassicBuild>,
+) -> Wishes {
+    let recording = recorded.map(|recorded| Arc::clone(recorded.recording()));
     match session {
-        Some(session) => Caller::recorded(session.clone(), Some(Arc::clone(recorded.recording()))).wishes(),
+        Some(session) => Caller::recorded(session.clone(), recording).wishes(),
         None if params.bool("dray") => Wishes { secrets: Secrets::none(), ..Wishes::default() },
         None => Wishes::default(),
     }
 }
 
 /// The client's session, if it has one.
-async fn session(kit: &BuildKit, params: &Params) -> Result<Option<Session>, ApiError> {
+pub(super) async fn session(kit: &BuildKit, params: &Params) -> Result<Option<Session>, ApiError> {
     match params.non_empty("session") {
         None => Ok(None),
         Some(id) => {
@@ -231,11 +237,17 @@ fn question_of(name: &str) -> Result<Subrequest, ApiError> {
 
 /// Answers a question about the Dockerfile instead of building it: `POST /build?call=check`. The answer is an object
 /// with texts by key.
-async fn answer(builds: Arc<Service>, options: Options, question: Subrequest, body: Body) -> ApiResult {
+async fn answer(
+    builds: Arc<Service>,
+    options: Options,
+    question: Subrequest,
+    secrets: Secrets,
+    body: Body,
+) -> ApiResult {
     let cancel = Cancel::new();
     let raise = gone_guard(&cancel);
     let reader = read_ahead::reader(body);
-    let work = move || builds.answer(question, options, reader, cancel);
+    let work = move || builds.answer(question, options, reader, &secrets, cancel);
     let answer = tokio::task::spawn_blocking(work).await;
     drop(raise);
     let answer = answer.map_err(|error| ApiError::internal(error.to_string()))??;
@@ -246,7 +258,7 @@ async fn answer(builds: Arc<Service>, options: Options, question: Subrequest, bo
 }
 
 /// Stops the build when the request's work is dropped.
-fn gone_guard(cancel: &Cancel) -> impl Drop + use<> {
+pub(super) fn gone_guard(cancel: &Cancel) -> impl Drop + use<> {
     struct Guard(Cancel);
     impl Drop for Guard {
         fn drop(&mut self) {
@@ -430,6 +442,7 @@ fn options(params: &Params) -> Result<Options, ApiError> {
             .filter(|remote| *remote != "client-session")
             .unwrap_or_default()
             .into(),
+        dockerfile_beside: params.bool("dockerfilebeside"),
         listed: params.get("context").to_owned(),
         cache_from: from_json::<Vec<String>>(params, "cachefrom", "cache-from")?,
         tags: params.all("t").map(str::to_owned).collect(),
@@ -454,6 +467,7 @@ fn options(params: &Params) -> Result<Options, ApiError> {
         cache_imports: Vec::new(),
         inline_cache: false,
         asked: asked(params, &attests),
+        vcs: from_json(params, "vcs", "vcs")?,
         attests: Attests::read(&attests)?,
     })
 }
@@ -470,6 +484,8 @@ fn asked(params: &Params, attests: &HashMap<String, String>) -> BTreeMap<String,
     for (prefix, pairs) in [("build-arg", pairs("buildargs")), ("label", pairs("labels"))] {
         asked.extend(pairs.into_iter().filter_map(|(key, value)| Some((format!("{prefix}:{key}"), value?))));
     }
+    let vcs: BTreeMap<String, String> = serde_json::from_str(params.get("vcs")).unwrap_or_default();
+    asked.extend(vcs.into_iter().map(|(name, value)| (format!("vcs:{name}"), value)));
     for (name, param) in [("filename", "dockerfile"), ("target", "target"), ("context", "remote")] {
         asked.extend(params.non_empty(param).map(|value| (name.to_owned(), value.to_owned())));
     }

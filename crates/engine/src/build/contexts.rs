@@ -47,8 +47,12 @@ pub(super) fn beside<R: Read>(
     if !has_directories(&named) {
         return Ok(Contexts::new(named, None));
     }
-    let parts = Parts(unpack(archive)?);
-    Ok(Contexts::new(named, Some(Arc::new(parts))))
+    Ok(of_parts(named, unpack(archive)?))
+}
+
+/// Contexts of an archive that holds nothing else.
+pub(super) fn of_parts(named: BTreeMap<String, String>, whole: ContextDir) -> Contexts {
+    Contexts::new(named, Some(Arc::new(Parts(whole))))
 }
 
 fn has_directories(named: &BTreeMap<String, String>) -> bool {

@@ -24,9 +24,9 @@ use std::sync::{Arc, RwLock, Weak};
 use dray_api::auth::AuthConfigs;
 use dray_api::build::{BuildPruneReport, CacheRecord};
 use dray_build::{
-    Agents, Answer, BuildEvent, BuildEvents, BuildRequest, Builder, Built, CacheImport, Cancel, ContextDir,
-    ContextWriter, Contexts, DockerfileSource, Entitlements, HttpSource, Limits, Receiving, Resources,
-    Secrets, Subrequest, Unpacked, context,
+    Agents, Answer, BuildError, BuildEvent, BuildEvents, BuildRequest, Builder, Built, CacheImport, Cancel,
+    ContextDir, ContextWriter, Contexts, DockerfileSource, Entitlements, Fetched, HttpSource, Limits,
+    Material, Receiving, Repository, Resources, Secrets, Subrequest, Unpacked, context,
 };
 use dray_image::files::Squash;
 use dray_spec::dockerignore::Patterns;
@@ -60,6 +60,8 @@ pub struct Options {
     pub dockerfile: String,
     /// The context's address, where it is not sent but fetched; empty otherwise.
     pub remote: String,
+    /// A fetched context has no Dockerfile: `dockerfile` is in the archive.
+    pub dockerfile_beside: bool,
     /// The list by which the context comes, where a client has sent one; empty otherwise.
     pub listed: String,
     /// `--cache-from`: images whose steps might be used.
@@ -108,6 +110,8 @@ pub struct Options {
 
     /// What the frontend was asked for, in BuildKit's attributes, for what is said of how the result was made.
     pub asked: BTreeMap<String, String>,
+    /// Where the context's files come from, by BuildKit's names without `vcs:`.
+    pub vcs: BTreeMap<String, String>,
     /// Images of the client, which are found by their ids.
     pub given: Vec<GivenImage>,
 }
@@ -125,6 +129,17 @@ pub struct Input {
     pub contexts: Contexts,
     /// What the context has left out already, where the Dockerfile is a text.
     pub ignore: Option<Patterns>,
+    /// What of it was fetched.
+    pub materials: Vec<Material>,
+}
+
+/// What an address leads to, for who reads files of it before there is a build.
+#[derive(Debug)]
+pub enum Place {
+    /// The files of an archive or a repository.
+    Folder(ContextDir),
+    /// A text.
+    File(String),
 }
 
 /// What steps may ask the client for.
@@ -228,7 +243,8 @@ impl Service {
         cancel: Cancel,
     ) -> Result<Results, Error> {
         let credentials = Credentials::new(std::mem::take(&mut options.auths));
-        let input = Input { wishes, ..self.received(&mut options, archive, &cancel)? };
+        let received = self.received(&mut options, archive, &wishes.secrets, &cancel)?;
+        let input = Input { wishes, ..received };
         self.carry_out(options, input, credentials, events, cancel)
     }
 
@@ -241,10 +257,11 @@ impl Service {
         question: Subrequest,
         mut options: Options,
         archive: impl Read + Send,
+        secrets: &Secrets,
         cancel: Cancel,
     ) -> Result<Answer, Error> {
         let credentials = Credentials::new(std::mem::take(&mut options.auths));
-        let input = self.received(&mut options, archive, &cancel)?;
+        let input = self.received(&mut options, archive, secrets, &cancel)?;
         let (builder, request) = self.request(options, input, credentials, cancel);
         Ok(builder.answer(question, &request)?)
     }
@@ -269,9 +286,75 @@ impl Service {
     ///
     /// # Errors
     /// [`Error::Remote`].
-    pub fn fetch(&self, address: &str, dockerfile: &str, cancel: &Cancel) -> Result<Input, Error> {
-        let (dockerfile, context) = self.builder.fetch_context(address, dockerfile, cancel)?;
-        Ok(Input { dockerfile, context, ..Input::default() })
+    pub fn fetch(
+        &self,
+        address: &str,
+        dockerfile: &str,
+        secrets: &Secrets,
+        cancel: &Cancel,
+    ) -> Result<Input, Error> {
+        let Fetched { dockerfile, context, material } =
+            self.builder.fetch_context(address, dockerfile, secrets, cancel)?;
+        Ok(Input { dockerfile, context, materials: vec![material], ..Input::default() })
+    }
+
+    /// Fetches what an address leads to. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Remote`].
+    pub fn look_at(&self, address: &str, secrets: &Secrets, cancel: &Cancel) -> Result<Place, Error> {
+        let fetched = self.builder.fetch_context(address, "", secrets, cancel)?;
+        Ok(match (fetched.context, fetched.dockerfile) {
+            (Some(folder), _) => Place::Folder(folder),
+            (None, DockerfileSource::Text { text, .. }) => Place::File(text),
+            (None, DockerfileSource::InContext(_)) => Place::File(String::new()),
+        })
+    }
+
+    /// Clones a repository, for a graph that names one. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Remote`].
+    pub fn clone_repository(
+        &self,
+        wanted: &Repository,
+        secrets: &Secrets,
+        cancel: &Cancel,
+    ) -> Result<(ContextDir, Material), Error> {
+        Ok(self.builder.fetch_repository(wanted, secrets, cancel)?)
+    }
+
+    /// Fetches a file into a folder of its own, for a graph that names one. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Remote`].
+    pub fn fetch_file(
+        &self,
+        url: &str,
+        name: &str,
+        checksum: Option<&str>,
+        cancel: &Cancel,
+    ) -> Result<(ContextDir, Material), Error> {
+        Ok(self.builder.fetch_file(url, name, checksum, cancel)?)
+    }
+
+    /// A part of a folder in place of it: one of its folders, or with `alone` a file or folder under its own name.
+    ///
+    /// # Errors
+    /// [`Error::Context`].
+    pub fn part(&self, folder: &ContextDir, path: &str, alone: bool) -> Result<ContextDir, Error> {
+        Ok(match alone {
+            true => folder.alone(path, &self.builder.context_parent())?,
+            false => folder.part(path)?,
+        })
+    }
+
+    /// What is in an archive in a folder; none if it is not one. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Context`].
+    pub fn unpack_part(&self, folder: &ContextDir, path: &str) -> Result<Option<ContextDir>, Error> {
+        Ok(folder.unpacked(path, &self.builder.context_parent())?)
     }
 
     /// What comes in one archive, or has to be fetched.
@@ -279,14 +362,23 @@ impl Service {
         &self,
         options: &mut Options,
         archive: impl Read + Send,
+        secrets: &Secrets,
         cancel: &Cancel,
     ) -> Result<Input, Error> {
         let dockerfile = std::mem::take(&mut options.dockerfile);
         let named = std::mem::take(&mut options.contexts);
         if !options.remote.is_empty() {
-            let (dockerfile, context) = self.builder.fetch_context(&options.remote, &dockerfile, cancel)?;
-            let contexts = contexts::beside(named, archive, |archive| self.unpack(archive))?;
-            return Ok(Input { dockerfile, context, contexts, ..Input::default() });
+            let fetched = self.fetch(&options.remote, &dockerfile, secrets, cancel)?;
+            let unpack = |archive| self.unpack(archive);
+            if !options.dockerfile_beside {
+                let contexts = contexts::beside(named, archive, unpack)?;
+                return Ok(Input { contexts, ..fetched });
+            }
+            let beside = unpack(archive)?;
+            let text = beside.read(&dockerfile)?.ok_or(BuildError::NoDockerfile(dockerfile))?;
+            let text = String::from_utf8_lossy(&text).into_owned();
+            let dockerfile = DockerfileSource::Text { name: "Dockerfile".to_owned(), text };
+            return Ok(Input { dockerfile, contexts: contexts::of_parts(named, beside), ..fetched });
         }
         let whole = match options.listed.as_str() {
             "" => self.unpack(archive)?,
@@ -407,6 +499,7 @@ impl Service {
             agents: input.wishes.agents,
             contexts: input.contexts,
             ignore: input.ignore,
+            materials: input.materials,
             entitlements: options.entitlements,
             check: options.check,
             build_args: options.build_args,

@@ -362,7 +362,12 @@ impl Place<'_> {
             std::fs::create_dir_all(path).map_err(io("create", path))?;
         }
         let mut lower = layers.to_vec();
-        lower.push(self.runner.config.base_layer.clone());
+        if lower.is_empty() {
+            // Nothing but a folder can be below; the one of steps has mount points in it.
+            let empty = self.folder.join(format!("e{n}"));
+            std::fs::create_dir_all(&empty).map_err(io("create", &empty))?;
+            lower.push(empty);
+        }
         let overlay =
             dray_sys::mount::overlay_detached(&lower, &upper, &work).map_err(io("mount overlay", &target))?;
         let place = rustix::fs::open(

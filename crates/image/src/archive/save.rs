@@ -12,6 +12,7 @@ use dray_store::{LayerId, Store};
 
 use super::{IMAGE_NAME, ManifestItem, REF_NAME, oci};
 use crate::exact::Source;
+use crate::export::promised_index;
 use crate::layer::LayerError;
 use crate::layer::write::{BUFFER, Meta, TarWriter};
 use crate::whole::{Document, Whole};
@@ -124,6 +125,7 @@ impl<'a> Plan<'a> {
             Some(original) => original,
             None => self.made(image)?,
         };
+        let promised = self.promised(chosen, &manifest)?;
         self.put(&image.id, Blob::Bytes(image.config_bytes.clone()));
         let diff_ids = &image.config.rootfs.diff_ids;
         self.items.push(ManifestItem {
@@ -135,9 +137,24 @@ impl<'a> Plan<'a> {
             layer_sources: diff_ids.iter().map(ToString::to_string).zip(layers).collect(),
         });
         self.ids.push((image.id.clone(), image.parent.clone()));
-        let named = self.index(image)?.unwrap_or(manifest);
+        let named = match promised {
+            Some(index) => index,
+            None => self.index(image)?.unwrap_or(manifest),
+        };
         self.name(chosen, &named);
         Ok(())
+    }
+
+    /// What is to be said of the image when it leaves, about the manifest that it has in this archive. That costs
+    /// nothing: layers are in it as they are.
+    fn promised(&mut self, chosen: &Chosen, manifest: &Descriptor) -> Result<Option<Descriptor>> {
+        let store = self.store;
+        let put = |kind: &str, bytes: Vec<u8>| {
+            let document = Descriptor::of(kind, &bytes);
+            self.put(&document.digest, Blob::Bytes(bytes));
+            Ok(document)
+        };
+        promised_index(store, &chosen.image, manifest, &chosen.names, put)
     }
 
     /// The index an image was pulled by, if all that it names is here: then it is saved as it came.

@@ -9,7 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use dray_spec::{Descriptor, Digest, Manifest, Platform, Reference, media_type};
+use dray_spec::{Descriptor, Digest, Index, Manifest, Platform, Reference, media_type};
+use dray_store::Store;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -95,39 +96,14 @@ impl Images {
         predicates: &[Predicate],
         artifact: bool,
     ) -> Result<Exported> {
-        let subjects: Vec<Subject> =
-            names.iter().map(|name| Subject::new(name.clone(), &target.digest)).collect();
-        let (mut layers, mut blobs) = (Vec::new(), Vec::new());
-        for predicate in predicates {
-            let mut layer = self.put_document(STATEMENT, &predicate.statement(&subjects)?)?;
-            layer.annotations.insert(PREDICATE_TYPE.to_owned(), predicate.kind.clone());
-            blobs.push(layer.digest.clone());
-            layers.push(layer);
-        }
-        let config = match artifact {
-            true => Descriptor {
-                data: Some("e30=".to_owned()),
-                ..self.put_document(media_type::OCI_EMPTY, b"{}")?
-            },
-            false => self.put_document(media_type::OCI_CONFIG, &seeming_config(&layers))?,
+        let mut blobs = Vec::new();
+        let put = |kind: &str, bytes: Vec<u8>| {
+            let document = self.put_document(kind, &bytes)?;
+            blobs.push(document.digest.clone());
+            Ok(document)
         };
-        blobs.push(config.digest.clone());
-        let bare = Descriptor::new(target.media_type.clone(), target.digest.clone(), target.size);
-        let manifest = Manifest {
-            artifact_type: artifact.then(|| ARTIFACT.to_owned()),
-            subject: artifact.then_some(bare),
-            ..Manifest::oci(config, layers.clone())
-        };
-        let bytes = serde_json::to_vec(&manifest).map_err(|error| Error::Archive(error.to_string()))?;
-        let mut entry = self.put_document(media_type::OCI_MANIFEST, &bytes)?;
-        entry.platform = Some(unknown());
-        entry.annotations = [
-            (REFERENCE_DIGEST.to_owned(), target.digest.to_string()),
-            (REFERENCE_TYPE.to_owned(), REFERENCE.to_owned()),
-        ]
-        .into();
-        blobs.push(entry.digest.clone());
-        Ok(Exported { manifest: entry, blobs, layers })
+        let (manifest, layers) = attestations(target, names, predicates, artifact, put)?;
+        Ok(Exported { manifest, blobs, layers })
     }
 
     /// Remembers what is to be said of an image as soon as it has a manifest, which takes packing its layers: when it is
@@ -170,6 +146,64 @@ impl Images {
         let digest = self.store().blobs().put_relaxed(bytes)?;
         Ok(Descriptor::new(kind, digest, bytes.len() as u64))
     }
+}
+
+/// Makes the documents of what is said of a manifest, each given to `put`; gives the entry in the index, and the
+/// statements.
+fn attestations(
+    target: &Descriptor,
+    names: &[String],
+    predicates: &[Predicate],
+    artifact: bool,
+    mut put: impl FnMut(&str, Vec<u8>) -> Result<Descriptor>,
+) -> Result<(Descriptor, Vec<Descriptor>)> {
+    let subjects: Vec<Subject> =
+        names.iter().map(|name| Subject::new(name.clone(), &target.digest)).collect();
+    let mut layers = Vec::new();
+    for predicate in predicates {
+        let mut layer = put(STATEMENT, predicate.statement(&subjects)?)?;
+        layer.annotations.insert(PREDICATE_TYPE.to_owned(), predicate.kind.clone());
+        layers.push(layer);
+    }
+    let config = match artifact {
+        true => Descriptor { data: Some("e30=".to_owned()), ..put(media_type::OCI_EMPTY, b"{}".to_vec())? },
+        false => put(media_type::OCI_CONFIG, seeming_config(&layers))?,
+    };
+    let bare = Descriptor::new(target.media_type.clone(), target.digest.clone(), target.size);
+    let manifest = Manifest {
+        artifact_type: artifact.then(|| ARTIFACT.to_owned()),
+        subject: artifact.then_some(bare),
+        ..Manifest::oci(config, layers.clone())
+    };
+    let bytes = serde_json::to_vec(&manifest).map_err(|error| Error::Archive(error.to_string()))?;
+    let mut entry = put(media_type::OCI_MANIFEST, bytes)?;
+    entry.platform = Some(unknown());
+    entry.annotations = [
+        (REFERENCE_DIGEST.to_owned(), target.digest.to_string()),
+        (REFERENCE_TYPE.to_owned(), REFERENCE.to_owned()),
+    ]
+    .into();
+    Ok((entry, layers))
+}
+
+/// The index of an image with what was promised to be said of it, about a manifest that was just made and is nowhere
+/// kept: an archive's. Documents go to `put`. None if nothing was promised.
+pub(crate) fn promised_index(
+    store: &Store,
+    image: &Image,
+    manifest: &Descriptor,
+    names: &[Reference],
+    mut put: impl FnMut(&str, Vec<u8>) -> Result<Descriptor>,
+) -> Result<Option<Descriptor>> {
+    let promised: Option<Vec<Predicate>> = store.records().get(PROMISED, image.id.as_str())?;
+    let Some(predicates) = promised.filter(|predicates| !predicates.is_empty()) else { return Ok(None) };
+    let platform = image.config.platform();
+    let names: Vec<String> = names.iter().map(|name| image_purl(name, &platform)).collect();
+    let (said, _) = attestations(manifest, &names, &predicates, true, &mut put)?;
+    let of_image = Descriptor { platform: Some(platform), ..manifest.clone() };
+    let index = Index::oci(vec![of_image, said]);
+    let bytes = serde_json::to_vec(&index).map_err(|error| Error::Archive(error.to_string()))?;
+    put(media_type::OCI_INDEX, bytes).map(Some)
 }
 
 /// The configuration of what only looks like an image.

@@ -28,6 +28,7 @@ use crate::push::manifest;
 use crate::{Error, Image, Images, Result, exact, origin};
 
 pub use crate::layer::ExtraFile;
+pub(crate) use attestation::promised_index;
 pub use attestation::{PREDICATE_TYPE, Predicate, STATEMENT, Subject, image_purl};
 pub use layout::Layout;
 pub use packing::{Packing, PackingError};

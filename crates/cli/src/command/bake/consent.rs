@@ -11,7 +11,16 @@ use crate::app::App;
 use crate::command_error::Error;
 use crate::terminal;
 
-/// Asks for what is not allowed; with `silently` it is let through, as buildx does for programs that read its output.
+/// How it is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asking {
+    /// The bake files are of another place.
+    pub is_remote: bool,
+    /// What is not allowed is let through, as buildx does for programs that read its output.
+    pub silently: bool,
+}
+
+/// Asks for what is not allowed.
 ///
 /// # Errors
 /// It is not granted.
@@ -20,22 +29,19 @@ pub(super) async fn ask(
     allowed: &Allowed,
     plan: &Plan,
     folder: &str,
-    silently: bool,
+    asking: Asking,
 ) -> Result<(), Error> {
     let folder = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.into());
-    let asks = allowed.missing(&words::wants(plan)).asks(&folder);
-    if asks.is_empty() || silently {
+    let asks = allowed.missing(&words::wants(plan, asking.is_remote)).asks(&folder);
+    if asks.is_empty() || asking.silently {
         return Ok(());
     }
-    let of_files = match std::env::var("BUILDX_BAKE_ENTITLEMENTS_FS") {
-        Err(_) => None,
-        Ok(text) => Some(boolean(&text).ok_or_else(|| {
-            Error::Refused(format!("failed to parse BUILDX_BAKE_ENTITLEMENTS_FS value {text:?}"))
-        })?),
-    };
+    let let_through = asking.is_remote && switched("BAKE_ALLOW_REMOTE_FS_ACCESS")? == Some(true);
+    let of_files = switched("BUILDX_BAKE_ENTITLEMENTS_FS")?;
+    let checks_files = of_files.unwrap_or(!let_through);
     let interactive = terminal::is_terminal(std::io::stdin());
-    say(app, &asks, interactive, of_files)?;
-    if of_files == Some(false) && asks.iter().all(|ask| ask.is_local) {
+    say(app, &asks, interactive, checks_files && of_files.is_none())?;
+    if !checks_files && asks.iter().all(|ask| ask.is_local) {
         return Ok(());
     }
     if interactive && granted()? {
@@ -44,7 +50,14 @@ pub(super) async fn ask(
     Err(Error::Refused("additional privileges requested".into()))
 }
 
-fn say(app: &App, asks: &[Ask], interactive: bool, of_files: Option<bool>) -> Result<(), Error> {
+/// A variable of the environment that is a truth value.
+fn switched(name: &str) -> Result<Option<bool>, Error> {
+    let Ok(text) = std::env::var(name) else { return Ok(None) };
+    let wrong = || Error::Refused(format!("failed to parse {name} value {text:?}"));
+    boolean(&text).ok_or_else(wrong).map(Some)
+}
+
+fn say(app: &App, asks: &[Ask], interactive: bool, tell_of_switch: bool) -> Result<(), Error> {
     let mut text =
         "Your build is requesting privileges for following possibly insecure capabilities:\n\n".to_owned();
     asks.iter().for_each(|ask| text.push_str(&format!(" - {}\n", ask.words)));
@@ -62,7 +75,7 @@ fn say(app: &App, asks: &[Ask], interactive: bool, of_files: Option<bool>) -> Re
         let line = format!("{} {before} {flags} {after}", app.name);
         text.push_str(&format!("\nYour full command with requested privileges:\n\n{}\n\n", line.trim_end()));
     }
-    if of_files.is_none() && asks.iter().any(|ask| ask.is_local) {
+    if tell_of_switch && asks.iter().any(|ask| ask.is_local) {
         text.push_str(
             "To disable filesystem entitlements checks, you can set BUILDX_BAKE_ENTITLEMENTS_FS=0 .\n\n",
         );

@@ -4,13 +4,14 @@
 //! source.rs   which files, and what is in them       list.rs    --list
 //! words.rs    a target → the words of `build`        consent.rs what is asked for beyond the folder
 //! run.rs      all targets at once, each after those that it is built upon      screen.rs   their progress
-//! call.rs     --call, --check
+//! call.rs     --call, --check                        remote.rs  files of an address
 //! ```
 //! What files mean is `dray-bake`'s.
 
 mod call;
 mod consent;
 mod list;
+mod remote;
 mod run;
 mod screen;
 mod source;
@@ -46,7 +47,7 @@ const FLAGS: &[Flag] = &[
     text("metadata-file", NONE, "Write what is known of the results to this file"),
     switch("no-cache", NONE, "Carry out all steps anew"),
     switch("print", NONE, "Print the targets as JSON, build nothing"),
-    text("progress", NONE, "How to show progress: auto, plain, tty, quiet or rawjson")
+    text("progress", NONE, "How to show progress: auto, none, plain, tty, quiet or rawjson")
         .default("auto")
         .check(build::check_progress),
     text("provenance", NONE, "How the images were made; short for --set=*.attest=type=provenance"),
@@ -65,7 +66,8 @@ pub static COMMAND: Command =
         .details(
             "Builds the targets of docker-bake.hcl, docker-bake.json and Compose files; without names those of the\n\
              group \"default\". A target that others are built upon (contexts = { base = \"target:base\" }) is built\n\
-             before them.",
+             before them. If the first word is the address of a repository, an archive or a bake file, that is read;\n\
+             cwd://path is then a path of this machine. A second address is what BAKE_CMD_CONTEXT says.",
         );
 
 fn check_call(value: &str) -> Result<(), String> {
@@ -92,11 +94,11 @@ fn changes(p: &Parsed, question: Option<&Question>) -> Vec<String> {
     changes
 }
 
-fn around() -> Result<Around, Error> {
+fn around(command_context: String) -> Result<Around, Error> {
     let folder = std::env::current_dir().map_err(Error::io("find the current folder"))?;
     let text = |s: std::ffi::OsString| s.to_string_lossy().into_owned();
     let builtin = [
-        ("BAKE_CMD_CONTEXT".to_owned(), "cwd://".to_owned()),
+        ("BAKE_CMD_CONTEXT".to_owned(), command_context),
         ("BAKE_LOCAL_PLATFORM".to_owned(), Platform::host().to_string()),
     ];
     Ok(Around {
@@ -117,24 +119,26 @@ async fn run(app: &App, p: Parsed) -> Done {
     if p.is("print") && !wanted_list.is_empty() {
         return Err(Error::Refused("--print and --list are mutually exclusive".into()));
     }
-    let around = around()?;
+    let words = source::Words::of(&p.args);
+    let around = around(words.command_context)?;
     for paths in [&mut allowed.read, &mut allowed.write] {
         paths.push(around.folder.clone());
     }
-    let files = source::read(&p.all("file"), &p.args)?;
+    let (files, remote) = source::read(app, &p.all("file"), words.address.as_deref()).await?;
     if !wanted_list.is_empty() {
         let config = dray_bake::read(&files, &around)?;
         return list::show(app, wanted_list, &config);
     }
-    let names = if p.args.is_empty() { vec!["default".to_owned()] } else { p.args.clone() };
+    let names = if words.targets.is_empty() { vec!["default".to_owned()] } else { words.targets };
     let changes = changes(&p, question.as_ref());
     let mut plan = dray_bake::plan(&files, &around, &names, &changes, &mut allowed)?;
-    words::complete(&mut plan, &around)?;
+    words::complete(&mut plan, &around, remote.as_ref())?;
     if p.is("print") {
         return app.print(format!("{}\n", json(&plan).indented())).map(|()| 0);
     }
     let progress = build::progress_of(&p)?;
-    consent::ask(app, &allowed, &plan, &around.folder, progress == "rawjson").await?;
+    let asking = consent::Asking { is_remote: words.address.is_some(), silently: progress == "rawjson" };
+    consent::ask(app, &allowed, &plan, &around.folder, asking).await?;
     let ended = run::all(app, &plan, Screen::new(&progress)).await?;
     if !p.get("metadata-file").is_empty() {
         let path = p.get("metadata-file");

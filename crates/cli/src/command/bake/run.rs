@@ -25,6 +25,10 @@ use crate::command_error::Error;
 use crate::flag;
 use crate::interrupts::{INTERRUPTED, Interrupts};
 
+/// How often, and after which pause, it is tried to take away an image that is in use.
+const TRIES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// What came of all targets.
 #[derive(Default)]
 pub(super) struct All {
@@ -177,7 +181,12 @@ async fn unnamed(app: &App) -> Result<BTreeSet<String>, Error> {
 async fn tidy(app: &App, before: &BTreeSet<String>, images: impl Iterator<Item = &String>) {
     let (Ok(now), Ok(client)) = (unnamed(app).await, app.client()) else { return };
     for image in images.filter(|image| now.contains(*image) && !before.contains(*image)) {
-        // One that is in use by now stays.
-        let _ = client.image_remove(image, false, false).await;
+        for _ in 0..TRIES {
+            match client.image_remove(image, false, false).await {
+                // A build upon it that was given up has not ended yet. One that somebody uses by now stays.
+                Err(dray_client::Error::Api { status: 409, .. }) => tokio::time::sleep(PAUSE).await,
+                _ => break,
+            }
+        }
     }
 }

@@ -28,7 +28,7 @@ impl Screen {
         let live = Style::Live { coloured: terminal::is_coloured(rustix::stdio::stderr()) };
         let style = match progress {
             "rawjson" => return Screen(RefCell::new(Shown::Raw(BTreeMap::new()))),
-            "quiet" => return Screen(RefCell::new(Shown::Nothing)),
+            "quiet" | "none" => return Screen(RefCell::new(Shown::Nothing)),
             "plain" => Style::Plain,
             "tty" => live,
             _ if terminal::is_live(rustix::stdio::stderr()) => live,

@@ -4,38 +4,76 @@ use std::io::{ErrorKind, Read as _};
 
 use dray_bake::{DEFAULT_FILES, File};
 
+use super::remote::{HERE, Remote};
+use crate::app::App;
 use crate::build_context::is_url;
 use crate::command_error::Error;
 
 /// More than a file of this size is no bake file.
 const MAX_SIZE: u64 = 5 << 20;
 
-/// Reads the files.
+/// The words of the command line.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Words {
+    /// Where bake files are, if not here.
+    pub address: Option<String>,
+    /// What files know as `BAKE_CMD_CONTEXT`.
+    pub command_context: String,
+    /// What to build.
+    pub targets: Vec<String>,
+}
+
+impl Words {
+    /// Up to two addresses come before the targets.
+    pub fn of(arguments: &[String]) -> Words {
+        let addresses = arguments.iter().take(2).take_while(|word| is_url(word)).count();
+        let (addresses, targets) = arguments.split_at(addresses);
+        Words {
+            address: addresses.first().cloned(),
+            command_context: addresses.get(1).cloned().unwrap_or_else(|| HERE.to_owned()),
+            targets: targets.to_vec(),
+        }
+    }
+}
+
+/// Reads the files: those of the address first, then those of this machine; and gives the place that the paths in them
+/// are seen from, if it is not this folder.
 ///
 /// # Errors
 /// One cannot be read, or there is none.
-pub(super) fn read(named: &[String], arguments: &[String]) -> Result<Vec<File>, Error> {
-    if let Some(address) = arguments.first().filter(|first| is_url(first)) {
-        let text =
-            format!("bake files of an address ({address}) are not read: clone it and bake in its folder");
-        return Err(Error::Refused(text));
-    }
+pub(super) async fn read(
+    app: &App,
+    named: &[String],
+    address: Option<&str>,
+) -> Result<(Vec<File>, Option<Remote>), Error> {
     let of_environment = if named.is_empty() { of_environment()? } else { Vec::new() };
     let names: Vec<String> = named.iter().chain(&of_environment).cloned().collect();
-    let files = match names.is_empty() {
-        true => DEFAULT_FILES
-            .iter()
-            .filter_map(|name| one(name, true).transpose())
-            .collect::<Result<Vec<_>, _>>()?,
-        false => {
-            let read = |name: &String| one(name.strip_prefix("cwd://").unwrap_or(name), false);
-            names.iter().filter_map(|name| read(name).transpose()).collect::<Result<Vec<_>, _>>()?
+    let here = |name: &String| name.strip_prefix(HERE).map(str::to_owned);
+    let (files, remote) = match address {
+        None => (local(names.iter().map(|name| here(name).unwrap_or_else(|| name.clone())))?, None),
+        Some(address) => {
+            let there: Vec<String> = names.iter().filter(|name| here(name).is_none()).cloned().collect();
+            let (mut files, remote) = Remote::read(app, address, &there).await?;
+            let mut names = names.iter().filter_map(here).peekable();
+            if names.peek().is_some() {
+                files.extend(local(names)?);
+            }
+            (files, remote)
         }
     };
     if files.is_empty() {
         return Err(Error::Refused("couldn't find a bake definition".into()));
     }
-    Ok(files)
+    Ok((files, remote))
+}
+
+/// Files of this machine; without names those that are called as bake files are.
+fn local(names: impl Iterator<Item = String>) -> Result<Vec<File>, Error> {
+    let mut names = names.peekable();
+    match names.peek() {
+        None => DEFAULT_FILES.iter().filter_map(|name| one(name, true).transpose()).collect(),
+        Some(_) => names.filter_map(|name| one(&name, false).transpose()).collect(),
+    }
 }
 
 fn of_environment() -> Result<Vec<String>, Error> {
@@ -65,4 +103,24 @@ fn one(name: &str, only_if_there: bool) -> Result<Option<File>, Error> {
     };
     read.map_err(Error::file("read", name))?;
     Ok(Some(File { name: name.to_owned(), text }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_before_targets() {
+        let words = |words: &[&str]| Words::of(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
+        let plain = words(&["app", "https://e.org/a.git"]);
+        assert_eq!((plain.address, plain.targets.len()), (None, 2));
+        let one = words(&["https://e.org/a.git#main", "app"]);
+        assert_eq!(one.address.as_deref(), Some("https://e.org/a.git#main"));
+        assert_eq!(
+            (one.command_context.as_str(), one.targets.as_slice()),
+            ("cwd://", &["app".to_owned()][..])
+        );
+        let two = words(&["https://e.org/a.hcl", "https://e.org/b.git"]);
+        assert_eq!((two.command_context.as_str(), two.targets.len()), ("https://e.org/b.git", 0));
+    }
 }

@@ -7,6 +7,7 @@ use dray_bake::target::Target;
 use dray_bake::{Around, Plan};
 use dray_spec::glob::clean_path;
 
+use super::remote::{HERE, Remote, git_secrets};
 use crate::build_context::is_url;
 use crate::build_session::Offers;
 use crate::command::own_file::OwnFile;
@@ -32,7 +33,7 @@ pub(super) enum Purpose {
 ///
 /// # Errors
 /// A target asks for what is not there, or wrong.
-pub(super) fn complete(plan: &mut Plan, around: &Around) -> Result<(), Error> {
+pub(super) fn complete(plan: &mut Plan, around: &Around, remote: Option<&Remote>) -> Result<(), Error> {
     let epoch = around.environment.get("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty());
     for target in plan.targets.values_mut() {
         if let Some(epoch) = epoch {
@@ -40,6 +41,9 @@ pub(super) fn complete(plan: &mut Plan, around: &Around) -> Result<(), Error> {
             args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| Some(epoch.clone()));
         }
         check(target).map_err(Error::Refused)?;
+        if let Some(remote) = remote {
+            remote.place(target).map_err(Error::Refused)?;
+        }
         let context = target.context.clone().unwrap_or_default();
         target.context = Some(local(&context));
     }
@@ -48,7 +52,7 @@ pub(super) fn complete(plan: &mut Plan, around: &Around) -> Result<(), Error> {
 
 /// A context as it is built: cleaned, if it is a folder.
 fn local(context: &str) -> String {
-    match context.strip_prefix("cwd://") {
+    match context.strip_prefix(HERE) {
         Some(folder) => clean_path(folder),
         None if is_url(context) => context.to_owned(),
         None => clean_path(context),
@@ -91,8 +95,11 @@ fn outputs(target: &Target) -> Vec<String> {
 fn dockerfile(target: &Target) -> String {
     let (context, file) =
         (target.context.clone().unwrap_or_default(), target.dockerfile.clone().unwrap_or_default());
-    match file.strip_prefix("cwd://") {
-        Some(file) => clean_path(file),
+    match file.strip_prefix(HERE) {
+        Some(file) => {
+            let file = clean_path(file);
+            std::path::absolute(&file).map_or(file, |full| full.display().to_string())
+        }
         None if is_url(&context) || file.starts_with('/') || is_url(&file) => file,
         None => clean_path(&format!("{context}/{file}")),
     }
@@ -135,7 +142,7 @@ impl Words {
         for (name, context) in target.contexts.iter().flatten() {
             let value = match context.strip_prefix("target:").and_then(|base| images.get(base)) {
                 Some(image) => format!("docker-image://{image}"),
-                None => context.strip_prefix("cwd://").map_or_else(|| context.clone(), clean_path),
+                None => context.strip_prefix(HERE).map_or_else(|| context.clone(), clean_path),
             };
             self.add("build-context", &format!("{name}={value}"));
         }
@@ -156,6 +163,9 @@ impl Words {
             for address in addresses.iter().flat_map(|all| all.split(',')) {
                 self.add("add-host", &format!("{name}={address}"));
             }
+        }
+        if is_url(target.context.as_deref().unwrap_or_default()) {
+            git_secrets().iter().for_each(|text| self.add("secret", text));
         }
         secrets(target).iter().for_each(|text| self.add("secret", text));
         agents(target).iter().for_each(|text| self.add("ssh", text));
@@ -187,25 +197,34 @@ impl Words {
     }
 }
 
+/// Whether a context by name is no folder.
+pub(super) fn is_elsewhere(context: &str) -> bool {
+    is_url(context) || ["target:", "docker-image:", "oci-layout:"].iter().any(|p| context.starts_with(p))
+}
+
 /// What targets want of this machine.
-pub(super) fn wants(plan: &Plan) -> Wants {
+pub(super) fn wants(plan: &Plan, is_remote: bool) -> Wants {
     let mut wants = Wants::default();
     for target in plan.targets.values() {
         wants.entitlements.extend(target.entitlements.iter().flatten().cloned());
         let context = target.context.clone().unwrap_or_default();
+        let inline = target.dockerfile_inline.as_ref().is_some_and(|text| !text.is_empty());
+        let file = dockerfile(target);
+        // Beside a context that is fetched only a file in full is of this machine.
+        let file_is_here = !is_url(&file) && (file.starts_with('/') || !is_url(&context));
+        if file_is_here && !inline {
+            wants.read.insert(file);
+        }
         if !is_url(&context) {
             wants.read.insert(context);
-            let inline = target.dockerfile_inline.as_ref().is_some_and(|text| !text.is_empty());
-            let file = dockerfile(target);
-            if !is_url(&file) && !inline {
-                wants.read.insert(file);
-            }
         }
         for context in target.contexts.iter().flatten().map(|(_, context)| context) {
-            let elsewhere = is_url(context)
-                || ["target:", "docker-image:", "oci-layout:"].iter().any(|p| context.starts_with(p));
-            if !elsewhere {
-                wants.read.insert(context.strip_prefix("cwd://").unwrap_or(context).to_owned());
+            if let Some(place) = context.strip_prefix("oci-layout://").filter(|_| is_remote) {
+                // buildx passes over these. Files of others shall not find out what is on this machine.
+                let path = place.split(['@', ':']).next().unwrap_or(place);
+                wants.read.insert(path.to_owned());
+            } else if !is_elsewhere(context) {
+                wants.read.insert(context.strip_prefix(HERE).unwrap_or(context).to_owned());
             }
         }
         let attr = |entry: &dray_bake::target::Entry, key: &str| {

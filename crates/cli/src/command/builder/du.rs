@@ -4,7 +4,8 @@ use dray_client::api::build::CacheRecord;
 
 use crate::app::App;
 use crate::command::format_flag;
-use crate::flag::{Flag, NONE, Parsed, filter, switch};
+use crate::command_error::Error;
+use crate::flag::{Flag, NONE, Parsed, filter, switch, text};
 use crate::format::listing::{Format, Titles};
 use crate::format::time::{ago, parse_rfc3339};
 use crate::format::units::human_size;
@@ -13,8 +14,9 @@ use crate::value::Row;
 
 const FLAGS: &[Flag] = &[
     filter(NONE, "Only records with this value (id, type, inuse, shared, private, description)"),
-    format_flag("Format of the output: table, 'table TEMPLATE', json, or a Go template"),
-    switch("verbose", NONE, "Show all of each record"),
+    format_flag("Format of the output: table, pretty, 'table TEMPLATE', json, or a Go template"),
+    text("builder", NONE, "Kept for scripts of buildx").hidden(),
+    switch("verbose", NONE, "Show all of each record; short for --format=pretty"),
 ];
 
 /// `builder du`
@@ -46,11 +48,14 @@ async fn run(app: &App, p: Parsed) -> Done {
     // What was used last comes first, as with buildx.
     records.sort_by(|a, b| last(b).cmp(last(a)).then_with(|| a.id.cmp(&b.id)));
     let format = p.get("format");
-    if !matches!(format, "" | "table") {
+    if !format.is_empty() && p.is("verbose") {
+        return Err(Error::Refused("--format and --verbose are mutually exclusive".into()));
+    }
+    if !matches!(format, "" | "table" | "pretty") {
         app.print(Format::parse(format)?.render(TITLES, records.iter().map(row).collect::<Vec<_>>())?)?;
         return Ok(0);
     }
-    let text = match p.is("verbose") {
+    let text = match p.is("verbose") || format == "pretty" {
         true => records.iter().map(whole).collect::<String>(),
         false => Format::parse(TABLE)?.render(TITLES, records.iter().map(row).collect::<Vec<_>>())?,
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dray_client::api::build::{BUILD_EVENT_ID, BuildEvent, BuildResult};
+use dray_client::api::build::{BUILD_EVENT_ID, BuildEvent, BuildPlace, BuildPlaceKind, BuildResult};
 use dray_client::api::progress::ProgressMessage;
 use dray_client::{JsonStream, Query, Upload};
 use dray_spec::Descriptor;
@@ -36,6 +36,7 @@ use crate::spec::{Args, Command, Done};
 use crate::terminal;
 
 mod epoch;
+pub(in crate::command) mod vcs;
 
 const FLAGS: &[Flag] = &[
     list("add-host", NONE, "Add a line to the hosts file of RUN (name:address)")
@@ -45,6 +46,7 @@ const FLAGS: &[Flag] = &[
     list("attest", NONE, "An attestation (type=sbom, type=provenance,mode=max)").shown("stringArray"),
     list("build-arg", NONE, "Set a build argument; without a value, this environment's")
         .check(env::check_env),
+    text("builder", NONE, "Kept for scripts of buildx").hidden(),
     list("build-context", NONE, "Another context by name (name=path, docker-image://, https://)")
         .check(check_context),
     list("cache-from", NONE, "Cache to take steps from (an image, type=local,src=path)").shown("stringArray"),
@@ -58,6 +60,7 @@ const FLAGS: &[Flag] = &[
     int("cpu-shares", 'c', "CPU weight, relative to others").default("0"),
     text("cpuset-cpus", NONE, "CPUs that RUN may use (0-3, 0,1)"),
     text("cpuset-mems", NONE, "Memory nodes that RUN may use (0-3, 0,1)"),
+    switch("debug", 'D', "Kept for scripts of buildx").hidden(),
     switch("disable-content-trust", NONE, "Kept for old scripts").default("true").hidden(),
     switch("explain", NONE, "Tell why steps were carried out: what had changed since the last build"),
     text("file", 'f', "The Dockerfile, if it is not PATH/Dockerfile"),
@@ -76,7 +79,7 @@ const FLAGS: &[Flag] = &[
     list("no-cache-filter", NONE, "Carry out the steps of this stage anew").shown("stringArray"),
     list("output", 'o', "Where the result goes (type=local,dest=path)").shown("stringArray"),
     list("platform", NONE, "Platforms to build for").shown("stringArray"),
-    text("progress", NONE, "How to show progress: auto, plain, tty, quiet or rawjson")
+    text("progress", NONE, "How to show progress: auto, none, plain, tty, quiet or rawjson")
         .default("auto")
         .check(check_progress),
     text("provenance", NONE, "How the image was made (true, mode=max); short for --attest=type=provenance"),
@@ -109,8 +112,8 @@ pub static COMMAND: Command = Command::new(
 
 pub(in crate::command) fn check_progress(value: &str) -> Result<(), String> {
     match value {
-        "auto" | "plain" | "tty" | "quiet" | "rawjson" => Ok(()),
-        _ => Err("must be auto, plain, tty, quiet or rawjson".into()),
+        "auto" | "none" | "plain" | "tty" | "quiet" | "rawjson" => Ok(()),
+        _ => Err("must be auto, none, plain, tty, quiet or rawjson".into()),
     }
 }
 
@@ -183,6 +186,19 @@ pub trait Listener {
     fn text(&self, text: &str) -> Result<(), Error>;
 }
 
+/// `--progress=none`
+struct Silence;
+
+impl Listener for Silence {
+    fn event(&self, _: BuildEvent) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn text(&self, _: &str) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
 /// How a build ended.
 pub enum Ended {
     /// A question is answered.
@@ -233,7 +249,8 @@ pub async fn carry_out(app: &App, p: &Parsed, listener: Option<&dyn Listener>) -
         .map_err(Error::Refused)?;
     let mut caches = Caches::read(app, p)?;
     let (contexts, beside) = contexts(&p.all("build-context"), &mut caches.stores)?;
-    let wanted = Wanted { beside, definition_only: call.is_some() };
+    let dockerfile = fetched_dockerfile(app, p.get("file")).await?;
+    let wanted = Wanted { beside, definition_only: call.is_some(), dockerfile };
     let context = build_context::prepare(p.raw_args[0].as_ref(), p.get("file"), wanted)?;
     let progress = progress_of(p)?;
     let quiet = p.is("quiet") || progress == "quiet";
@@ -255,12 +272,24 @@ pub async fn carry_out(app: &App, p: &Parsed, listener: Option<&dyn Listener>) -
     for entitlement in p.all("allow") {
         query.add("allow", &entitlement);
     }
+    let vcs = vcs::of_context(p.raw_args[0].as_ref(), p.get("file"));
+    if !vcs.is_empty() {
+        query.add("vcs", &json(&vcs)?);
+    }
+    if context.dockerfile_beside {
+        query.add("dockerfilebeside", "1");
+    }
     query.add("source", &source(p.raw_args[0].as_ref()));
     let build_id = build_id();
     query.add("buildid", &build_id);
     let auths = auth_header(&app.config().borrow().all_auths().unwrap_or_default());
     if let Some(question) = call {
         query.add("call", &question.name);
+        let session = BuildSession { offers, ..BuildSession::default() };
+        // What is asked of a repository may need its secret.
+        if !context.remote.is_empty() && !session.is_empty() {
+            query.add("session", &session.open(app.client()?).await?);
+        }
         let answer = app.client()?.build_call(query, &auths, context.body.whole()).await?;
         return Ok(Ended::Answer(question, answer));
     }
@@ -286,6 +315,8 @@ pub async fn carry_out(app: &App, p: &Parsed, listener: Option<&dyn Listener>) -
     let screen = Screen { app, stdout_taken: outputs.iter().any(|o| o.place == Some(Place::Stdout)) };
     let done = if let Some(listener) = listener {
         heard(listener, messages, of_dray).await
+    } else if progress == "none" && !quiet {
+        heard(&Silence, messages, of_dray).await
     } else if quiet {
         quietly(&screen, messages).await
     } else if of_dray && (app.name != "docker" || progress == "rawjson") {
@@ -302,6 +333,18 @@ pub async fn carry_out(app: &App, p: &Parsed, listener: Option<&dyn Listener>) -
     let done = done?;
     caches.tag(&done.told)?;
     Ok(Ended::Built(done))
+}
+
+/// The Dockerfile that an address leads to, if `--file` is one.
+async fn fetched_dockerfile(app: &App, file: &str) -> Result<Option<Vec<u8>>, Error> {
+    if !["http://", "https://"].iter().any(|scheme| file.starts_with(scheme)) {
+        return Ok(None);
+    }
+    let place = app.client()?.build_place(file, &[], true, "").await?;
+    let is_file = |place: &BuildPlace| place.kind == BuildPlaceKind::File;
+    let text = place.filter(is_file).and_then(|place| place.files.into_iter().next());
+    let missing = || Error::Refused(format!("{file} is no Dockerfile"));
+    Ok(Some(text.ok_or_else(missing)?.text.into_bytes()))
 }
 
 /// What of a context the daemon has not had before, where it compares; else all of it.

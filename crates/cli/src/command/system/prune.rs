@@ -1,5 +1,7 @@
 //! `system prune`.
 
+use dray_client::build::CacheBounds;
+
 use crate::app::App;
 use crate::command::container::prune::{FLAGS as COMMON, agree};
 use crate::command::image::prune::deleted as deleted_images;
@@ -76,7 +78,7 @@ async fn run(app: &App, p: Parsed) -> Done {
     let images = client.image_prune(&image_filters).await?;
     freed += images.space_reclaimed;
     show(deleted_images(&images))?;
-    let cache = client.build_prune(p.is("all"), 0, &filters).await?;
+    let cache = client.build_prune(p.is("all"), CacheBounds::default(), &filters).await?;
     freed += cache.space_reclaimed;
     show(section("Deleted build cache objects", &cache.caches_deleted.unwrap_or_default()))?;
     app.print(format!("Total reclaimed space: {}\n", human_size(freed as f64)))?;

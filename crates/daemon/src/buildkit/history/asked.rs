@@ -61,6 +61,9 @@ impl Asked {
         for (name, value) in &options.build_args {
             add(format!("build-arg:{name}"), value.as_deref().unwrap_or_default());
         }
+        for (name, value) in &options.vcs {
+            add(format!("vcs:{name}"), value);
+        }
         if options.no_cache || !options.no_cache_stages.is_empty() {
             attrs.insert("no-cache".into(), options.no_cache_stages.join(","));
         }
@@ -153,7 +156,7 @@ fn caches(text: &str) -> String {
 }
 
 /// Addresses without the user's name and password.
-fn without_userinfo(text: &str) -> String {
+pub(in crate::buildkit) fn without_userinfo(text: &str) -> String {
     let mut hidden = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {

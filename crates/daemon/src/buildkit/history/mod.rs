@@ -28,6 +28,7 @@ use dray_engine::build::history::record::Failure;
 use dray_engine::build::{History, Recording};
 
 pub(crate) use asked::Asked;
+pub(in crate::buildkit) use asked::without_userinfo;
 pub(crate) use bundle::{BundleError, Exports, LocalState, read as read_bundle, write as write_bundle};
 pub(crate) use classic::ClassicBuild;
 pub(crate) use filter::filtered;

@@ -8,18 +8,24 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
-use dray_api::build::{BuildExport, BuildImport, BuildLocal, CacheMountImport};
-use dray_engine::build::Service;
+use dray_api::build::{
+    BuildExport, BuildImport, BuildLocal, BuildPlace, BuildPlaceFile, BuildPlaceKind, CacheMountImport,
+};
+use dray_build::{Cancel, ContextDir};
 use dray_engine::build::history::{HistoryError, view};
+use dray_engine::build::{Place, Service};
 use http::StatusCode;
 
 use super::needed;
 use crate::blocking::call;
 use crate::body;
-use crate::buildkit::{BundleError, Exports, LocalState, LogReader, filtered, read_bundle, write_bundle};
+use crate::buildkit::{
+    BuildKit, BundleError, Exports, LocalState, LogReader, filtered, read_bundle, write_bundle,
+};
 use crate::error::{ApiError, ApiResult, json};
 use crate::extract::{Json, Params};
 use crate::read_ahead;
+use crate::routes::build::{gone_guard, session, wishes_of};
 use crate::state::App;
 
 /// Bytes of an archive that go out at once.
@@ -34,6 +40,7 @@ pub(super) fn router() -> Router<App> {
     Router::new()
         .route("/dray/builds", get(list))
         .route("/dray/builds/inspect", get(inspect))
+        .route("/dray/builds/place", get(place))
         .route("/dray/builds/logs", get(logs))
         .route("/dray/builds/trace", get(trace))
         .route("/dray/builds/attachment", get(attachment))
@@ -43,6 +50,55 @@ pub(super) fn router() -> Router<App> {
         .route("/dray/builds/mounts", get(mounts))
         .route("/dray/builds/mounts/export", get(export_mounts))
         .route("/dray/builds/mounts/import", post(import_mounts))
+}
+
+/// The largest bake file, as buildx has it for those of an address.
+const MAX_FILE: u64 = 2 << 20;
+
+/// Files of what an address leads to.
+async fn place(State(builds): Builds, State(kit): State<Arc<BuildKit>>, params: Params) -> ApiResult {
+    let session = session(&kit, &params).await?;
+    let secrets = wishes_of(session.as_ref(), &params, None).secrets;
+    let address = needed(&params, "remote")?.to_owned();
+    let names: Vec<String> = params.all("file").map(str::to_owned).collect();
+    let optional = params.bool("optional");
+    let cancel = Cancel::new();
+    let _raise = gone_guard(&cancel);
+    let fetching = cancel.clone();
+    let work = move || {
+        let (kind, files) = match builds.look_at(&address, &secrets, &fetching)? {
+            Place::File(text) => (BuildPlaceKind::File, vec![BuildPlaceFile { name: address, text }]),
+            Place::Folder(folder) => (BuildPlaceKind::Folder, files_of(&folder, names, optional)?),
+        };
+        Ok::<_, ApiError>(BuildPlace { kind, files })
+    };
+    let found = tokio::task::spawn_blocking(work).await;
+    Ok(json(StatusCode::OK, &found.map_err(|error| ApiError::internal(error.to_string()))??))
+}
+
+fn files_of(
+    folder: &ContextDir,
+    names: Vec<String>,
+    optional: bool,
+) -> Result<Vec<BuildPlaceFile>, ApiError> {
+    let wrong = |error: &dyn std::fmt::Display| ApiError::bad_request(error.to_string());
+    let mut files = Vec::new();
+    for name in names {
+        let found = folder.metadata(&name).map_err(|error| wrong(&error))?;
+        let Some(found) = found.filter(|found| !optional || found.is_file()) else {
+            if optional {
+                continue;
+            }
+            return Err(wrong(&format!("open {name}: no such file or directory")));
+        };
+        if found.len() > MAX_FILE {
+            return Err(wrong(&format!("{name}: more than {} MiB", MAX_FILE >> 20)));
+        }
+        let bytes = folder.read(&name).map_err(|error| wrong(&error))?.unwrap_or_default();
+        let text = String::from_utf8(bytes).map_err(|_| wrong(&format!("{name}: invalid UTF-8")))?;
+        files.push(BuildPlaceFile { name, text });
+    }
+    Ok(files)
 }
 
 async fn mounts(State(builds): Builds) -> ApiResult {

@@ -7,6 +7,7 @@
 //! sbom         files of the result, by dray-scan → predicate
 //! ```
 
+mod graph;
 mod options;
 mod provenance;
 mod sbom;

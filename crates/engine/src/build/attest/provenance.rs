@@ -9,7 +9,7 @@ use dray_spec::{Descriptor, Platform, Reference};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{ProvenanceMode, ProvenanceOptions, Statement};
+use super::{ProvenanceMode, ProvenanceOptions, Statement, graph};
 
 const V1: &str = "https://slsa.dev/provenance/v1";
 const V02: &str = "https://slsa.dev/provenance/v0.2";
@@ -63,21 +63,38 @@ pub(in crate::build) struct Told<'a> {
 struct Taken<'a> {
     invocation: &'a Invocation,
     capture: &'a Capture,
-    /// The layer that a step wrote, by the step's place.
-    layers: BTreeMap<usize, Descriptor>,
+    /// The layers that there were after a step of the image, by the step's place.
+    layers: BTreeMap<usize, Vec<Descriptor>>,
 }
 
 impl<'a> From<&Told<'a>> for Taken<'a> {
     fn from(told: &Told<'a>) -> Self {
         let capture = told.built.capture.as_ref();
-        let written = |(n, step): (usize, &DoneStep)| {
-            let layer = step.layer?;
-            let place = told.built.content.layers.iter().position(|known| *known == layer)?;
-            Some((n, told.layers.get(place)?.clone()))
-        };
-        let layers = capture.steps.iter().enumerate().filter_map(written).collect();
+        let layers = layers(told, capture);
         Taken { invocation: told.invocation, capture, layers }
     }
+}
+
+/// The layers after each step that the image is made of, from its base on.
+fn layers(told: &Told<'_>, capture: &Capture) -> BTreeMap<usize, Vec<Descriptor>> {
+    let mut chain: Vec<usize> = Vec::new();
+    let mut next = capture.result;
+    while let Some((n, step)) = next.and_then(|n| Some((n, capture.steps.get(n)?))) {
+        chain.push(n);
+        next = step.inputs.first().copied().filter(|_| step.is_upon);
+    }
+    let mut count = told.built.base.as_ref().map_or(0, |(_, layers)| *layers);
+    let mut after = BTreeMap::new();
+    for n in chain.into_iter().rev() {
+        let place = |layer| told.built.content.layers.iter().position(|known| *known == layer);
+        if let Some(place) = capture.steps[n].layer.and_then(place) {
+            count = place + 1;
+        }
+        if let Some(layers) = told.layers.get(..count).filter(|layers| !layers.is_empty()) {
+            after.insert(n, layers.to_vec());
+        }
+    }
+    after
 }
 
 /// The statement about how a result was made.
@@ -122,12 +139,10 @@ impl<'a> Parts<'a> {
         let mut source = Map::new();
         let context = attrs.remove("context");
         if let Some(context) = &context {
-            source.insert("uri".into(), without_credentials(context).into());
-            if let Some(digest) =
-                told.capture.materials.iter().find_map(|material| digest_at(material, context))
-            {
-                source.insert("digest".into(), digest);
-            }
+            let found = told.capture.materials.iter().find_map(|material| at(material, context));
+            let (uri, digest) = found.map_or((context.as_str(), None), |(uri, of)| (uri, Some(of)));
+            source.insert("uri".into(), without_credentials(uri).into());
+            source.extend(digest.map(|digest| ("digest".to_owned(), digest)));
         }
         let path = attrs.remove("filename").unwrap_or_else(|| told.capture.dockerfile.0.clone());
         source.insert("path".into(), path.into());
@@ -165,21 +180,21 @@ impl<'a> Parts<'a> {
             request.insert("locals".into(), locals.into());
         }
         if max {
-            metadata.insert("source".into(), source_of(told));
+            metadata.insert("source".into(), source_of(told, context.is_some()));
             let layers: Map<String, Value> =
-                told.layers.iter().map(|(n, layer)| (format!("step{n}:0"), json!([[layer]]))).collect();
+                told.layers.iter().map(|(n, layers)| (format!("step{n}:0"), json!([layers]))).collect();
             if !layers.is_empty() {
                 metadata.insert("layers".into(), layers.into());
             }
         }
-        let config = max.then(|| json!({ "llbDefinition": definition(&told.capture.steps) }));
+        let config = max.then(|| graph::definition(told.capture));
         Parts {
             told,
             options,
             source,
             request,
             request_complete,
-            materials: told.capture.materials.iter().map(material).collect(),
+            materials: materials(told.capture),
             materials_complete: locals.is_empty(),
             metadata,
             config,
@@ -197,7 +212,7 @@ impl<'a> Parts<'a> {
         internal.insert("builderPlatform".into(), Platform::host().to_string().into());
         let invocation = self.told.invocation;
         let mut metadata = json!({
-            "invocationId": invocation.id,
+            "invocationID": invocation.id,
             "startedOn": invocation.started,
             "finishedOn": invocation.finished,
             "buildkit_metadata": self.metadata,
@@ -213,13 +228,16 @@ impl<'a> Parts<'a> {
                 metadata[name] = true.into();
             }
         }
+        let mut definition = json!({
+            "buildType": BUILD_TYPE_V1,
+            "externalParameters": { "configSource": self.source, "request": self.request },
+            "internalParameters": internal,
+        });
+        if !self.materials.is_empty() {
+            definition["resolvedDependencies"] = self.materials.into();
+        }
         json!({
-            "buildDefinition": {
-                "buildType": BUILD_TYPE_V1,
-                "externalParameters": { "configSource": self.source, "request": self.request },
-                "internalParameters": internal,
-                "resolvedDependencies": self.materials,
-            },
+            "buildDefinition": definition,
             "runDetails": {
                 "builder": { "id": self.options.builder_id },
                 "metadata": metadata,
@@ -251,7 +269,6 @@ impl<'a> Parts<'a> {
         let mut predicate = json!({
             "builder": { "id": self.options.builder_id },
             "buildType": BUILD_TYPE_V02,
-            "materials": self.materials,
             "invocation": {
                 "configSource": self.source,
                 "parameters": self.request,
@@ -259,6 +276,9 @@ impl<'a> Parts<'a> {
             },
             "metadata": metadata,
         });
+        if !self.materials.is_empty() {
+            predicate["materials"] = self.materials.into();
+        }
         if let Some(config) = self.config {
             predicate["buildConfig"] = config;
         }
@@ -268,7 +288,7 @@ impl<'a> Parts<'a> {
 
 /// Whether some step could use a network.
 fn uses_network(steps: &[DoneStep]) -> bool {
-    steps.iter().any(|step| matches!(step.operation, Operation::Exec { network: true, .. }))
+    steps.iter().any(|step| matches!(&step.operation, Operation::Exec { network, .. } if network != "none"))
 }
 
 /// Attributes of the protocol itself.
@@ -302,15 +322,33 @@ fn locals(told: &Taken<'_>, remote: bool) -> Vec<String> {
     names
 }
 
-/// The digest of what is at an address, if the build took it from there.
-fn digest_at(material: &Material, address: &str) -> Option<Value> {
+/// What is at an address, if the build took it from there: how it is called, and its digest.
+fn at<'a>(material: &'a Material, address: &str) -> Option<(&'a str, Value)> {
     match material {
-        Material::Http { url, digest } if url == address => Some(digests(digest)),
-        Material::Git { url, commit } if address.split(['#', '?']).next() == Some(url.as_str()) => {
-            Some(json!({ "sha1": commit }))
+        Material::Http { url, digest } if Some(url.as_str()) == address.split('#').next() => {
+            Some((url, digests(digest)))
+        }
+        Material::Git { url, commit } if Material::repository(address).as_ref() == Some(url) => {
+            Some((url, of_commit(commit)))
         }
         _ => None,
     }
+}
+
+fn of_commit(commit: &str) -> Value {
+    let kind = if commit.len() == 64 { "sha256" } else { "sha1" };
+    json!({ kind: commit })
+}
+
+/// Images first, then repositories, then files, each in their order.
+fn materials(capture: &Capture) -> Vec<Value> {
+    let mut all: Vec<&Material> = capture.materials.iter().collect();
+    all.sort_by_key(|material| match material {
+        Material::Image { name, platform, .. } => (0, name.clone(), platform.to_string()),
+        Material::Git { url, .. } => (1, url.clone(), String::new()),
+        Material::Http { url, .. } => (2, url.clone(), String::new()),
+    });
+    all.into_iter().map(material).collect()
 }
 
 fn digests(digest: &dray_spec::Digest) -> Value {
@@ -332,14 +370,13 @@ fn material(material: &Material) -> Value {
             json!({ "uri": without_credentials(url), "digest": digests(digest) })
         }
         Material::Git { url, commit } => {
-            let kind = if commit.len() == 64 { "sha256" } else { "sha1" };
-            json!({ "uri": without_credentials(url), "digest": { kind: commit } })
+            json!({ "uri": without_credentials(url), "digest": of_commit(commit) })
         }
     }
 }
 
 /// An address without the name and password in it.
-fn without_credentials(address: &str) -> String {
+pub(super) fn without_credentials(address: &str) -> String {
     let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     match rest[..end].rsplit_once('@') {
@@ -348,53 +385,27 @@ fn without_credentials(address: &str) -> String {
     }
 }
 
-/// The steps as a graph.
-fn definition(steps: &[DoneStep]) -> Vec<Value> {
-    let step = |(n, step): (usize, &DoneStep)| {
-        let operation = match &step.operation {
-            Operation::Source { identifier } => json!({ "source": { "identifier": identifier } }),
-            Operation::Exec { args, cwd, user, .. } => {
-                let mut meta = json!({ "args": args, "cwd": cwd });
-                if !user.is_empty() {
-                    meta["user"] = user.as_str().into();
-                }
-                json!({ "exec": { "meta": meta } })
-            }
-            Operation::File { sources, dest } => {
-                let copy = |source: &String| json!({ "Action": { "copy": { "src": source, "dest": dest } } });
-                json!({ "file": { "actions": sources.iter().map(copy).collect::<Vec<_>>() } })
-            }
-            Operation::Directory { path } => {
-                json!({ "file": { "actions": [{ "Action": { "mkdir": { "path": path, "makeParents": true } } }] } })
-            }
-        };
-        let platform = json!({ "Architecture": step.platform.architecture, "OS": step.platform.os });
-        let mut described =
-            json!({ "id": format!("step{n}"), "op": { "Op": operation, "platform": platform } });
-        if !step.inputs.is_empty() {
-            let inputs: Vec<String> = step.inputs.iter().map(|input| format!("step{input}:0")).collect();
-            described["inputs"] = inputs.into();
-        }
-        described
-    };
-    steps.iter().enumerate().map(step).collect()
-}
-
 /// The Dockerfile, and which of its lines each step is.
-fn source_of(told: &Taken<'_>) -> Value {
+fn source_of(told: &Taken<'_>, remote: bool) -> Value {
     use base64::Engine as _;
     let (name, text) = &told.capture.dockerfile;
     let data = base64::engine::general_purpose::STANDARD.encode(text);
+    let range = |line: usize| json!({ "start": { "line": line }, "end": { "line": line } });
+    let location = |(first, last): &(usize, usize)| {
+        let ranges: Vec<Value> = (*first..=*last).map(range).collect();
+        json!({ "ranges": ranges })
+    };
     let mut locations = Map::new();
-    for (n, step) in told.capture.steps.iter().enumerate().filter(|(_, step)| step.lines.0 > 0) {
-        let range = |line: usize| json!({ "start": { "line": line }, "end": { "line": line } });
-        let ranges: Vec<Value> = (step.lines.0..=step.lines.1).map(range).collect();
-        locations.insert(format!("step{n}"), json!({ "locations": [{ "ranges": ranges }] }));
+    for (n, step) in told.capture.steps.iter().enumerate() {
+        let of_step: Vec<Value> = step.lines.iter().map(location).collect();
+        let of_step = if of_step.is_empty() { json!({}) } else { json!({ "locations": of_step }) };
+        locations.insert(format!("step{n}"), of_step);
     }
-    json!({
-        "locations": locations,
-        "infos": [{ "filename": name, "language": "Dockerfile", "data": data }],
-    })
+    let mut info = json!({ "filename": name, "language": "Dockerfile", "data": data });
+    if let (false, Value::Object(brought)) = (remote, graph::of_dockerfile(name)) {
+        info.as_object_mut().into_iter().for_each(|info| info.extend(brought.clone()));
+    }
+    json!({ "locations": locations, "infos": [info] })
 }
 
 #[cfg(test)]
@@ -420,11 +431,12 @@ mod tests {
         };
         let platform = Platform::new("linux", "amd64", None);
         let digest = dray_spec::Digest::sha256_of(b"x");
-        let step = |operation, inputs: &[usize], lines| DoneStep {
+        let step = |operation, inputs: &[usize], lines: (usize, usize)| DoneStep {
             operation,
             platform: platform.clone(),
             inputs: inputs.to_vec(),
-            lines,
+            is_upon: !inputs.is_empty(),
+            lines: Some(lines).filter(|lines| lines.0 > 0).into_iter().collect(),
             layer: None,
         };
         let steps = [
@@ -434,13 +446,26 @@ mod tests {
                 (1, 1),
             ),
             step(Operation::Source { identifier: "local://context".into() }, &[], (0, 0)),
-            step(Operation::File { sources: vec!["/a".into()], dest: "/b".into() }, &[0, 1], (2, 3)),
+            step(
+                Operation::File {
+                    sources: vec!["a".into(), "c".into()],
+                    dest: "/b/".into(),
+                    owner: Some("2:app".into()),
+                    mode: Some("u+x".into()),
+                    unpacks: false,
+                },
+                &[0, 1],
+                (2, 3),
+            ),
             step(
                 Operation::Exec {
                     args: vec!["/bin/sh".into(), "-c".into(), "x".into()],
+                    env: vec!["PATH=/bin".into()],
                     cwd: "/".into(),
                     user: String::new(),
-                    network: true,
+                    network: String::new(),
+                    insecure: false,
+                    mounts: Vec::new(),
                 },
                 &[2],
                 (4, 4),
@@ -462,8 +487,9 @@ mod tests {
             secrets: vec![("token".to_owned(), false)],
             agents: Vec::new(),
             dockerfile: ("Dockerfile".to_owned(), "FROM alpine:3\n".to_owned()),
+            result: Some(3),
         };
-        let taken = Taken { invocation: &invocation, capture: &capture, layers: [(2, layer)].into() };
+        let taken = Taken { invocation: &invocation, capture: &capture, layers: [(2, vec![layer])].into() };
         statement(&taken, options).predicate.content
     }
 
@@ -482,8 +508,8 @@ mod tests {
         assert_eq!(definition["internalParameters"]["buildConfig"], Value::Null);
         let dependencies = &definition["resolvedDependencies"];
         assert_eq!(dependencies[0]["uri"], "pkg:docker/alpine@3?platform=linux%2Famd64");
-        assert_eq!(dependencies[1]["uri"], "https://example.org/f");
-        assert_eq!(dependencies[2]["digest"]["sha1"], "c".repeat(40));
+        assert_eq!(dependencies[1]["digest"]["sha1"], "c".repeat(40));
+        assert_eq!(dependencies[2]["uri"], "https://example.org/f");
         let metadata = &predicate["runDetails"]["metadata"];
         assert_eq!(metadata["buildkit_completeness"]["request"], false);
         assert_eq!(metadata["buildkit_metadata"]["vcs"]["source"], "https://example.org/app.git");
@@ -500,7 +526,26 @@ mod tests {
         assert_eq!(request["secrets"], json!([{ "id": "token" }]));
         let steps = &definition["internalParameters"]["buildConfig"]["llbDefinition"];
         assert_eq!(steps[2]["inputs"], json!(["step0:0", "step1:0"]));
+        let (first, second) =
+            (&steps[2]["op"]["Op"]["file"]["actions"][0], &steps[2]["op"]["Op"]["file"]["actions"][1]);
+        assert_eq!(
+            (&first["input"], &first["secondaryInput"], &first["output"]),
+            (&json!(0), &json!(1), &json!(-1))
+        );
+        assert_eq!(
+            (&second["input"], &second["secondaryInput"], &second["output"]),
+            (&json!(2), &json!(1), &json!(0))
+        );
+        let copy = &second["Action"]["copy"];
+        assert_eq!((&copy["src"], &copy["modeStr"]), (&json!("/c"), &json!("u+x")));
+        assert_eq!(copy["owner"]["user"]["User"]["byId"], 2);
         assert_eq!(steps[3]["op"]["Op"]["exec"]["meta"]["args"][2], "x");
+        assert_eq!(steps[3]["op"]["Op"]["exec"]["mounts"], json!([{ "dest": "/" }]));
+        assert_eq!(steps[4], json!({ "id": "step4", "inputs": ["step3:0"], "op": { "Op": {} } }));
+        let base = steps[0]["op"]["Op"]["source"]["identifier"].as_str().unwrap_or_default();
+        assert!(base.starts_with("docker-image://docker.io/library/alpine:3@sha256:"), "{base}");
+        let mapping = &definition["internalParameters"]["buildConfig"]["digestMapping"];
+        assert_eq!(mapping.as_object().map(Map::len), Some(5));
         let metadata = &predicate["runDetails"]["metadata"];
         assert_eq!(metadata["buildkit_reproducible"], true);
         assert_eq!(metadata["buildkit_hermetic"], Value::Null);
@@ -516,7 +561,7 @@ mod tests {
         let predicate = told(&ProvenanceOptions { old: true, ..ProvenanceOptions::default() });
         assert_eq!(predicate["invocation"]["configSource"]["entryPoint"], "Dockerfile");
         assert_eq!(predicate["materials"].as_array().map(Vec::len), Some(3));
-        assert_eq!(predicate["buildConfig"]["llbDefinition"].as_array().map(Vec::len), Some(4));
+        assert_eq!(predicate["buildConfig"]["llbDefinition"].as_array().map(Vec::len), Some(5));
         assert!(predicate["metadata"][METADATA_V02]["vcs"].is_object());
     }
 }

@@ -7,6 +7,7 @@ use super::duration;
 use super::local::{self, Local, NODE};
 use crate::app::App;
 use crate::command::format_flag;
+use crate::command::image::build::vcs;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, list, switch};
 use crate::format::listing::{Format, Titles};
@@ -18,6 +19,7 @@ const FLAGS: &[Flag] = &[
     list("filter", NONE, "Only builds like this (ref, repository, status, startedAt, completedAt, duration)")
         .shown("stringArray"),
     format_flag("Format of the output: table, 'table TEMPLATE', json, or a Go template").default("table"),
+    switch("local", NONE, "Only builds of the repository around this folder"),
     switch("no-trunc", NONE, "Show names in full"),
 ];
 
@@ -38,7 +40,12 @@ const TITLES: Titles = &[
 const NAME_WIDTH: usize = 36;
 
 async fn run(app: &App, p: Parsed) -> Done {
-    let filters = filters(&p.all("filter")).map_err(Error::Refused)?;
+    let mut wanted = p.all("filter");
+    if p.is("local") {
+        let origin = vcs::origin().map_err(Error::Refused)?;
+        wanted.insert(0, format!("repository={origin}"));
+    }
+    let filters = filters(&wanted).map_err(Error::Refused)?;
     let mut builds = app.client()?.build_history(&filters).await?;
     // Those that run come first.
     builds.sort_by_key(|build| build.completed_at.is_some());

@@ -26,22 +26,22 @@ use crate::format::time::parse_rfc3339;
 use crate::spec::{Args, Command, Done, Group};
 
 /// `builder history`
-pub static GROUP: Group = Group {
-    name: "builder history",
-    about: "Look at builds that were made",
-    commands: &[
-        &explain::COMMAND,
-        &bundle::EXPORT,
-        &bundle::IMPORT,
-        &inspect::COMMAND,
-        &attachment::COMMAND,
-        &logs::COMMAND,
-        &ls::COMMAND,
-        &OPEN,
-        &rm::COMMAND,
-        &trace::COMMAND,
-    ],
-};
+pub static GROUP: Group =
+    Group { name: "builder history", about: "Look at builds that were made", commands: COMMANDS };
+
+/// Its commands.
+pub const COMMANDS: &[&Command] = &[
+    &explain::COMMAND,
+    &bundle::EXPORT,
+    &bundle::IMPORT,
+    &inspect::COMMAND,
+    &attachment::COMMAND,
+    &logs::COMMAND,
+    &ls::COMMAND,
+    &OPEN,
+    &rm::COMMAND,
+    &trace::COMMAND,
+];
 
 static OPEN: Command = Command::new(
     "open",

@@ -19,9 +19,16 @@ pub static COMMAND: Command = Command::new(
     "Print a build as a trace that Jaeger can import",
     |a, p| Box::pin(run(a, p)),
 )
-.flags(&[&[text("compare", NONE, "Another build, printed beside it")]]);
+.flags(&[&[
+    text("addr", NONE, "Kept for scripts of buildx: nothing is served here").hidden(),
+    text("compare", NONE, "Another build, printed beside it"),
+]]);
 
 async fn run(app: &App, p: Parsed) -> Done {
+    if p.given("addr") {
+        let text = "--addr: there is no user interface of Jaeger in here; import what this prints into one";
+        return Err(Error::Refused(text.into()));
+    }
     let mut traces = vec![trace(app, wanted(&p)).await?];
     if p.given("compare") {
         traces.push(trace(app, p.get("compare")).await?);
