@@ -24,34 +24,15 @@ pub(crate) struct Selection<'a> {
 
 /// The items that `path`, with or without wildcards, means.
 pub(crate) fn select(selection: &Selection<'_>, path: &str) -> Result<Vec<Item>, CopyError> {
-    let (pivot, rest) = match path.split_once("/./").filter(|_| selection.parents) {
-        Some((pivot, rest)) => (pivot, rest),
-        None => ("", path),
-    };
+    if selection.parents {
+        return selection.with_parents(path);
+    }
     let inner = inner_path(path)?;
-    let kept = |found: &Path| {
-        let below = found.strip_prefix(inner_path(pivot).unwrap_or_default()).unwrap_or(found);
-        selection.parents.then(|| below.parent().unwrap_or(Path::new("")).to_owned())
-    };
-    if !has_wildcards(rest) && !has_wildcards(pivot) {
-        let found = PathBuf::from(&inner);
-        let parents = kept(&found);
-        return Ok(vec![selection.item(&found, parents, path)?]);
+    if !has_wildcards(path) {
+        return Ok(vec![selection.item(Path::new(&inner), None, path)?]);
     }
-    let mut found = Vec::new();
-    let parts: Vec<&str> = inner.split('/').filter(|part| !part.is_empty()).collect();
-    selection.expand(Path::new(""), &parts, &mut found)?;
-    let mut items = Vec::new();
-    for found in found {
-        let shown = found.to_string_lossy().into_owned();
-        // A file that only its own name excludes does not count.
-        let (excluded, _) = selection.exclude.ignores_within(&base_name(&shown), &FolderMatch::default());
-        if !excluded {
-            let parents = kept(&found);
-            items.push(selection.item(&found, parents, &shown)?);
-        }
-    }
-    Ok(items)
+    let found = selection.expanded(Path::new(""), &inner)?;
+    selection.items(found, |_| None)
 }
 
 /// The item at a path without links or wildcards.
@@ -79,6 +60,92 @@ fn base_name(path: &str) -> String {
 impl Selection<'_> {
     fn tree(&self) -> &Tree {
         &self.source.tree
+    }
+
+    /// `--parents`: what lies behind the pivot `/./`, or behind the top, keeps the folders on the way there. `**` stands for
+    /// any number of folders.
+    fn with_parents(&self, path: &str) -> Result<Vec<Item>, CopyError> {
+        let (pivot, rest) = path.split_once("/./").unwrap_or(("", path));
+        let (pivot, rest) = (inner_path(pivot)?, inner_path(rest)?);
+        let parent = |path: &Path| path.parent().unwrap_or(Path::new("")).to_owned();
+        if !has_wildcards(&pivot) && !has_wildcards(&rest) {
+            let found = Path::new(&pivot).join(&rest);
+            return Ok(vec![self.item(&found, Some(parent(Path::new(&rest))), path)?]);
+        }
+        let roots = match has_wildcards(&pivot) {
+            true => self.expanded(Path::new(""), &pivot)?,
+            false => vec![self.tree().resolve(Path::new(&pivot)).map_err(io_error("resolve", &pivot))?],
+        };
+        let mut items = Vec::new();
+        for root in roots {
+            if !self.tree().is_dir(&root).map_err(io_error("stat", &root))? {
+                continue;
+            }
+            let found = match has_wildcards(&rest) {
+                true if rest.split('/').any(|part| part.contains("**")) => self.search(&root, &rest)?,
+                true => self.expanded(&root, &rest)?,
+                false => {
+                    let found = root.join(&rest);
+                    let there = self.tree().find(&found).map_err(io_error("stat", &found))?;
+                    there.map(|_| found).into_iter().collect()
+                }
+            };
+            let kept = |found: &Path| found.strip_prefix(&root).ok().map(parent);
+            items.extend(self.items(found, kept)?);
+        }
+        Ok(items)
+    }
+
+    /// The items at paths that were found by wildcards. A file that only its own name excludes is none.
+    fn items(
+        &self,
+        found: Vec<PathBuf>,
+        parents: impl Fn(&Path) -> Option<PathBuf>,
+    ) -> Result<Vec<Item>, CopyError> {
+        let mut items = Vec::new();
+        for found in found {
+            let shown = found.to_string_lossy().into_owned();
+            let (excluded, _) = self.exclude.ignores_within(&base_name(&shown), &FolderMatch::default());
+            if !excluded {
+                items.push(self.item(&found, parents(&found), &shown)?);
+            }
+        }
+        Ok(items)
+    }
+
+    /// The paths below `root` that match a pattern with `**`. What is in a folder that matches is not looked at: it comes
+    /// along.
+    fn search(&self, root: &Path, pattern: &str) -> Result<Vec<PathBuf>, CopyError> {
+        let bad = |source| CopyError::Pattern { pattern: pattern.to_owned(), source };
+        let glob = Glob::ignore(pattern).map_err(bad)?;
+        let mut found = Vec::new();
+        let mut folders = vec![PathBuf::new()];
+        while let Some(folder) = folders.pop() {
+            if self.cancel.is_cancelled() {
+                return Err(CopyError::Cancelled);
+            }
+            let at = root.join(&folder);
+            let at = if at.as_os_str().is_empty() { Path::new(".") } else { &at };
+            let names = self.tree().open_dir(at).and_then(tree::names).map_err(io_error("list", at))?;
+            for path in names.into_iter().map(|name| folder.join(name)) {
+                let at = root.join(&path);
+                if glob.matches(&path.to_string_lossy()) {
+                    found.push(at);
+                } else if self.tree().is_dir(&at).map_err(io_error("stat", &at))? {
+                    folders.push(path);
+                }
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// The paths below a folder that match a pattern, part by part.
+    fn expanded(&self, folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, CopyError> {
+        let parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
+        let mut found = Vec::new();
+        self.expand(folder, &parts, &mut found)?;
+        Ok(found)
     }
 
     /// Finds the paths that match a pattern, part by part.

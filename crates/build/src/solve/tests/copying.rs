@@ -154,6 +154,35 @@ fn exclusions_parents_and_links() {
 }
 
 #[test]
+fn parents_are_kept_from_the_pivot_on_at_any_depth() {
+    let world = World::new();
+    let files = [
+        ("t.md", "T"),
+        ("a/x.md", "AX"),
+        ("a/b/y.md", "ABY"),
+        ("a/b/n.txt", "N"),
+        ("c/b/y.md", "CBY"),
+        ("docs.md/in", "D"),
+    ];
+    let copied = |line: &str, dest: &str| {
+        let outcome = world.build(&format!("FROM base\nCOPY --parents {line} /{dest}/\n"), &files);
+        let image = outcome.image();
+        let paths = ["t.md", "a/x.md", "a/b/y.md", "a/b/n.txt", "c/b/y.md", "docs.md/in", "b/y.md", "y.md"];
+        let there = paths.into_iter().filter(|path| world.read(image, &format!("{dest}/{path}")).is_some());
+        there.collect::<Vec<_>>()
+    };
+    assert_eq!(copied("**/*.md", "p"), ["t.md", "a/x.md", "a/b/y.md", "c/b/y.md", "docs.md/in"]);
+    assert_eq!(copied("a/**/*.md", "p"), ["a/x.md", "a/b/y.md"]);
+    assert_eq!(copied("a/**", "p"), ["a/x.md", "a/b/y.md", "a/b/n.txt"]);
+    assert_eq!(copied("a/b*/*.md", "p"), ["a/b/y.md"]);
+    assert_eq!(copied("./*/./b/y.md", "p"), ["b/y.md"]);
+    assert_eq!(copied("./a/*/./*.md", "p"), ["y.md"]);
+    assert_eq!(copied("./a/./**/*.md", "p"), ["b/y.md"]);
+    let error = world.build("FROM base\nCOPY --parents ./c/./**/*.no /p/\n", &files).error();
+    assert_eq!(error, "COPY failed: no source files were specified");
+}
+
+#[test]
 fn ignored_files_are_not_there() {
     let world = World::new();
     let files = [
