@@ -59,6 +59,9 @@ pub struct BuildRequest {
     pub scan: bool,
     /// The image is not recorded: it goes elsewhere, as long as its claim is held.
     pub unrecorded: bool,
+    /// Sources of `COPY` and `ADD` as Docker's classic builder takes them: wildcards that match nothing are an error, and
+    /// if they match several files the destination has to end with a `/`.
+    pub strict_sources: bool,
     /// Raised when the client goes away.
     pub cancel: Cancel,
 }

@@ -8,7 +8,7 @@ use crate::tree::{Owner, Tree};
 /// The most that /etc/passwd or /etc/group may hold.
 const MAX_FILE: u64 = 4 << 20;
 
-/// `user` or `user:group`.
+/// `user`, `user:group`, or `:group` for root's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChownSpec {
     user: String,
@@ -18,8 +18,11 @@ pub(crate) struct ChownSpec {
 /// Reads the value of `--chown`.
 pub(crate) fn parse_chown(text: &str) -> Result<ChownSpec, CopyError> {
     let mut parts = text.split(':');
-    let user = parts.next().unwrap_or_default().to_owned();
-    let group = parts.next().map(str::to_owned);
+    let mut user = parts.next().unwrap_or_default().to_owned();
+    let group = parts.next().filter(|group| !group.is_empty()).map(str::to_owned);
+    if user.is_empty() && group.is_some() {
+        user.push('0');
+    }
     match parts.next() {
         None => Ok(ChownSpec { user, group }),
         Some(_) => Err(CopyError::Chown(text.to_owned())),
@@ -86,6 +89,8 @@ mod tests {
         assert_eq!(owner("lone").expect("known"), Owner { uid: 7, gid: 8 });
         assert_eq!(owner("node:staff").expect("known"), Owner { uid: 1000, gid: 50 });
         assert_eq!(owner("5:6").expect("numbers"), Owner { uid: 5, gid: 6 });
+        assert_eq!(owner(":staff").expect("a group"), Owner { uid: 0, gid: 50 });
+        assert_eq!(owner("node:").expect("a user"), Owner { uid: 1000, gid: 1002 });
         assert_eq!(owner("5").expect("number"), Owner { uid: 5, gid: 5 });
         assert!(owner("ghost").expect_err("unknown").to_string().ends_with("no such user: ghost"));
         assert!(owner("0:ghost").expect_err("unknown").to_string().ends_with("no such group: ghost"));

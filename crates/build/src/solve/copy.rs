@@ -310,10 +310,13 @@ impl<'scope> Stage<'scope, '_, '_> {
         for file in files.files {
             self.add_inline(file, &mut sources).map_err(failed)?;
         }
-        if sources.items.is_empty() {
-            return Err(failed(CopyError::NoSources));
-        }
-        if sources.items.len() > 1 && !names_directory(files.dest) {
+        // What wildcards stand for may be nothing, and one file after the other.
+        let several = match build.strict_sources {
+            true if sources.items.is_empty() => return Err(failed(CopyError::NoSources)),
+            true => sources.items.len() > 1,
+            false => files.sources.len() + files.files.len() > 1,
+        };
+        if several && !names_directory(files.dest) {
             return Err(failed(CopyError::DestinationNotDir(files.name)));
         }
         Ok(sources)

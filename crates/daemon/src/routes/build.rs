@@ -463,6 +463,7 @@ fn options(params: &Params) -> Result<Options, ApiError> {
         auths: Default::default(),
         squash: params.bool("squash"),
         unrecorded: false,
+        strict_sources: !params.bool("dray"),
         given: Vec::new(),
         cache_imports: Vec::new(),
         inline_cache: false,

@@ -105,6 +105,8 @@ pub struct Options {
     pub squash: bool,
     /// The image gets no record: it goes elsewhere.
     pub unrecorded: bool,
+    /// Sources of `COPY` as Docker's classic builder takes them.
+    pub strict_sources: bool,
     /// What is to be said of the result.
     pub attests: Attests,
 
@@ -516,6 +518,7 @@ impl Service {
             // The squashed one is recorded instead.
             scan: false,
             unrecorded: options.unrecorded || options.squash,
+            strict_sources: options.strict_sources,
             cancel,
         };
         (self.builder.with_bases(Arc::new(bases)), request)
