@@ -2,7 +2,7 @@
 
 use std::io;
 
-use dray_spec::{Digest, ManifestError, ReferenceError};
+use dray_spec::{Digest, ManifestError, Platform, ReferenceError};
 
 use crate::layer::LayerError;
 
@@ -91,6 +91,14 @@ pub enum Error {
     /// A layer's tar cannot be made again: its folder was changed, and no blob of it is kept.
     #[error("layer {0}: its exact content is lost: the unpacked files were changed")]
     LayerLost(Digest),
+    /// What is saved or loaded is not there for this platform.
+    #[error("{subject}: no image for the platform {platform}")]
+    NoPlatform {
+        /// The image's name, or the archive.
+        subject: String,
+        /// What was asked for.
+        platform: Platform,
+    },
     /// An archive is not one of images.
     #[error("invalid archive: {0}")]
     Archive(String),
@@ -196,7 +204,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound(_) => ErrorKind::NotFound,
+            Self::NotFound(_) | Self::NoPlatform { .. } => ErrorKind::NotFound,
             Self::Conflict(_) | Self::PruneRunning => ErrorKind::Conflict,
             Self::Layer { source, .. } | Self::Tar(source) if !source.is_hostile() => ErrorKind::System,
             Self::Ambiguous(_)

@@ -198,6 +198,47 @@ fn classic_builds_take_a_platform() {
 }
 
 #[test]
+fn archives_are_of_the_platform_that_is_asked_for() {
+    let daemon = Daemon::start();
+    let folder =
+        context(&daemon, "archived", "FROM scratch\nARG TARGETARCH\nCOPY file-$TARGETARCH /arch\n", &[]);
+    for architecture in [OWN, FOREIGN] {
+        fs::write(folder.join(format!("file-{architecture}")), architecture).expect("a file");
+    }
+    build(&daemon.dray(), &folder, &format!("--platform {} -t made", both())).expect_success();
+    let archive = folder.join("made.tar");
+    let path = archive.to_str().expect("a path");
+    let [dray, docker] = daemon.clients();
+    let architecture = || docker.ok("image inspect -f {{.Architecture}} made");
+    for client in [&docker, &dray] {
+        client.ok(&format!("save --platform linux/{FOREIGN} -o {path} made"));
+        let (files, top) = layout(&archive);
+        let manifest = blob(&files, &top["manifests"][0]);
+        assert_eq!(blob(&files, &manifest["config"])["architecture"], FOREIGN, "{top}");
+    }
+    docker.ok("rmi made");
+    for client in [&docker, &dray] {
+        let load = format!("load --platform linux/{OWN} -i {path}");
+        client.sh(&load).expect_code(1).expect_error(&format!("no image for the platform linux/{OWN}"));
+        assert_eq!(docker.ok("images -q made"), "");
+    }
+    docker.ok(&format!("load --platform linux/{FOREIGN} -i {path}"));
+    assert_eq!(architecture(), FOREIGN);
+    let save = format!("save --platform linux/{OWN} -o {path} made");
+    docker.sh(&save).expect_code(1).expect_error(&format!("made: no image for the platform linux/{OWN}"));
+    docker.ok("rmi made");
+
+    // Of an archive of several platforms that one.
+    let oci = folder.join("made.oci");
+    let flags = format!("--platform {} -t made -o type=oci,dest={}", both(), oci.display());
+    build(&daemon.dray(), &folder, &flags).expect_success();
+    for wanted in [FOREIGN, OWN] {
+        dray.ok(&format!("load --platform linux/{wanted} -i {}", oci.display()));
+        assert_eq!(architecture(), wanted);
+    }
+}
+
+#[test]
 fn every_output_has_all_platforms() {
     let daemon = Daemon::start();
     let dockerfile = "FROM scratch\nARG TARGETARCH\nCOPY file-$TARGETARCH /arch\nCOPY both /\n";

@@ -198,11 +198,12 @@ async fn push(
 
 async fn load(State(images): Images, params: Params, body: Body) -> ApiResult {
     let quiet = params.bool_or("quiet", true);
+    let platform = params.get("platform").to_owned();
     messages(move |lines, _| async move {
         let progress = lines.clone();
         let work = move || {
             let progress: &dyn Progress = if quiet { &Silent } else { &progress };
-            images.load(read_ahead::reader(body), progress)
+            images.load(read_ahead::reader(body), &platform, progress)
         };
         for loaded in call(work).await? {
             tell_loaded(&lines, &loaded).await;
@@ -231,23 +232,24 @@ async fn tell_loaded(lines: &JsonLines, loaded: &Loaded) {
     }
 }
 
-async fn save_one(images: Images, Path(name): Path<String>) -> ApiResult {
-    save(images, vec![name]).await
+async fn save_one(images: Images, Path(name): Path<String>, params: Params) -> ApiResult {
+    save(images, vec![name], &params).await
 }
 
 async fn save_many(images: Images, params: Params) -> ApiResult {
-    save(images, params.all("names").map(str::to_owned).collect()).await
+    save(images, params.all("names").map(str::to_owned).collect(), &params).await
 }
 
-async fn save(State(images): Images, names: Vec<String>) -> ApiResult {
-    let (checked, wanted) = (Arc::clone(&images), names.clone());
-    call(move || checked.check_save(&wanted)).await?;
+async fn save(State(images): Images, names: Vec<String>, params: &Params) -> ApiResult {
+    let platform = params.get("platform").to_owned();
+    let (checked, wanted, for_platform) = (Arc::clone(&images), names.clone(), platform.clone());
+    call(move || checked.check_save(&wanted, &for_platform)).await?;
     let (out, response, _) = body::raw("application/x-tar");
     tokio::task::spawn_blocking(move || {
         let breaker = out.breaker();
         let mut out = BufWriter::with_capacity(256 << 10, out);
         // The answer has begun: that it ends without an end is all that can be told of an error.
-        if let Err(error) = images.save(&names, &mut out) {
+        if let Err(error) = images.save(&names, &platform, &mut out) {
             tracing::warn!(%error, ?names, "save");
             breaker.break_off();
         }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use dray_api::auth::{AuthConfig, AuthResponse};
 use dray_api::image::{DistributionInspect, OciDescriptor, OciPlatform, PushResult};
 use dray_image::pull::{PullOptions, Pulled};
-use dray_image::{Import, Loaded, Progress};
+use dray_image::{Import, LoadOptions, Loaded, Progress};
 use dray_registry::Auth;
 use dray_spec::{Descriptor, Digest, ImageConfig, ManifestOrIndex, Platform, Reference};
 
@@ -192,8 +192,14 @@ impl Service {
     ///
     /// # Errors
     /// If the archive is broken or the disk fails.
-    pub fn load(&self, archive: impl Read + Send, progress: &dyn Progress) -> Result<Vec<Loaded>, Error> {
-        let loaded = self.images.load(archive, progress)?;
+    pub fn load(
+        &self,
+        archive: impl Read + Send,
+        platform: &str,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Loaded>, Error> {
+        let options = LoadOptions { platform: platform_of_api(platform)? };
+        let loaded = self.images.load_with(archive, &options, progress)?;
         for loaded in &loaded {
             let id = loaded.id.to_string();
             self.announce("load", &id, &id, None);
@@ -201,23 +207,20 @@ impl Service {
         Ok(loaded)
     }
 
-    /// Checks that images of these names can be saved.
+    /// Checks that images of these names can be saved, for a platform unless it is empty.
     ///
     /// # Errors
-    /// If there is none of a name.
-    pub fn check_save(&self, names: &[String]) -> Result<(), Error> {
-        for name in names {
-            self.images.resolve(name)?;
-        }
-        Ok(())
+    /// If there is none of a name, or none for the platform.
+    pub fn check_save(&self, names: &[String], platform: &str) -> Result<(), Error> {
+        Ok(self.images.check_save(names, platform_of_api(platform)?.as_ref())?)
     }
 
-    /// Saves images as one archive. Blocks.
+    /// Saves images as one archive, for a platform unless it is empty. Blocks.
     ///
     /// # Errors
     /// If there is none of a name, or the archive cannot be written.
-    pub fn save(&self, names: &[String], archive: impl Write) -> Result<(), Error> {
-        self.images.save(names, archive)?;
+    pub fn save(&self, names: &[String], platform: &str, archive: impl Write) -> Result<(), Error> {
+        self.images.save_for(names, platform_of_api(platform)?.as_ref(), archive)?;
         for name in names {
             if let Ok(image) = self.images.resolve(name) {
                 let id = image.id.to_string();

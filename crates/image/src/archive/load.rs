@@ -55,7 +55,9 @@ impl Images {
         progress: &dyn Progress,
     ) -> Result<Vec<Loaded>> {
         let mut spool = Spool::read(self.store(), reader, progress)?;
-        let plans = match docker::plan(&spool)? {
+        // Docker's part names one platform of each image.
+        let wanted = options.platform.as_ref().map(|_| oci::plan(&spool, options)).transpose()?.flatten();
+        let plans = match wanted.map_or_else(|| docker::plan(&spool), |plans| Ok(Some(plans)))? {
             Some(plans) => plans,
             None => oci::plan(&spool, options)?
                 .ok_or_else(|| Error::Archive("does not contain a manifest.json".into()))?,
@@ -72,6 +74,9 @@ impl Images {
                 return Err(Error::System { os: config.os });
             }
             prepared.push(self.prepare(&mut spool, plan, &config, progress)?);
+        }
+        if let (true, Some(platform)) = (prepared.is_empty(), &options.platform) {
+            return Err(Error::NoPlatform { subject: "the archive".into(), platform: platform.clone() });
         }
         prepared.into_iter().map(|new| self.settle(new)).collect()
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
-use dray_spec::{Descriptor, Digest, Index, Manifest, ManifestOrIndex, Reference, media_type};
+use dray_spec::{Descriptor, Digest, Index, Manifest, ManifestOrIndex, Platform, Reference, media_type};
 use dray_store::{LayerId, Store};
 
 use super::{IMAGE_NAME, ManifestItem, REF_NAME, oci};
@@ -24,19 +24,49 @@ impl Images {
     /// # Errors
     /// If there is no image of a name, or `out` fails.
     pub fn save(&self, names: &[String], out: impl Write) -> Result<()> {
+        self.save_for(names, None, out)
+    }
+
+    /// As [`Images::save`], of each image what is for one platform, without the index that names others.
+    ///
+    /// # Errors
+    /// As [`Images::save`], and if one of the names has nothing for the platform.
+    pub fn save_for(&self, names: &[String], platform: Option<&Platform>, out: impl Write) -> Result<()> {
         let _lease = self.lease();
         let mut plan = Plan::new(self.store());
-        for chosen in self.choose(names)? {
-            plan.add(&chosen)?;
+        for chosen in self.choose(names, platform)? {
+            plan.add(&chosen, platform.is_none())?;
         }
         plan.write(out)
     }
 
+    /// Checks that there is something to save under each of these names.
+    ///
+    /// # Errors
+    /// As [`Images::save_for`].
+    pub fn check_save(&self, names: &[String], platform: Option<&Platform>) -> Result<()> {
+        self.choose(names, platform).map(drop)
+    }
+
+    /// What a name means, for a platform if that is asked for.
+    fn meant_for(&self, name: &str, platform: Option<&Platform>) -> Result<Vec<(Image, Vec<Reference>)>> {
+        let mut meant = self.meant(name)?;
+        let Some(platform) = platform else { return Ok(meant) };
+        let mut fitting = Vec::new();
+        for (image, tags) in meant.drain(..) {
+            fitting.extend(self.for_platform(image, platform)?.map(|image| (image, tags)));
+        }
+        match fitting.is_empty() {
+            true => Err(Error::NoPlatform { subject: name.to_owned(), platform: platform.clone() }),
+            false => Ok(fitting),
+        }
+    }
+
     /// The images that are meant, each with the names to save it under, in the order they were asked for.
-    fn choose(&self, names: &[String]) -> Result<Vec<Chosen>> {
+    fn choose(&self, names: &[String], platform: Option<&Platform>) -> Result<Vec<Chosen>> {
         let mut chosen: Vec<Chosen> = Vec::new();
         for name in names {
-            for (image, tags) in self.meant(name)? {
+            for (image, tags) in self.meant_for(name, platform)? {
                 let entry = match chosen.iter_mut().position(|known| known.image.id == image.id) {
                     Some(index) => &mut chosen[index],
                     None => {
@@ -119,7 +149,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn add(&mut self, chosen: &Chosen) -> Result<()> {
+    fn add(&mut self, chosen: &Chosen, with_index: bool) -> Result<()> {
         let image = &chosen.image;
         let (manifest, layers) = match self.original(image)? {
             Some(original) => original,
@@ -139,7 +169,8 @@ impl<'a> Plan<'a> {
         self.ids.push((image.id.clone(), image.parent.clone()));
         let named = match promised {
             Some(index) => index,
-            None => self.index(image)?.unwrap_or(manifest),
+            None if with_index => self.index(image)?.unwrap_or(manifest),
+            None => manifest,
         };
         self.name(chosen, &named);
         Ok(())

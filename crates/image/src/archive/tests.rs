@@ -331,7 +331,10 @@ fn of_an_index_within_the_image_for_this_platform_is_loaded() {
             assert_eq!(image.config.rootfs.diff_ids, [Digest::sha256_of(layer)]);
             assert_eq!(image.tags[0].familiar(), "multi:v1");
         } else {
-            assert!(loaded.unwrap().is_empty());
+            let error = loaded.unwrap_err();
+            assert_eq!(error.to_string(), "the archive: no image for the platform linux/arm64");
+            assert_eq!(error.kind(), crate::ErrorKind::NotFound);
+            assert!(fixture.images.store().layers().list().unwrap().is_empty());
         }
     }
 }

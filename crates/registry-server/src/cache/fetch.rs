@@ -21,9 +21,9 @@ use dray_spec::{Descriptor, Digest, Hasher};
 use futures_util::stream::{BoxStream, StreamExt};
 use tokio::sync::{Notify, watch};
 
-use super::Cache;
 use super::flight::{Flights, Wanted};
 use super::upstream::{Judgement, Upstream};
+use super::{Cache, owner};
 use crate::api::{Problem, Registry, hash, now};
 use crate::metadata::{Metadata, Mounted, Put, Quota, Upload};
 use crate::name::{Key, Repository, UploadId};
@@ -97,7 +97,7 @@ impl Cache {
         let outcome = if first { CacheOutcome::Miss } else { CacheOutcome::Shared };
         registry.report.cache(CacheThing::Blob, outcome);
         if first {
-            // Before anything can fail, or those who join would wait for ever.
+            // Before anything is waited for: who began it may hang up, and others have joined.
             let wanted = (repository.clone(), digest.clone());
             let landing = Landing { flights: self.flights.clone(), fetch: fetch.clone(), wanted };
             let fetching = Fetching {
@@ -106,7 +106,7 @@ impl Cache {
                 report: registry.report.clone(),
                 inline: registry.limits.inline as u64,
                 quotas: registry.quotas(repository),
-                holders: self.holders(registry, upstream, repository, digest).await?,
+                upstreams: self.upstreams.clone(),
                 spool: self.spool.clone(),
                 grown: self.grown.clone(),
                 upstream: upstream.clone(),
@@ -130,22 +130,6 @@ impl Cache {
             }),
             (None, None) => Err(Problem::Abandoned),
         }
-    }
-
-    /// Other copies of the same registry that have the blob.
-    async fn holders(
-        &self,
-        registry: &Registry,
-        upstream: &Arc<Upstream>,
-        repository: &Repository,
-        digest: &Digest,
-    ) -> Result<Vec<Repository>, Problem> {
-        let names = registry.metadata.holders(digest, HOLDERS).await?;
-        let names = names.iter().filter_map(|name| Repository::parse(name));
-        let same = |name: &Repository| {
-            name != repository && self.of(name).is_some_and(|other| Arc::ptr_eq(other, upstream))
-        };
-        Ok(names.filter(same).collect())
     }
 }
 
@@ -214,7 +198,8 @@ struct Fetching {
     report: Report,
     inline: u64,
     quotas: Vec<Quota>,
-    holders: Vec<Repository>,
+    /// All of them, to tell which repositories are of the same one.
+    upstreams: Vec<Arc<Upstream>>,
     spool: PathBuf,
     upstream: Arc<Upstream>,
     repository: Repository,
@@ -245,9 +230,10 @@ impl Fetching {
             return Ok(());
         }
         let there = self.upstream.repository(&self.repository).map_err(Failure::broken)?;
-        if !self.holders.is_empty()
+        let holders = self.holders().await?;
+        if !holders.is_empty()
             && there.has_blob(&self.digest).await.unwrap_or(false)
-            && self.mount().await?
+            && self.mount(&holders).await?
         {
             return Ok(());
         }
@@ -268,9 +254,19 @@ impl Fetching {
         }
     }
 
+    /// Other copies of the same registry that have the blob.
+    async fn holders(&self) -> Result<Vec<Repository>, Failure> {
+        let names = self.metadata.holders(&self.digest, HOLDERS).await.map_err(Failure::broken)?;
+        let same = |name: &Repository| {
+            let upstream = owner(&self.upstreams, name);
+            *name != self.repository && upstream.is_some_and(|other| Arc::ptr_eq(other, &self.upstream))
+        };
+        Ok(names.iter().filter_map(|name| Repository::parse(name)).filter(same).collect())
+    }
+
     /// Mounts the blob from another copy, now that the upstream has said that it is in this repository too.
-    async fn mount(&self) -> Result<bool, Failure> {
-        for holder in &self.holders {
+    async fn mount(&self, holders: &[Repository]) -> Result<bool, Failure> {
+        for holder in holders {
             let mounted =
                 self.metadata.mount(holder, &self.repository, &self.digest, &self.quotas, now()).await;
             if mounted.map_err(Failure::broken)? == Mounted::Mounted {

@@ -70,6 +70,11 @@ pub(crate) struct Cache {
     pub(crate) grown: Arc<Notify>,
 }
 
+/// The upstream with the longest prefix that a repository's name has; they are sorted.
+fn owner<'a>(upstreams: &'a [Arc<Upstream>], repository: &Repository) -> Option<&'a Arc<Upstream>> {
+    upstreams.iter().find(|upstream| upstream.path(repository).is_some())
+}
+
 impl Cache {
     /// Opens the upstreams.
     ///
@@ -93,7 +98,7 @@ impl Cache {
 
     /// The upstream that a repository is a copy of.
     pub(crate) fn of(&self, repository: &Repository) -> Option<&Arc<Upstream>> {
-        self.upstreams.iter().find(|upstream| upstream.path(repository).is_some())
+        owner(&self.upstreams, repository)
     }
 
     /// Whether a repository may be pushed to.
