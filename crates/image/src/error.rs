@@ -2,7 +2,7 @@
 
 use std::io;
 
-use dray_spec::{Digest, ManifestError, Platform, ReferenceError};
+use dray_spec::{Digest, ManifestError, ReferenceError};
 
 use crate::layer::LayerError;
 
@@ -97,7 +97,7 @@ pub enum Error {
         /// The image's name, or the archive.
         subject: String,
         /// What was asked for.
-        platform: Platform,
+        platform: String,
     },
     /// An archive is not one of images.
     #[error("invalid archive: {0}")]

@@ -76,7 +76,7 @@ impl Images {
             prepared.push(self.prepare(&mut spool, plan, &config, progress)?);
         }
         if let (true, Some(platform)) = (prepared.is_empty(), &options.platform) {
-            return Err(Error::NoPlatform { subject: "the archive".into(), platform: platform.clone() });
+            return Err(Error::NoPlatform { subject: "the archive".into(), platform: platform.to_string() });
         }
         prepared.into_iter().map(|new| self.settle(new)).collect()
     }

@@ -57,7 +57,7 @@ impl Images {
             fitting.extend(self.for_platform(image, platform)?.map(|image| (image, tags)));
         }
         match fitting.is_empty() {
-            true => Err(Error::NoPlatform { subject: name.to_owned(), platform: platform.clone() }),
+            true => Err(Error::NoPlatform { subject: name.to_owned(), platform: platform.to_string() }),
             false => Ok(fitting),
         }
     }
