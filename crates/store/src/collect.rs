@@ -120,6 +120,7 @@ impl Collector {
         }
         let blobs = self.remove_blobs(&mut collected);
         drop(leases);
+        self.0.layers.remove_left();
         for folder in folders {
             failed = failed.or(durable::remove_all(&folder).err());
             fault::point("collect.folder-gone");

@@ -90,9 +90,14 @@ struct Inner {
     flushers: Mutex<Vec<JoinHandle<()>>>,
     /// What flushed layers take on the disk, as far as somebody asked: they never change.
     measured: Mutex<HashMap<LayerId, u64>>,
+    /// Folders without a row that somebody still writes into.
+    left: Mutex<Vec<PathBuf>>,
     /// The bases of all layers that have one.
     bases: Mutex<HashMap<LayerId, LayerId>>,
 }
+
+/// What the folders of drafts are called, before their numbers.
+const DRAFT: &str = "tmp-";
 
 const COLUMNS: &str = "id, diff_id, size, base, own";
 
@@ -107,6 +112,7 @@ impl Layers {
             flushing: AtomicBool::new(false),
             flushers: Mutex::default(),
             measured: Mutex::default(),
+            left: Mutex::default(),
             bases: Mutex::default(),
         }));
         layers.drop_lost()?;
@@ -393,7 +399,7 @@ impl Layers {
     }
 
     fn draft_path(&self) -> PathBuf {
-        self.0.dir.join(format!("tmp-{}", self.0.next.fetch_add(1, Ordering::Relaxed)))
+        self.0.dir.join(format!("{DRAFT}{}", self.0.next.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// Drops layers that a power cut may have left half on the disk, or whose folder is gone, and the images
@@ -437,16 +443,40 @@ impl Layers {
 
     /// Removes drafts and folders without a row.
     fn sweep(&self) -> Result<()> {
+        let mut left = Vec::new();
         for (name, entry) in durable::entries(&self.0.dir)? {
             let whole = match name.parse::<i64>() {
                 Ok(id) => self.get(LayerId(id)).is_ok(),
                 Err(_) => false,
             };
-            if !whole {
-                durable::remove_all(&entry.path())?;
+            if whole {
+                continue;
+            }
+            // A step that the killed daemon had begun may still write into its draft.
+            if let Err(error) = durable::remove_all(&entry.path()) {
+                tracing::warn!(%error, "left for later");
+                let number = name.strip_prefix(DRAFT).and_then(|number| number.parse::<u64>().ok());
+                self.0.next.fetch_max(number.map_or(0, |number| number.saturating_add(1)), Ordering::Relaxed);
+                left.push(entry.path());
             }
         }
+        *self.left() = left;
         Ok(())
+    }
+
+    /// Removes what could not be removed when the store was opened.
+    pub(crate) fn remove_left(&self) {
+        self.left().retain(|path| match durable::remove_all(path) {
+            Ok(()) => false,
+            Err(error) => {
+                tracing::warn!(%error, "left for later");
+                true
+            }
+        });
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.0.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Moves a layer's folder away after its row is gone; the caller removes what is returned.

@@ -319,6 +319,43 @@ fn open_sweeps_what_does_not_count() {
 }
 
 #[test]
+fn a_draft_that_cannot_be_removed_keeps_no_store_closed() {
+    let (dir, store) = store();
+    drop(store);
+    // What a step that still runs does to its folder looks like this: it is not empty when it should be.
+    let busy = dir.path().join("layers/tmp-3");
+    fs::create_dir_all(busy.join("work")).unwrap();
+    let mounted = Mounted::on(&busy.join("work"));
+    let store = Store::open(dir.path()).unwrap();
+    assert!(busy.is_dir());
+    let drafts: Vec<LayerDraft> = (0..5).map(|_| store.layers().begin().unwrap()).collect();
+    assert!(drafts.iter().all(|draft| draft.path() != busy));
+    drop(drafts);
+    store.collect().unwrap();
+    assert!(busy.is_dir());
+    drop(mounted);
+    store.collect().unwrap();
+    assert!(!busy.exists());
+}
+
+/// Something that lies on a folder, so that it cannot be removed.
+struct Mounted(std::path::PathBuf);
+
+impl Mounted {
+    fn on(path: &Path) -> Self {
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("tmpfs", path, "tmpfs", flags, None::<&std::ffi::CStr>).unwrap();
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
+}
+
+#[test]
 fn a_power_cut_takes_unflushed_layers_and_their_images_as_wholes() {
     let (dir, store) = store();
     let flushed = layer(&store, "flushed");

@@ -18,6 +18,7 @@ mod errors;
 mod history;
 mod hostile;
 mod instructions;
+mod killed;
 mod language;
 mod large_context;
 mod named_context;

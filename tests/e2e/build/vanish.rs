@@ -72,6 +72,25 @@ fn a_client_goes_away_while_its_base_is_pulled() {
 }
 
 #[test]
+fn a_client_goes_away_from_a_step_that_forks_for_ever() {
+    let daemon = Daemon::start();
+    let dockerfile = "FROM busybox\nRUN sleep 86394 & while true; do (true &) & done\n";
+    let folder = context(&daemon, "forking", dockerfile, &[]);
+    let marked = || {
+        let named = host::processes_naming("86394").into_iter();
+        named.filter(|pid| host::command_line(*pid).trim_start().starts_with("sleep")).count()
+    };
+    for client in [daemon.dray(), buildx(&daemon)] {
+        let child = begin(&client, &folder);
+        client::eventually("the step runs", || marked() == 1);
+        vanish(child);
+        client::eventually("all of the step is gone", || host::processes_naming("86394").is_empty());
+        nothing_left(&daemon);
+        assert_eq!(daemon.docker().ok("run --rm busybox echo works"), "works");
+    }
+}
+
+#[test]
 fn a_client_goes_away_from_a_step_that_ignores_signals_and_has_children() {
     let daemon = Daemon::start();
     let dockerfile = "FROM busybox\nRUN trap '' TERM INT HUP; \
