@@ -116,8 +116,7 @@ impl Layers {
             bases: Mutex::default(),
         }));
         layers.drop_lost()?;
-        let upon = layers.list()?.into_iter().filter_map(|layer| Some((layer.id, layer.base?)));
-        layers.bases().extend(upon);
+        layers.read_bases()?;
         layers.sweep()?;
         Ok(layers)
     }
@@ -439,6 +438,18 @@ impl Layers {
             }
             Ok(())
         })
+    }
+
+    fn read_bases(&self) -> Result<()> {
+        let bases: HashMap<LayerId, LayerId> = self.0.db.read(|c| {
+            c.prepare("SELECT id, base FROM layer WHERE base IS NOT NULL")
+                .and_then(|mut s| {
+                    s.query_map([], |row| Ok((LayerId(row.get(0)?), LayerId(row.get(1)?))))?.collect()
+                })
+                .map_err(Error::db("list bases"))
+        })?;
+        *self.bases() = bases;
+        Ok(())
     }
 
     /// Removes drafts and folders without a row.

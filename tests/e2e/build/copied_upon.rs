@@ -7,7 +7,7 @@ use std::path::Path;
 use dray_harness::registry::Registry;
 use dray_harness::{Client, Daemon};
 
-use super::{build, buildx, context};
+use super::{build, buildx, context, entries};
 
 /// As many as are compared, and some.
 const FILES: usize = 600;
@@ -48,9 +48,8 @@ fn what_is_copied_again_is_a_layer_of_what_has_changed() {
     // On the disk it has two files of its own, and its base below it.
     let data = docker.ok(&format!("image inspect -f {{{{.GraphDriver.Data.LowerDir}}}} {name}"));
     let folders: Vec<&Path> = data.trim().split(':').map(Path::new).collect();
-    let entries = |folder: &Path| fs::read_dir(folder.join("app")).map_or(0, Iterator::count);
-    let counts: Vec<usize> =
-        folders.iter().map(|folder| entries(folder)).filter(|count| *count > 0).collect();
+    let copied = |folder: &Path| entries(&folder.join("app"));
+    let counts: Vec<usize> = folders.iter().map(|folder| copied(folder)).filter(|count| *count > 0).collect();
     assert_eq!(counts, [3, 10], "folders with a change, then all; {folders:?}");
 
     // To others it is a layer like any.
@@ -80,6 +79,6 @@ fn what_is_copied_again_is_a_layer_of_what_has_changed() {
     assert_eq!(shown(&docker, "third"), expected.replace("changed", "again"));
     docker.ok(&format!("rmi {name} third squashed"));
     docker.ok("builder prune -af");
-    let left = |folder: &Path| entries(folder) > 0;
+    let left = |folder: &Path| copied(folder) > 0;
     assert!(!folders.iter().any(|folder| left(folder)), "{folders:?}");
 }

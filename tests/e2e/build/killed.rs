@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use dray_harness::{Client, Daemon, client, host};
 
-use super::{build, buildx, context};
+use super::{build, buildx, context, entries};
 
 /// Enough files that a copy may lie upon an earlier one.
 const FILES: usize = 560;
@@ -42,11 +42,6 @@ fn shown(client: &Client) -> String {
     client.run(["run", "--rm", "made", "sh", "-c", script]).expect_success().stdout
 }
 
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-}
-
 #[test]
 fn after_a_kill_at_any_moment_the_next_build_is_right() {
     let mut daemon = Daemon::spawn();
@@ -75,13 +70,11 @@ fn after_a_kill_at_any_moment_the_next_build_is_right() {
     }
     let docker = daemon.docker();
     assert_eq!(docker.ok("ps -aq"), "");
-    client::eventually("the steps are gone", || names(&daemon.run_root().join("b")).is_empty());
-    client::eventually("the contexts are gone", || {
-        names(&daemon.data_root().join("build/contexts")).is_empty()
-    });
+    client::eventually("the steps are gone", || entries(&daemon.run_root().join("b")) == 0);
+    client::eventually("the contexts are gone", || entries(&daemon.data_root().join("build/contexts")) == 0);
     assert_eq!(mounts(), before);
     docker.ok("rmi -f made");
     docker.ok("image prune -af");
     docker.ok("builder prune -af");
-    client::eventually("the layers are gone", || names(&daemon.data_root().join("layers")).is_empty());
+    client::eventually("the layers are gone", || entries(&daemon.data_root().join("layers")) == 0);
 }

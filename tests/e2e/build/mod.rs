@@ -53,6 +53,11 @@ pub fn buildx(daemon: &Daemon) -> Client {
     Client::new(dray_harness::fixture::buildx(), daemon.host(), &daemon.scratch("buildx"))
 }
 
+/// How many entries a folder has; none if it is not there.
+fn entries(folder: &std::path::Path) -> usize {
+    fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
 pub fn build(client: &Client, folder: &std::path::Path, flags: &str) -> Finished {
     let folder = folder.to_string_lossy();
     client.run(["build"].into_iter().chain(flags.split_whitespace()).chain([folder.as_ref()]))

@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 
 use dray_harness::{Client, Daemon, client, host};
 
-use super::{buildx, context};
+use super::{buildx, context, entries};
 
 fn begin(client: &Client, folder: &Path) -> Child {
     let mut command = client.command(["build", "-t", "vanished"]);
@@ -20,8 +20,10 @@ fn vanish(mut child: Child) {
     child.wait().expect("wait");
 }
 
-fn entries(folder: &Path) -> usize {
-    fs::read_dir(folder).map_or(0, Iterator::count)
+/// How many `sleep` with this argument run.
+fn sleeping(argument: &str) -> usize {
+    let named = host::processes_naming(argument).into_iter();
+    named.filter(|pid| host::command_line(*pid).trim_start().starts_with("sleep")).count()
 }
 
 fn nothing_left(daemon: &Daemon) {
@@ -76,13 +78,9 @@ fn a_client_goes_away_from_a_step_that_forks_for_ever() {
     let daemon = Daemon::start();
     let dockerfile = "FROM busybox\nRUN sleep 86394 & while true; do (true &) & done\n";
     let folder = context(&daemon, "forking", dockerfile, &[]);
-    let marked = || {
-        let named = host::processes_naming("86394").into_iter();
-        named.filter(|pid| host::command_line(*pid).trim_start().starts_with("sleep")).count()
-    };
     for client in [daemon.dray(), buildx(&daemon)] {
         let child = begin(&client, &folder);
-        client::eventually("the step runs", || marked() == 1);
+        client::eventually("the step runs", || sleeping("86394") == 1);
         vanish(child);
         client::eventually("all of the step is gone", || host::processes_naming("86394").is_empty());
         nothing_left(&daemon);
@@ -97,15 +95,11 @@ fn a_client_goes_away_from_a_step_that_ignores_signals_and_has_children() {
                       for i in $(seq 150); do (trap '' TERM INT HUP; exec sleep 86393) & done; \
                       setsid sleep 86393 & wait\n";
     let folder = context(&daemon, "stubborn", dockerfile, &[]);
-    let sleeping = || {
-        let named = host::processes_naming("86393").into_iter();
-        named.filter(|pid| host::command_line(*pid).trim_start().starts_with("sleep")).count()
-    };
     for client in [daemon.dray(), buildx(&daemon)] {
         let child = begin(&client, &folder);
-        client::eventually("the step has its children", || sleeping() >= 151);
+        client::eventually("the step has its children", || sleeping("86393") >= 151);
         vanish(child);
-        client::eventually("the step and its children are gone", || sleeping() == 0);
+        client::eventually("the step and its children are gone", || sleeping("86393") == 0);
         nothing_left(&daemon);
     }
 }

@@ -114,14 +114,20 @@ impl Driver {
     }
 }
 
-#[test]
-fn a_plugin_keeps_volumes() {
+/// A daemon with a folder for its plug-ins' sockets and one for what they keep, in a folder that goes last.
+fn with_plugins() -> (tempfile::TempDir, PathBuf, PathBuf, Daemon) {
     let folder = tempfile::tempdir().expect("a folder");
     let (sockets, root) = (folder.path().join("plugins"), folder.path().join("volumes"));
     fs::create_dir(&sockets).expect("a folder");
     fs::create_dir(&root).expect("a folder");
     let daemon = Daemon::with_flags(&["--plugin-dir", sockets.to_str().expect("a path")]);
     daemon.load(&dray_harness::fixture::busybox());
+    (folder, sockets, root, daemon)
+}
+
+#[test]
+fn a_plugin_keeps_volumes() {
+    let (_folder, sockets, root, daemon) = with_plugins();
     for client in daemon.clients() {
         client
             .sh("volume create -d nosuch data")
@@ -181,12 +187,7 @@ fn a_plugin_keeps_volumes() {
 
 #[test]
 fn a_slow_plugin_holds_up_its_own_volume_alone() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (sockets, root) = (folder.path().join("plugins"), folder.path().join("volumes"));
-    fs::create_dir(&sockets).expect("a folder");
-    fs::create_dir(&root).expect("a folder");
-    let daemon = Daemon::with_flags(&["--plugin-dir", sockets.to_str().expect("a path")]);
-    daemon.load(&dray_harness::fixture::busybox());
+    let (_folder, sockets, root, daemon) = with_plugins();
     let client = daemon.dray();
     let driver = Driver::serve(&sockets.join("shelf.sock"), &root);
     let slow = client.spawn(["volume", "create", "-d", "shelf", "-o", "slow=yes", "slow"]);

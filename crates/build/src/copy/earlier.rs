@@ -52,7 +52,7 @@ pub(crate) struct Copied {
     seconds: i64,
     #[prost(int64, tag = "4")]
     nanos: i64,
-    /// In bytes.
+    /// Of a file, in bytes.
     #[prost(uint64, tag = "5")]
     size: u64,
     /// SHA-256 of a file's content, target of a link.
@@ -61,21 +61,12 @@ pub(crate) struct Copied {
 }
 
 impl Copied {
-    fn kind(&self) -> FileType {
-        FileType::from_raw_mode(self.mode)
-    }
-
     fn is_dir(&self) -> bool {
-        self.kind() == FileType::Directory
-    }
-
-    /// Bytes in a layer.
-    fn length(&self) -> u64 {
-        if self.kind() == FileType::RegularFile { self.size } else { 0 }
+        FileType::from_raw_mode(self.mode) == FileType::Directory
     }
 
     fn cost(&self) -> u64 {
-        FILE_COST.saturating_add(self.length())
+        FILE_COST.saturating_add(self.size)
     }
 }
 
@@ -165,14 +156,14 @@ fn compare(now: &Listing, before: &Listing) -> Option<Difference> {
             if was.is_dir() != copied.is_dir() {
                 return None;
             }
-            difference.replaced += was.length();
+            difference.replaced += was.size;
         }
         difference.changed[place] = true;
         cost = cost.saturating_add(copied.cost());
         touched.push(parent_of(&copied.path));
     }
     for gone in old.values() {
-        difference.replaced += gone.length();
+        difference.replaced += gone.size;
         cost = cost.saturating_add(FILE_COST);
         let parent = parent_of(&gone.path);
         if !old.contains_key(parent) {

@@ -220,7 +220,7 @@ impl Service {
     /// # Errors
     /// If there is none of a name, or the archive cannot be written.
     pub fn save(&self, names: &[String], platform: &str, archive: impl Write) -> Result<(), Error> {
-        self.images.save_for(names, platform_of_api(platform)?.as_ref(), archive)?;
+        self.images.save(names, platform_of_api(platform)?.as_ref(), archive)?;
         for name in names {
             if let Ok(image) = self.images.resolve(name) {
                 let id = image.id.to_string();

@@ -55,13 +55,18 @@ impl Images {
         progress: &dyn Progress,
     ) -> Result<Vec<Loaded>> {
         let mut spool = Spool::read(self.store(), reader, progress)?;
-        // Docker's part names one platform of each image.
-        let wanted = options.platform.as_ref().map(|_| oci::plan(&spool, options)).transpose()?.flatten();
-        let plans = match wanted.map_or_else(|| docker::plan(&spool), |plans| Ok(Some(plans)))? {
-            Some(plans) => plans,
-            None => oci::plan(&spool, options)?
-                .ok_or_else(|| Error::Archive("does not contain a manifest.json".into()))?,
+        let plans = match options.platform {
+            None => match docker::plan(&spool)? {
+                None => oci::plan(&spool, options)?,
+                plans => plans,
+            },
+            // Docker's part names one platform of each image.
+            Some(_) => match oci::plan(&spool, options)? {
+                None => docker::plan(&spool)?,
+                plans => plans,
+            },
         };
+        let plans = plans.ok_or_else(|| Error::Archive("does not contain a manifest.json".into()))?;
         let mut prepared = Vec::new();
         for plan in plans {
             let config: ImageConfig = serde_json::from_slice(&plan.config)

@@ -19,19 +19,12 @@ use crate::whole::{Document, Whole};
 use crate::{Error, Image, Images, Result, origin};
 
 impl Images {
-    /// Writes images as one archive. A repository without a tag means all its tags.
+    /// Writes images as one archive. A repository without a tag means all its tags. With a platform it is of each image
+    /// what is for that one, without the index that names others.
     ///
     /// # Errors
-    /// If there is no image of a name, or `out` fails.
-    pub fn save(&self, names: &[String], out: impl Write) -> Result<()> {
-        self.save_for(names, None, out)
-    }
-
-    /// As [`Images::save`], of each image what is for one platform, without the index that names others.
-    ///
-    /// # Errors
-    /// As [`Images::save`], and if one of the names has nothing for the platform.
-    pub fn save_for(&self, names: &[String], platform: Option<&Platform>, out: impl Write) -> Result<()> {
+    /// If there is no image of a name, or none for the platform, or `out` fails.
+    pub fn save(&self, names: &[String], platform: Option<&Platform>, out: impl Write) -> Result<()> {
         let _lease = self.lease();
         let mut plan = Plan::new(self.store());
         for chosen in self.choose(names, platform)? {
@@ -43,17 +36,17 @@ impl Images {
     /// Checks that there is something to save under each of these names.
     ///
     /// # Errors
-    /// As [`Images::save_for`].
+    /// As [`Images::save`].
     pub fn check_save(&self, names: &[String], platform: Option<&Platform>) -> Result<()> {
         self.choose(names, platform).map(drop)
     }
 
     /// What a name means, for a platform if that is asked for.
     fn meant_for(&self, name: &str, platform: Option<&Platform>) -> Result<Vec<(Image, Vec<Reference>)>> {
-        let mut meant = self.meant(name)?;
+        let meant = self.meant(name)?;
         let Some(platform) = platform else { return Ok(meant) };
         let mut fitting = Vec::new();
-        for (image, tags) in meant.drain(..) {
+        for (image, tags) in meant {
             fitting.extend(self.for_platform(image, platform)?.map(|image| (image, tags)));
         }
         match fitting.is_empty() {

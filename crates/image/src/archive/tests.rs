@@ -43,7 +43,7 @@ fn load(images: &Images, archive: &[u8]) -> Vec<Loaded> {
 fn save(images: &Images, names: &[&str]) -> Vec<u8> {
     let mut archive = Vec::new();
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    images.save(&names, &mut archive).unwrap();
+    images.save(&names, None, &mut archive).unwrap();
     archive
 }
 
@@ -188,7 +188,7 @@ fn what_is_asked_for_by_repository_or_id() {
     assert_eq!(tags(&[one.id.short()]), [None]);
     assert_eq!(tags(&[one.id.as_str(), "app:v1"]), [Some(vec!["app:v1".into()])]);
     let mut out = Vec::new();
-    let error = fixture.images.save(&["app:v1".into(), "nope".into()], &mut out).unwrap_err();
+    let error = fixture.images.save(&["app:v1".into(), "nope".into()], None, &mut out).unwrap_err();
     assert_eq!(error.to_string(), "No such image: nope:latest");
     assert!(out.is_empty(), "nothing is written before all is known");
     let loaded = load(&Fixture::new().images, &save(&fixture.images, &[one.id.short()]));

@@ -162,7 +162,7 @@ fn a_squashed_image_has_the_same_files_in_one_layer() {
     assert_eq!(passwd.metadata().unwrap().mtime(), 1_700_000_000);
     assert!(!old.join("etc/passwd").exists(), "the squashed one is as it was");
     // What was made is a layer like any other: it can be saved.
-    fixture.images.save(&["app:small".into()], std::io::sink()).unwrap();
+    fixture.images.save(&["app:small".into()], None, std::io::sink()).unwrap();
 }
 
 #[test]

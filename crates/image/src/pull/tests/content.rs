@@ -120,7 +120,9 @@ async fn a_save_has_all_of_it() {
     let name = format!("{}/x", fixture.host());
     let saved = |machine: &Machine| {
         let mut archive = Vec::new();
-        crate::Images::new(machine.store.clone()).save(std::slice::from_ref(&name), &mut archive).unwrap();
+        crate::Images::new(machine.store.clone())
+            .save(std::slice::from_ref(&name), None, &mut archive)
+            .unwrap();
         let mut files = std::collections::HashMap::new();
         for entry in tar::Archive::new(archive.as_slice()).entries().unwrap() {
             let mut entry = entry.unwrap();
@@ -144,7 +146,7 @@ async fn a_save_has_all_of_it() {
     let again = Machine::new();
     let images = crate::Images::new(again.store.clone());
     let mut archive = Vec::new();
-    crate::Images::new(machine.store.clone()).save(std::slice::from_ref(&name), &mut archive).unwrap();
+    crate::Images::new(machine.store.clone()).save(std::slice::from_ref(&name), None, &mut archive).unwrap();
     let loaded = images.load(archive.as_slice(), &Silent).unwrap();
     assert_eq!(loaded[0].id, Digest::sha256_of(&small().config));
 }
