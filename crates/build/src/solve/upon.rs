@@ -11,6 +11,10 @@ use crate::cache::{Key, Written};
 use crate::copy::{Destination, Difference, Item, Listing, Placement, SourceTree, place};
 use crate::error::{BuildError, CopyError};
 
+/// So many layers of one image may lie upon others. Each of them is two folders of an overlay, of which the kernel takes 500;
+/// an image has up to 490 layers, and a container two folders of its own.
+const MOST_UPON: usize = 8;
+
 /// A copy that may lie upon an earlier one, and later ones upon it.
 pub(super) struct Comparable<'a> {
     key: Key,
@@ -76,6 +80,10 @@ impl Stage<'_, '_, '_> {
         let Some((base, difference)) = copy.difference(self)? else { return Ok(None) };
         let build = self.build;
         let store = build.builder.images.store();
+        let upon = self.state.layers.iter().filter(|layer| store.layers().base(**layer).is_some()).count();
+        if upon >= MOST_UPON {
+            return Ok(None);
+        }
         let lower = if settings.alone { Vec::new() } else { self.state.lower(build) };
         let folders: Vec<PathBuf> =
             store.layers().folders(base.id).into_iter().chain(lower.clone()).collect();

@@ -250,6 +250,21 @@ fn reproducible_builds_give_the_same_upon_an_earlier_copy() {
     assert!(world.top(upon.image()).base.is_some());
 }
 
+#[test]
+fn an_image_has_no_more_folders_than_an_overlay_takes() {
+    let (world, folder) = (World::new(), Folder::new());
+    // Linked: what is below has changed too, and only such copies are compared all the same.
+    let copies: String = (0..10).map(|n| format!("COPY --link . /data/{n}\n")).collect();
+    let upon = || {
+        let outcome = world.copied(&format!("FROM base\n{copies}"), &folder, |_| {});
+        let layers = world.images.store().layers();
+        outcome.image().layers.iter().filter(|layer| layers.base(**layer).is_some()).count()
+    };
+    assert_eq!(upon(), 0);
+    folder.write("d3/f3", "changed");
+    assert_eq!(upon(), 8);
+}
+
 /// Removes, changes and adds at random, many times.
 #[test]
 fn whatever_changes_comes_out_as_if_all_had_been_copied() {
