@@ -3,7 +3,22 @@
 use crate::container::{ContainerUpdateRequest, Mount, PortMap};
 use crate::json::Labels;
 
+/// What a connection is switched to (`Upgrade`) over which a file is handed over: `POST /dray/images/load` and
+/// `POST /dray/images/save`.
+pub const HANDED_FILE: &str = "dray-file";
+/// The last line of such an answer.
+pub const HANDED_END: &[u8] = b"{}\r\n";
+
 wire! {
+    /// The first line of the answer to a file that was handed over.
+    #[serde(rename_all = "PascalCase")]
+    pub struct HandedAnswer {
+        /// As HTTP's.
+        pub status: u16,
+        /// What is wrong, unless it is 200.
+        pub message: String,
+    }
+
     /// Answer of `GET /dray/images/tree`: an image, layer by layer.
     #[serde(rename_all = "PascalCase")]
     pub struct ImageTree {

@@ -1,5 +1,7 @@
 //! What Dray's API has beyond Docker's: `/dray/…`.
 
+use std::os::fd::BorrowedFd;
+
 use dray_api::auth::AUTH_HEADER;
 use dray_api::container::ContainerUpdateResponse;
 use dray_api::extension::{
@@ -17,6 +19,40 @@ use crate::request::{Call, Client, Upload};
 use crate::stream::Body;
 
 impl Client {
+    /// Takes images from a tar that is a file here; none if the daemon cannot have it.
+    ///
+    /// # Errors
+    /// As [`Client::hand_over`].
+    pub async fn image_load_file(
+        &self,
+        quiet: bool,
+        platform: &str,
+        file: BorrowedFd<'_>,
+    ) -> Result<Option<Body>> {
+        let query = Query::new().with("quiet", if quiet { "1" } else { "0" }).with_some("platform", platform);
+        self.hand_over(Call::new(Method::POST, "/dray/images/load").query(query), file).await
+    }
+
+    /// Writes images as a tar into a file here; false if the daemon cannot have it.
+    ///
+    /// # Errors
+    /// As [`Client::hand_over`].
+    pub async fn image_save_file(
+        &self,
+        names: &[String],
+        platform: &str,
+        file: BorrowedFd<'_>,
+    ) -> Result<bool> {
+        let mut query = Query::new();
+        for name in names {
+            query.add("names", name);
+        }
+        let call = Call::new(Method::POST, "/dray/images/save").query(query.with_some("platform", platform));
+        let Some(mut answer) = self.hand_over(call, file).await? else { return Ok(false) };
+        let end = tokio::io::copy(&mut answer, &mut tokio::io::sink()).await;
+        end.map(|_| true).map_err(|source| Error::Stream { what: "waiting for the archive", source })
+    }
+
     /// An image layer by layer, with what each wastes.
     ///
     /// # Errors

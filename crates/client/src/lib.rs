@@ -18,6 +18,7 @@ pub mod endpoint;
 pub mod error;
 pub mod exec;
 pub mod extension;
+pub mod handover;
 pub mod image;
 pub mod network;
 pub mod query;

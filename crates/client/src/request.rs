@@ -22,7 +22,8 @@ use crate::query::Query;
 use crate::rehearsal::{Asked, Rehearsal};
 use crate::stream::{Body, Hijacked, JsonStream};
 
-type Wire = UnsyncBoxBody<Bytes, std::io::Error>;
+/// The body of a request as it is sent.
+pub(crate) type Wire = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// A client of one daemon. Requests may overlap.
 pub struct Client {
@@ -228,6 +229,12 @@ impl Client {
         }
         self.keep(sender);
         Ok(())
+    }
+
+    /// The request of a call that changes the protocol, in the version that was settled.
+    pub(crate) fn upgrading(&self, call: Call<'_>) -> Result<Request<Wire>> {
+        let uri = call.query.on(&format!("/v{}{}", self.current().text, call.path));
+        self.request(&call.method, uri, &call.headers, Some(call.protocol), call.upload)
     }
 
     fn request(

@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
 use hyper::ext::ReasonPhrase;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -122,11 +122,42 @@ impl Hijack {
             return Err(ApiError::bad_request("no upgrade proto in request"));
         };
         let mut response = self.start(false, session);
-        let headers = response.headers_mut();
-        headers.insert(header::UPGRADE, HeaderValue::from_static(protocol));
-        headers.remove(header::CONTENT_TYPE);
+        speaks(&mut response, protocol);
         Ok(response)
     }
+
+    /// As [`Hijack::upgrade`], for a session that needs the connection as it is.
+    ///
+    /// # Errors
+    /// If the client did not ask for an upgrade.
+    pub(crate) fn upgrade_as_is<F, Fut>(
+        self,
+        protocol: &'static str,
+        session: F,
+    ) -> Result<Response, ApiError>
+    where
+        F: FnOnce(Upgraded) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let Way::Upgrade(upgrade) = self.way else {
+            return Err(ApiError::bad_request("no upgrade proto in request"));
+        };
+        tokio::spawn(async move {
+            match upgrade.await {
+                Ok(upgraded) => session(upgraded).await,
+                Err(error) => tracing::debug!(%error, "client left before the upgrade"),
+            }
+        });
+        let mut response = upgraded(dray_api::RAW_STREAM);
+        speaks(&mut response, protocol);
+        Ok(response)
+    }
+}
+
+fn speaks(response: &mut Response, protocol: &'static str) {
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static(protocol));
+    headers.remove(header::CONTENT_TYPE);
 }
 
 fn respond(status: StatusCode, content_type: &'static str) -> Response {

@@ -18,6 +18,7 @@ mod credentials;
 mod daemon;
 mod error;
 mod extract;
+mod handed;
 mod hijack;
 mod hosted;
 mod listener;

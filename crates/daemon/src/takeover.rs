@@ -29,6 +29,13 @@ pub(crate) struct Prefixed<I> {
     io: I,
 }
 
+impl<I> Prefixed<I> {
+    /// The connection, if all that was read of it has been taken.
+    pub(crate) fn into_inner(self) -> Option<I> {
+        self.prefix.is_empty().then_some(self.io)
+    }
+}
+
 impl<I: AsyncRead + Unpin> AsyncRead for Prefixed<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,

@@ -13,21 +13,27 @@
 //! manifest and compressed layers, so that its digests stay; a layer made here goes out as a plain tar.
 //!
 //! What is read is either, also what older Dockers, Podman, Skopeo and BuildKit write, compressed or not, from
-//! a stream that cannot seek. Names of images are taken only when everything is in place; an archive that
+//! a stream that cannot seek or from a file. Names of images are taken only when everything is in place; an archive that
 //! fails leaves nothing.
 
+mod aside;
 mod bar;
 mod docker;
+mod drafts;
+mod file_part;
 mod load;
 mod oci;
 mod save;
 mod spool;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::collections::BTreeMap;
 
+pub use file_part::{FilePart, GivenUp};
 pub(crate) use save::Plan as SavePlan;
+pub use write::Target as SaveTarget;
 
 use dray_spec::{Descriptor, Digest, Platform, Reference};
 use serde::{Deserialize, Serialize};

@@ -33,7 +33,7 @@ mod signature;
 
 mod whole;
 
-pub use archive::{LoadOptions, Loaded};
+pub use archive::{FilePart, GivenUp, LoadOptions, Loaded, SaveTarget};
 pub use claim::Claim;
 pub use error::{Error, ErrorKind, Result};
 pub use filter::Filter;

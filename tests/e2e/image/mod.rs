@@ -2,6 +2,7 @@
 
 mod archive;
 mod diff;
+mod handed;
 mod list;
 mod mount;
 mod squash;

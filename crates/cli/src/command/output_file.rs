@@ -1,5 +1,6 @@
 //! Where `save` and `export` write: standard output, or a file that appears whole or not at all.
 
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -41,6 +42,32 @@ impl Target {
         }
     }
 
+    /// Has somebody else fill the file, if it is one that can be written to at any place. False if it is none or they
+    /// do not: then nothing is there.
+    ///
+    /// # Errors
+    /// The file cannot be made, or the filling fails.
+    pub async fn fill(
+        &self,
+        fill: impl AsyncFnOnce(BorrowedFd<'_>) -> Result<bool, dray_client::Error>,
+    ) -> Result<bool, Error> {
+        match self {
+            Target::Stdout => {
+                let stdout = std::io::stdout();
+                Ok(takes_any_place(stdout.as_fd()) && fill(stdout.as_fd()).await?)
+            }
+            Target::File(path) if path.exists() && !path.is_file() => Ok(false),
+            Target::File(path) => {
+                let draft = Draft::create(path)?;
+                let filled = fill(draft.file.as_fd()).await?;
+                if filled {
+                    draft.finish(path)?;
+                }
+                Ok(filled)
+            }
+        }
+    }
+
     /// Writes all that comes.
     ///
     /// # Errors
@@ -63,6 +90,17 @@ impl Target {
             }
         }
     }
+}
+
+/// True for a regular file that is not only appended to.
+fn takes_any_place(file: BorrowedFd<'_>) -> bool {
+    let appends = rustix::fs::fcntl_getfl(file).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::APPEND));
+    !appends && is_regular(file)
+}
+
+/// True for a regular file.
+pub fn is_regular(file: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|about| rustix::fs::FileType::from_raw_mode(about.st_mode).is_file())
 }
 
 async fn copy(from: &mut (impl AsyncRead + Unpin), to: &mut impl std::io::Write) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! `/dray`: what Dray has beyond Docker's API (docs/build.md, docs/image.md, docs/network.md, docs/run.md,
 //! docs/volume.md).
 
+mod archive;
 mod build;
 mod container;
 mod service;
@@ -33,6 +34,7 @@ pub(super) fn router() -> Router<App> {
         .route("/dray/images/mounts", get(mounts))
         .route("/dray/images/unmount", post(unmount))
         .route("/dray/networks/exposure", get(exposure))
+        .merge(archive::router())
         .merge(build::router())
         .merge(container::router())
         .merge(service::router())

@@ -197,13 +197,22 @@ async fn push(
 }
 
 async fn load(State(images): Images, params: Params, body: Body) -> ApiResult {
+    let archive = read_ahead::reader(body);
+    load_messages(&params, move |platform, progress| images.load(archive, platform, progress)).await
+}
+
+/// Answers with what the loading of an archive has to tell; `work` blocks.
+pub(super) async fn load_messages<E: Into<ApiError> + Send + 'static>(
+    params: &Params,
+    work: impl FnOnce(&str, &dyn Progress) -> Result<Vec<Loaded>, E> + Send + 'static,
+) -> ApiResult {
     let quiet = params.bool_or("quiet", true);
     let platform = params.get("platform").to_owned();
     messages(move |lines, _| async move {
         let progress = lines.clone();
         let work = move || {
             let progress: &dyn Progress = if quiet { &Silent } else { &progress };
-            images.load(read_ahead::reader(body), &platform, progress)
+            work(&platform, progress)
         };
         for loaded in call(work).await? {
             tell_loaded(&lines, &loaded).await;

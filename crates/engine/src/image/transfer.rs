@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use dray_api::auth::{AuthConfig, AuthResponse};
 use dray_api::image::{DistributionInspect, OciDescriptor, OciPlatform, PushResult};
 use dray_image::pull::{PullOptions, Pulled};
-use dray_image::{Import, LoadOptions, Loaded, Progress};
+use dray_image::{FilePart, Import, LoadOptions, Loaded, Progress, SaveTarget};
 use dray_registry::Auth;
 use dray_spec::{Descriptor, Digest, ImageConfig, ManifestOrIndex, Platform, Reference};
 
@@ -199,12 +199,29 @@ impl Service {
         progress: &dyn Progress,
     ) -> Result<Vec<Loaded>, Error> {
         let options = LoadOptions { platform: platform_of_api(platform)? };
-        let loaded = self.images.load_with(archive, &options, progress)?;
+        Ok(self.loaded(self.images.load_with(archive, &options, progress)?))
+    }
+
+    /// Loads the images of an archive that is a file here. Blocks.
+    ///
+    /// # Errors
+    /// As [`Service::load`].
+    pub fn load_file(
+        &self,
+        archive: FilePart,
+        platform: &str,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Loaded>, Error> {
+        let options = LoadOptions { platform: platform_of_api(platform)? };
+        Ok(self.loaded(self.images.load_file(archive, &options, progress)?))
+    }
+
+    fn loaded(&self, loaded: Vec<Loaded>) -> Vec<Loaded> {
         for loaded in &loaded {
             let id = loaded.id.to_string();
             self.announce("load", &id, &id, None);
         }
-        Ok(loaded)
+        loaded
     }
 
     /// Checks that images of these names can be saved, for a platform unless it is empty.
@@ -221,13 +238,27 @@ impl Service {
     /// If there is none of a name, or the archive cannot be written.
     pub fn save(&self, names: &[String], platform: &str, archive: impl Write) -> Result<(), Error> {
         self.images.save(names, platform_of_api(platform)?.as_ref(), archive)?;
+        self.saved(names);
+        Ok(())
+    }
+
+    /// Saves images as [`Service::save`] does, into a file here. Blocks.
+    ///
+    /// # Errors
+    /// As [`Service::save`].
+    pub fn save_file(&self, names: &[String], platform: &str, target: &SaveTarget) -> Result<(), Error> {
+        self.images.save_file(names, platform_of_api(platform)?.as_ref(), target)?;
+        self.saved(names);
+        Ok(())
+    }
+
+    fn saved(&self, names: &[String]) {
         for name in names {
             if let Ok(image) = self.images.resolve(name) {
                 let id = image.id.to_string();
                 self.announce("save", &id, &id, image.config.labels());
             }
         }
-        Ok(())
     }
 
     /// Makes an image of a tarball of a root file system. Blocks.

@@ -1,5 +1,7 @@
 //! How far the loading of a layer is, as it is shown.
 
+use std::io::{self, Read};
+
 use crate::progress::{Progress, ProgressEvent};
 
 /// Bytes between two movements.
@@ -37,5 +39,32 @@ impl<'a> Bar<'a> {
         self.shown = read;
         let event = ProgressEvent::bar(&self.row, "Loading layer", read, Some(self.total));
         self.progress.event(event);
+    }
+}
+
+/// A reader whose progress is shown, if anybody knows what of.
+pub(super) struct Watched<'a, R> {
+    reader: R,
+    bar: Option<Bar<'a>>,
+    read: u64,
+}
+
+impl<'a, R> Watched<'a, R> {
+    pub(super) fn new(reader: R, bar: Option<Bar<'a>>) -> Self {
+        Self { reader, bar, read: 0 }
+    }
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.read += count as u64;
+        if let Some(bar) = &mut self.bar {
+            match count {
+                0 => bar.end(self.read),
+                _ => bar.reached(self.read),
+            }
+        }
+        Ok(count)
     }
 }

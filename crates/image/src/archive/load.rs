@@ -1,19 +1,20 @@
 //! Loading: what an archive says becomes images.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io::{BufReader, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use dray_spec::{Descriptor, Digest, ImageConfig, media_type};
 use dray_store::Store;
 
-use super::bar::Bar;
-use super::spool::Spool;
+use super::bar::{Bar, Watched};
+use super::file_part::{FilePart, Source};
+use super::spool::{SMALL, Spool};
 use super::{LoadOptions, Loaded, Plan, docker, oci};
 use crate::exact::{self, Foreign};
 use crate::images::MOST_LAYERS;
-use crate::layer::Compression;
+use crate::layer::{Compression, decompress};
 use crate::progress::{Progress, ProgressEvent};
 use crate::{Error, Images, NewImage, Result, origin};
 
@@ -39,8 +40,39 @@ impl Images {
         options: &LoadOptions,
         progress: &dyn Progress,
     ) -> Result<Vec<Loaded>> {
+        self.leaving_nothing(|| {
+            let plain = decompress(reader).map_err(Error::Tar)?;
+            self.load_all(BufReader::with_capacity(SMALL as usize, plain), options, progress)
+        })
+    }
+
+    /// Loads an archive that is a file here, as [`Images::load_with`] does: what need not be kept as it came is not
+    /// copied, but read where it stands.
+    ///
+    /// # Errors
+    /// As [`Images::load`].
+    pub fn load_file(
+        &self,
+        archive: FilePart,
+        options: &LoadOptions,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Loaded>> {
+        let mut beginning = Vec::new();
+        archive.clone().take(6).read_to_end(&mut beginning).map_err(Error::stream("read archive"))?;
+        let loaded = match Compression::detect(&beginning).map_err(Error::Tar)? {
+            Compression::None => self.leaving_nothing(|| {
+                let whole = BufReader::with_capacity(SMALL as usize, archive.clone());
+                self.load_all(whole, options, progress)
+            })?,
+            _ => self.load_with(archive.clone(), options, progress)?,
+        };
+        archive.pass_file().map_err(Error::stream("read archive"))?;
+        Ok(loaded)
+    }
+
+    fn leaving_nothing<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let lease = self.lease();
-        let result = self.load_all(reader, options, progress);
+        let result = work();
         drop(lease);
         if result.is_err() {
             self.store().collect()?;
@@ -50,11 +82,11 @@ impl Images {
 
     fn load_all(
         &self,
-        reader: impl Read + Send,
+        source: impl Source,
         options: &LoadOptions,
         progress: &dyn Progress,
     ) -> Result<Vec<Loaded>> {
-        let mut spool = Spool::read(self.store(), reader, progress)?;
+        let mut spool = Spool::read(self.store(), source, progress)?;
         let plans = match options.platform {
             None => match docker::plan(&spool)? {
                 None => oci::plan(&spool, options)?,
@@ -220,6 +252,10 @@ fn keep_blob(store: &Store, spool: &mut Spool, file: &str, diff_id: &Digest) -> 
         Compression::Zstd => media_type::OCI_LAYER_ZSTD,
     };
     let (digest, size) = spool.keep(store, file)?;
+    if kind == media_type::OCI_LAYER && digest != *diff_id {
+        // The archive is a file that somebody has written to since.
+        return Err(Error::Archive(format!("{file:?} has changed while it was read")));
+    }
     origin::remember_blob(store, diff_id, &Descriptor::new(kind, digest, size));
     Ok(())
 }
@@ -300,8 +336,7 @@ impl Job<'_> {
             return self.settled(index, drafted.commit(self.store)?);
         }
         let (reader, total) = self.spool.open(self.store, file)?;
-        let bar = Bar::new(self.progress, expected.short(), total);
-        let reader = Watched { reader, bar, read: 0 };
+        let reader = Watched::new(reader, Some(Bar::new(self.progress, expected.short(), total)));
         let accept = |actual: &Digest| self.accept(index, actual);
         let split = self.kept[index].is_none();
         self.settled(index, exact::unpack(self.store, reader, below, file, split, accept)?)
@@ -320,24 +355,5 @@ impl Job<'_> {
         // another's, and the manifest then speaks of that.
         let reproducible = layer.reproducible && self.kept[index].is_none();
         Ok(Foreign { reproducible, ..layer })
-    }
-}
-
-/// A reader whose progress is shown.
-struct Watched<'a> {
-    reader: Box<dyn Read + Send>,
-    bar: Bar<'a>,
-    read: u64,
-}
-
-impl Read for Watched<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.reader.read(buffer)?;
-        self.read += count as u64;
-        match count {
-            0 => self.bar.end(self.read),
-            _ => self.bar.reached(self.read),
-        }
-        Ok(count)
     }
 }

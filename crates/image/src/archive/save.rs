@@ -5,16 +5,15 @@
 //! somebody has changed the folder, the archive ends there with an error.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Write;
 
 use dray_spec::{Descriptor, Digest, Index, Manifest, ManifestOrIndex, Platform, Reference, media_type};
 use dray_store::{LayerId, Store};
 
+use super::write::{self, Content, Member, Target};
 use super::{IMAGE_NAME, ManifestItem, REF_NAME, oci};
 use crate::exact::Source;
 use crate::export::promised_index;
-use crate::layer::LayerError;
-use crate::layer::write::{BUFFER, Meta, TarWriter};
 use crate::whole::{Document, Whole};
 use crate::{Error, Image, Images, Result, origin};
 
@@ -26,11 +25,24 @@ impl Images {
     /// If there is no image of a name, or none for the platform, or `out` fails.
     pub fn save(&self, names: &[String], platform: Option<&Platform>, out: impl Write) -> Result<()> {
         let _lease = self.lease();
+        self.plan(names, platform)?.write(out)
+    }
+
+    /// Writes images as [`Images::save`] does, into a file here: several of its parts at once.
+    ///
+    /// # Errors
+    /// As [`Images::save`].
+    pub fn save_file(&self, names: &[String], platform: Option<&Platform>, target: &Target) -> Result<()> {
+        let _lease = self.lease();
+        self.plan(names, platform)?.write_file(target)
+    }
+
+    fn plan(&self, names: &[String], platform: Option<&Platform>) -> Result<Plan<'_>> {
         let mut plan = Plan::new(self.store());
         for chosen in self.choose(names, platform)? {
             plan.add(&chosen, platform.is_none())?;
         }
-        plan.write(out)
+        Ok(plan)
     }
 
     /// Checks that there is something to save under each of these names.
@@ -113,17 +125,10 @@ struct Chosen {
     names: Vec<Reference>,
 }
 
-/// Where a blob of the archive comes from.
-enum Blob {
-    Bytes(Vec<u8>),
-    Stored(u64),
-    Packed { id: LayerId, source: Source, bytes: u64 },
-}
-
 /// An archive as it will be.
 pub(crate) struct Plan<'a> {
     store: &'a Store,
-    blobs: BTreeMap<String, (Digest, Blob)>,
+    blobs: BTreeMap<String, Content>,
     items: Vec<ManifestItem>,
     ids: Vec<(Digest, Option<Digest>)>,
     manifests: Vec<Descriptor>,
@@ -149,7 +154,7 @@ impl<'a> Plan<'a> {
             None => self.made(image)?,
         };
         let promised = self.promised(chosen, &manifest)?;
-        self.put(&image.id, Blob::Bytes(image.config_bytes.clone()));
+        self.put(&image.id, Content::Bytes(image.config_bytes.clone()));
         let diff_ids = &image.config.rootfs.diff_ids;
         self.items.push(ManifestItem {
             config: oci::path(&image.id),
@@ -175,7 +180,7 @@ impl<'a> Plan<'a> {
         let store = self.store;
         let put = |kind: &str, bytes: Vec<u8>| {
             let document = Descriptor::of(kind, &bytes);
-            self.put(&document.digest, Blob::Bytes(bytes));
+            self.put(&document.digest, Content::Bytes(bytes));
             Ok(document)
         };
         promised_index(store, &chosen.image, manifest, &chosen.names, put)
@@ -195,10 +200,10 @@ impl<'a> Plan<'a> {
 
     fn put_all(&mut self, documents: impl Iterator<Item = Document>, blobs: Vec<Descriptor>) {
         for document in documents {
-            self.put(&document.digest, Blob::Bytes(document.bytes.into()));
+            self.put(&document.digest, Content::Bytes(document.bytes.into()));
         }
         for blob in blobs {
-            self.put(&blob.digest, Blob::Stored(blob.size));
+            self.put(&blob.digest, Content::Stored(blob.digest.clone(), blob.size));
         }
     }
 
@@ -250,19 +255,20 @@ impl<'a> Plan<'a> {
         }
         let kind = manifest.media_type.clone().unwrap_or_else(|| media_type::OCI_MANIFEST.into());
         let descriptor = Descriptor::new(kind, digest.clone(), bytes.len() as u64);
-        self.put(digest, Blob::Bytes(bytes));
+        self.put(digest, Content::Bytes(bytes));
         Ok(Some((descriptor, manifest.layers)))
     }
 
     /// A blob that the image's own manifest names: kept, or the layer's plain tar.
-    fn blob(&self, layer: &Descriptor, diff_id: &Digest, id: LayerId) -> Result<Option<Blob>> {
+    fn blob(&self, layer: &Descriptor, diff_id: &Digest, id: LayerId) -> Result<Option<Content>> {
         if let Some(bytes) = self.store.blobs().size(&layer.digest) {
-            return Ok(Some(Blob::Stored(bytes)));
+            return Ok(Some(Content::Stored(layer.digest.clone(), bytes)));
         }
         if layer.digest != *diff_id {
             return Ok(None);
         }
-        Ok(Source::find(self.store, id, diff_id)?.map(|(source, bytes)| Blob::Packed { id, source, bytes }))
+        let found = Source::find(self.store, id, diff_id)?;
+        Ok(found.map(|(source, bytes)| Content::packed(diff_id, id, source, bytes)))
     }
 
     /// A manifest for an image that has none, or none that can be kept to.
@@ -275,26 +281,26 @@ impl<'a> Plan<'a> {
         let manifest = Manifest::oci(config, layers.clone());
         let bytes = to_json(&manifest)?;
         let descriptor = Descriptor::of(media_type::OCI_MANIFEST, &bytes);
-        self.put(&descriptor.digest.clone(), Blob::Bytes(bytes));
+        self.put(&descriptor.digest.clone(), Content::Bytes(bytes));
         Ok((descriptor, layers))
     }
 
     /// A layer as a plain tar, or as the blob it came in if only that has its bytes.
     fn layer(&mut self, diff_id: &Digest, id: LayerId) -> Result<Descriptor> {
-        if let Some((_, Blob::Packed { bytes, .. })) = self.blobs.get(&oci::path(diff_id)) {
+        if let Some(Content::Packed { bytes, .. }) = self.blobs.get(&oci::path(diff_id)) {
             return Ok(Descriptor::new(media_type::OCI_LAYER, diff_id.clone(), *bytes));
         }
         if let Some((source, bytes)) = Source::find(self.store, id, diff_id)? {
-            self.put(diff_id, Blob::Packed { id, source, bytes });
+            self.put(diff_id, Content::packed(diff_id, id, source, bytes));
             return Ok(Descriptor::new(media_type::OCI_LAYER, diff_id.clone(), bytes));
         }
         let blob = origin::blob_of(self.store, diff_id).ok_or_else(|| Error::LayerLost(diff_id.clone()))?;
-        self.put(&blob.digest, Blob::Stored(blob.size));
+        self.put(&blob.digest, Content::Stored(blob.digest.clone(), blob.size));
         Ok(blob)
     }
 
-    fn put(&mut self, digest: &Digest, blob: Blob) {
-        self.blobs.entry(oci::path(digest)).or_insert_with(|| (digest.clone(), blob));
+    fn put(&mut self, digest: &Digest, blob: Content) {
+        self.blobs.entry(oci::path(digest)).or_insert(blob);
     }
 
     fn name(&mut self, chosen: &Chosen, manifest: &Descriptor) {
@@ -319,39 +325,44 @@ impl<'a> Plan<'a> {
         }
     }
 
-    pub(crate) fn write(mut self, out: impl Write) -> Result<()> {
+    pub(crate) fn write(self, out: impl Write) -> Result<()> {
+        let store = self.store;
+        write::stream(store, &self.members()?, out)
+    }
+
+    fn write_file(self, target: &Target) -> Result<()> {
+        let store = self.store;
+        write::file(store, &self.members()?, target)
+    }
+
+    /// All that is in the archive, in order.
+    fn members(mut self) -> Result<Vec<Member>> {
         self.link_parents();
-        let mut archive = Archive { tar: TarWriter::unhashed(out), buffer: vec![0; BUFFER] };
-        let mut folder = String::new();
-        archive.folder("blobs/")?;
-        for (path, (digest, blob)) in &self.blobs {
-            let within = format!("blobs/{}/", digest.algorithm());
-            if folder != within {
-                archive.folder(&within)?;
-                folder = within;
-            }
-            match blob {
-                Blob::Bytes(bytes) => archive.file(path, bytes)?,
-                Blob::Stored(size) => archive.stream(path, self.store.blobs().open(digest)?, *size)?,
-                Blob::Packed { id, source, bytes } => {
-                    archive.layer(path, *bytes, |out| source.write(self.store, *id, out), digest)?;
-                }
-            }
-        }
+        let folder = |name: &str| Member { name: name.to_owned(), content: Content::Folder };
+        let document = |name: &str, bytes| Member { name: name.to_owned(), content: Content::Bytes(bytes) };
         let with_newline = |mut bytes: Vec<u8>| {
             bytes.push(b'\n');
             bytes
         };
-        archive.file("index.json", &to_json(&Index::oci(self.manifests))?)?;
+        let mut members = vec![folder("blobs/")];
+        let mut within = String::new();
+        for (name, content) in self.blobs {
+            let of_algorithm = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+            if within != of_algorithm {
+                within = of_algorithm.to_owned();
+                members.push(folder(&format!("{within}/")));
+            }
+            members.push(Member { name, content });
+        }
+        members.push(document("index.json", to_json(&Index::oci(self.manifests))?));
         if !self.items.is_empty() {
-            archive.file("manifest.json", &with_newline(to_json(&self.items)?))?;
+            members.push(document("manifest.json", with_newline(to_json(&self.items)?)));
         }
-        archive.file("oci-layout", br#"{"imageLayoutVersion": "1.0.0"}"#)?;
+        members.push(document("oci-layout", br#"{"imageLayoutVersion": "1.0.0"}"#.to_vec()));
         if !self.repositories.is_empty() {
-            archive.file("repositories", &with_newline(to_json(&self.repositories)?))?;
+            members.push(document("repositories", with_newline(to_json(&self.repositories)?)));
         }
-        archive.tar.end().map_err(written)?;
-        Ok(())
+        Ok(members)
     }
 }
 
@@ -365,83 +376,4 @@ fn named(document: &Descriptor, name: &Reference) -> Descriptor {
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|error| Error::Archive(error.to_string()))
-}
-
-/// The client's stream broke.
-fn written(error: LayerError) -> Error {
-    match error {
-        LayerError::Write(source) => Error::Stream { operation: "write archive", source },
-        other => Error::Layer { layer: "archive".into(), source: other },
-    }
-}
-
-/// The outer tar; everything in it is from the beginning of time, so that it is the same each time.
-struct Archive<W> {
-    tar: TarWriter<W>,
-    buffer: Vec<u8>,
-}
-
-impl<W: Write> Archive<W> {
-    fn header(&mut self, kind: u8, name: &str, size: u64) -> Result<()> {
-        let mode = if kind == b'5' { 0o755 } else { 0o644 };
-        let meta = Meta { kind, mode, uid: 0, gid: 0, size, mtime: 0, device: (0, 0) };
-        self.tar.header(&meta, name.as_bytes(), b"", &[]).map_err(written)
-    }
-
-    fn folder(&mut self, name: &str) -> Result<()> {
-        self.header(b'5', name, 0)
-    }
-
-    fn file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.header(b'0', name, bytes.len() as u64)?;
-        self.tar.write(bytes).map_err(written)?;
-        self.tar.pad(bytes.len() as u64).map_err(written)
-    }
-
-    fn stream(&mut self, name: &str, mut reader: impl Read, size: u64) -> Result<()> {
-        self.header(b'0', name, size)?;
-        let mut left = size;
-        while left > 0 {
-            let most = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let count = reader.read(&mut self.buffer[..most]).map_err(Error::stream("read blob"))?;
-            if count == 0 {
-                return Err(Error::stream("read blob")(std::io::ErrorKind::UnexpectedEof.into()));
-            }
-            self.tar.write(&self.buffer[..count]).map_err(written)?;
-            left -= count as u64;
-        }
-        self.tar.pad(size).map_err(written)
-    }
-
-    fn layer(
-        &mut self,
-        name: &str,
-        size: u64,
-        write: impl FnOnce(Inside<'_, W>) -> Result<Digest, LayerError>,
-        expected: &Digest,
-    ) -> Result<()> {
-        self.header(b'0', name, size)?;
-        let actual = write(Inside(&mut self.tar)).map_err(written)?;
-        if actual != *expected {
-            return Err(Error::LayerLost(expected.clone()));
-        }
-        self.tar.pad(size).map_err(written)
-    }
-}
-
-/// A layer's tar within the archive.
-struct Inside<'a, W>(&'a mut TarWriter<W>);
-
-impl<W: Write> Write for Inside<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        match self.0.write(bytes) {
-            Ok(()) => Ok(bytes.len()),
-            Err(LayerError::Write(error)) => Err(error),
-            Err(other) => Err(std::io::Error::other(other)),
-        }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

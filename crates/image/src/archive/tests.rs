@@ -1,9 +1,11 @@
 //! Archives written and read.
 
+mod files;
 mod lies;
 mod refused;
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Mutex;
 
 use dray_spec::{Descriptor, Digest, ImageConfig, Index, Manifest, RootFs, media_type};
@@ -36,14 +38,49 @@ fn path(bytes: &[u8]) -> String {
     oci::path(&Digest::sha256_of(bytes))
 }
 
+/// Loads from a file; a stream must mean the same.
 fn load(images: &Images, archive: &[u8]) -> Vec<Loaded> {
-    images.load(archive, &Silent).unwrap()
+    let loaded = load_file(images, archive).unwrap();
+    let streamed = Fixture::new();
+    let again = streamed.images.load(archive, &Silent).unwrap();
+    let known = |loaded: &[Loaded]| -> Vec<_> {
+        loaded.iter().map(|loaded| (loaded.id.clone(), loaded.names.clone())).collect()
+    };
+    assert_eq!(known(&loaded), known(&again));
+    let ids: Vec<String> = loaded.iter().map(|loaded| loaded.id.to_string()).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    assert!(save(images, &ids) == save(&streamed.images, &ids));
+    loaded
 }
 
+fn load_file(images: &Images, archive: &[u8]) -> Result<Vec<Loaded>, crate::Error> {
+    let part = FilePart::of(written(archive), GivenUp::default()).unwrap();
+    images.load_file(part, &LoadOptions::default(), &Silent)
+}
+
+/// A file with these bytes, to be read from its beginning.
+fn written(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    file
+}
+
+/// Saves into a stream; into a file it must be the same.
 fn save(images: &Images, names: &[&str]) -> Vec<u8> {
     let mut archive = Vec::new();
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     images.save(&names, None, &mut archive).unwrap();
+    let mut file = written(b"before");
+    file.seek(SeekFrom::End(0)).unwrap();
+    let target = SaveTarget::of(file.try_clone().unwrap(), GivenUp::default()).unwrap();
+    images.save_file(&names, None, &target).unwrap();
+    // What comes next goes behind it.
+    file.write_all(b"after").unwrap();
+    let mut whole = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut whole).unwrap();
+    assert!(whole == [b"before", &archive[..], b"after"].concat());
     archive
 }
 

@@ -188,6 +188,20 @@ impl<R: BufRead, K: Keep> Entries<R, K> {
         Ok(count)
     }
 
+    /// The reader, and how much of the current entry's data is to come from it.
+    pub(crate) fn ahead(&self) -> (&R, u64) {
+        (&self.reader, self.data)
+    }
+
+    /// Leaves out what is left of the current entry's data: the caller has it from somewhere else, and tells the reader
+    /// to go so many bytes on.
+    pub(crate) fn pass_over(
+        &mut self,
+        pass: impl FnOnce(&mut R, u64) -> io::Result<()>,
+    ) -> Result<(), LayerError> {
+        pass(&mut self.reader, std::mem::take(&mut self.data)).map_err(LayerError::Stream)
+    }
+
     fn entry(
         &mut self,
         header: Header,

@@ -105,6 +105,12 @@ impl<W: Write> TarWriter<W> {
         self.pad(size)
     }
 
+    /// Writes what is held back; gives the length. What follows is somebody else's.
+    pub(crate) fn pause(mut self) -> Result<u64, LayerError> {
+        self.flush()?;
+        Ok(self.bytes)
+    }
+
     /// Ends the tar; gives its digest (that of nothing if it was not hashed) and length.
     pub(crate) fn end(mut self) -> Result<(Digest, u64), LayerError> {
         self.write(&[0; 2 * BLOCK])?;

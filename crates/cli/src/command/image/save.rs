@@ -25,7 +25,9 @@ pub static COMMAND: Command = Command::new(
 async fn run(app: &App, p: Parsed) -> Done {
     let out = output_file::Target::check(p.get("output"), "failed to save image")?;
     let platform = p.all("platform").first().map(|t| platform_json(t)).unwrap_or_default();
-    let tar = app.client()?.image_save(&p.args, &platform).await?;
-    out.write(tar).await?;
+    let client = app.client()?;
+    if !out.fill(async |file| client.image_save_file(&p.args, &platform, file).await).await? {
+        out.write(client.image_save(&p.args, &platform).await?).await?;
+    }
     Ok(0)
 }

@@ -352,7 +352,8 @@ fn a_link_does_not_make_a_layer_another_s_blob() {
     let store = fixture.images.store();
     store.blobs().put(&other).unwrap();
     let _lease = store.lease();
-    load(&fixture.images, &with_index(tar, vec![Descriptor::of(media_type::OCI_MANIFEST, &bytes)]));
+    load_file(&fixture.images, &with_index(tar, vec![Descriptor::of(media_type::OCI_MANIFEST, &bytes)]))
+        .unwrap();
     let known = crate::origin::blob_of(store, &Digest::sha256_of(&layer));
     assert!(known.is_none_or(|known| known.digest == Digest::sha256_of(&gzip(&layer))));
 }
