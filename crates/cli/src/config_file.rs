@@ -62,6 +62,21 @@ impl ConfigFile {
         self.content.get(key).and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// Sets a text setting, or removes it where it is empty, and writes the file where that changes something.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_text(&mut self, key: &str, text: &str) -> Result<(), Error> {
+        if self.text(key) == text {
+            return Ok(());
+        }
+        match text {
+            "" => drop(self.content.remove(key)),
+            text => drop(self.content.insert(key.to_owned(), text.into())),
+        }
+        self.save()
+    }
+
     /// The proxy variables that `proxies` sets for containers and builds of a daemon, in both spellings.
     pub fn proxies(&self, host: &str) -> Vec<(String, String)> {
         let Some(all) = self.content.get("proxies").and_then(Value::as_object) else { return Vec::new() };

@@ -90,7 +90,10 @@ pub fn find(app: &App) -> Result<Found, Error> {
 }
 
 /// TLS as flags and environment ask for it.
-fn tls(app: &App) -> Result<Option<Tls>, Error> {
+///
+/// # Errors
+/// None yet.
+pub fn tls(app: &App) -> Result<Option<Tls>, Error> {
     let verify = if app.globals.given("tlsverify") {
         app.globals.is("tlsverify")
     } else {

@@ -1,5 +1,6 @@
 //! `system`: what takes space, and what frees it.
 
+mod context;
 mod df;
 mod in_use;
 mod prune;

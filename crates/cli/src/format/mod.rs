@@ -1,6 +1,7 @@
 //! How things are shown: tables, sizes, spans of time, ports.
 
 pub mod listing;
+pub mod natural;
 pub mod ports;
 pub mod table;
 pub mod tabs;

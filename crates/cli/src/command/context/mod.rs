@@ -1,16 +1,39 @@
 //! Contexts: which daemons there are to speak to.
 
+mod archive;
+mod choose;
+mod create;
+mod endpoint;
+mod inspect;
+mod rm;
+mod update;
+
 use crate::app::App;
 use crate::command::format_flag;
 use crate::connect;
 use crate::context;
 use crate::flag::{Flag, Parsed, switch};
 use crate::format::listing::{Format, Titles};
+use crate::format::natural::natural;
 use crate::spec::{Args, Command, Done, Group};
 use crate::value::{Row, Value};
 
 /// `context`
-pub static GROUP: Group = Group { name: "context", about: "Manage contexts", commands: &[&LS, &SHOW] };
+pub static GROUP: Group = Group {
+    name: "context",
+    about: "Manage contexts",
+    commands: &[
+        &create::COMMAND,
+        &archive::EXPORT,
+        &archive::IMPORT,
+        &inspect::COMMAND,
+        &LS,
+        &rm::COMMAND,
+        &SHOW,
+        &update::COMMAND,
+        &choose::COMMAND,
+    ],
+};
 
 const FLAGS: &[Flag] = &[
     format_flag("Format of the output: table, 'table TEMPLATE', json, or a Go template"),
@@ -47,11 +70,13 @@ async fn ls(app: &App, p: Parsed) -> Done {
         row(&format!("{name}{mark}"), description, host, is_current)
     };
     let here = connect::default_host(app);
-    let mut rows =
-        vec![row("default", "Current DOCKER_HOST based configuration", &here, current == "default")];
-    rows.extend(
-        context::list(app).iter().map(|m| row(&m.name, m.description(), m.host(), m.name == current)),
-    );
+    let mut all = context::list(app);
+    let mut default = context::Meta::of(context::DEFAULT, &here, false);
+    default.describe(context::DEFAULT_DESCRIPTION);
+    all.push(default);
+    all.sort_by(|a, b| natural(&a.name, &b.name));
+    let rows: Vec<Row> =
+        all.iter().map(|m| row(&m.name, m.description(), m.host(), m.name == current)).collect();
     app.print(format.render(TITLES, rows)?)?;
     let over = std::env::var("DOCKER_HOST").is_ok_and(|host| !host.is_empty());
     if marked && over && app.globals.get("context").is_empty() {
