@@ -19,12 +19,14 @@ pub const TEST: &[&str] = &[
     "curl",            // an HTTP client that is not ours
     "docker-registry", // the real registry peer
     "docker.io",       // dockerd, the parity peer; its CLI where no other is
+    "dropbear-bin",    // a server of SSH, without a service
     "e2fsprogs",       // … ext4,
     "git",             // build contexts that are repositories
     "iproute2",        // hosts on a test network
     "iptables",        // a host with Docker's firewall rules
     "mmdebstrap",      // the Debian test image
     "nftables",        // looking at rule sets with eyes that are not ours
+    "openssh-client",  // daemons behind SSH
     "openssl",         // certificates for registries with TLS
     "postgresql",      // the metadata of several registry servers
     "procps",

@@ -40,6 +40,7 @@ pub async fn connect(endpoint: &Endpoint) -> Result<Box<dyn Stream>, Error> {
             let stream = UnixStream::connect(path).await.map_err(|e| failure(endpoint, e))?;
             Ok(Box::new(stream))
         }
+        Host::Ssh(ssh) => Ok(Box::new(ssh.connect(&endpoint.text)?)),
         Host::Tcp { name, port } => {
             let stream =
                 TcpStream::connect((name.as_str(), *port)).await.map_err(|e| failure(endpoint, e))?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::connect::Tls;
 use crate::error::Error;
+use crate::ssh::Ssh;
 
 /// Port of the API without and with TLS.
 const PORTS: (u16, u16) = (2375, 2376);
@@ -20,6 +21,8 @@ pub enum Host {
         /// Port.
         port: u16,
     },
+    /// Another machine, through the program `ssh`.
+    Ssh(Ssh),
 }
 
 /// A daemon's address with how to speak to it.
@@ -43,6 +46,7 @@ impl Endpoint {
         let host = match scheme {
             "unix" if rest.is_empty() => return Err(Error::Host(text.to_owned())),
             "unix" => Host::Unix(PathBuf::from(rest)),
+            "ssh" => Host::Ssh(Ssh::parse(text, rest)?),
             "tcp" | "http" | "https" => tcp(text, rest, tls.is_some())?,
             other => return Err(Error::Protocol(other.to_owned())),
         };

@@ -39,7 +39,7 @@ pub enum Error {
         message: String,
     },
     /// The answer is not HTTP as the API speaks it.
-    #[error("error during connect: {0}")]
+    #[error("error during connect: {}", said(.0))]
     Http(#[from] hyper::Error),
     /// The answer's JSON is not what it should be.
     #[error("Error reading remote info: {what}: {source}")]
@@ -74,6 +74,14 @@ pub enum Error {
     /// A host address that is none.
     #[error("unable to parse docker host `{0}`")]
     Host(String),
+    /// An address of a machine behind SSH that is none.
+    #[error("invalid SSH URL: {why}")]
+    Ssh {
+        /// The host as given.
+        host: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// An address of a kind that is not spoken.
     #[error("protocol not available: {0}")]
     Protocol(String),
@@ -93,6 +101,12 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// What the connection itself has to say (that of `ssh` does), else what went wrong with HTTP.
+fn said(error: &hyper::Error) -> String {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    source.and_then(io::Error::get_ref).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 impl Error {

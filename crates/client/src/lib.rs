@@ -24,6 +24,7 @@ pub mod network;
 pub mod query;
 pub mod rehearsal;
 pub mod request;
+pub mod ssh;
 pub mod stream;
 pub mod system;
 pub mod volume;

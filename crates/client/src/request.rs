@@ -246,7 +246,7 @@ impl Client {
         upload: Upload,
     ) -> Result<Request<Wire>> {
         let host = match &self.endpoint.host {
-            Host::Unix(_) => "docker".to_owned(),
+            Host::Unix(_) | Host::Ssh(_) => "docker".to_owned(),
             Host::Tcp { name, port } => format!("{name}:{port}"),
         };
         let (content_type, body) = upload.into_wire();

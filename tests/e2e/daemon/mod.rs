@@ -7,3 +7,4 @@ mod crash;
 mod full_disk;
 mod hang_up;
 mod private;
+mod ssh;

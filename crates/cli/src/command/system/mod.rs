@@ -1,6 +1,7 @@
 //! The daemon.
 
 pub mod df;
+pub mod dial_stdio;
 pub mod events;
 pub mod info;
 pub mod prune;
@@ -11,5 +12,5 @@ use crate::spec::Group;
 pub static GROUP: Group = Group {
     name: "system",
     about: "Manage the daemon",
-    commands: &[&df::COMMAND, &events::COMMAND, &info::COMMAND, &prune::COMMAND],
+    commands: &[&df::COMMAND, &dial_stdio::COMMAND, &events::COMMAND, &info::COMMAND, &prune::COMMAND],
 };
