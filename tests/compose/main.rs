@@ -1,6 +1,7 @@
 //! `dray compose`: `config` against Docker Compose's own output, bad input, real stacks on Dray's daemon and on
 //! Debian's dockerd, and Docker's own Compose on Dray's daemon.
 
+mod alike;
 mod artifact;
 mod autoscale;
 mod boot;
@@ -11,12 +12,14 @@ mod follow;
 mod interrupted;
 mod load;
 mod menu;
+mod pair;
 mod project;
 mod provider;
 mod refused;
 mod rehearsal;
 mod remote;
 mod roll;
+mod service;
 mod share;
 mod shop;
 mod stack;

@@ -5,15 +5,17 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use dray_harness::client::{Client, Finished, finish};
+use dray_harness::client::{Client, finish};
 use dray_harness::git::GitServer;
-use dray_harness::{Daemon, compose, dray_binary};
+use dray_harness::{Daemon, dray_binary};
 use tempfile::TempDir;
 
-/// A repository, and a folder from which it is used.
+use super::pair::Pair;
+
+/// A repository, and a folder from which it is used: `GIT` is its address.
 struct Remote {
     server: GitServer,
-    folder: TempDir,
+    pair: Pair,
 }
 
 impl Remote {
@@ -33,57 +35,10 @@ impl Remote {
                 ("sub/nested.yaml", "include: [other.yaml]\nservices: {more: {image: more}}\n"),
             ],
         );
-        let folder = TempDir::with_prefix("dray-compose-").expect("a folder");
-        let remote = Self { server, folder };
-        remote.write(".env", "WHICH=here\n");
-        remote.write("local.yaml", "services: {local: {image: local, build: ./l}}\n");
-        remote
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        let path = self.folder.path().join(name);
-        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-        fs::write(path, text.replace("GIT", &self.server.address("app.git"))).expect("a file");
-    }
-
-    /// Asks a program; `GIT` stands for the repository, and the paths of the cache are the same for all.
-    fn ask(&self, program: &mut Command, line: &str, variables: &[(&str, &str)]) -> Finished {
-        let cache = self.folder.path().join(format!("cache-{}", program.get_args().count()));
-        let line = line.replace("GIT", &self.server.address("app.git"));
-        let command = program
-            .args(line.split(' '))
-            .current_dir(self.folder.path())
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("HOME", self.folder.path())
-            .env("PWD", self.folder.path())
-            .env("XDG_CACHE_HOME", &cache)
-            .envs(variables.iter().copied());
-        let output = command.output().expect("compose");
-        let text = |bytes: &[u8]| {
-            let text = String::from_utf8_lossy(bytes).replace(&*cache.to_string_lossy(), "CACHE");
-            text.replace(&self.server.address("app.git"), "GIT")
-        };
-        Finished {
-            line,
-            code: output.status.code().unwrap_or(-1),
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-        }
-    }
-
-    fn ours(&self, line: &str, variables: &[(&str, &str)]) -> Finished {
-        self.ask(Command::new(dray_binary()).arg("compose"), line, variables)
-    }
-
-    /// What `config` prints, which is what Docker Compose prints.
-    fn config(&self, line: &str) -> String {
-        let line = format!("{line} config");
-        let mine = self.ours(&line, &[]).expect_success().stdout;
-        if let Some(reference) = compose::reference_if_built() {
-            assert_eq!(self.ask(&mut Command::new(reference), &line, &[]).stdout, mine, "{line}");
-        }
-        mine
+        let pair = Pair::new(&[("GIT", server.address("app.git"))]);
+        pair.write(".env", "WHICH=here\n");
+        pair.write("local.yaml", "services: {local: {image: local, build: ./l}}\n");
+        Self { server, pair }
     }
 
     fn commit(&self) -> String {
@@ -97,31 +52,31 @@ impl Remote {
 fn a_project_is_read_from_a_repository() {
     let remote = Remote::new();
     let root = format!("CACHE/docker-compose/{}", remote.commit());
-    let said = remote.config("-f GIT");
+    let said = remote.pair.config("-f GIT");
     assert!(said.contains(&format!("source: {root}/data")), "{said}");
     assert!(said.contains("image: root:here"), "the user's variables, not the repository's: {said}");
     for line in ["-f GIT#main:sub", "-f GIT#:sub/other.yaml"] {
-        let said = remote.config(line);
+        let said = remote.pair.config(line);
         assert!(said.contains(&format!("context: {root}/sub/ctx")), "{line}: {said}");
     }
-    let said = remote.config("-f GIT#:sub/nested.yaml");
+    let said = remote.pair.config("-f GIT#:sub/nested.yaml");
     assert!(said.contains("more:") && said.contains(&format!("source: {root}/sub/data")), "{said}");
-    remote.config("--project-directory /tmp -f GIT");
-    remote.config("-f local.yaml -f GIT");
-    remote.config("-f GIT -f local.yaml");
+    remote.pair.config("--project-directory /tmp -f GIT");
+    remote.pair.config("-f local.yaml -f GIT");
+    remote.pair.config("-f GIT -f local.yaml");
 }
 
 #[test]
 fn files_of_a_repository_are_included_and_extended() {
     let remote = Remote::new();
     let root = format!("CACHE/docker-compose/{}", remote.commit());
-    remote.write("inc/compose.yaml", "include: ['GIT#main:sub']\nservices: {own: {image: own}}\n");
-    let said = remote.config("-f inc/compose.yaml");
+    remote.pair.write("inc/compose.yaml", "include: ['GIT#main:sub']\nservices: {own: {image: own}}\n");
+    let said = remote.pair.config("-f inc/compose.yaml");
     assert!(said.contains("own:") && said.contains(&format!("context: {root}/sub/ctx")), "{said}");
     let extends =
         "services: {own: {extends: {file: 'GIT#main:sub/other.yaml', service: deep}, init: true}}\n";
-    remote.write("ext/compose.yaml", extends);
-    let said = remote.config("-f ext/compose.yaml");
+    remote.pair.write("ext/compose.yaml", extends);
+    let said = remote.pair.config("-f ext/compose.yaml");
     assert!(said.contains("init: true") && said.contains("target: /data"), "{said}");
 }
 
@@ -129,31 +84,22 @@ fn files_of_a_repository_are_included_and_extended() {
 fn a_branch_is_looked_up_each_time_and_a_commit_fetched_once() {
     let remote = Remote::new();
     let first = remote.commit();
-    assert!(remote.ours("-f GIT config --images", &[]).expect_success().stdout.contains("root:here"));
+    assert!(remote.pair.ours("-f GIT config --images", &[]).expect_success().stdout.contains("root:here"));
     remote.server.commit("app.git", &[("compose.yaml", "services: {root: {image: 'second'}}\n")]);
-    assert_eq!(remote.ours("-f GIT config --images", &[]).expect_success().stdout, "second\n");
+    assert_eq!(remote.pair.ours("-f GIT config --images", &[]).expect_success().stdout, "second\n");
     let old = format!("-f GIT#{first} config --images");
-    assert!(remote.ours(&old, &[]).expect_success().stdout.contains("root:here"));
+    assert!(remote.pair.ours(&old, &[]).expect_success().stdout.contains("root:here"));
     // It is there: nobody needs to be asked for it.
-    let Remote { server, folder } = remote;
-    let old = old.replace("GIT", &server.address("app.git"));
+    let Remote { server, pair } = remote;
     drop(server);
-    let cache = folder.path().join("cache-1");
-    let mut command = Command::new(dray_binary());
-    command.arg("compose").args(old.split(' ')).current_dir(folder.path()).env("XDG_CACHE_HOME", &cache);
-    assert!(finish(command, b"").expect_success().stdout.contains("root:here"));
-    let kept = fs::read_dir(cache.join("docker-compose")).expect("the cache").count();
-    assert_eq!(kept, 2, "a folder for each commit, no drafts");
+    assert!(pair.ours(&old, &[]).expect_success().stdout.contains("root:here"));
+    assert_eq!(pair.kept().len(), 2, "a folder for each commit, no drafts");
 }
 
 #[test]
 fn what_cannot_be_had_is_named() {
     let remote = Remote::new();
-    let refused = |line: &str, variables: &[(&str, &str)]| {
-        let said = remote.ours(&format!("{line} config"), variables);
-        assert_eq!(said.code, 1, "{line}: {}", said.stdout);
-        said.stderr
-    };
+    let refused = |line: &str, variables: &[(&str, &str)]| remote.pair.refused(line, variables);
     for (line, expected) in [
         ("-f GIT#nope", "repository does not contain ref GIT#nope"),
         ("-f GIT#main:nope", "GIT#main:nope: no configuration file in the repository at \"nope\""),
@@ -171,7 +117,7 @@ fn what_cannot_be_had_is_named() {
     );
     let said = refused("-f GIT", &[("COMPOSE_EXPERIMENTAL_GIT_REMOTE", "maybe")]);
     assert!(said.contains("expects boolean value"), "{said}");
-    remote.write("inc/compose.yaml", "services: {own: {image: x}}\ninclude: ['GIT#nope']\n");
+    remote.pair.write("inc/compose.yaml", "services: {own: {image: x}}\ninclude: ['GIT#nope']\n");
     let said = refused("-f inc/compose.yaml", &[]);
     assert!(said.contains("does not contain ref GIT#nope") && said.contains("compose.yaml:2:"), "{said}");
 }
@@ -179,13 +125,13 @@ fn what_cannot_be_had_is_named() {
 #[test]
 fn a_link_does_not_lead_out_of_the_repository() {
     let remote = Remote::new();
-    let outside = remote.folder.path().join("outside");
+    let outside = remote.pair.folder().join("outside");
     fs::create_dir(&outside).expect("a folder");
     fs::write(outside.join("compose.yaml"), "services: {a: {image: stolen}}\n").expect("a file");
     remote.server.commit("app.git", &[("keep", "")]);
     std::os::unix::fs::symlink(&outside, remote.server.folder("app.git.work").join("way")).expect("a link");
     remote.server.commit("app.git", &[("keep", "more")]);
-    let said = remote.ours("-f GIT#main:way config", &[]);
+    let said = remote.pair.ours("-f GIT#main:way config", &[]);
     assert!(said.code == 1 && said.stderr.contains("path traversal detected: way"), "{}", said.stderr);
 }
 

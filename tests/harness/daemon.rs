@@ -297,7 +297,8 @@ impl Daemon {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    fn client_config(&self) -> PathBuf {
+    /// The folder of the configuration of both clients.
+    pub fn client_config(&self) -> PathBuf {
         self.root.path().join("client")
     }
 

@@ -77,6 +77,22 @@ impl ConfigFile {
         Ok(all)
     }
 
+    /// All credentials as a file of the configuration that has nothing else in it, helpers' too.
+    ///
+    /// # Errors
+    /// A helper fails.
+    pub fn as_file_of_credentials(&self) -> Result<String, Error> {
+        let all = self.all_auths()?;
+        let auths: Map<String, Value> =
+            all.iter().map(|(server, auth)| (server.clone(), encode(auth))).collect();
+        let mut out = Vec::new();
+        let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+        let mut writer = serde_json::Serializer::with_formatter(&mut out, tabs);
+        serde::Serialize::serialize(&json!({ "auths": auths }), &mut writer)
+            .map_err(|source| Error::Json { what: "credentials".into(), source })?;
+        Ok(String::from_utf8_lossy(&out).into_owned())
+    }
+
     /// Keeps credentials under `auth.serveraddress`. Says whether a password has come to lie in the file as it is.
     ///
     /// # Errors

@@ -98,7 +98,12 @@ impl Client {
         request: &ContainerCreateRequest,
     ) -> Result<CreateResponse> {
         let query = Query::new().with_some("name", name).with_some("platform", platform);
-        let call = Call::new(Method::POST, "/containers/create").query(query).upload(Upload::json(request)?);
+        let mut request = request.clone();
+        if let Some(host) = &mut request.host_config {
+            host.cap_add = host.cap_add.take().map(capabilities);
+            host.cap_drop = host.cap_drop.take().map(capabilities);
+        }
+        let call = Call::new(Method::POST, "/containers/create").query(query).upload(Upload::json(&request)?);
         self.json(call).await
     }
 
@@ -374,4 +379,14 @@ fn path_stat(headers: &http::HeaderMap, what: &str) -> Result<PathStat> {
     let text = headers.get(PATH_STAT_HEADER).ok_or_else(unusable)?;
     let json = base64::engine::general_purpose::STANDARD.decode(text).map_err(|_| unusable())?;
     serde_json::from_slice(&json).map_err(|_| unusable())
+}
+
+/// Capabilities as Docker's client sends them: `CAP_NET_ADMIN` for `net_admin`, each once and in order.
+fn capabilities(names: Vec<String>) -> Vec<String> {
+    let whole = |name: String| {
+        let name = name.to_uppercase();
+        if name == "ALL" || name.starts_with("CAP_") { name } else { format!("CAP_{name}") }
+    };
+    let sorted: std::collections::BTreeSet<String> = names.into_iter().map(whole).collect();
+    sorted.into_iter().collect()
 }

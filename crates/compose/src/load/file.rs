@@ -124,7 +124,11 @@ impl Loader<'_> {
                 ));
             }
         }
-        let form = short::Form { lenient: scope.skip.interpolation, ports: &self.allowances.ports };
+        let form = short::Form {
+            lenient: scope.skip.interpolation,
+            ports: &self.allowances.ports,
+            warnings: &self.warnings,
+        };
         let mut tree = short::lengthen(tree, &top, &form)?;
         omit_empty(&mut tree);
         merge::once(&mut tree, &top)?;

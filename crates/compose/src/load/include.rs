@@ -31,14 +31,14 @@ pub fn apply(loader: &Loader<'_>, root: &mut Node, file: &str, scope: &Scope) ->
     let mut including = scope.including.clone();
     including.push(file.to_owned());
     for node in entries {
-        let entry = entry(node)?;
+        let entry = entry(loader, file, node)?;
         let imported = load(loader, &entry, node, scope, &including)?;
         import(imported, map)?;
     }
     Ok(())
 }
 
-fn entry(node: &Node) -> Result<Entry, Error> {
+fn entry(loader: &Loader<'_>, file: &str, node: &Node) -> Result<Entry, Error> {
     let texts = |name: &str| -> Result<Vec<String>, Error> {
         let Some(value) = node.get(name) else { return Ok(Vec::new()) };
         match &value.value {
@@ -54,11 +54,11 @@ fn entry(node: &Node) -> Result<Entry, Error> {
             Ok(Entry { paths: vec![path.clone()], directory: String::new(), env_files: Vec::new() })
         }
         Value::Map(map) => {
-            if let Some((name, value)) =
-                map.iter().find(|(n, _)| !matches!(n.as_str(), "path" | "project_directory" | "env_file"))
-            {
-                let text = format!("include additional properties '{name}' not allowed");
-                return Err(Error::rule(value.key, text));
+            // Docker Compose passes over what it does not know here: files that it takes are taken, but not in silence.
+            let known = |n: &str| matches!(n, "path" | "project_directory" | "env_file");
+            for (name, value) in map.iter().filter(|(n, _)| !known(n) && !n.starts_with("x-")) {
+                let line = value.key.line;
+                loader.warn(format!("{file}:{line}: include has no attribute '{name}', it will be ignored"));
             }
             Ok(Entry {
                 paths: texts("path")?,

@@ -59,6 +59,8 @@ pub struct Request {
     pub stdin: Option<String>,
     /// What is left out.
     pub skip: Skip,
+    /// Forget where labels came from: what `config` shows, and not what containers are made of.
+    pub forget_label_files: bool,
 }
 
 /// Steps that are left out.
@@ -226,7 +228,7 @@ impl<'a> Loader<'a> {
         if !request.skip.consistency {
             consistent::check(&project, loaded)?;
         }
-        environment::resolve_labels(&mut project, self, true)?;
+        environment::resolve_labels(&mut project, self, request.forget_label_files)?;
         Ok(project)
     }
 

@@ -20,11 +20,7 @@ pub fn check(project: &Project, loaded: &Loaded) -> Result<(), Error> {
     }
     for (name, secret) in &project.secrets {
         let secret = &secret.0;
-        if !secret.external
-            && secret.file.is_empty()
-            && secret.environment.is_empty()
-            && secret.driver.is_empty()
-        {
+        if !secret.external && secret.file.is_empty() && secret.environment.is_empty() {
             let text = format!(
                 "secret {name:?} must declare either `file` or `environment`: invalid compose project"
             );

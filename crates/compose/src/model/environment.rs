@@ -9,11 +9,11 @@ use crate::parse::allowance::Allowance;
 use crate::parse::dotenv;
 use crate::parse::template::Lookup;
 
-/// Resolves `env_file` of all services, and variables that are only named.
+/// Resolves `env_file` of all services, and variables that are only named; the files are forgotten then, or not.
 ///
 /// # Errors
 /// A file that must be there is not, or is none.
-pub fn resolve(project: &mut Project, loader: &Loader<'_>) -> Result<(), Error> {
+pub fn resolve(project: &mut Project, loader: &Loader<'_>, discard: bool) -> Result<(), Error> {
     let around = project.environment.clone();
     for service in project.services.values_mut() {
         for (name, value) in service.environment.iter_mut() {
@@ -46,7 +46,9 @@ pub fn resolve(project: &mut Project, loader: &Loader<'_>) -> Result<(), Error> 
             vars.into_iter().map(|(name, value)| (name, Some(value))).collect();
         resolved.extend(own.0);
         service.environment.0 = resolved;
-        service.env_file.clear();
+        if discard {
+            service.env_file.clear();
+        }
     }
     Ok(())
 }

@@ -66,7 +66,7 @@ fn bytes(text: &str) -> Result<i64, String> {
     let power = match suffix.as_bytes().first() {
         None => return Ok(number as i64),
         Some(b'b') => return if suffix.len() == 1 { Ok(number as i64) } else { Err(bad()) },
-        Some(first) => b"kmgtpezy".iter().position(|p| p == first).ok_or_else(bad)? + 1,
+        Some(first) => b"kmgtp".iter().position(|p| p == first).ok_or_else(bad)? + 1,
     };
     if !matches!(&suffix[1..], "" | "b" | "ib") {
         return Err(bad());
@@ -510,6 +510,7 @@ mod tests {
         }
         assert_eq!(bytes("x").unwrap_err(), "invalid size: 'x'");
         assert_eq!(bytes("1zz").unwrap_err(), "invalid suffix: 'zz'");
+        assert_eq!(bytes("1eb").unwrap_err(), "invalid suffix: 'eb'");
         assert_eq!(bytes("-1").unwrap_err(), "invalid size: '-1'");
     }
 }

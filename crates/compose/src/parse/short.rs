@@ -1,6 +1,8 @@
 //! Short forms to long ones: `80:80` to a port, `./a:/b:ro` to a mount, a text to a build. Then what the
 //! specification says where a file says nothing.
 
+use std::cell::RefCell;
+
 use super::allowance::{Allowance, PORTS};
 use super::node::{Map, Node, Path, Value};
 use super::{mount, port};
@@ -15,6 +17,18 @@ pub struct Form<'a> {
     pub lenient: bool,
     /// How many ports there may be.
     pub ports: &'a Allowance,
+    /// What the user should hear.
+    pub warnings: &'a RefCell<Vec<String>>,
+}
+
+impl Form<'_> {
+    /// Tells of something, once.
+    fn warn(&self, text: String) {
+        let mut warnings = self.warnings.borrow_mut();
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
 }
 
 const RULES: &[(&str, Rule)] = &[
@@ -283,6 +297,7 @@ fn maybe_external(node: Node, path: &Path, form: &Form<'_>) -> Result<Node, Erro
     let Some(external) = map.get("external").filter(|e| e.map().is_some()).cloned() else { return Ok(node) };
     map.insert("external".into(), Node::from(true).at(&external));
     if let Some(name) = external.get("name") {
+        form.warn(format!("{path}: external.name is deprecated. Please set name and external: true"));
         match map.get("name") {
             Some(own) if own != name => {
                 return Err(Error::rule(
@@ -355,7 +370,8 @@ mod tests {
 
     fn long(text: &str) -> Result<Node, Error> {
         let root = yaml::parse(text, 0).unwrap().remove(0).root;
-        lengthen(root, &Path::default(), &Form { lenient: false, ports: &Allowance::new(PORTS) })
+        let form = Form { lenient: false, ports: &Allowance::new(PORTS), warnings: &RefCell::default() };
+        lengthen(root, &Path::default(), &form)
     }
 
     fn service(text: &str) -> Node {

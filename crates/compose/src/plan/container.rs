@@ -113,7 +113,7 @@ impl Wanted<'_> {
             readonly_rootfs: s.read_only,
             security_opt: some(security_opt),
             storage_opt: (!s.storage_opt.is_empty()).then(|| s.storage_opt.clone()),
-            tmpfs: Some(tmpfs(s)),
+            tmpfs: Some(tmpfs(s)).filter(|t| !t.is_empty()),
             uts_mode: s.uts.clone(),
             userns_mode: s.userns_mode.clone(),
             shm_size: s.shm_size.0,
@@ -141,7 +141,7 @@ impl Wanted<'_> {
             hostname: s.hostname.clone(),
             domainname: s.domainname.clone(),
             user: s.user.clone(),
-            exposed_ports: Some(self.exposed_ports()),
+            exposed_ports: Some(self.exposed_ports()).filter(|p| !p.is_empty()),
             tty: s.tty,
             open_stdin: s.stdin_open,
             stdin_once: self.attach_stdin && s.stdin_open,
@@ -188,7 +188,10 @@ impl Wanted<'_> {
         }
         let dependency =
             |(name, d): (&String, &service::Dependency)| format!("{name}:{}:{}", d.condition, d.restart);
-        set(label::DEPENDS_ON, s.depends_on.iter().map(dependency).collect::<Vec<_>>().join(","));
+        // One that is off and need not be there is none.
+        let there = |(name, _): &(&String, &service::Dependency)| self.project.services.contains_key(*name);
+        let dependencies: Vec<String> = s.depends_on.iter().filter(there).map(dependency).collect();
+        set(label::DEPENDS_ON, dependencies.join(","));
         if s.extensions.get("x-dray-restart-unhealthy").and_then(Node::text).as_deref() == Some("true") {
             labels.insert(label::RESTART_UNHEALTHY.to_owned(), "true".to_owned());
         }

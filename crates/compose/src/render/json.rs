@@ -1,4 +1,4 @@
-//! JSON as Go's `encoding/json` writes it: `<`, `>` and `&` escaped, two spaces of indent.
+//! JSON as Go's `encoding/json` writes it: on one line or indented, `<`, `>` and `&` escaped or not.
 
 use std::fmt::Write as _;
 
@@ -7,26 +7,40 @@ use crate::model::data::Data;
 
 /// On one line.
 pub fn compact(data: &Data) -> String {
-    let mut out = String::new();
-    write(data, None, 0, &mut out);
-    out
+    written(data, Style { indent: None, for_html: true })
 }
 
 /// Indented by two spaces.
 pub fn indented(data: &Data) -> String {
+    written(data, Style { indent: Some(2), for_html: true })
+}
+
+/// Indented by four spaces and without escapes for HTML: what Docker Compose lists, and is no project.
+pub fn listed(data: &Data) -> String {
+    written(data, Style { indent: Some(4), for_html: false })
+}
+
+#[derive(Clone, Copy)]
+struct Style {
+    indent: Option<usize>,
+    /// `<`, `>` and `&` are escaped.
+    for_html: bool,
+}
+
+fn written(data: &Data, style: Style) -> String {
     let mut out = String::new();
-    write(data, Some(2), 0, &mut out);
+    write(data, style, 0, &mut out);
     out
 }
 
-fn line(indent: Option<usize>, depth: usize, out: &mut String) {
-    if let Some(step) = indent {
+fn line(style: Style, depth: usize, out: &mut String) {
+    if let Some(step) = style.indent {
         out.push('\n');
         out.extend(std::iter::repeat_n(' ', step * depth));
     }
 }
 
-fn write(data: &Data, indent: Option<usize>, depth: usize, out: &mut String) {
+fn write(data: &Data, style: Style, depth: usize, out: &mut String) {
     match data {
         Data::Null => out.push_str("null"),
         Data::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
@@ -34,7 +48,7 @@ fn write(data: &Data, indent: Option<usize>, depth: usize, out: &mut String) {
         Data::Uint(u) => _ = write!(out, "{u}"),
         Data::Float(f) => out.push_str(&number::json_float(*f)),
         Data::Float32(f) => out.push_str(&number::json_float32(*f)),
-        Data::Str(text) => quoted(text, out),
+        Data::Str(text) => quoted(text, style, out),
         Data::Raw(text) => out.push_str(text),
         Data::List(list) if list.is_empty() => out.push_str("[]"),
         Data::Map(map) if map.is_empty() => out.push_str("{}"),
@@ -44,10 +58,10 @@ fn write(data: &Data, indent: Option<usize>, depth: usize, out: &mut String) {
                 if i > 0 {
                     out.push(',');
                 }
-                line(indent, depth + 1, out);
-                write(entry, indent, depth + 1, out);
+                line(style, depth + 1, out);
+                write(entry, style, depth + 1, out);
             }
-            line(indent, depth, out);
+            line(style, depth, out);
             out.push(']');
         }
         Data::Map(map) => {
@@ -56,21 +70,21 @@ fn write(data: &Data, indent: Option<usize>, depth: usize, out: &mut String) {
                 if i > 0 {
                     out.push(',');
                 }
-                line(indent, depth + 1, out);
-                quoted(name, out);
+                line(style, depth + 1, out);
+                quoted(name, style, out);
                 out.push(':');
-                if indent.is_some() {
+                if style.indent.is_some() {
                     out.push(' ');
                 }
-                write(value, indent, depth + 1, out);
+                write(value, style, depth + 1, out);
             }
-            line(indent, depth, out);
+            line(style, depth, out);
             out.push('}');
         }
     }
 }
 
-fn quoted(text: &str, out: &mut String) {
+fn quoted(text: &str, style: Style, out: &mut String) {
     out.push('"');
     for c in text.chars() {
         match c {
@@ -81,6 +95,7 @@ fn quoted(text: &str, out: &mut String) {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
+            '<' | '>' | '&' if !style.for_html => out.push(c),
             '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => _ = write!(out, "\\u{:04x}", u32::from(c)),
             c if u32::from(c) < 0x20 => _ = write!(out, "\\u{:04x}", u32::from(c)),
             c => out.push(c),

@@ -103,7 +103,9 @@ impl Config<'_> {
     }
 
     fn load(&self, services: &[String], resolved: bool) -> Result<Project, Error> {
-        project::load(self.app, services, How { skip: self.skip(), keep_env_files: !resolved })
+        let (skip, keep_env_files) = (self.skip(), !resolved);
+        let how = How { skip, keep_env_files, forget_label_files: true, ..How::default() };
+        project::load(self.app, services, how)
     }
 
     /// What one of the flags for an aspect prints.
@@ -200,14 +202,20 @@ impl Config<'_> {
             }
             "json" => {
                 let all = found.iter().map(|(name, v)| (name.clone(), fields(name, v, false))).collect();
-                json::compact(&Data::Map(all)) + "\n"
+                // Docker Compose ends the line twice.
+                json::listed(&Data::Map(all)) + "\n\n"
             }
-            _ => {
+            "" | "table" | "pretty" => {
                 let mut text = String::from("NAME\tREQUIRED\tDEFAULT VALUE\tALTERNATE VALUE\n");
                 for (name, v) in &found {
                     text.push_str(&format!("{name}\t{}\t{}\t{}\n", v.required, v.default, v.alternate));
                 }
                 table::align(&text, super::TABLE)
+            }
+            other => {
+                return Err(Error::Refused(format!(
+                    "format value {other:?} could not be parsed: parsing failed"
+                )));
             }
         })
     }

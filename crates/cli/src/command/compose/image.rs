@@ -8,6 +8,7 @@ use dray_client::image::PullOptions;
 use dray_compose::Project;
 use dray_compose::apply::{Event, Include, Progress as _, Silent, Status};
 use dray_compose::model::service::Service;
+use dray_spec::{Reference, golang};
 use futures_util::future::{join_all, try_join_all};
 use serde_json::Value;
 
@@ -20,8 +21,8 @@ use crate::command::image::pull::{auth_for, name_and_tag, parse};
 use crate::command::image::push as image_push;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, switch, text};
-use crate::format::table;
 use crate::format::units::human_size_with;
+use crate::format::{table, time};
 use crate::progress::failure;
 use crate::spec::{Args, Command, Done};
 
@@ -42,23 +43,30 @@ pub(super) fn told(id: &str, status: Status, text: &str) -> Event {
     Event { id: id.to_owned(), parent: None, status, text: text.to_owned() }
 }
 
-/// An image's id, if it is here.
-///
-/// # Errors
-/// The daemon refuses.
-pub async fn id_of(app: &App, image: &str) -> Result<Option<String>, Error> {
+/// An image that is here.
+#[derive(Clone, Debug)]
+struct Local {
+    id: String,
+    /// When it got its name, in seconds; 0 if that is not known.
+    tagged: i64,
+}
+
+async fn local(app: &App, image: &str) -> Result<Option<Local>, Error> {
     match app.client()?.image_inspect_raw(image, "").await {
         Ok(raw) => {
             let value: Value = serde_json::from_slice(&raw)
                 .map_err(|source| Error::Json { what: format!("image {image}"), source })?;
-            Ok(value["Id"].as_str().map(str::to_owned))
+            let tagged = value["Metadata"]["LastTagTime"].as_str().and_then(time::parse_rfc3339);
+            let tagged = tagged.map_or(0, |t| t.as_second().max(0));
+            Ok(value["Id"].as_str().map(|id| Local { id: id.to_owned(), tagged }))
         }
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(e.into()),
     }
 }
 
-async fn ids(app: &App, project: &Project) -> Result<BTreeMap<String, String>, Error> {
+/// The images of services that are here, by service.
+async fn locals(app: &App, project: &Project) -> Result<BTreeMap<String, Local>, Error> {
     let separator = project::separator(app);
     let of =
         |(name, s): (&String, &Service)| (name.clone(), s.image_or_default(&project.name, name, separator));
@@ -66,10 +74,14 @@ async fn ids(app: &App, project: &Project) -> Result<BTreeMap<String, String>, E
         project.services.iter().filter(|(_, s)| s.provider.is_none()).map(of).collect();
     let names: BTreeSet<&String> = images.iter().map(|(_, image)| image).collect();
     let asked =
-        names.into_iter().map(async |image| Ok::<_, Error>((image.clone(), id_of(app, image).await?)));
-    let found: BTreeMap<String, Option<String>> = try_join_all(asked).await?.into_iter().collect();
+        names.into_iter().map(async |image| Ok::<_, Error>((image.clone(), local(app, image).await?)));
+    let found: BTreeMap<String, Option<Local>> = try_join_all(asked).await?.into_iter().collect();
     let known = images.into_iter().filter_map(|(name, image)| Some((name, found.get(&image)?.clone()?)));
     Ok(known.collect())
+}
+
+async fn ids(app: &App, project: &Project) -> Result<BTreeMap<String, String>, Error> {
+    Ok(locals(app, project).await?.into_iter().map(|(name, image)| (name, image.id)).collect())
 }
 
 /// Sees that all images are here; their ids by service.
@@ -77,13 +89,15 @@ async fn ids(app: &App, project: &Project) -> Result<BTreeMap<String, String>, E
 /// # Errors
 /// One cannot be pulled or built.
 pub async fn ensure(app: &App, project: &Project, policy: Policy) -> Result<BTreeMap<String, String>, Error> {
-    let have = ids(app, project).await?;
+    let have = locals(app, project).await?;
     let buildable = |s: &Service| s.build.is_some() && !policy.no_build;
-    let pulls: Vec<(&String, &Service)> = project
-        .services
-        .iter()
-        .filter(|(name, s)| must_pull(s, have.contains_key(*name), buildable(s)))
-        .collect();
+    let mut pulls: Vec<(String, Service)> = Vec::new();
+    for (name, service) in &project.services {
+        if must_pull(service, have.get(name), buildable(service))? {
+            pulls.push((name.clone(), service.clone()));
+        }
+        pulls.extend(missing_mounts(app, name, service).await?);
+    }
     let mut builds: Vec<(&String, &Service)> = project
         .services
         .iter()
@@ -92,7 +106,7 @@ pub async fn ensure(app: &App, project: &Project, policy: Policy) -> Result<BTre
         })
         .collect();
     if pulls.is_empty() && builds.is_empty() {
-        return Ok(have);
+        return Ok(have.into_iter().map(|(name, image)| (name, image.id)).collect());
     }
     build::with_bases(project, &mut builds);
     if !pulls.is_empty() {
@@ -107,15 +121,46 @@ pub async fn ensure(app: &App, project: &Project, policy: Policy) -> Result<BTre
     ids(app, project).await
 }
 
-fn must_pull(service: &Service, here: bool, buildable: bool) -> bool {
+fn must_pull(service: &Service, here: Option<&Local>, buildable: bool) -> Result<bool, Error> {
     if service.image.is_empty() || service.provider.is_some() {
-        return false;
+        return Ok(false);
     }
-    match service.pull_policy.as_str() {
-        "always" | "daily" | "weekly" => true,
-        "never" | "build" => false,
-        _ => !here && !buildable,
+    let policy = service.pull_policy.as_str();
+    Ok(match (policy, here) {
+        ("always", _) => true,
+        ("never" | "build", _) => false,
+        (_, None) => !buildable,
+        (_, Some(image)) => match refreshed_after(policy)? {
+            Some(seconds) => time::now() > image.tagged.saturating_add(seconds),
+            None => false,
+        },
+    })
+}
+
+/// After how many seconds an image is looked for anew.
+fn refreshed_after(policy: &str) -> Result<Option<i64>, Error> {
+    const DAY: i64 = 24 * 60 * 60;
+    match (policy, policy.strip_prefix("every_")) {
+        ("daily", _) => Ok(Some(DAY)),
+        ("weekly", _) => Ok(Some(7 * DAY)),
+        (_, Some(span)) => match golang::parse_duration_with_days(span) {
+            Ok(nanos) => Ok(Some(nanos / 1_000_000_000)),
+            Err(e) => Err(Error::Refused(e.to_string())),
+        },
+        _ => Ok(None),
     }
+}
+
+/// Images that a service mounts and that are not here, as services with nothing else.
+async fn missing_mounts(app: &App, name: &str, service: &Service) -> Result<Vec<(String, Service)>, Error> {
+    let mut missing = Vec::new();
+    for (i, mount) in service.volumes.iter().enumerate().filter(|(_, mount)| mount.kind == "image") {
+        if local(app, &mount.source).await?.is_none() {
+            let only = Service { image: mount.source.clone(), ..Service::default() };
+            missing.push((format!("{name}:volume {i}"), only));
+        }
+    }
+    Ok(missing)
 }
 
 async fn pull_one(
@@ -272,19 +317,25 @@ pub static IMAGES: Command = Command::new(
 )
 .flags(&[IMAGES_FLAGS]);
 
-/// Container, repository, tag, platform, id, size, when made, when tagged.
-type ImageRow = (String, String, String, String, String, i64, String, String);
+/// Container, repository, tag, platform, id, size, when tagged.
+type ImageRow = (String, String, String, String, String, i64, String);
 
 async fn images(app: &App, p: Parsed) -> Done {
     let (_, name) = project::maybe(app, &p.args)?;
     let seen = engine(app, &Silent)?.containers(&name, Include::Services, true, &p.args).await?;
     let mut rows: Vec<ImageRow> = Vec::new();
     for container in &seen {
-        let raw = app.client()?.image_inspect_raw(&container.summary.image_id, "").await?;
+        // By the name that it was made of: the id alone has not been tagged at any time.
+        let client = app.client()?;
+        let raw = match client.image_inspect_raw(&container.summary.image, "").await {
+            Err(e) if e.is_not_found() => client.image_inspect_raw(&container.summary.image_id, "").await?,
+            other => other?,
+        };
         let image: Value = serde_json::from_slice(&raw)
             .map_err(|source| Error::Json { what: container.summary.image.clone(), source })?;
-        let tagged = image["RepoTags"][0].as_str().unwrap_or("<none>:<none>");
-        let (repository, tag) = tagged.rsplit_once(':').unwrap_or((tagged, "<none>"));
+        let named = Reference::parse(&container.summary.image).ok().map(Reference::tagged);
+        let repository = named.as_ref().map(Reference::familiar_name).unwrap_or_default();
+        let tag = named.as_ref().and_then(Reference::tag).unwrap_or_default();
         let id = image["Id"].as_str().unwrap_or_default().to_owned();
         let platform = format!(
             "{}/{}",
@@ -292,18 +343,11 @@ async fn images(app: &App, p: Parsed) -> Done {
             image["Architecture"].as_str().unwrap_or_default()
         );
         let size = image["Size"].as_i64().unwrap_or(0);
-        let created = image["Created"].as_str().unwrap_or_default().to_owned();
-        let tagged_at = image["Metadata"]["LastTagTime"].as_str().unwrap_or_default().to_owned();
-        rows.push((
-            container.name().to_owned(),
-            repository.to_owned(),
-            tag.to_owned(),
-            platform,
-            id,
-            size,
-            created,
-            tagged_at,
-        ));
+        let created = image["Created"].as_str().unwrap_or_default();
+        let tagged_at = image["Metadata"]["LastTagTime"].as_str().filter(|at| !at.starts_with("0001-"));
+        let tagged_at = tagged_at.unwrap_or(created).to_owned();
+        let container = container.name().to_owned();
+        rows.push((container, repository, tag.to_owned(), platform, id, size, tagged_at));
     }
     rows.sort();
     if p.is("quiet") {
@@ -321,20 +365,24 @@ async fn images(app: &App, p: Parsed) -> Done {
                 ("Repository", &r.1),
                 ("Tag", &r.2),
                 ("Platform", &r.3),
-                ("LastTagTime", &r.7),
+                ("LastTagTime", &r.6),
             ];
             super::list::record(&texts, Some(("Size", r.5)))
         };
-        app.print(format!("[{}]\n", rows.iter().map(one).collect::<Vec<_>>().join(",")))?;
+        let list = rows.iter().map(one).collect::<Vec<_>>().join(",");
+        // Docker Compose ends the line twice, and a list of nothing is none.
+        app.print(if rows.is_empty() { "null\n\n".to_owned() } else { format!("[{list}]\n\n") })?;
         return Ok(0);
     }
     let mut text = String::from("CONTAINER\tREPOSITORY\tTAG\tPLATFORM\tIMAGE ID\tSIZE\tCREATED\n");
-    for (container, repository, tag, platform, id, size, created, _) in &rows {
-        let ago =
-            crate::format::time::parse_rfc3339(created).map(|t| crate::format::time::ago(t.as_second()));
+    let or_none = |text: &str| if text.is_empty() { "<none>".to_owned() } else { text.to_owned() };
+    for (container, repository, tag, platform, id, size, tagged_at) in &rows {
+        let ago = time::parse_rfc3339(tagged_at).map(|t| time::ago(t.as_second()));
         let _ = writeln!(
             text,
-            "{container}\t{repository}\t{tag}\t{platform}\t{}\t{}\t{}",
+            "{container}\t{}\t{}\t{platform}\t{}\t{}\t{}",
+            or_none(repository),
+            or_none(tag),
             crate::format::short_id(id),
             human_size_with(*size as f64, 3),
             ago.unwrap_or_default()
@@ -342,4 +390,42 @@ async fn images(app: &App, p: Parsed) -> Done {
     }
     app.print(table::align(&text, TABLE))?;
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_pulled_when_their_time_has_come() {
+        const HOUR: i64 = 60 * 60;
+        let pulls = |policy: &str, hours: Option<i64>, buildable: bool| {
+            let service = Service { image: "x".into(), pull_policy: policy.to_owned(), ..Service::default() };
+            let here = hours.map(|hours| Local { id: "id".into(), tagged: time::now() - hours * HOUR });
+            must_pull(&service, here.as_ref(), buildable).unwrap()
+        };
+        for (policy, hours, wanted) in [
+            ("daily", 23, false),
+            ("daily", 25, true),
+            ("weekly", 25, false),
+            ("weekly", 7 * 25, true),
+            ("every_1d2h", 25, false),
+            ("every_1d2h", 27, true),
+            ("every_90m", 1, false),
+            ("every_90m", 2, true),
+            ("always", 0, true),
+            ("never", 1000, false),
+            ("missing", 1000, false),
+            ("", 1000, false),
+        ] {
+            assert_eq!(pulls(policy, Some(hours), false), wanted, "{policy} {hours}");
+        }
+        for policy in ["daily", "missing", "", "always"] {
+            assert!(pulls(policy, None, false), "{policy}");
+        }
+        assert!(!pulls("never", None, false) && !pulls("build", None, true) && !pulls("missing", None, true));
+        let wrong = Service { image: "x".into(), pull_policy: "every_x".into(), ..Service::default() };
+        let here = Local { id: "id".into(), tagged: 0 };
+        assert!(must_pull(&wrong, Some(&here), false).is_err());
+    }
 }

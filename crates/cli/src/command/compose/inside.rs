@@ -1,5 +1,7 @@
 //! What happens inside of one container: `exec`, `run`, `attach`, `cp`, `commit`, `export`.
 
+use std::cell::RefCell;
+
 use dray_client::api::Labels;
 use dray_compose::apply::{Include, OneOff, Silent, Start};
 use dray_compose::model::Along;
@@ -12,7 +14,7 @@ use dray_compose::plan::label;
 use super::display::Display;
 use super::image::{self, Policy};
 use super::project::{self, How};
-use super::{delegate, engine, up};
+use super::{delegate, engine, socket, up};
 use crate::app::App;
 use crate::command::container as single;
 use crate::command_error::Error;
@@ -248,6 +250,7 @@ pub static RUN: Command = Command::new(
 async fn run(app: &App, p: Parsed) -> Done {
     let name = p.args[0].clone();
     let mut project = project::load(app, std::slice::from_ref(&name), How::default())?;
+    socket::give(app, &mut project)?;
     if p.is("no-deps") {
         project.select(std::slice::from_ref(&name), Along::None)?;
     }
@@ -433,7 +436,7 @@ fn one_off(
     for spec in [p.all("volume"), p.all("volumes")].concat() {
         let node = Node::from(spec.as_str());
         let none = Allowance::new(0);
-        let form = short::Form { lenient: false, ports: &none };
+        let form = short::Form { lenient: false, ports: &none, warnings: &RefCell::default() };
         let mut long = short::lengthen(node, &Path::of("services.x.volumes.[]"), &form)?;
         if let Some(source) = long.map_mut().and_then(|m| m.get_mut("source"))
             && let Some(path) = source.str().filter(|t| t.starts_with('.'))

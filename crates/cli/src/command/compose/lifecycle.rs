@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::display::Display;
 use super::project::{self, How};
-use super::{engine, say, there, up};
+use super::{engine, say, socket, there, up};
 use crate::app::App;
 use crate::command::container::session::exit_code;
 use crate::command_error::Error;
@@ -293,6 +293,7 @@ pub static SCALE: Command =
 async fn scale(app: &App, p: Parsed) -> Done {
     let names: Vec<String> = p.args.iter().map(|a| a.split('=').next().unwrap_or(a).to_owned()).collect();
     let mut project = project::load(app, &names, How::default())?;
+    socket::give(app, &mut project)?;
     if p.is("no-deps") {
         project.select(&names, Along::None)?;
     }

@@ -115,7 +115,8 @@ async fn ps(app: &App, p: Parsed) -> Done {
 /// Exit code and health.
 async fn details(client: &dray_client::Client, container: &Seen) -> Result<(i64, String), Error> {
     let found = client.container_inspect(&container.summary.id).await?;
-    let code = if found.state.running { 0 } else { found.state.exit_code };
+    let ended = matches!(found.state.status.as_str(), "exited" | "dead");
+    let code = if ended { found.state.exit_code } else { 0 };
     let health = found.state.health.map(|h| h.status).unwrap_or_default();
     Ok((code, health))
 }

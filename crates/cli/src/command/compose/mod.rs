@@ -36,6 +36,7 @@ mod provider;
 mod publish;
 mod remote;
 mod say;
+mod socket;
 mod up;
 mod version;
 mod watch;

@@ -43,6 +43,10 @@ pub struct How {
     pub skip: Skip,
     /// Leave `env_file` alone.
     pub keep_env_files: bool,
+    /// Forget `label_file` when its labels have been taken.
+    pub forget_label_files: bool,
+    /// Take variables out of `env_file`, and keep in mind where they came from.
+    pub remember_env_files: bool,
 }
 
 impl From<dray_compose::Error> for Error {
@@ -85,6 +89,7 @@ pub fn request(app: &App, skip: Skip) -> Result<Request, Error> {
         current: current.display().to_string(),
         stdin,
         skip,
+        forget_label_files: false,
     })
 }
 
@@ -100,7 +105,7 @@ fn process_environment() -> BTreeMap<String, String> {
 pub fn load(app: &App, services: &[String], how: How) -> Result<Project, Error> {
     let disk = Remote::new(app);
     let loader = Loader::new(&disk);
-    let request = request(app, how.skip)?;
+    let request = Request { forget_label_files: how.forget_label_files, ..request(app, how.skip)? };
     let loaded = loader.project(&request);
     for warning in loader.warnings() {
         say::warn(&warning);
@@ -112,7 +117,7 @@ pub fn load(app: &App, services: &[String], how: How) -> Result<Project, Error> 
         project.drop_unused();
     }
     if !how.keep_env_files {
-        let resolved = environment::resolve(&mut project, &loader);
+        let resolved = environment::resolve(&mut project, &loader, !how.remember_env_files);
         for warning in loader.warnings() {
             say::warn(&warning);
         }

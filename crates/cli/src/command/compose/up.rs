@@ -21,7 +21,7 @@ use super::output::{self, Output};
 use super::project::{self, How};
 use super::provider;
 use super::watch::Watch;
-use super::{engine, say};
+use super::{engine, say, socket};
 use crate::app::App;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, int, list, switch, text};
@@ -136,6 +136,7 @@ fn check(p: &Parsed) -> Result<(), Error> {
 /// The project with what flags change of it.
 fn prepared(app: &App, p: &Parsed) -> Result<Project, Error> {
     let mut project = project::load(app, &p.args, How::default())?;
+    socket::give(app, &mut project)?;
     if p.given("no-deps") && p.is("no-deps") {
         project.select(&p.args, Along::None)?;
     }

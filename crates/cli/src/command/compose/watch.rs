@@ -19,7 +19,7 @@ use super::image::{self, Policy};
 use super::notice::Notice;
 use super::output::Output;
 use super::project::{self, How};
-use super::{delegate, engine, say, up};
+use super::{delegate, engine, say, socket, up};
 use crate::app::App;
 use crate::command::container as single;
 use crate::command_error::Error;
@@ -42,7 +42,8 @@ pub static COMMAND: Command = Command::new(
 ]]);
 
 async fn run(app: &App, p: Parsed) -> Done {
-    let project = project::load(app, &p.args, How::default())?;
+    let mut project = project::load(app, &p.args, How::default())?;
+    socket::give(app, &mut project)?;
     let watch = Watch::new(app, &project, &p.args)?;
     if !p.is("no-up") {
         let display = Display::new(app, "Running")?;
