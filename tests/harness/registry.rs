@@ -91,6 +91,16 @@ impl Registry {
         blobs.join(hex.get(..2).unwrap_or(hex)).join(hex).join("data")
     }
 
+    /// The digests of all manifests and indexes of a repository.
+    pub fn revisions(&self, repository: &str) -> Vec<String> {
+        let repositories = self.root.path().join("data/docker/registry/v2/repositories");
+        let entries = fs::read_dir(repositories.join(repository).join("_manifests/revisions/sha256"));
+        let named = |entry: std::io::Result<fs::DirEntry>| {
+            format!("sha256:{}", entry.expect("a manifest").file_name().to_string_lossy())
+        };
+        entries.expect("the repository").map(named).collect()
+    }
+
     /// A manifest or an index of a repository, by tag or digest.
     pub fn manifest(&self, repository: &str, reference: &str) -> serde_json::Value {
         let path = format!("/v2/{repository}/manifests/{reference}");

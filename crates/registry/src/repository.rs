@@ -74,6 +74,11 @@ impl Repository {
         format!("{}/{}", self.domain, self.path)
     }
 
+    /// The registry, as references name it.
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
     /// The repository's path at its registry.
     pub fn path(&self) -> &str {
         &self.path

@@ -3,16 +3,23 @@
 //! ```text
 //! manifest   artifactType application/vnd.docker.compose.project, config {}
 //!   layer    application/vnd.docker.compose.file+yaml   com.docker.compose.file: compose.yaml
-//!   layer    application/vnd.docker.compose.envfile     com.docker.compose.envfile: app.env
+//!   layer    the same of a file that is extended        com.docker.compose.file: <sha256 of its path>.yaml
+//!   layer    application/vnd.docker.compose.envfile     com.docker.compose.envfile: <sha256 of its path>.env
+//! index      of an application: subject the manifest; the services' images, which lie in the same repository
 //! ```
+//! `contents.rs` makes the parts of a project, `publish.rs` pushes them, `copy.rs` brings images along; reading is here.
 //! What comes from a registry is hostile: files have plain names, and sizes have limits.
 
-use std::collections::BTreeMap;
+mod contents;
+mod copy;
+mod publish;
 
 use dray_registry::Repository;
 use dray_spec::{Descriptor, Digest, Index, Manifest};
 
-use crate::plan::label::COMPOSE_VERSION;
+pub use contents::contents;
+pub use copy::copy;
+pub use publish::{Version, publish, publish_images};
 
 const PROJECT: &str = "application/vnd.docker.compose.project";
 const FILE: &str = "application/vnd.docker.compose.file+yaml";
@@ -20,7 +27,6 @@ const ENV_FILE: &str = "application/vnd.docker.compose.envfile";
 /// The config of artifacts of registries that know no `artifactType`.
 const OLD_CONFIG: &str = "application/vnd.docker.compose.config.empty.v1+json";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const FILE_NAME: &str = "com.docker.compose.file";
 const ENV_FILE_NAME: &str = "com.docker.compose.envfile";
 const EXTENDS: &str = "com.docker.compose.extends";
@@ -35,10 +41,21 @@ const MAX_FILES: usize = 100;
 pub struct Part {
     /// Its name, without folders.
     pub name: String,
-    /// Whether it is an env file, not a Compose file.
-    pub is_env: bool,
+    /// What it is.
+    pub kind: Kind,
     /// Its content.
     pub content: Vec<u8>,
+}
+
+/// What a file of a published project is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A Compose file, laid over those before it.
+    File,
+    /// A Compose file whose services are extended.
+    Extended,
+    /// An env file.
+    Env,
 }
 
 /// Why an artifact cannot be pushed or fetched.
@@ -69,6 +86,45 @@ pub enum Error {
         /// The file.
         file: String,
     },
+    /// A file cannot be read.
+    #[error("open {file}: {source}")]
+    Read {
+        /// The file.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is no Compose file.
+    #[error(transparent)]
+    Compose(#[from] crate::Error),
+    /// A name of a file is written so that another one cannot take its place.
+    #[error("{file}:{line}: the name {name:?} is not written on one line: it cannot be published")]
+    Spread {
+        /// The Compose file.
+        file: String,
+        /// Where it is.
+        line: u32,
+        /// The name.
+        name: String,
+    },
+    /// What lies in the registry is no manifest.
+    #[error("{name}: {source}")]
+    Image {
+        /// The repository.
+        name: String,
+        /// Why.
+        source: dray_spec::ManifestError,
+    },
+    /// A blob cannot be kept on its way.
+    #[error("{operation} {path}: {source}")]
+    Draft {
+        /// What was tried.
+        operation: &'static str,
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// There are too many files.
     #[error("{name}: an artifact of {count} files")]
     Many {
@@ -77,40 +133,6 @@ pub enum Error {
         /// How many.
         count: usize,
     },
-}
-
-/// Pushes a project under a tag; the manifest's digest.
-///
-/// # Errors
-/// The registry refuses.
-pub async fn publish(to: &Repository, tag: &str, parts: &[Part], old: bool) -> Result<Digest, Error> {
-    let config = Descriptor::new(if old { OLD_CONFIG } else { EMPTY }, Digest::sha256_of(b"{}"), 2);
-    to.upload_bytes(&config, bytes(b"{}")).await?;
-    let mut layers = Vec::new();
-    for part in parts {
-        let (kind, name) = if part.is_env { (ENV_FILE, ENV_FILE_NAME) } else { (FILE, FILE_NAME) };
-        let mut layer = Descriptor::new(kind, Digest::sha256_of(&part.content), part.content.len() as u64);
-        layer.annotations.insert("com.docker.compose.version".into(), COMPOSE_VERSION.into());
-        layer.annotations.insert(name.into(), part.name.clone());
-        to.upload_bytes(&layer, bytes(&part.content)).await?;
-        layers.push(layer);
-    }
-    let manifest = Manifest {
-        schema_version: 2,
-        media_type: Some(MANIFEST.into()),
-        artifact_type: (!old).then(|| PROJECT.to_owned()),
-        config,
-        layers,
-        subject: None,
-        annotations: BTreeMap::new(),
-    };
-    let text = serde_json::to_vec(&manifest).map_err(|source| Error::Manifest { name: to.name(), source })?;
-    to.put_manifest(tag, MANIFEST, bytes(&text)).await?;
-    Ok(Digest::sha256_of(&text))
-}
-
-fn bytes(content: &[u8]) -> bytes::Bytes {
-    bytes::Bytes::copy_from_slice(content)
 }
 
 /// A project in a registry, its files not fetched.
@@ -178,7 +200,12 @@ pub async fn parts(from: &Repository, project: &Published) -> Result<Vec<Part>, 
             }
             None => {
                 let name = if apart { safe(from, named)? } else { MAIN.to_owned() };
-                parts.push(Part { name, is_env, content });
+                let kind = match (is_env, apart) {
+                    (true, _) => Kind::Env,
+                    (false, true) => Kind::Extended,
+                    (false, false) => Kind::File,
+                };
+                parts.push(Part { name, kind, content });
             }
         }
     }
