@@ -3,7 +3,7 @@
 use std::cell::{OnceCell, RefCell};
 use std::io::Write as _;
 
-use dray_client::Client;
+use dray_client::{Client, Endpoint};
 
 use crate::command_error::Error;
 use crate::config_file::{self, ConfigFile};
@@ -79,6 +79,16 @@ impl App {
             client = client.rehearsing();
         }
         Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Has all commands speak with the daemon at an address; whether they do, and not with another one already.
+    pub fn speaks_with(&self, endpoint: Endpoint) -> bool {
+        let address = endpoint.text.clone();
+        let made = || {
+            let client = connect::client_at(endpoint);
+            if self.rehearses() { client.rehearsing() } else { client }
+        };
+        self.client.get_or_init(made).endpoint().text == address
     }
 
     /// Whether nothing is to be changed: `compose --dry-run`.

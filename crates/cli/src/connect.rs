@@ -58,7 +58,12 @@ pub fn client(app: &App) -> Result<Client, Error> {
     {
         start(socket)?;
     }
-    Ok(Client::new(found.endpoint, env("DOCKER_API_VERSION").map(|v| v.trim_start_matches('v').to_owned())))
+    Ok(client_at(found.endpoint))
+}
+
+/// The client of the daemon at an address, with the version of the API that is asked for.
+pub fn client_at(endpoint: Endpoint) -> Client {
+    Client::new(endpoint, env("DOCKER_API_VERSION").map(|v| v.trim_start_matches('v').to_owned()))
 }
 
 /// The endpoint that is meant.

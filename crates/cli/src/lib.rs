@@ -11,6 +11,7 @@
 mod app;
 mod build_context;
 mod build_session;
+mod builder;
 mod command;
 mod command_error;
 mod config_file;

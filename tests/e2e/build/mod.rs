@@ -6,6 +6,7 @@ mod attest;
 mod bake;
 mod bake_remote;
 mod buildctl;
+mod builder;
 mod buildkit;
 mod cache;
 mod cache_mount;

@@ -1,12 +1,17 @@
-//! `buildx`: its commands where the plugin is not installed. Builds go to the one builder that there is, the daemon, as with
-//! buildx's driver `docker`; commands that are about others say so.
+//! `buildx`: its commands where the plugin is not installed. Builds go to daemons, as with buildx's driver `docker`;
+//! commands that are about others say so.
+
+use std::fmt::Write as _;
 
 use super::bake;
-use super::builder::{self, du, history};
+use super::builder::{PRUNE, du, history};
 use super::image::build;
 use crate::app::App;
+use crate::builder::{self, Builder};
 use crate::command_error::Error;
+use crate::connect;
 use crate::flag::{Flag, NONE, Parsed, switch, text};
+use crate::format::table::{self, Shape};
 use crate::spec::{Args, Command, Done, Group};
 
 /// `buildx`
@@ -22,7 +27,7 @@ pub static GROUP: Group = Group {
         &IMAGETOOLS,
         &INSPECT,
         &LS,
-        &builder::PRUNE,
+        &PRUNE,
         &RM,
         &STOP,
         &USE,
@@ -33,9 +38,6 @@ pub static GROUP: Group = Group {
 /// `buildx history`
 pub static HISTORY: Group =
     Group { name: "buildx history", about: history::GROUP.about, commands: history::COMMANDS };
-
-/// The one builder.
-const BUILDER: &str = "default";
 
 /// A command that is about something that is not there: all of its words are passed over.
 macro_rules! absent {
@@ -69,72 +71,106 @@ fn refused(app: &App, word: &str, why: &str) -> Error {
     Error::Refused(format!("{}: '{0} buildx {word}' is not there: {why}", app.name))
 }
 
-static INSPECT: Command = Command::new(
-    "inspect",
-    &["[OPTIONS] [NAME]"],
-    Args::AtMost(1),
-    "Show the builder: the daemon",
-    |app, p| Box::pin(inspect(app, p)),
-)
-.flags(&[&[switch("bootstrap", NONE, "See that it runs"), text("builder", NONE, "Its name").hidden()]]);
-
-static LS: Command =
-    Command::new("ls", &["[OPTIONS]"], Args::No, "List builders: there is the daemon", |app, p| {
-        Box::pin(list(app, p))
+static INSPECT: Command =
+    Command::new("inspect", &["[OPTIONS] [NAME]"], Args::AtMost(1), "Show a builder", |app, p| {
+        Box::pin(inspect(app, p))
     })
-    .flags(&[&[switch("no-trunc", NONE, "Kept for scripts of buildx")]]);
+    .flags(&[&[switch("bootstrap", NONE, "See that it runs"), text("builder", NONE, "Its name").hidden()]]);
+
+static LS: Command = Command::new(
+    "ls",
+    &["[OPTIONS]"],
+    Args::No,
+    "List builders: contexts, and those that buildx keeps",
+    |app, p| Box::pin(list(app, p)),
+)
+.flags(&[&[switch("no-trunc", NONE, "Kept for scripts of buildx")]]);
 
 static USE: Command =
-    Command::new("use", &["[OPTIONS] NAME"], Args::Exactly(1), "Choose a builder: default", |app, p| {
+    Command::new("use", &["[OPTIONS] NAME"], Args::Exactly(1), "Choose a builder", |app, p| {
         Box::pin(choose(app, p))
     })
     .flags(&[&[
         switch("default", NONE, "Kept for scripts of buildx"),
-        switch("global", NONE, "Kept for scripts of buildx"),
+        switch("global", NONE, "Choose it for all contexts"),
     ]]);
 
 static VERSION: Command =
     Command::new("version", &[""], Args::No, "Show the version", |app, _| Box::pin(version(app)));
 
-fn check(name: &str) -> Result<(), Error> {
-    match name {
-        "" | BUILDER => Ok(()),
-        other => Err(Error::Refused(format!("no builder {other:?} found"))),
+/// What a builder's daemon says of itself.
+struct Running {
+    version: String,
+    platform: String,
+}
+
+impl Running {
+    async fn of(app: &App, builder: &Builder) -> Result<Running, Error> {
+        // One of several builders: what commands speak with is not decided by it.
+        let server = connect::client_at(builder.endpoint(app)?).server_version().await?;
+        Ok(Running { version: server.version, platform: format!("{}/{}", server.os, server.arch) })
     }
 }
 
+fn driver(builder: &Builder) -> &str {
+    if builder.driver.is_empty() { builder::DOCKER } else { &builder.driver }
+}
+
 async fn inspect(app: &App, p: Parsed) -> Done {
-    check(p.args.first().map_or(p.get("builder"), String::as_str))?;
-    let server = app.client()?.server_version().await?;
-    app.print(format!(
-        "Name:   {BUILDER}\nDriver: docker\n\nNodes:\nName:             {BUILDER}\nEndpoint:         {BUILDER}\n\
-         Status:           running\nBuildKit version: {}\nPlatforms:        {}/{}\n",
-        server.version, server.os, server.arch
-    ))?;
+    let variable = std::env::var("BUILDX_BUILDER").unwrap_or_default();
+    let given = [p.args.first().map_or("", String::as_str), p.get("builder"), &variable];
+    let builder = match given.into_iter().find(|name| !name.is_empty()) {
+        Some(name) => builder::named(app, name)?,
+        None => builder::current(app)?,
+    };
+    let mut out = format!("Name:   {}\nDriver: {}\n\nNodes:\n", builder.name, driver(&builder));
+    for node in &builder.nodes {
+        let _ = write!(out, "Name:             {}\nEndpoint:         {}\n", node.name, node.endpoint);
+    }
+    match Running::of(app, &builder).await {
+        Ok(running) => {
+            let _ = write!(
+                out,
+                "Status:           running\nBuildKit version: {}\nPlatforms:        {}\n",
+                running.version, running.platform
+            );
+        }
+        Err(error) => {
+            let _ = writeln!(out, "Error:            {error}");
+        }
+    }
+    app.print(out)?;
     Ok(0)
 }
 
 async fn list(app: &App, _: Parsed) -> Done {
-    let server = app.client()?.server_version().await?;
-    let platform = format!("{}/{}", server.os, server.arch);
-    let rows = [
-        ["NAME/NODE", "DRIVER/ENDPOINT", "STATUS", "BUILDKIT", "PLATFORMS"],
-        ["default*", "docker", "", "", ""],
-        [" \\_ default", " \\_ default", "running", &server.version, &platform],
-    ];
-    let text: String = rows
-        .iter()
-        .map(|[name, driver, status, version, platforms]| {
-            let line = format!("{name:<13} {driver:<17} {status:<9} {version:<10} {platforms}");
-            line.trim_end().to_owned() + "\n"
-        })
-        .collect();
-    app.print(text)?;
+    let current = builder::current(app)?.name;
+    let mut rows = vec!["NAME/NODE\tDRIVER/ENDPOINT\tSTATUS\tBUILDKIT\tPLATFORMS\n".to_owned()];
+    let mut failed = Vec::new();
+    for builder in builder::all(app)? {
+        let star = if builder.name == current { "*" } else { "" };
+        rows.push(format!("{}{star}\t{}\t\t\t\n", builder.name, driver(&builder)));
+        let running = Running::of(app, &builder).await;
+        for node in &builder.nodes {
+            let (status, version, platform) = match &running {
+                Ok(running) => ("running", running.version.as_str(), running.platform.as_str()),
+                Err(_) => ("error", "", ""),
+            };
+            let (name, endpoint) = (&node.name, &node.endpoint);
+            rows.push(format!(" \\_ {name}\t \\_ {endpoint}\t{status}\t{version}\t{platform}\n"));
+        }
+        failed.extend(running.err().map(|error| format!("Cannot load builder {}: {error}", builder.name)));
+    }
+    let text = table::align(&rows.concat(), Shape::default());
+    app.print(text.lines().map(|line| line.trim_end().to_owned() + "\n").collect::<String>())?;
+    if !failed.is_empty() {
+        app.warn(format!("\n{}", failed.join("\n")));
+    }
     Ok(0)
 }
 
-async fn choose(_: &App, p: Parsed) -> Done {
-    check(&p.args[0]).map(|()| 0)
+async fn choose(app: &App, p: Parsed) -> Done {
+    builder::set_current(app, &p.args[0], p.is("global")).map(|()| 0)
 }
 
 async fn version(app: &App) -> Done {

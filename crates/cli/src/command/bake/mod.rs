@@ -27,6 +27,7 @@ use dray_spec::Platform;
 use super::image::build;
 use super::image::build_call::Question;
 use crate::app::App;
+use crate::builder;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, list as many, switch, text};
 use crate::spec::{Args, Command, Done};
@@ -35,7 +36,7 @@ use screen::Screen;
 const FLAGS: &[Flag] = &[
     many("allow", NONE, "Let the build have something of this machine (fs.read=path, network.host, ssh)")
         .shown("stringArray"),
-    text("builder", NONE, "Kept for scripts of buildx").hidden(),
+    text("builder", NONE, "Where to build: a builder of buildx that is a daemon (BUILDX_BUILDER)"),
     text("call", NONE, "What to do: build, check, outline or targets").default("build").check(check_call),
     switch("check", NONE, "Check the Dockerfiles, build nothing; the same as --call=check"),
     switch("debug", 'D', "Kept for scripts of buildx").hidden(),
@@ -109,6 +110,7 @@ fn around(command_context: String) -> Result<Around, Error> {
 }
 
 async fn run(app: &App, p: Parsed) -> Done {
+    builder::choose(app, p.get("builder"))?;
     let question = Question::read(&p);
     let mut allowed = Allowed::parse(&p.all("allow")).map_err(Error::Refused)?;
     let wanted_list = match (p.get("list"), p.is("list-targets"), p.is("list-variables")) {

@@ -3,6 +3,7 @@
 use dray_client::api::build::CacheRecord;
 
 use crate::app::App;
+use crate::builder;
 use crate::command::format_flag;
 use crate::command_error::Error;
 use crate::flag::{Flag, NONE, Parsed, filter, switch, text};
@@ -15,7 +16,7 @@ use crate::value::Row;
 const FLAGS: &[Flag] = &[
     filter(NONE, "Only records with this value (id, type, inuse, shared, private, description)"),
     format_flag("Format of the output: table, pretty, 'table TEMPLATE', json, or a Go template"),
-    text("builder", NONE, "Kept for scripts of buildx").hidden(),
+    text("builder", NONE, "Of which builder"),
     switch("verbose", NONE, "Show all of each record; short for --format=pretty"),
 ];
 
@@ -41,6 +42,7 @@ const TITLES: Titles = &[
 ];
 
 async fn run(app: &App, p: Parsed) -> Done {
+    builder::choose(app, p.get("builder"))?;
     let usage = app.client()?.disk_usage().await?;
     let wanted = p.filters();
     let mut records = usage.build_cache.unwrap_or_default();

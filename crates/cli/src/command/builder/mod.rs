@@ -7,6 +7,7 @@ pub mod history;
 use dray_client::build::CacheBounds;
 
 use crate::app::App;
+use crate::builder;
 use crate::command::bake;
 use crate::command::container::prune::{FLAGS as PRUNE_COMMON, agree};
 use crate::command::image::build;
@@ -23,7 +24,7 @@ pub static GROUP: Group = Group {
 
 const FLAGS: &[Flag] = &[
     switch("all", 'a', "Remove all that is not in use, not only what nothing refers to"),
-    text("builder", NONE, "Kept for scripts of buildx").hidden(),
+    text("builder", NONE, "Of which builder"),
     bytes("keep-storage", NONE, "Keep this much; the older name of --reserved-space"),
     bytes("max-used-space", NONE, "Keep at most this much"),
     bytes("min-free-space", NONE, "Go on until the disk has this much free"),
@@ -37,6 +38,7 @@ pub static PRUNE: Command =
         .flags(&[PRUNE_COMMON, FLAGS]);
 
 async fn prune(app: &App, p: Parsed) -> Done {
+    builder::choose(app, p.get("builder"))?;
     let which = if p.is("all") { "all build cache" } else { "all dangling build cache" };
     let question = format!("WARNING! This will remove {which}. Are you sure you want to continue?");
     if !agree(app, &p, &question)? {

@@ -17,6 +17,7 @@ use super::display::Display;
 use super::image::told;
 use super::{delegate, project, say};
 use crate::app::App;
+use crate::builder;
 use crate::command::image::{build as image_build, push as image_push};
 use crate::command::own_file::OwnFile;
 use crate::command_error::Error;
@@ -271,7 +272,8 @@ pub async fn one(
     drop(words.files);
     match done? {
         0 => {
-            Display::new(app, "Building")?.event(told(name, Status::Done, "Built"));
+            let image = service.image_or_default(&project.name, name, project::separator(app));
+            Display::new(app, "Building")?.event(told(&image, Status::Done, "Built"));
             Ok(())
         }
         code => Err(Error::Exit(code)),
@@ -298,7 +300,7 @@ fn rehearse(
 
 const BUILD_FLAGS: &[Flag] = &[
     list("build-arg", NONE, "Set a build argument").shown("stringArray"),
-    text("builder", NONE, "Kept for old scripts").hidden(),
+    text("builder", NONE, "Where to build: a builder of buildx that is a daemon (BUILDX_BUILDER)"),
     switch("check", NONE, "Check the Dockerfiles, build nothing"),
     switch("compress", NONE, "Kept for old scripts").default("true").hidden(),
     switch("force-rm", NONE, "Kept for old scripts").default("true").hidden(),
@@ -325,6 +327,7 @@ pub static BUILD: Command =
     .flags(&[BUILD_FLAGS]);
 
 async fn build(app: &App, p: Parsed) -> Done {
+    builder::choose(app, p.get("builder"))?;
     let mut project = project::load(app, &p.args, project::How::default())?;
     if p.is("print") {
         let chosen = |name: &String| p.args.is_empty() || p.is("with-dependencies") || p.args.contains(name);

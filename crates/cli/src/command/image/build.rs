@@ -21,6 +21,7 @@ use crate::build_context::{self, Body, Files, Wanted};
 use crate::build_session::content::{self, Stores};
 use crate::build_session::output::{Destination, Outputs};
 use crate::build_session::{BuildSession, Offers};
+use crate::builder;
 use crate::command::builder::history::explanation;
 use crate::command::output_file::Target;
 use crate::command_error::{Error, Sys};
@@ -46,7 +47,7 @@ const FLAGS: &[Flag] = &[
     list("attest", NONE, "An attestation (type=sbom, type=provenance,mode=max)").shown("stringArray"),
     list("build-arg", NONE, "Set a build argument; without a value, this environment's")
         .check(env::check_env),
-    text("builder", NONE, "Kept for scripts of buildx").hidden(),
+    text("builder", NONE, "Where to build: a builder of buildx that is a daemon (BUILDX_BUILDER)"),
     list("build-context", NONE, "Another context by name (name=path, docker-image://, https://)")
         .check(check_context),
     list("cache-from", NONE, "Cache to take steps from (an image, type=local,src=path)").shown("stringArray"),
@@ -208,6 +209,7 @@ pub enum Ended {
 }
 
 async fn run(app: &App, p: Parsed) -> Done {
+    builder::choose(app, p.get("builder"))?;
     let id_file = p.get("iidfile");
     if !id_file.is_empty() {
         match std::fs::remove_file(id_file) {
