@@ -212,6 +212,7 @@ mod tests {
                 "env_file: [{path: one.env, required: false}]",
                 format!("env_file: [{{path: {env}, required: false}}]"),
             ),
+            ("env_file: >-\n      one.env", format!("env_file: >-\n      {env}")),
             ("env_file: &e\n     - one.env", format!("env_file: &e\n     - {env}")),
         ] {
             let file = format!("# é\nservices:\n  a:\n    {written}\n    image: x\n");
@@ -244,7 +245,8 @@ mod tests {
 
     #[test]
     fn a_name_over_several_lines_is_refused() {
-        let error = published(&[("/p/compose.yaml", "services:\n  a:\n    env_file: >-\n      one.env\n")]);
-        assert!(matches!(error, Err(Error::Spread { line: 3, .. })), "{error:?}");
+        let file = "services:\n  a:\n    env_file: >-\n      one\n      .env\n";
+        let error = published(&[("/p/compose.yaml", file)]);
+        assert!(matches!(&error, Err(Error::Spread { name, .. }) if name == "one .env"), "{error:?}");
     }
 }
