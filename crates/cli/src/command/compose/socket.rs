@@ -33,7 +33,7 @@ pub(super) fn give(app: &App, project: &mut Project) -> Result<(), Error> {
     // A daemon of another machine has its socket where Docker's is.
     let source = match &app.client()?.endpoint().host {
         Host::Unix(path) => path.display().to_string(),
-        Host::Tcp { .. } => SOCKET.to_owned(),
+        Host::Tcp { .. } | Host::Ssh(_) => SOCKET.to_owned(),
     };
     for service in project.services.values_mut().filter(|service| service.use_api_socket) {
         let (kind, source, target) = ("bind".to_owned(), source.clone(), SOCKET.to_owned());
