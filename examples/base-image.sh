@@ -6,6 +6,8 @@
 #   examples/base-image.sh node-slim | dray import -c 'CMD ["node"]'    - node:18-bookworm-slim
 #   examples/base-image.sh python    | dray import -c 'CMD ["python3"]' - python:3.11-slim-bookworm
 #
+# Further packages may follow the name.
+#
 #   debian     a minimal Debian with apt
 #   node       Node.js and npm, to build with; the user `node`
 #   node-slim  Node.js alone, to run; the user `node`
@@ -22,10 +24,11 @@ node) packages=(nodejs npm ca-certificates) ;;
 node-slim) packages=(nodejs ca-certificates) ;;
 python) packages=(python3-venv python-is-python3 ca-certificates) ;;
 *)
-    echo "usage: $0 debian|node|node-slim|python > rootfs.tar" >&2
+    echo "usage: $0 debian|node|node-slim|python [PACKAGE...] > rootfs.tar" >&2
     exit 2
     ;;
 esac
+packages+=("${@:2}")
 case "$1" in
 node*) options=(--customize-hook='chroot "$1" useradd --uid 1000 --user-group --create-home --shell /bin/bash node') ;;
 esac

@@ -118,7 +118,7 @@ pub fn buildctl() -> PathBuf {
 }
 
 /// Makes a file of the cache once, however many test processes ask for it at the same time.
-fn make(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> PathBuf {
+pub fn make(name: &str, build: impl FnOnce(&Path) -> Result<()>) -> PathBuf {
     let path = cache_dir().join(name);
     let lock = File::create(cache_dir().join(format!("{name}.lock"))).expect("fixture lock");
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("fixture lock");

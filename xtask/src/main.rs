@@ -9,6 +9,7 @@ mod packages;
 mod quickstart;
 mod rerun;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -40,6 +41,11 @@ enum Task {
     Conformance,
     /// Only the tests that compare with Docker's own engine
     Parity,
+    /// End-to-end tests in a virtual machine: on cgroup v2, and with what this kernel may lack
+    Vm(vm::Options),
+    /// What runs in the virtual machine
+    #[command(hide = true)]
+    Inside,
     /// Run every fuzz target for a while
     Fuzz(fuzz::Options),
     /// Dray and its peers side by side, as ratios
@@ -62,6 +68,8 @@ fn main() -> ExitCode {
             .and_then(|()| test::suite("layers", None))
             .and_then(|()| test::suite("distribution", None)),
         Task::Parity => test::suite("parity", None),
+        Task::Vm(options) => vm::run(&options),
+        Task::Inside => vm::inside::run(),
         Task::Fuzz(options) => fuzz::fuzz(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Probe(options) => bench::probe::run(&options),

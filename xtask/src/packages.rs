@@ -35,6 +35,9 @@ pub const TEST: &[&str] = &[
     "xfsprogs",         // … and xfs
 ];
 
+/// What `cargo xtask vm` needs beyond the tests' packages.
+pub const VM: &[&str] = &["qemu-system-x86"];
+
 /// What `cargo xtask quickstart` needs beyond Rust: a base image where no registry gives one.
 pub const QUICKSTART: &[&str] = &["ca-certificates", "mmdebstrap"];
 

@@ -55,7 +55,8 @@ pub fn suite(name: &str, filter: Option<&str>) -> Result<()> {
     command::run(&mut command).and(prove_nothing_left(&before))
 }
 
-fn prove_nothing_left(before: &Snapshot) -> Result<()> {
+/// Fails, naming what is not as it was.
+pub fn prove_nothing_left(before: &Snapshot) -> Result<()> {
     let after = Snapshot::take();
     let (added, missing) = (after.added_since(before), after.missing_since(before));
     for thing in &added {

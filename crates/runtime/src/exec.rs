@@ -3,14 +3,16 @@
 //! The caller's next child is put into the container's pid namespace, so one clone is enough; the child joins
 //! the cgroup and the other namespaces by the init's pidfd, which cannot mean another process.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use dray_spec::runtime::Process;
 use dray_sys::clone::{CloneError, Fork, Namespaces, clone3};
 use dray_sys::process as proc;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
-use crate::cgroup::{Cgroup, Entry};
+use crate::cgroup::{Cgroup, CgroupError, Entry};
 use crate::error::{StartError, Step};
 use crate::init::At;
 use crate::init::channel::{Channel, Note};
@@ -58,13 +60,16 @@ pub struct Executed {
 /// # Errors
 /// In the same words as for a container's own program.
 pub fn exec(mut exec: Exec<'_>) -> Result<Executed, StartError> {
-    let entry = exec
-        .cgroup
-        .map(Cgroup::entry)
-        .transpose()
-        .map_err(|error| StartError::because(Step::Cgroup, "", error.to_string()))?;
+    let mut entry = exec.cgroup.map(Cgroup::entry).transpose().map_err(cgroup_error)?;
     let (ours, theirs) = Channel::pair().at(Step::Namespace, "socket")?;
-    match clone_inside(&exec, entry.as_ref())? {
+    let mut forked = clone_inside(&exec, entry.as_ref());
+    if forked.as_ref().is_err_and(|error| error.errno == Some(Errno::BUSY.raw_os_error())) {
+        // The container has made groups of its own (systemd does): we go where its init went.
+        let pid = pid_of(exec.init).at(Step::Namespace, "the container's init")?;
+        entry = exec.cgroup.map(|cgroup| cgroup.entry_beside(pid)).transpose().map_err(cgroup_error)?;
+        forked = clone_inside(&exec, entry.as_ref());
+    }
+    match forked? {
         Fork::Child => {
             drop(ours);
             let Err(error) = become_program(&mut exec, entry, &theirs);
@@ -81,6 +86,18 @@ pub fn exec(mut exec: Exec<'_>) -> Result<Executed, StartError> {
             }
         }
     }
+}
+
+fn cgroup_error(error: CgroupError) -> StartError {
+    StartError::because(Step::Cgroup, "", error.to_string())
+}
+
+/// The id of a process that is known by its pidfd.
+fn pid_of(process: BorrowedFd<'_>) -> io::Result<i32> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd()))?;
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    // -1 if it has ended.
+    pid.filter(|&pid| pid > 0).ok_or_else(|| Errno::SRCH.into())
 }
 
 fn clone_inside(exec: &Exec<'_>, entry: Option<&Entry>) -> Result<Fork, StartError> {
@@ -106,7 +123,7 @@ fn become_program(
     channel: &Channel,
 ) -> Result<std::convert::Infallible, StartError> {
     if let Some(entry) = entry {
-        entry.join().map_err(|error| StartError::because(Step::Cgroup, "", error.to_string()))?;
+        entry.join().map_err(cgroup_error)?;
     }
     let label = program::open_label(exec.process)?;
     program::set_oom_score(exec.process)?;

@@ -2,6 +2,7 @@
 
 mod attach;
 mod cdi;
+mod cgroup;
 mod commit;
 mod cp;
 mod exec;

@@ -32,6 +32,8 @@ impl Host {
         let cgroup_v2 = root.join("cgroup.controllers").exists();
         let memory = root.join("memory");
         let has = |path: &str| root.join(path).exists();
+        let controllers = std::fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
+        let controls = |name: &str| controllers.split_whitespace().any(|there| there == name);
         let list = |path: &str, fallback: String| {
             std::fs::read_to_string(path).map_or(fallback, |text| text.trim().to_owned())
         };
@@ -48,16 +50,18 @@ impl Host {
             },
             oom_kill_disable: !cgroup_v2 && memory.join("memory.oom_control").exists(),
             swappiness: !cgroup_v2 && memory.join("memory.swappiness").exists(),
-            pids_limit: cgroup_v2 || has("pids"),
-            blkio_weight: if cgroup_v2 { has("io.weight") } else { has("blkio/blkio.weight") },
+            pids_limit: if cgroup_v2 { controls("pids") } else { has("pids") },
+            blkio_weight: if cgroup_v2 { controls("io") } else { has("blkio/blkio.weight") },
         }
     }
 }
 
-/// On v2 the root has no `memory.swap.max`; any group below has it if the kernel counts swap.
+/// On v2 the root has no `memory.swap.max`, but that of a container has; so has any group below if the kernel counts
+/// swap.
 fn v2_swap() -> bool {
-    let groups = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
-    groups.map(|entry| entry.path()).any(|group| group.join("memory.swap.max").exists())
+    let root = Path::new("/sys/fs/cgroup");
+    let groups = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    groups.chain([root.to_owned()]).any(|group| group.join("memory.swap.max").exists())
 }
 
 /// Whether every number of `wanted` (a list like `0-2,5`) is in `available`; none if `wanted` cannot

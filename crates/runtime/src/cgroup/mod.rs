@@ -383,6 +383,25 @@ impl Cgroup {
         Ok(Entry::Tasks(files))
     }
 
+    /// A way in beside a process of the container, for where it has made groups of its own: on v2, no process may be in
+    /// a group that hands controllers down.
+    ///
+    /// # Errors
+    /// Names the file that could not be read or opened.
+    pub fn entry_beside(&self, pid: i32) -> Result<Entry> {
+        let Layout::V2 { root } = &self.layout else { return self.entry() };
+        let list = PathBuf::from(format!("/proc/{pid}/cgroup"));
+        let text = read(&list)?;
+        let path = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+        // It may have been moved by somebody on the host, and must not take us along.
+        let dir = root.join(path.trim_start_matches('/'));
+        if !dir.starts_with(self.main_dir()) {
+            return self.entry();
+        }
+        let file = fs::File::open(&dir).map_err(failed("open", &dir))?;
+        Ok(Entry::Directory(dir, file.into()))
+    }
+
     /// Moves a process in by its id.
     ///
     /// # Errors
@@ -407,10 +426,10 @@ impl Cgroup {
         }
     }
 
-    /// Directories of the container's v1 cgroups by controller, or the one of v2 under an empty name.
+    /// Directories of the container's v1 cgroups by controller.
     pub fn mounts(&self) -> Vec<(&'static str, PathBuf)> {
         match &self.layout {
-            Layout::V2 { .. } => vec![("", self.dir(""))],
+            Layout::V2 { .. } => Vec::new(),
             Layout::V1 { controllers, .. } => {
                 controllers.iter().map(|&c| (c, self.dir(c))).filter(|(_, dir)| dir.exists()).collect()
             }
@@ -423,7 +442,7 @@ impl Cgroup {
     }
 
     /// The directory whose process list speaks for all.
-    fn main_dir(&self) -> PathBuf {
+    pub(crate) fn main_dir(&self) -> PathBuf {
         let first = match &self.layout {
             Layout::V2 { .. } => "",
             Layout::V1 { controllers, .. } => controllers.first().copied().unwrap_or("memory"),

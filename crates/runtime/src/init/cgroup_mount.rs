@@ -1,7 +1,8 @@
 //! /sys/fs/cgroup inside a container: its own cgroup of each hierarchy, read-only unless asked otherwise.
 //!
 //! The container's own directories are bound. Inside a cgroup namespace that looks like the root of each
-//! hierarchy, without one the container still sees nothing but itself.
+//! hierarchy. Without one, a container of a v2 machine sees the whole tree, as its `/proc/self/cgroup` is a path in it;
+//! on v1 it still sees nothing but itself.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -18,17 +19,24 @@ use crate::cgroup::{Cgroup, Layout};
 use crate::error::{StartError, Step};
 
 /// Makes the mount.
-pub fn make(root: &Tree, mount: &Mount, options: &Options, cgroup: &Cgroup) -> Result<(), StartError> {
+///
+/// # Errors
+/// Names the place.
+pub fn make(
+    root: &Tree,
+    mount: &Mount,
+    options: &Options,
+    cgroup: &Cgroup,
+    namespace: bool,
+) -> Result<(), StartError> {
     let subject = || mount.destination.display().to_string();
     let target = root.make_dir(&mount.destination).at(Step::Mount, subject())?;
     let attrs = MountAttr { set: options.attrs.set, ..MountAttr::default() };
-    if let Layout::V2 { .. } = cgroup.layout() {
-        for (_, dir) in cgroup.mounts() {
-            let view = dray_sys::mount::clone_detached(CWD, &dir, false).at(Step::Mount, subject())?;
-            set_attr(view.as_fd(), attrs, false).at(Step::Mount, subject())?;
-            dray_sys::mount::attach(view.as_fd(), target.as_fd()).at(Step::Mount, subject())?;
-        }
-        return Ok(());
+    if let Layout::V2 { root: tree } = cgroup.layout() {
+        let dir = if namespace { cgroup.main_dir() } else { tree.clone() };
+        let view = dray_sys::mount::clone_detached(CWD, &dir, false).at(Step::Mount, subject())?;
+        set_attr(view.as_fd(), attrs, false).at(Step::Mount, subject())?;
+        return dray_sys::mount::attach(view.as_fd(), target.as_fd()).at(Step::Mount, subject());
     }
     let flags = attr::NOSUID | attr::NODEV | attr::NOEXEC;
     let top = dray_sys::mount::new_detached("tmpfs", Some("tmpfs"), &["mode=755"], flags)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use dray_spec::runtime::{Mount, Spec};
+use dray_spec::runtime::{Mount, NamespaceKind, Spec};
 use dray_sys::mount::{MountAttr, attr};
 use rustix::fs::CWD;
 use rustix::io::Errno;
@@ -55,12 +55,14 @@ pub fn make_all(
     cgroup: Option<&Cgroup>,
 ) -> Result<Vec<OwnedFd>, StartError> {
     let mut later = Vec::new();
+    let namespaces = spec.linux.iter().flat_map(|linux| &linux.namespaces);
+    let own_cgroups = namespaces.into_iter().any(|namespace| namespace.kind == NamespaceKind::Cgroup);
     for (number, mount) in spec.mounts.iter().enumerate() {
         let maker = Maker { root, mount, number, prepared, options: Options::parse(&mount.options) };
         maker.check_destination()?;
         if mount.kind.as_deref() == Some("cgroup") || mount.kind.as_deref() == Some("cgroup2") {
             if let Some(cgroup) = cgroup {
-                super::cgroup_mount::make(root, mount, &maker.options, cgroup)?;
+                super::cgroup_mount::make(root, mount, &maker.options, cgroup, own_cgroups)?;
             }
             continue;
         }
