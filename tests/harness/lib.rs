@@ -22,6 +22,7 @@ pub mod moto;
 pub mod peer;
 pub mod postgres;
 pub mod registry;
+pub mod share;
 pub mod web;
 
 pub use client::{Client, Finished};

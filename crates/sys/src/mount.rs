@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
 /// Longest string fsconfig takes, the NUL not counted.
@@ -194,13 +194,22 @@ pub fn overlay(overlay: &Overlay<'_>) -> io::Result<OwnedFd> {
         set_attr(view.as_fd(), MountAttr { set: attr::RDONLY, ..MountAttr::default() }, false)?;
         return Ok(view);
     }
-    match overlay_by_layer(overlay) {
-        Err(error)
-            if error.errno == rustix::io::Errno::INVAL && error.option.as_deref() == Some("lowerdir+") =>
-        {
-            overlay_by_string(overlay)
-        }
-        other => other.map_err(io::Error::from),
+    // Asked by its version: kernels before 6.5 take any option there is a name for, and refuse all of them later.
+    if crate::kernel::is_at_least("6.7") {
+        return overlay_by_layer(overlay).map_err(io::Error::from);
+    }
+    match overlay.upper {
+        Some((_, work)) => overlay_by_string(overlay, work),
+        // No directory is this overlay's alone: it is mounted on its top layer, where nobody else sees it.
+        None => std::thread::scope(|scope| {
+            let alone = scope.spawn(|| {
+                crate::process::unshare(crate::clone::Namespaces::MOUNT)?;
+                let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+                rustix::mount::mount_change("/", private)?;
+                overlay_by_string(overlay, overlay.lower.first().map_or(Path::new("/"), PathBuf::as_path))
+            });
+            alone.join().unwrap_or_else(|_| Err(io::Error::other("mounting an overlay panicked")))
+        }),
     }
 }
 
@@ -227,11 +236,7 @@ fn overlay_by_layer(overlay: &Overlay<'_>) -> Result<OwnedFd, FsError> {
             log: None,
         })?;
         fsconfig_set_string(&context, key, short.as_path()).map_err(|e| FsError {
-            option: Some(if key == "lowerdir+" && e == rustix::io::Errno::INVAL {
-                key.to_owned()
-            } else {
-                format!("{key}={}", path.display())
-            }),
+            option: Some(format!("{key}={}", path.display())),
             ..FsError::new(e, Some(context.as_fd()))
         })
     };
@@ -270,9 +275,9 @@ fn short_path(path: &Path, held: &mut Vec<OwnedFd>) -> rustix::io::Result<PathBu
 }
 
 /// Before Linux 6.7: all layers in the one page mount(2) takes. Each is named through a descriptor, so that
-/// 128 of them fit whatever their paths are. It is mounted on the work directory for a moment, in a namespace
+/// 128 of them fit whatever their paths are. It is mounted on a directory for a moment, in a namespace
 /// that is the caller's own business, and taken off it as a detached mount.
-fn overlay_by_string(overlay: &Overlay<'_>) -> io::Result<OwnedFd> {
+fn overlay_by_string(overlay: &Overlay<'_>, target: &Path) -> io::Result<OwnedFd> {
     let mut held = Vec::new();
     let mut name = |path: &Path| -> io::Result<String> {
         let dir = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
@@ -282,19 +287,20 @@ fn overlay_by_string(overlay: &Overlay<'_>) -> io::Result<OwnedFd> {
     };
     let lower = overlay.lower.iter().map(|p| name(p)).collect::<io::Result<Vec<_>>>()?;
     let mut data = format!("lowerdir={}", lower.join(":"));
-    let mut target = overlay.lower.first().cloned().unwrap_or_default();
     if let Some((upper, work)) = overlay.upper {
         data.push_str(&format!(",upperdir={},workdir={}", name(upper)?, name(work)?));
-        target = work.to_owned();
+    }
+    for (key, value) in PLAIN {
+        data.push_str(&format!(",{key}={value}"));
     }
     for option in overlay.options {
         data.push_str(&format!(",{option}"));
     }
     let data = CString::new(data)?;
     let flags = rustix::mount::MountFlags::empty();
-    rustix::mount::mount("overlay", target.as_path(), "overlay", flags, Some(data.as_c_str()))?;
-    let detached = clone_detached(CWD, &target, false);
-    rustix::mount::unmount(target.as_path(), rustix::mount::UnmountFlags::DETACH)?;
+    rustix::mount::mount("overlay", target, "overlay", flags, Some(data.as_c_str()))?;
+    let detached = clone_detached(CWD, target, false);
+    rustix::mount::unmount(target, rustix::mount::UnmountFlags::DETACH)?;
     detached
 }
 

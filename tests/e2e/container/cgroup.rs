@@ -60,7 +60,10 @@ fn limits_are_in_their_files() {
         client.ok("run -d --name box -m 64m busybox sleep 1000");
         let folder = cgroup(&client, "box");
         assert_eq!(read(&folder, "memory.swap.max"), "67108864", "as much swap as memory");
-        assert_eq!((read(&folder, "pids.max"), read(&folder, "cpu.max")), ("max".into(), "max 100000".into()));
+        assert_eq!(
+            (read(&folder, "pids.max"), read(&folder, "cpu.max")),
+            ("max".into(), "max 100000".into())
+        );
         client.ok("rm -f box");
         assert!(!folder.exists());
     }
@@ -76,7 +79,10 @@ fn limits_change_in_their_files() {
         let limits = || ["memory.max", "memory.swap.max"].map(|file| read(&folder, file)).join(" ");
         client.ok("update -m 256m --memory-swap 512m --cpus 1.5 --cpu-shares 1024 --cpuset-cpus 1 box");
         assert_eq!(limits(), "268435456 268435456");
-        assert_eq!((read(&folder, "cpu.max"), read(&folder, "cpu.weight")), ("150000 100000".into(), "39".into()));
+        assert_eq!(
+            (read(&folder, "cpu.max"), read(&folder, "cpu.weight")),
+            ("150000 100000".into(), "39".into())
+        );
         assert_eq!(read(&folder, "cpuset.cpus.effective"), "1");
         client.ok("update -m 32m --memory-swap 32m --memory-reservation 16m box");
         assert_eq!(limits(), "33554432 0");
@@ -110,10 +116,15 @@ fn a_namespace_of_its_own_or_the_hosts() {
         client.ok("run -d --name theirs --cgroupns host busybox sleep 1000");
         let path = cgroup(&client, "theirs");
         let path = path.strip_prefix(TREE).expect("a path").display().to_string();
-        assert_eq!(client.ok("exec theirs cat /proc/1/cgroup /proc/self/cgroup"), format!("0::/{path}\n0::/{path}"));
+        assert_eq!(
+            client.ok("exec theirs cat /proc/1/cgroup /proc/self/cgroup"),
+            format!("0::/{path}\n0::/{path}")
+        );
         assert!(client.ok("exec theirs ls /sys/fs/cgroup").contains("init.scope"), "the whole tree");
         assert!(client.ok(&format!("exec theirs ls /sys/fs/cgroup/{path}")).contains("memory.max"));
-        exec(&client, "theirs", "mkdir /sys/fs/cgroup/x").expect_code(1).expect_error("Read-only file system");
+        exec(&client, "theirs", "mkdir /sys/fs/cgroup/x")
+            .expect_code(1)
+            .expect_error("Read-only file system");
         client.ok("rm -f own theirs");
     }
 }
@@ -144,7 +155,9 @@ fn an_init_system_inside_has_groups_of_its_own() {
     let script = "cd /sys/fs/cgroup && mkdir init.scope && echo 1 > init.scope/cgroup.procs && \
                   echo '+memory +pids' > cgroup.subtree_control && mkdir app && echo ready && exec sleep 1000";
     for client in daemon.clients() {
-        client.run(["run", "-d", "--name", "box", "--privileged", "busybox", "sh", "-c", script]).expect_success();
+        client
+            .run(["run", "-d", "--name", "box", "--privileged", "busybox", "sh", "-c", script])
+            .expect_success();
         eventually("it is ready", || client.ok("logs box") == "ready");
         assert_eq!(client.ok("exec box cat /proc/1/cgroup"), "0::/init.scope");
         assert_eq!(client.ok("exec box cat /proc/self/cgroup"), "0::/init.scope", "where its init is");
@@ -179,13 +192,18 @@ fn devices_are_let_through_by_rule() {
             client.run(["run", "--rm"].iter().chain(flags).chain(&["busybox", "sh", "-c", script]))
         };
         run(&[], &read).expect_error("Operation not permitted");
-        run(&[], "for d in null zero full random urandom tty; do echo -n > /dev/$d || exit 1; done; : > /dev/ptmx")
-            .expect_error("/dev/tty: No such device");
+        run(
+            &[],
+            "for d in null zero full random urandom tty; do echo -n > /dev/$d || exit 1; done; : > /dev/ptmx",
+        )
+        .expect_error("/dev/tty: No such device");
         run(&[], "head -c 8 /dev/zero > /dev/null && echo x > /dev/full").expect_error("No space left");
         run(&["--device-cgroup-rule", "b *:* r"], &read).expect_success().expect_output("512");
         run(&["--device-cgroup-rule", "b *:* r"], &write).expect_error("Operation not permitted");
-        run(&["--device", &format!("{node}:/dev/disk:r")], "head -c 512 /dev/disk | wc -c").expect_output("512");
-        run(&["--device", &format!("{node}:/dev/disk:r")], ": >> /dev/disk").expect_error("Operation not permitted");
+        run(&["--device", &format!("{node}:/dev/disk:r")], "head -c 512 /dev/disk | wc -c")
+            .expect_output("512");
+        run(&["--device", &format!("{node}:/dev/disk:r")], ": >> /dev/disk")
+            .expect_error("Operation not permitted");
         run(&["--privileged"], &format!("{read}; : >> {node}")).expect_success().expect_output("512");
     }
 }
@@ -196,7 +214,22 @@ fn figures_are_of_the_container() {
     let daemon = Daemon::start();
     let script = "dd if=/dev/urandom of=/file bs=1M count=8; sync; cat /file > /dev/null; exec sleep 1000";
     for client in daemon.clients() {
-        client.run(["run", "-d", "--name", "box", "-m", "64m", "--pids-limit", "9", "busybox", "sh", "-c", script]).expect_success();
+        client
+            .run([
+                "run",
+                "-d",
+                "--name",
+                "box",
+                "-m",
+                "64m",
+                "--pids-limit",
+                "9",
+                "busybox",
+                "sh",
+                "-c",
+                script,
+            ])
+            .expect_success();
         eventually("it sleeps", || client.ok("top box").contains("sleep 1000"));
         let line = "{{.Container}}|{{.MemUsage}}|{{.PIDs}}|{{.BlockIO}}|{{.CPUPerc}}";
         let shown = client.run(["stats", "--no-stream", "--format", line, "box"]).expect_success().stdout;
@@ -223,12 +256,24 @@ fn figures_are_of_the_container() {
 fn what_is_paused_stands_still() {
     let daemon = Daemon::start();
     for client in daemon.clients() {
-        client.run(["run", "-d", "--name", "box", "busybox", "sh", "-c", "while :; do echo x; sleep 0.1; done"]);
+        client.run([
+            "run",
+            "-d",
+            "--name",
+            "box",
+            "busybox",
+            "sh",
+            "-c",
+            "while :; do echo x; sleep 0.1; done",
+        ]);
         let folder = cgroup(&client, "box");
         client.ok("pause box");
         assert!(read(&folder, "cgroup.events").contains("frozen 1"));
         assert_eq!(client.ok("inspect -f {{.State.Status}} box"), "paused");
-        client.sh("exec box true").expect_code(1).expect_error("is paused, unpause the container before exec");
+        client
+            .sh("exec box true")
+            .expect_code(1)
+            .expect_error("is paused, unpause the container before exec");
         client.ok("update -m 64m --memory-swap 64m box");
         client.ok("unpause box");
         assert!(read(&folder, "cgroup.events").contains("frozen 0"));
@@ -253,7 +298,17 @@ fn the_daemon_says_what_it_has() {
         let info = client.run(["info"]).expect_success();
         assert!(info.stdout.contains("  cgroupns\n"), "{}", info.stdout);
         assert!(!info.output().contains("WARNING: No "), "{}", info.output());
-        let oom = client.run(["run", "--rm", "-m", "64m", "--oom-kill-disable", "--memory-swappiness", "5", "busybox", "true"]);
+        let oom = client.run([
+            "run",
+            "--rm",
+            "-m",
+            "64m",
+            "--oom-kill-disable",
+            "--memory-swappiness",
+            "5",
+            "busybox",
+            "true",
+        ]);
         oom.expect_success()
             .expect_error("Your kernel does not support OomKillDisable. OomKillDisable discarded.");
     }

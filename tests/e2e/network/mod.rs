@@ -7,3 +7,4 @@ mod exposure;
 mod firewall;
 mod manage;
 mod port;
+mod vlan;

@@ -8,6 +8,7 @@ mod owner;
 mod plugin;
 mod quota;
 mod rename;
+mod share;
 
 use std::fs;
 

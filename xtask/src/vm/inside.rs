@@ -14,7 +14,8 @@ const LOAD: &str = "/load";
 /// Runs the tests, and looks for what they left.
 pub fn run() -> Result<()> {
     let arguments = std::fs::read_to_string(format!("{LOAD}/arguments")).context("the tests' arguments")?;
-    std::os::unix::fs::symlink(format!("{LOAD}/docker"), "/usr/local/bin/docker").context("Docker's client")?;
+    std::os::unix::fs::symlink(format!("{LOAD}/docker"), "/usr/local/bin/docker")
+        .context("Docker's client")?;
     let before = Snapshot::take();
     let mut tests = Command::new(format!("{LOAD}/e2e"));
     tests

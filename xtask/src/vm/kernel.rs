@@ -10,7 +10,8 @@ use dray_harness::fixture;
 use crate::command::run;
 
 /// The package that names the newest one.
-const NEWEST: &str = if cfg!(target_arch = "aarch64") { "linux-image-cloud-arm64" } else { "linux-image-cloud-amd64" };
+const NEWEST: &str =
+    if cfg!(target_arch = "aarch64") { "linux-image-cloud-arm64" } else { "linux-image-cloud-amd64" };
 
 /// A kernel's files.
 pub struct Kernel {
@@ -66,7 +67,11 @@ fn download(folder: &Path) -> Result<PathBuf> {
 }
 
 fn newest() -> Result<String> {
-    let output = Command::new("apt-cache").args(["depends", NEWEST]).stderr(Stdio::null()).output().context("apt-cache")?;
+    let output = Command::new("apt-cache")
+        .args(["depends", NEWEST])
+        .stderr(Stdio::null())
+        .output()
+        .context("apt-cache")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let name = text.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
     Ok(format!("linux-image-{}", name.with_context(|| format!("apt knows no {NEWEST}"))?))

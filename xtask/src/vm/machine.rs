@@ -52,7 +52,8 @@ impl Machine<'_> {
 
     fn command(&self, console: &Path, status: &Path) -> Command {
         let mut qemu = Command::new(PROGRAM);
-        let disk = |image: &Path| format!("file={},format=raw,if=virtio,snapshot=on,cache=unsafe", image.display());
+        let disk =
+            |image: &Path| format!("file={},format=raw,if=virtio,snapshot=on,cache=unsafe", image.display());
         qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", "2", "-m", "3072"])
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
             .arg("-kernel")
@@ -74,7 +75,8 @@ impl Machine<'_> {
     }
 }
 
-const PROGRAM: &str = if cfg!(target_arch = "aarch64") { "qemu-system-aarch64" } else { "qemu-system-x86_64" };
+const PROGRAM: &str =
+    if cfg!(target_arch = "aarch64") { "qemu-system-aarch64" } else { "qemu-system-x86_64" };
 
 /// Tells what the machine says until it is gone.
 fn listen(child: &mut Child) -> Result<()> {
@@ -91,7 +93,9 @@ fn listen(child: &mut Child) -> Result<()> {
         match told.recv_timeout(SILENCE) {
             Ok(line) => println!("{}", String::from_utf8_lossy(&line).trim_end()),
             Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => bail!("the virtual machine said nothing for {} s", SILENCE.as_secs()),
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("the virtual machine said nothing for {} s", SILENCE.as_secs())
+            }
         }
     }
     let status = child.wait().context("waiting for QEMU")?;

@@ -60,7 +60,8 @@ pub fn run(options: &Options) -> Result<()> {
     let (initrd, load) = (folder.path().join("initrd"), folder.path().join("load"));
     initrd::make(&kernel, &scratch("initrd.files")?, &initrd)?;
     load::make(&dray, &tests, &filters, &scratch("load.files")?, &load)?;
-    Machine { kernel: &kernel.image(), initrd: &initrd, root: &root, load: &load, folder: folder.path() }.run()
+    Machine { kernel: &kernel.image(), initrd: &initrd, root: &root, load: &load, folder: folder.path() }
+        .run()
 }
 
 /// Builds the end-to-end tests and gives the program.
