@@ -59,7 +59,7 @@ impl Smb {
         let configuration = tempfile::tempdir().expect("a folder for the server");
         let share = folder.path().display();
         let text = format!(
-            "[global]\nserver string = test\nbind interfaces only = yes\ninterfaces = lo\n\
+            "[global]\nserver string = test\n\
              [files]\npath = {share}\nread only = no\nforce user = root\nforce group = root\n"
         );
         let (file, users) = (configuration.path().join("smb.conf"), configuration.path().join("users"));

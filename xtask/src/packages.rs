@@ -35,7 +35,7 @@ pub const TEST: &[&str] = &[
     "xfsprogs",         // … and xfs
 ];
 
-/// What `cargo xtask vm` needs beyond the tests' packages.
+/// What `cargo xtask vm` needs beyond the tests' packages: an emulator. The kernel is fetched and not installed.
 pub const VM: &[&str] = &["qemu-system-x86"];
 
 /// What `cargo xtask quickstart` needs beyond Rust: a base image where no registry gives one.

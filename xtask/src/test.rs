@@ -7,7 +7,7 @@ use clap::Args;
 use dray_harness::{fixture, host::Snapshot};
 
 use crate::command::{self, build_dray, cargo};
-use crate::{packages, rerun};
+use crate::{packages, rerun, vm};
 
 /// What may be given to `cargo xtask test`.
 #[derive(Args)]
@@ -28,7 +28,8 @@ pub fn run(options: &Options) -> Result<()> {
     let before = Snapshot::take();
     let tested = test_workspace(&dray, options.filter.as_deref());
     let left = prove_nothing_left(&before);
-    tested.and(left)
+    tested.and(left)?;
+    if options.filter.is_none() { vm::run_usual(&dray) } else { Ok(()) }
 }
 
 fn test_workspace(dray: &Path, filter: Option<&str>) -> Result<()> {

@@ -303,9 +303,11 @@ pub fn attach(
 ) -> Result<()> {
     let index = index_of(inner, &parent.name)?.ok_or_else(|| Error::ParentNotFound(parent.name.clone()))?;
     let mac = if endpoint.mac.is_empty() { None } else { Some(mac::parse(&endpoint.mac)?) };
+    // The host has an `eth0` of its own, and the kernel may take the new one for it.
+    let passing = format!("sub{}", mac::random_id().get(..8).unwrap_or_default());
     let sub = Sub {
         parent: index,
-        name: &endpoint.interface,
+        name: &passing,
         kind: parent.mode.kind(),
         mac,
         mtu,
@@ -314,10 +316,12 @@ pub fn attach(
     // A parent that is down carries nothing.
     let socket = inner.route();
     route::set_up(&socket, index).map_err(|e| e.of(format!("set up interface {}", parent.name)))?;
-    route::add_sub(&socket, &sub).map_err(|e| {
-        e.of(format!("link {} of {} to interface {}", endpoint.interface, endpoint.name, parent.name))
-    })?;
+    let what = || format!("link {} of {} to interface {}", endpoint.interface, endpoint.name, parent.name);
+    route::add_sub(&socket, &sub).map_err(|e| e.of(what()))?;
     drop(socket);
+    sandbox.with_route(|socket| {
+        route::rename(socket, &passing, &endpoint.interface).map_err(|e| e.of(what()))
+    })?;
     inside(sandbox.namespace(), || tell_neighbours(&endpoint.interface))
         .map_err(|source| Error::System { operation: "enter a sandbox", source })
 }

@@ -16,7 +16,9 @@ fn mounts(kind: &str) -> usize {
 /// A volume on the share is used by two containers, in turns and at once.
 fn is_used(client: &Client, kind: &str, share: &Path) {
     assert_eq!(mounts(kind), 0, "not before it is used");
-    client.run(["run", "--rm", "-v", "far:/d", "busybox", "sh", "-c", "echo kept > /d/file"]).expect_success();
+    client
+        .run(["run", "--rm", "-v", "far:/d", "busybox", "sh", "-c", "echo kept > /d/file"])
+        .expect_success();
     assert_eq!(fs::read_to_string(share.join("file")).expect("the file at the server"), "kept\n");
     assert_eq!(mounts(kind), 0, "not after it was used");
     client.ok("run -d --name one -v far:/d busybox sleep 1000");
@@ -31,7 +33,11 @@ fn is_used(client: &Client, kind: &str, share: &Path) {
     eventually("it is unmounted with the last one", || mounts(kind) == 0);
     fs::remove_file(share.join("new")).expect("the file at the server");
     client.ok("volume rm far");
-    assert_eq!(fs::read_to_string(share.join("file")).expect("the file at the server"), "kept\n", "it stays there");
+    assert_eq!(
+        fs::read_to_string(share.join("file")).expect("the file at the server"),
+        "kept\n",
+        "it stays there"
+    );
 }
 
 #[test]
@@ -48,11 +54,12 @@ fn a_volume_is_on_nfs() {
         client.ok("volume create -o type=nfs -o o=addr=127.0.0.1,nfsvers=4 -o device=:/nosuch far");
         client
             .sh("run --rm -v far:/d busybox true")
-            .expect_code(125)
+            .expect_code(127)
             .expect_error("no such file or directory");
         client.ok("volume rm far");
         let mount = "type=volume,dst=/d,volume-driver=local,volume-opt=type=nfs,volume-opt=device=:/,\"volume-opt=o=addr=127.0.0.1,nfsvers=4\"";
-        let shown = client.run(["run", "--rm", "--mount", mount, "busybox", "cat", "/d/file"]).expect_success();
+        let shown =
+            client.run(["run", "--rm", "--mount", mount, "busybox", "cat", "/d/file"]).expect_success();
         assert_eq!(shown.stdout, "kept\n");
         fs::remove_file(server.folder().join("file")).expect("the file at the server");
     }
@@ -64,12 +71,16 @@ fn a_volume_is_on_cifs() {
     let server = Smb::start();
     let daemon = Daemon::start();
     for client in daemon.clients() {
-        for options in ["addr=127.0.0.1,username=tester,password=secret", "username=tester,password=secret,vers=3.0"] {
+        for options in
+            ["addr=127.0.0.1,username=tester,password=secret", "username=tester,password=secret,vers=3.0"]
+        {
             client.ok(&format!("volume create -o type=cifs -o o={options} -o device=//localhost/files far"));
             is_used(&client, "cifs", server.folder());
         }
-        client.ok("volume create -o type=cifs -o o=username=tester,password=wrong -o device=//localhost/files far");
-        let refused = client.sh("run --rm -v far:/d busybox true").expect_code(125);
+        client.ok(
+            "volume create -o type=cifs -o o=username=tester,password=wrong -o device=//localhost/files far",
+        );
+        let refused = client.sh("run --rm -v far:/d busybox true").expect_code(126);
         assert!(refused.stderr.contains("permission denied"), "{}", refused.stderr);
         assert!(!refused.stderr.contains("wrong"), "no password in messages: {}", refused.stderr);
         client.ok("volume rm far");

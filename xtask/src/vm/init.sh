@@ -15,6 +15,8 @@ mount --make-rshared /
 hostname debian
 ip link set lo up
 modprobe -a virtio_net loop
+# Without the interface that it brings of itself.
+modprobe dummy numdummies=0
 ip link set eth0 up
 ip addr add 10.0.2.15/24 dev eth0
 ip route add default via 10.0.2.2

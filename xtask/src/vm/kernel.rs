@@ -37,7 +37,7 @@ impl Kernel {
 }
 
 /// The kernel that Debian has now, or had when it was fetched first.
-pub fn kernel() -> Result<Kernel> {
+pub fn kernel() -> Kernel {
     let folder = fixture::make("vm-kernel", |folder| {
         let package = download(folder)?;
         let unpacked = folder.join("package");
@@ -47,7 +47,7 @@ pub fn kernel() -> Result<Kernel> {
         fs::rename(unpacked.join("lib"), folder.join("lib"))?;
         Ok(fs::remove_dir_all(&unpacked)?)
     });
-    Ok(Kernel { folder })
+    Kernel { folder }
 }
 
 /// The newest kernel's package.

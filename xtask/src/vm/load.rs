@@ -21,7 +21,7 @@ use crate::command::run;
 const MEGABYTES: u32 = 1 << 10;
 
 /// Makes the disk, of files that are put into an empty folder, and leaves none there.
-pub fn make(dray: &Path, tests: &Path, arguments: &[String], files: &Path, out: &Path) -> Result<()> {
+pub fn make(dray: &Path, tests: &Path, arguments: &[&str], files: &Path, out: &Path) -> Result<()> {
     fs::create_dir_all(files.join("target/test-fixtures"))?;
     strip(dray, &files.join("dray"))?;
     strip(tests, &files.join("e2e"))?;
@@ -31,9 +31,9 @@ pub fn make(dray: &Path, tests: &Path, arguments: &[String], files: &Path, out: 
     let init = files.join("init.sh");
     fs::write(&init, include_str!("init.sh"))?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
-    for image in [fixture::busybox(), fixture::debian()] {
-        let name = image.strip_prefix(cache_dir())?;
-        fs::copy(&image, files.join("target/test-fixtures").join(name))?;
+    for fixture in [fixture::busybox(), fixture::debian(), fixture::firewalls()] {
+        let name = fixture.strip_prefix(cache_dir())?;
+        run(Command::new("cp").arg("-a").arg(&fixture).arg(files.join("target/test-fixtures").join(name)))?;
     }
     disk::ext4(out, MEGABYTES, files)?;
     fs::remove_dir_all(files).context("the files of the disk")

@@ -21,7 +21,7 @@ mod load;
 mod machine;
 mod root;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
@@ -35,22 +35,31 @@ use machine::Machine;
 /// What may be given to `cargo xtask vm`.
 #[derive(Args)]
 pub struct Options {
-    /// Only tests whose name holds one of these [default: those that need this kernel]
+    /// Only tests whose name holds one of these [default: what `cargo xtask test` runs there]
     filters: Vec<String>,
 }
 
-/// What runs where nothing is named: tests that need this kernel, and those that meet cgroup v2.
-const USUAL: &[&str] = &["container::cgroup::", "container::resources::"];
+/// Tests that need this kernel, and those that meet cgroup v2.
+const USUAL: &[&str] = &["container::cgroup::", "container::resources::", "network::vlan::", "volume::share::"];
 
 /// Builds, starts the machine, tells what the tests say.
 pub fn run(options: &Options) -> Result<()> {
     packages::ensure_installed(packages::TEST)?;
-    packages::ensure_installed(packages::VM)?;
+    let filters: Vec<&str> = options.filters.iter().map(String::as_str).collect();
     let dray = build_dray(false)?;
-    let tests = build_tests()?;
-    let usual = || USUAL.iter().map(|name| (*name).to_owned()).collect();
-    let filters = if options.filters.is_empty() { usual() } else { options.filters.clone() };
-    let kernel = kernel::kernel()?;
+    test(&dray, &["--package", "dray-harness"], if filters.is_empty() { USUAL } else { &filters })
+}
+
+/// The part of `cargo xtask test` that is played in the machine. The workspace is built, as it was for the rest.
+pub fn run_usual(dray: &Path) -> Result<()> {
+    println!("Tests that need another kernel, in a virtual machine");
+    test(dray, &["--workspace"], USUAL)
+}
+
+fn test(dray: &Path, packages: &[&str], filters: &[&str]) -> Result<()> {
+    packages::ensure_installed(packages::VM)?;
+    let tests = build_tests(packages)?;
+    let kernel = kernel::kernel();
     let root = root::root(&kernel)?;
     let folder = tempfile::Builder::new().prefix("dray-vm-").tempdir().context("a folder for the machine")?;
     let scratch = |name: &str| {
@@ -59,16 +68,15 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let (initrd, load) = (folder.path().join("initrd"), folder.path().join("load"));
     initrd::make(&kernel, &scratch("initrd.files")?, &initrd)?;
-    load::make(&dray, &tests, &filters, &scratch("load.files")?, &load)?;
+    load::make(dray, &tests, filters, &scratch("load.files")?, &load)?;
     Machine { kernel: &kernel.image(), initrd: &initrd, root: &root, load: &load, folder: folder.path() }
         .run()
 }
 
-/// Builds the end-to-end tests and gives the program.
-fn build_tests() -> Result<PathBuf> {
-    let arguments = ["test", "--package", "dray-harness", "--test", "e2e", "--no-run"];
-    let mut command = cargo(&arguments);
-    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+/// Builds the end-to-end tests, with these packages, and gives the program.
+fn build_tests(packages: &[&str]) -> Result<PathBuf> {
+    let mut command = cargo(&["test", "--test", "e2e", "--no-run", "--message-format=json-render-diagnostics"]);
+    command.args(packages).stderr(Stdio::inherit());
     let output = command.output().with_context(|| format!("{command:?}"))?;
     ensure!(output.status.success(), "{command:?} ended with {}", output.status);
     let program = output.stdout.split(|&byte| byte == b'\n').find_map(|line| {

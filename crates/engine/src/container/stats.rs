@@ -47,6 +47,10 @@ impl Service {
         let Ok(used) = self.shim(container).and_then(|shim| Ok(shim.stats()?)) else { return stats };
         stats.read = rfc3339(Timestamp::now());
         fill(&mut stats, &used, self.host.cpus);
+        if self.host.cgroup_v2 {
+            // Docker tells it of v1 alone.
+            stats.memory_stats.max_usage = 0;
+        }
         if record.netns.is_some() {
             stats.networks = Some(networks(record.state.pid));
         }

@@ -118,7 +118,7 @@ pub struct Loop<'a> {
 pub struct Sub<'a> {
     /// The index of the one it shares.
     pub parent: u32,
-    /// Its name there.
+    /// Its first name: one that neither namespace has.
     pub name: &'a str,
     /// How it shares.
     pub kind: SubKind,
@@ -257,7 +257,19 @@ fn write_alias(socket: &Socket, name: &str, alias: &str) -> Result<(), Failed> {
     socket.send(request)
 }
 
-/// Makes an interface that shares another, in its namespace and still down.
+/// Gives an interface that is down another name.
+pub fn rename(socket: &Socket, name: &str, new: &str) -> Result<(), Failed> {
+    let failed = |source| Failed { index: 0, source };
+    let found = link(socket, name).map_err(failed)?;
+    let index = found.ok_or_else(|| failed(io::Error::from_raw_os_error(libc::ENODEV)))?.index;
+    let mut request = Messages::new();
+    request.begin(NEWLINK, wire::ACK, &link_header(0, index, false));
+    request.attr_str(IFLA_IFNAME, new);
+    socket.send(request)
+}
+
+/// Makes an interface that shares another, in its namespace and still down. Kernels before 6.8 look for its name in our
+/// namespace too.
 pub fn add_sub(socket: &Socket, sub: &Sub<'_>) -> Result<(), Failed> {
     const MODE: u16 = 1;
     const IPVLAN_FLAGS: u16 = 2;

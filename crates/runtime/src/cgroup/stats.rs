@@ -47,7 +47,7 @@ pub struct MemoryStats {
     pub max_usage: u64,
     /// Limit; `u64::MAX` if there is none.
     pub limit: u64,
-    /// How often the limit was hit.
+    /// How often the limit was hit (v1), or could not be kept (v2).
     pub failcnt: u64,
     /// Kills for lack of memory.
     pub oom_kills: u64,
@@ -60,7 +60,7 @@ pub struct MemoryStats {
 pub struct PidsStats {
     /// Now.
     pub current: u64,
-    /// Limit; `None` if there is none.
+    /// Limit; if there is none `None` on v1 and `u64::MAX` on v2, which is what Docker tells of them.
     pub limit: Option<u64>,
 }
 
@@ -147,11 +147,11 @@ pub fn read_v2(dir: &Path) -> CgroupStats {
             usage: number(dir, "memory.current"),
             max_usage: number(dir, "memory.peak"),
             limit: limit(&text(dir, "memory.max")),
-            failcnt: events.get("max").copied().unwrap_or(0),
+            failcnt: events.get("oom").copied().unwrap_or(0),
             oom_kills: events.get("oom_kill").copied().unwrap_or(0),
             detail: flat(&text(dir, "memory.stat")),
         },
-        pids: pids(dir),
+        pids: PidsStats { limit: pids(dir).limit.or(Some(u64::MAX)), ..pids(dir) },
         blkio: blkio_v2(&text(dir, "io.stat")),
     }
 }

@@ -37,7 +37,8 @@ fn memory(limits: &Resources) -> Option<runtime::Memory> {
     some_if(runtime::Memory {
         limit: positive(limits.memory),
         reservation: positive(limits.memory_reservation),
-        swap: positive(limits.memory_swap),
+        // Unlimited has to be said: a container that runs may have had a limit.
+        swap: some_if(limits.memory_swap.max(-1)),
         swappiness: limits.memory_swappiness.and_then(|value| u64::try_from(value).ok()),
         disable_oom_killer: limits.oom_kill_disable.filter(|disable| *disable),
         ..runtime::Memory::default()
@@ -117,7 +118,7 @@ mod tests {
         let cpu = made.cpu.unwrap();
         assert_eq!((cpu.period, cpu.quota), (Some(100_000), Some(150_000)));
         let memory = made.memory.unwrap();
-        assert_eq!((memory.limit, memory.swap), (Some(64 << 20), None));
+        assert_eq!((memory.limit, memory.swap), (Some(64 << 20), Some(-1)));
         assert!(made.pids.is_none() && made.block_io.is_none());
     }
 
