@@ -24,10 +24,15 @@ impl Disk {
 
     /// A disk with a file system: `ext4`, `xfs`, `btrfs`.
     pub fn with(file_system: &str) -> Self {
+        Self::made(file_system, &[])
+    }
+
+    /// A disk with a file system that is made with further options.
+    pub fn made(file_system: &str, options: &[&str]) -> Self {
         // The smallest that all of them take.
         let disk = Self::blank(320);
         let quiet = if file_system == "ext4" { "-qF" } else { "-qf" };
-        run(Command::new(format!("mkfs.{file_system}")).args([quiet, &disk.device]));
+        run(Command::new(format!("mkfs.{file_system}")).arg(quiet).args(options).arg(&disk.device));
         disk
     }
 

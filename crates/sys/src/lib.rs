@@ -16,5 +16,6 @@ pub mod mount;
 pub mod netns;
 pub mod netsock;
 pub mod process;
+pub mod project;
 pub mod seccomp;
 pub mod spawn;

@@ -40,7 +40,13 @@ pub struct Options {
 }
 
 /// Tests that need this kernel, and those that meet cgroup v2.
-const USUAL: &[&str] = &["container::cgroup::", "container::resources::", "network::vlan::", "volume::share::"];
+const USUAL: &[&str] = &[
+    "container::cgroup::",
+    "container::resources::",
+    "network::vlan::",
+    "volume::quota::",
+    "volume::share::",
+];
 
 /// Builds, starts the machine, tells what the tests say.
 pub fn run(options: &Options) -> Result<()> {
@@ -75,7 +81,8 @@ fn test(dray: &Path, packages: &[&str], filters: &[&str]) -> Result<()> {
 
 /// Builds the end-to-end tests, with these packages, and gives the program.
 fn build_tests(packages: &[&str]) -> Result<PathBuf> {
-    let mut command = cargo(&["test", "--test", "e2e", "--no-run", "--message-format=json-render-diagnostics"]);
+    let mut command =
+        cargo(&["test", "--test", "e2e", "--no-run", "--message-format=json-render-diagnostics"]);
     command.args(packages).stderr(Stdio::inherit());
     let output = command.output().with_context(|| format!("{command:?}"))?;
     ensure!(output.status.success(), "{command:?} ended with {}", output.status);

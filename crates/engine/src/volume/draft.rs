@@ -27,7 +27,7 @@ impl Gone {
     /// Deletes it. The volume is gone for everybody: what cannot be deleted is reported, not hidden.
     pub fn delete(self) -> Result<(), Error> {
         match self.0 {
-            Some(folder) => dray_store::remove_tree(&folder).map_err(Error::io("remove volume", folder)),
+            Some(folder) => super::quota::remove_tree(&folder).map_err(Error::io("remove volume", folder)),
             None => Ok(()),
         }
     }
@@ -98,7 +98,7 @@ impl Service {
                 }
                 continue;
             }
-            if let Err(error) = dray_store::remove_tree(&entry.path()) {
+            if let Err(error) = super::quota::remove_tree(&entry.path()) {
                 tracing::warn!(%error, path = %entry.path().display(), "remove half a volume");
             }
         }
