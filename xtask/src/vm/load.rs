@@ -31,7 +31,7 @@ pub fn make(dray: &Path, tests: &Path, arguments: &[&str], files: &Path, out: &P
     let init = files.join("init.sh");
     fs::write(&init, include_str!("init.sh"))?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
-    for fixture in [fixture::busybox(), fixture::debian(), fixture::firewalls()] {
+    for fixture in [fixture::busybox(), fixture::debian()] {
         let name = fixture.strip_prefix(cache_dir())?;
         run(Command::new("cp").arg("-a").arg(&fixture).arg(files.join("target/test-fixtures").join(name)))?;
     }
