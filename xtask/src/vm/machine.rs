@@ -46,7 +46,7 @@ impl Machine<'_> {
         match status.trim() {
             "0" => Ok(()),
             "" => bail!("the virtual machine went down before the tests had ended\n{}", words()),
-            status => bail!("tests in the virtual machine ended with exit status {status}"),
+            status => bail!("tests in the virtual machine ended with exit status {status}\n{}", words()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask vm`: end-to-end tests on a machine of their own, with Debian's kernel and cgroup v2 as systemd mounts it.
 //!
-//! What the kernel of this machine may lack (cgroup v2, ipvlan, VLANs, project quotas, shares of NFS and SMB) is there.
+//! What the kernel of this machine may lack (cgroup v2, ipvlan, VLANs, project quotas, an NFS server) is there.
 //! QEMU emulates the machine in software, so that no KVM is needed; it has no way out. Nothing is mounted here: disks are
 //! made of folders by mke2fs, and what is written to them goes with the machine.
 //!

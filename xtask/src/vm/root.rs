@@ -22,8 +22,7 @@ const PACKAGES: &[&str] = &[
     "iproute2",
     "iptables",
     "kmod",
-    "ksmbd-tools",       // the kernel's server of SMB shares
-    "nfs-kernel-server", // … and of NFS
+    "nfs-kernel-server", // what tells the kernel's NFS server what to share
     "nftables",
     "openssl",
     "procps",
