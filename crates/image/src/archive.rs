@@ -13,7 +13,8 @@
 //! manifest and compressed layers, so that its digests stay; a layer made here goes out as a plain tar.
 //!
 //! What is read is either, also what older Dockers, Podman, Skopeo and BuildKit write, compressed or not, from
-//! a stream that cannot seek or from a file. Names of images are taken only when everything is in place; an archive that
+//! a stream that cannot seek or from a file. An index is kept with all that it names and the archive has: statements
+//! about the image, other platforms. Names of images are taken only when everything is in place; an archive that
 //! fails leaves nothing.
 
 mod aside;
@@ -21,6 +22,7 @@ mod bar;
 mod docker;
 mod drafts;
 mod file_part;
+mod index;
 mod load;
 mod oci;
 mod save;
@@ -97,4 +99,6 @@ struct Plan {
 struct PlannedManifest {
     bytes: Vec<u8>,
     layers: Vec<Descriptor>,
+    /// What led to it in `index.json`, if that is an index: it names what is said of the image too.
+    indexes: Vec<Descriptor>,
 }

@@ -90,6 +90,25 @@ pub(crate) fn write(
     split.map_or(Source::Folder, Source::Split).write(store, id, out)
 }
 
+/// Makes a layer's plain tar a blob, for whoever wants the bytes of its diff ID; false if they cannot be made. A lease
+/// keeps it.
+///
+/// # Errors
+/// If the layer cannot be read, or the store fails.
+pub(crate) fn keep_tar(store: &Store, id: LayerId, diff_id: &Digest) -> Result<bool> {
+    if store.blobs().has(diff_id) {
+        return Ok(true);
+    }
+    let Some((source, bytes)) = Source::find(store, id, diff_id)? else { return Ok(false) };
+    let mut ingest = store.blobs().spool()?;
+    source.write(store, id, &mut ingest).map_err(Error::layer(diff_id))?;
+    match ingest.commit_relaxed(diff_id, Some(bytes)) {
+        // Somebody has changed the folder.
+        Err(dray_store::Error::DigestMismatch { .. } | dray_store::Error::SizeMismatch { .. }) => Ok(false),
+        committed => Ok(committed.map(|()| true)?),
+    }
+}
+
 /// A layer that has been unpacked from elsewhere.
 #[derive(Debug)]
 pub(crate) struct Foreign {

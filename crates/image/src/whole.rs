@@ -34,6 +34,8 @@ pub(crate) struct Whole {
     pub(crate) blobs: Vec<Descriptor>,
     /// Manifests that are not here, or not all that they name.
     pub(crate) lacking: Vec<Digest>,
+    /// The manifest whose blobs are not looked for.
+    given: Option<Digest>,
 }
 
 impl Whole {
@@ -42,10 +44,23 @@ impl Whole {
     /// # Errors
     /// If the store fails.
     pub(crate) fn read(store: &Store, root: &Digest, kind: &str) -> Result<Option<Self>, dray_store::Error> {
+        Whole::read_around(store, root, kind, None)
+    }
+
+    /// As [`Whole::read`], but one manifest's blobs are the caller's to give: they are not looked for.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) fn read_around(
+        store: &Store,
+        root: &Digest,
+        kind: &str,
+        given: Option<&Digest>,
+    ) -> Result<Option<Self>, dray_store::Error> {
         if !store.blobs().has(root) {
             return Ok(None);
         }
-        let mut whole = Whole::default();
+        let mut whole = Whole { given: given.cloned(), ..Whole::default() };
         let mut seen = HashSet::new();
         whole.take_in(store, &Descriptor::new(kind, root.clone(), 0), 0, &mut seen)?;
         whole.root = whole.documents.pop().filter(|document| document.digest == *root);
@@ -74,6 +89,9 @@ impl Whole {
                     self.take_in(store, child, depth + 1, seen)?;
                 }
                 index.media_type.unwrap_or_else(|| media_type::OCI_INDEX.to_owned())
+            }
+            Ok(ManifestOrIndex::Manifest(manifest)) if self.given.as_ref() == Some(&entry.digest) => {
+                manifest.media_type.unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned())
             }
             Ok(ManifestOrIndex::Manifest(manifest)) => {
                 let blobs: Vec<&Descriptor> = blobs_of(&manifest).collect();

@@ -61,4 +61,11 @@ impl Descriptor {
     pub fn is_attestation(&self) -> bool {
         self.annotations.get("vnd.docker.reference.type").is_some_and(|kind| kind == "attestation-manifest")
     }
+
+    /// True for the statements about the manifest with this digest.
+    #[must_use]
+    pub fn attests(&self, manifest: &Digest) -> bool {
+        let about = self.annotations.get("vnd.docker.reference.digest");
+        self.is_attestation() && about.is_some_and(|about| about == manifest.as_str())
+    }
 }

@@ -165,6 +165,56 @@ fn what_is_said_of_an_image_is_in_its_archive() {
     let other = Daemon::empty();
     other.docker().run([Path::new("load"), Path::new("-i"), &out]).expect_success();
     assert_eq!(other.docker().ok(&format!("run --rm {name} cat /out")), "made");
+    // Nor is it lost there: the image is saved with the same index, and pushed by it.
+    let again = daemon.scratch("saved-again").join("saved.tar");
+    other.docker().run([Path::new("save"), Path::new("-o"), &again, name.as_ref()]).expect_success();
+    assert!(fs::read(&again).expect("the archive") == fs::read(&out).expect("the archive"));
+    let registry = Registry::start();
+    let pushed = format!("{}/saved:1", registry.host());
+    other.docker().ok(&format!("tag {name} {pushed}"));
+    other.docker().ok(&format!("push {pushed}"));
+    assert_eq!(registry.manifest("saved", "1"), index);
+    let predicate = &inspected(&other, &pushed, "Provenance")["SLSA"];
+    assert_eq!(predicate["buildDefinition"]["externalParameters"]["request"]["frontend"], "dockerfile.v0");
+}
+
+/// What BuildKit's layouts say of an image is kept with it, counted, and goes with it.
+#[test]
+fn what_is_said_in_a_layout_is_loaded_with_the_image() {
+    let daemon = Daemon::start();
+    let registry = Registry::start();
+    let folder = context(&daemon, "layout", DOCKERFILE, &FILES);
+    let out = daemon.scratch("layout-out").join("a.oci");
+    let name = format!("{}/layout:1", registry.host());
+    let flags = format!("--provenance=mode=max --sbom=true -o type=oci,name={name},dest={}", out.display());
+    build(&buildx(&daemon), &folder, &flags).expect_success();
+    let (files, top) = layout(&out);
+    let index = blob(&files, &top["manifests"][0]);
+    let statements: u64 = attested(&index)
+        .iter()
+        .flat_map(|entry| blob(&files, entry)["layers"].as_array().expect("statements").clone())
+        .map(|statement| statement["size"].as_u64().expect("a size"))
+        .sum();
+    assert!(statements > 0);
+    let other = Daemon::empty();
+    for client in other.clients() {
+        client.run([Path::new("load"), Path::new("-i"), &out]).expect_success();
+        client.ok(&format!("push {name}"));
+        assert_eq!(registry.manifest("layout", "1"), index, "{}", client.name());
+        assert!(inspected(&daemon, &name, "Provenance")["SLSA"].is_object());
+        assert!(inspected(&daemon, &name, "SBOM")["SPDX"].is_object());
+        client.ok(&format!("rmi {name}"));
+    }
+    let blobs = || fs::read_dir(other.data_root().join("blobs/sha256")).map_or(0, Iterator::count);
+    other.docker().run([Path::new("load"), Path::new("-i"), &out]).expect_success();
+    let digest = |entry: &Value| entry["digest"].as_str().expect("a digest")["sha256:".len()..].to_owned();
+    let of_statements =
+        fs::metadata(other.data_root().join("blobs/sha256").join(digest(attested(&index)[0])));
+    assert!(of_statements.is_ok(), "the manifest of the statements is kept");
+    other.docker().ok("image prune -f");
+    assert!(blobs() > 0);
+    other.docker().ok(&format!("rmi {name}"));
+    assert_eq!(blobs(), 0, "nothing is left of it");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use dray_store::Store;
 use super::bar::{Bar, Watched};
 use super::file_part::{FilePart, Source};
 use super::spool::{SMALL, Spool};
-use super::{LoadOptions, Loaded, Plan, docker, oci};
+use super::{LoadOptions, Loaded, Plan, docker, index, oci};
 use crate::exact::{self, Foreign};
 use crate::images::MOST_LAYERS;
 use crate::layer::{Compression, decompress};
@@ -110,22 +110,23 @@ impl Images {
             if !matches!(config.os.as_str(), "" | "linux") {
                 return Err(Error::System { os: config.os });
             }
-            prepared.push(self.prepare(&mut spool, plan, &config, progress)?);
+            prepared.push(self.prepare(&mut spool, plan, &config, options, progress)?);
         }
         if let (true, Some(platform)) = (prepared.is_empty(), &options.platform) {
             return Err(Error::NoPlatform { subject: "the archive".into(), platform: platform.to_string() });
         }
-        prepared.into_iter().map(|new| self.settle(new)).collect()
+        prepared.into_iter().map(|(new, indexes)| self.settle(new, &indexes)).collect()
     }
 
-    /// Puts an image's layers and blobs into the store.
+    /// Puts an image's layers and blobs into the store; gives the indexes it came by too.
     fn prepare(
         &self,
         spool: &mut Spool,
         mut plan: Plan,
         config: &ImageConfig,
+        options: &LoadOptions,
         progress: &dyn Progress,
-    ) -> Result<NewImage> {
+    ) -> Result<(NewImage, Vec<Digest>)> {
         let diff_ids = &config.rootfs.diff_ids;
         if plan.layers.len() != diff_ids.len() {
             let (expected, actual) = (diff_ids.len(), plan.layers.len());
@@ -148,15 +149,18 @@ impl Images {
             };
             keep_blob(self.store(), spool, &plan.layers[index], &foreign.diff_id)?;
         }
-        let (manifest, blobs) = self.keep_manifest(spool, &plan, &kept)?;
-        Ok(NewImage {
+        let (manifest, mut blobs) = self.keep_manifest(spool, &plan, &kept)?;
+        let (indexes, of_indexes) = index::keep(self.store(), spool, &plan, options)?;
+        blobs.extend(of_indexes);
+        let new = NewImage {
             layers: diff_ids.iter().filter_map(|diff_id| layers.get(diff_id)).map(|layer| layer.id).collect(),
             parent: plan.parent,
             names: plan.names,
             config: plan.config,
             manifest,
             blobs,
-        })
+        };
+        Ok((new, indexes))
     }
 
     /// Keeps the manifest an image came with, and its compressed layers.
@@ -179,7 +183,7 @@ impl Images {
     }
 
     /// Records the image under its names.
-    fn settle(&self, mut new: NewImage) -> Result<Loaded> {
+    fn settle(&self, mut new: NewImage, indexes: &[Digest]) -> Result<Loaded> {
         let id = Digest::sha256_of(&new.config);
         let mut replaced = Vec::new();
         for name in &new.names {
@@ -193,6 +197,10 @@ impl Images {
         };
         let names = new.names.clone();
         self.create(new)?;
+        // The archive's first becomes the newest: it is the one to save and push the image by.
+        for index in indexes.iter().rev() {
+            origin::remember_index(self.store(), &id, index);
+        }
         Ok(Loaded { id, names, replaced })
     }
 }

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 
 const INDEX: &str = "index.json";
 /// Indexes within indexes.
-const DEEPEST: usize = 4;
+pub(super) const DEEPEST: usize = 4;
 
 /// The images of the layout; none if the archive is not one.
 pub(super) fn plan(spool: &Spool, options: &LoadOptions) -> Result<Option<Vec<Plan>>> {
@@ -19,10 +19,14 @@ pub(super) fn plan(spool: &Spool, options: &LoadOptions) -> Result<Option<Vec<Pl
     for descriptor in &index.manifests {
         for (chosen, manifest, bytes) in images(spool, descriptor, options, 0)? {
             let names: Vec<Reference> = name(descriptor).into_iter().collect();
+            let indexes = way(descriptor, &chosen);
             match plans.iter_mut().find(|(digest, _)| *digest == chosen) {
                 // One image under several names.
-                Some((_, plan)) => plan.names.extend(names),
-                None => plans.push((chosen, image(spool, manifest, bytes, names)?)),
+                Some((_, plan)) => {
+                    plan.names.extend(names);
+                    plan.manifest.iter_mut().for_each(|manifest| manifest.indexes.extend(indexes.clone()));
+                }
+                None => plans.push((chosen, image(spool, (manifest, bytes), indexes, names)?)),
             }
         }
     }
@@ -32,15 +36,23 @@ pub(super) fn plan(spool: &Spool, options: &LoadOptions) -> Result<Option<Vec<Pl
 /// The manifests in the layout by their configuration, so that an image that Docker's part names keeps the
 /// manifest it came with.
 pub(super) fn manifests(spool: &Spool) -> Result<HashMap<Digest, PlannedManifest>> {
-    let mut manifests = HashMap::new();
+    let mut manifests: HashMap<Digest, PlannedManifest> = HashMap::new();
     let Some(index) = index(spool)? else { return Ok(manifests) };
     for descriptor in &index.manifests {
-        for (_, manifest, bytes) in images(spool, descriptor, &LoadOptions::default(), 0)? {
-            let planned = PlannedManifest { bytes, layers: manifest.layers };
-            manifests.entry(manifest.config.digest).or_insert(planned);
+        for (chosen, manifest, bytes) in images(spool, descriptor, &LoadOptions::default(), 0)? {
+            let planned = PlannedManifest { bytes, layers: manifest.layers, indexes: Vec::new() };
+            let known = manifests.entry(manifest.config.digest).or_insert(planned);
+            if chosen.verifies(&known.bytes) {
+                known.indexes.extend(way(descriptor, &chosen));
+            }
         }
     }
     Ok(manifests)
+}
+
+/// The index by which an entry of `index.json` leads to a manifest; none if it is the manifest.
+fn way(entry: &Descriptor, manifest: &Digest) -> Option<Descriptor> {
+    (entry.digest != *manifest).then(|| entry.clone())
 }
 
 fn index(spool: &Spool) -> Result<Option<Index>> {
@@ -101,7 +113,12 @@ fn present(spool: &Spool, index: &Index) -> Vec<Descriptor> {
     index.manifests.iter().filter(there).cloned().collect()
 }
 
-fn image(spool: &Spool, manifest: Manifest, bytes: Vec<u8>, names: Vec<Reference>) -> Result<Plan> {
+fn image(
+    spool: &Spool,
+    (manifest, bytes): (Manifest, Vec<u8>),
+    index: Option<Descriptor>,
+    names: Vec<Reference>,
+) -> Result<Plan> {
     let config = path(&manifest.config.digest);
     let config = spool.document(&config)?.ok_or_else(|| missing(&config))?;
     check_size(&manifest.config, config.len() as u64)?;
@@ -109,7 +126,8 @@ fn image(spool: &Spool, manifest: Manifest, bytes: Vec<u8>, names: Vec<Reference
     for (layer, name) in manifest.layers.iter().zip(&layers) {
         check_size(layer, spool.length(name).ok_or_else(|| missing(name))?)?;
     }
-    let manifest = Some(PlannedManifest { bytes, layers: manifest.layers });
+    let indexes = index.into_iter().collect();
+    let manifest = Some(PlannedManifest { bytes, layers: manifest.layers, indexes });
     Ok(Plan { config, layers, names, parent: None, manifest, by_manifest: true })
 }
 

@@ -167,7 +167,7 @@ impl<'a> Plan<'a> {
         self.ids.push((image.id.clone(), image.parent.clone()));
         let named = match promised {
             Some(index) => index,
-            None if with_index => self.index(image)?.unwrap_or(manifest),
+            None if with_index => self.index(image, &manifest.digest)?.unwrap_or(manifest),
             None => manifest,
         };
         self.name(chosen, &named);
@@ -186,10 +186,12 @@ impl<'a> Plan<'a> {
         promised_index(store, &chosen.image, manifest, &chosen.names, put)
     }
 
-    /// The index an image was pulled by, if all that it names is here: then it is saved as it came.
-    fn index(&mut self, image: &Image) -> Result<Option<Descriptor>> {
+    /// The index an image came by, if all that it names is here: then it is saved as it came. The image's own manifest
+    /// is in the archive already, whatever its layers are made of.
+    fn index(&mut self, image: &Image, own: &Digest) -> Result<Option<Descriptor>> {
         for index in origin::indexes_of(self.store, &image.id) {
-            let Some(whole) = Whole::read(self.store, &index, media_type::OCI_INDEX)? else { continue };
+            let whole = Whole::read_around(self.store, &index, media_type::OCI_INDEX, Some(own))?;
+            let Some(whole) = whole else { continue };
             let Some(root) = whole.root.filter(|_| whole.lacking.is_empty()) else { continue };
             let named = Descriptor::new(&root.media_type, root.digest.clone(), root.bytes.len() as u64);
             self.put_all(whole.documents.into_iter().chain([root]), whole.blobs);

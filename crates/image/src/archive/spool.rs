@@ -37,15 +37,16 @@ pub(super) const SMALL: u64 = 256 * 1024;
 /// All of them together.
 const MOST_IN_MEMORY: usize = 32 << 20;
 /// Manifests and configurations are not longer.
-const LONGEST_DOCUMENT: u64 = 8 << 20;
+pub(super) const LONGEST_DOCUMENT: u64 = 8 << 20;
 /// All that are read together, one that is named twice twice: else a small index names a big manifest without end.
 const MOST_READ: u64 = 512 << 20;
 /// More links in a row than any archive has.
 const MOST_LINKS: usize = 8;
 
 /// The files of an archive.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Spool {
+    store: Store,
     files: HashMap<String, Spooled>,
     links: HashMap<String, String>,
     in_memory: usize,
@@ -70,7 +71,13 @@ impl Spool {
     /// Reads a whole archive, which is not compressed.
     pub(super) fn read(store: &Store, source: impl Source, progress: &dyn Progress) -> Result<Self> {
         let mut entries = Entries::new(source, ());
-        let mut spool = Self::default();
+        let mut spool = Self {
+            store: store.clone(),
+            files: HashMap::new(),
+            links: HashMap::new(),
+            in_memory: 0,
+            read: AtomicU64::new(0),
+        };
         std::thread::scope(|scope| {
             let mut drafts = Drafts::new(scope, store, progress);
             let mut count = 0;
@@ -176,6 +183,10 @@ impl Spool {
                 let mut bytes = Vec::new();
                 aside.reader()?.read_to_end(&mut bytes).map_err(Error::stream("read archive"))?;
                 Ok(Some(bytes))
+            }
+            // A big one that an earlier archive, or a pull, has left.
+            Some((_, Spooled::Blob(digest, size))) if *size <= LONGEST_DOCUMENT => {
+                Ok(Some(self.store.blobs().read(digest)?))
             }
             Some((name, _)) => Err(Error::Archive(format!("{name:?} is too big for a document"))),
         }

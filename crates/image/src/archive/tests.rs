@@ -3,6 +3,7 @@
 mod files;
 mod lies;
 mod refused;
+mod stated;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};

@@ -15,6 +15,7 @@ mod layer;
 pub(crate) mod manifest;
 #[cfg(test)]
 mod tests;
+mod unpacked;
 
 use std::sync::Arc;
 
@@ -354,11 +355,11 @@ fn candidates(
     store: &Store,
     image: &ImageRecord,
     platform: Option<&Platform>,
-) -> Result<Vec<Whole>, dray_store::Error> {
+) -> Result<Vec<Whole>, PushError> {
     let mut all = Vec::new();
     for index in origin::indexes_of(store, &image.id) {
         let whole = match platform {
-            None => Whole::read(store, &index, media_type::OCI_INDEX)?,
+            None => unpacked::whole(store, &index, image)?,
             Some(wanted) => match whole::entry_for(store, &index, wanted) {
                 // The image's own manifest goes the way of its layers.
                 Some(entry) if Some(&entry.digest) == image.manifest.as_ref() => None,

@@ -378,3 +378,36 @@ async fn the_real_peer() {
     assert_eq!((&pulled[0].image, &pulled[0].digest), (&image.id, &first[0].digest));
     assert_eq!(other.content(&image.id, 1, "b"), b"top");
 }
+
+#[tokio::test]
+async fn what_is_said_of_an_image_that_came_in_an_archive_is_pushed() {
+    use crate::export::Predicate;
+    let (one, two) = (Machine::new(), Machine::new());
+    let fixture = Fixture::start().await;
+    let name = format!("{}/x:v1", fixture.host());
+    let image = one.build(&two_layers(), &[&name]);
+    let images = crate::Images::new(one.store.clone());
+    let content = serde_json::json!({ "made": "here" });
+    let predicate = Predicate { kind: "https://slsa.dev/provenance/v1".into(), content };
+    images.promise_attestations(&image.id, &[predicate]).unwrap();
+    let mut archive = Vec::new();
+    images.save(std::slice::from_ref(&name), None, &mut archive).unwrap();
+    crate::Images::new(two.store.clone()).load(&archive[..], &crate::Silent).unwrap();
+    let before = two.store.blobs().list().unwrap();
+    let (pushed, _) = two.push(&name).await.unwrap();
+    let Some((_, index)) = fixture.manifest("x", "v1") else { panic!("pushed") };
+    let index: dray_spec::Index = serde_json::from_slice(&index).unwrap();
+    assert!(index.manifests[1].attests(&index.manifests[0].digest));
+    assert_eq!(
+        two.store.images().get(&image.id).unwrap().unwrap().manifest,
+        Some(index.manifests[0].digest.clone())
+    );
+    assert_ne!(pushed.digest, index.manifests[0].digest);
+    // What was packed for it does not stay.
+    two.store.collect().unwrap();
+    let mut after = two.store.blobs().list().unwrap();
+    let mut before = before;
+    after.sort();
+    before.sort();
+    assert_eq!(after, before);
+}
