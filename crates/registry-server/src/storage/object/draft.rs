@@ -5,6 +5,10 @@
 //! is a multi-part upload, which ends once and with exactly the parts that it is ended with; one that never was has a
 //! single writer, since whoever takes its upload over takes another key (`crate::api::ingest`); and the tail is taken
 //! up again only if it is the tail that was recorded.
+//!
+//! Azure knows no uploads, only blocks that wait to be put into an object, and an object can be put together again of
+//! other blocks. But no block that was put into one waits any longer. So there the first checkpoint's bytes become a
+//! block, however few they are (`head`): all who go on from it need this block, and only the first to end gets it.
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -28,9 +32,18 @@ const AT_ONCE: usize = 4;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct State {
     upload: Option<MultipartId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    head: Option<Head>,
     parts: Vec<String>,
     tail: usize,
     tail_digest: Option<Digest>,
+}
+
+/// The first block, where it is shorter than the others.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Head {
+    part: String,
+    length: usize,
 }
 
 impl State {
@@ -74,6 +87,7 @@ pub(super) struct ObjectDraft {
     store: Arc<Store>,
     key: Key,
     upload: Option<MultipartId>,
+    head: Option<Head>,
     parts: Vec<Option<PartId>>,
     sending: JoinSet<(usize, object_store::Result<PartId>)>,
     pending: BytesMut,
@@ -87,7 +101,8 @@ impl ObjectDraft {
     pub(super) fn new(store: Arc<Store>, key: Key) -> Self {
         let sending = JoinSet::new();
         let pending = BytesMut::new();
-        Self { store, key, upload: None, parts: Vec::new(), sending, pending, tail: 0, written: false }
+        let (upload, head, parts) = (None, None, Vec::new());
+        Self { store, key, upload, head, parts, sending, pending, tail: 0, written: false }
     }
 
     pub(super) async fn resume(store: Arc<Store>, key: Key, offset: u64, state: &[u8]) -> Result<Self> {
@@ -96,7 +111,8 @@ impl ObjectDraft {
             return Ok(draft);
         }
         let state = State::read(state).unwrap_or_default();
-        let found = (state.parts.len() * PART + state.tail) as u64;
+        let head = state.head.as_ref().map_or(0, |head| head.length);
+        let found = (head + state.parts.len() * PART + state.tail) as u64;
         if found != offset {
             return Err(Error::Lost { key: draft.key, found, recorded: offset });
         }
@@ -113,6 +129,7 @@ impl ObjectDraft {
         }
         draft.tail = state.tail;
         draft.upload = state.upload;
+        draft.head = state.head;
         draft.parts = state.parts.into_iter().map(|content_id| Some(PartId { content_id })).collect();
         Ok(draft)
     }
@@ -141,6 +158,19 @@ impl ObjectDraft {
         Ok(self.upload.insert(begun.map_err(failed("begin", &path))?).clone())
     }
 
+    /// Sends what there is as the head, where no upload of its own and no block yet keep two writers apart.
+    async fn pin(&mut self, upload: &MultipartId) -> Result<()> {
+        if !upload.is_empty() || self.head.is_some() || !self.parts.is_empty() {
+            return Ok(());
+        }
+        let path = self.store.object(&self.key);
+        let bytes = self.pending.split().freeze();
+        let length = bytes.len();
+        let sent = self.store.parts.put_part(&path, upload, 0, PutPayload::from_bytes(bytes)).await;
+        self.head = Some(Head { part: sent.map_err(failed("write", &path))?.content_id, length });
+        Ok(())
+    }
+
     async fn one_sent(&mut self) -> Result<()> {
         let Some(joined) = self.sending.join_next().await else { return Ok(()) };
         let (at, sent) = joined.map_err(|_| Error::Abandoned { operation: "send a part" })?;
@@ -158,7 +188,8 @@ impl ObjectDraft {
     async fn complete(&mut self) -> Result<()> {
         let path = self.store.object(&self.key);
         let pending = self.pending.split().freeze();
-        let length = self.parts.len() * PART + pending.len();
+        let head = self.head.as_ref().map_or(0, |head| head.length);
+        let length = head + self.parts.len() * PART + pending.len();
         if self.upload.is_none() {
             let put = self.store.objects.put(&path, PutPayload::from_bytes(pending)).await;
             return put.map(drop).map_err(failed("write", &path));
@@ -169,7 +200,8 @@ impl ObjectDraft {
             }
             self.all_sent().await?;
             let upload = self.upload.clone().unwrap_or_default();
-            let parts = self.parts.iter().flatten().cloned().collect();
+            let head = self.head.as_ref().map(|head| PartId { content_id: head.part.clone() });
+            let parts = head.into_iter().chain(self.parts.iter().flatten().cloned()).collect();
             self.store
                 .parts
                 .complete_multipart(&path, &upload, parts)
@@ -208,7 +240,10 @@ impl Draft for ObjectDraft {
         self.all_sent().await?;
         let mut tail_digest = None;
         if !self.pending.is_empty() {
-            self.begun().await?;
+            let upload = self.begun().await?;
+            self.pin(&upload).await?;
+        }
+        if !self.pending.is_empty() {
             tail_digest = Some(Digest::sha256_of(&self.pending));
             let path = self.store.tail(&self.key);
             let tail = PutPayload::from_bytes(self.pending.clone().freeze());
@@ -217,7 +252,8 @@ impl Draft for ObjectDraft {
         // One that is longer than this state's is no harm, one that is forgotten would stay.
         self.tail = self.tail.max(self.pending.len());
         let parts = self.parts.iter().flatten().map(|part| part.content_id.clone()).collect();
-        let state = State { upload: self.upload.clone(), parts, tail: self.pending.len(), tail_digest };
+        let (upload, head) = (self.upload.clone(), self.head.clone());
+        let state = State { upload, head, parts, tail: self.pending.len(), tail_digest };
         serde_json::to_vec(&state).map_err(|_| Error::Abandoned { operation: "write down the state" })
     }
 

@@ -213,3 +213,50 @@ fn plain_http_to_other_machines_is_refused_by_name() {
     let wrong = open("s3://images", &[keys[0], keys[1], ("AWS_ENDPOINT_URL", "minio:9000")]).unwrap();
     assert!(wrong.contains("the endpoint \"minio:9000\" is no http:// or https:// address"), "{wrong}");
 }
+
+/// Two servers go on from the same checkpoint, and neither knows of the other: whichever ends first, the object is its
+/// own from then on.
+async fn the_first_to_end_an_object_has_it(bucket: &Bucket) {
+    const MIB: usize = 1024 * 1024;
+    for (checkpoint, rest) in [(MIB, MIB), (MIB, 20 * MIB), (9 * MIB, MIB), (9 * MIB, 10 * MIB)] {
+        let key = Key::random();
+        let mut draft = bucket.create(&key).await.expect("create");
+        draft.write(vec![vec![1; checkpoint].into()]).await.expect("write");
+        let state = draft.checkpoint().await.expect("checkpoint");
+        drop(draft);
+        let (mut left_behind, mut first) = (
+            bucket.resume(&key, checkpoint as u64, &state).await.expect("resume"),
+            bucket.resume(&key, checkpoint as u64, &state).await.expect("resume"),
+        );
+        first.write(vec![vec![2; rest].into()]).await.expect("write");
+        first.seal().await.expect("seal");
+        // All that it has to send it sends after the other's end.
+        let late = async {
+            left_behind.write(vec![vec![3; rest].into()]).await?;
+            left_behind.seal().await
+        };
+        assert!(late.await.is_err(), "the end of an object that has been ended");
+        let whole = contract::read(bucket, &key, 0..(checkpoint + rest) as u64).await.expect("the object");
+        assert!(whole[..checkpoint].iter().all(|byte| *byte == 1), "{checkpoint} and {rest}");
+        assert!(whole[checkpoint..].iter().all(|byte| *byte == 2), "{checkpoint} and {rest}");
+        bucket.remove(&key, &state).await.expect("remove");
+    }
+}
+
+#[tokio::test]
+async fn of_two_writers_in_memory_the_first_wins() {
+    the_first_to_end_an_object_has_it(&bucket()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_writers_at_s3_the_first_wins() {
+    let moto = Moto::start("images");
+    the_first_to_end_an_object_has_it(&at("s3://images/team", moto.environment())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_writers_at_azure_the_first_wins() {
+    let azurite = Azurite::start();
+    azurite.make("images");
+    the_first_to_end_an_object_has_it(&at("az://images/team", azurite.environment())).await;
+}
