@@ -15,7 +15,7 @@ use crate::duration::Span;
 use crate::metadata::{self, Metadata, Postgres, Sqlite};
 use crate::remote::RemoteRule;
 use crate::replication::ReplicationRule;
-use crate::report::WebhookRule;
+use crate::report::{AuditBounds, Overflow, WebhookRule};
 use crate::retention::RetentionRule;
 use crate::rules::{ImmutableTags, QuotaRule, Rules, WarningRule};
 use crate::storage::{self, Bucket, Disk, Environment, Storage};
@@ -69,6 +69,9 @@ pub(crate) struct ServeFlags {
     /// Append what happens, and who did it, to this file (JSON lines)
     #[arg(long, value_name = "FILE")]
     pub(crate) audit_log: Option<PathBuf>,
+    /// What goes first when the audit log cannot be written: wait refuses requests, drop loses lines [default: wait]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) audit_overflow: Option<Overflow>,
     /// Refuse to delete anything
     #[arg(long)]
     pub(crate) no_delete: bool,
@@ -115,6 +118,7 @@ struct File {
     anonymous_pull: bool,
     public_url: Option<String>,
     audit_log: Option<PathBuf>,
+    audit: AuditBounds,
     no_delete: bool,
     sparse: bool,
     gc_interval: Option<Span>,
@@ -151,6 +155,7 @@ pub(crate) struct Config {
     pub(crate) cache: CacheBounds,
     pub(crate) replication: Vec<ReplicationRule>,
     pub(crate) audit_log: Option<PathBuf>,
+    pub(crate) audit: AuditBounds,
     pub(crate) gc_interval: Span,
     pub(crate) gc_grace: Span,
     pub(crate) gc_untagged: Option<Span>,
@@ -246,6 +251,10 @@ impl Config {
             cache: file.cache,
             replication: file.replication,
             audit_log: flags.audit_log.or(file.audit_log),
+            audit: AuditBounds {
+                overflow: flags.audit_overflow.unwrap_or(file.audit.overflow),
+                ..file.audit
+            },
             gc_interval: flags.gc_interval.or(file.gc_interval).unwrap_or(seconds(60 * 60)),
             gc_grace: flags.gc_grace.or(file.gc_grace).unwrap_or(seconds(24 * 60 * 60)),
             gc_untagged: flags.gc_untagged.or(file.gc_untagged),

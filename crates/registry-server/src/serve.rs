@@ -214,7 +214,7 @@ impl Server {
         let (storage, metadata) = (config.data.open_storage()?, config.data.open_metadata().await?);
         usable(&*storage).await?;
         let report = Report::new(
-            config.audit_log.as_deref().map(Audit::open).transpose()?,
+            config.audit_log.as_deref().map(|path| Audit::open(path, config.audit)).transpose()?,
             Hooks::start(&config.webhooks)?,
         );
         let htpasswd = config.htpasswd.as_deref().map(Htpasswd::open).transpose()?;

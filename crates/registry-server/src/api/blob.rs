@@ -184,6 +184,7 @@ pub(super) async fn delete(
     digest: &Digest,
 ) -> Result<Response<Body>, Problem> {
     registry.rules.may_delete()?;
+    let room = registry.report.room().await?;
     match registry.metadata.unlink(repository, digest).await? {
         Deleted::Deleted => {}
         Deleted::Missing => return Err(Problem::BlobUnknown(digest.clone())),
@@ -191,7 +192,7 @@ pub(super) async fn delete(
             return Err(Problem::Kept(format!("manifest {manifest} needs the blob")));
         }
     }
-    registry.report.event(&Event::delete(call, repository, digest.as_str(), None));
+    registry.report.event(&Event::delete(call, repository, digest.as_str(), None), room);
     let mut response = empty(StatusCode::ACCEPTED);
     set(&mut response, "docker-content-digest", digest.as_str());
     Ok(response)

@@ -18,7 +18,7 @@ use super::now;
 use super::problem::Problem;
 use super::registry::Registry;
 use crate::metadata::{Put, Quota, Upload};
-use crate::name::Key;
+use crate::name::{Key, Repository};
 use crate::storage::{Content, Draft};
 
 /// How much is collected before it is hashed and written.
@@ -62,6 +62,11 @@ impl<'a> Ingest<'a> {
         if self.upload.offset == 0 {
             self.hasher = Hasher::like(digest);
         }
+    }
+
+    /// The repository that it is for.
+    pub(super) fn repository(&self) -> &Repository {
+        &self.upload.repository
     }
 
     /// Bytes taken in so far.

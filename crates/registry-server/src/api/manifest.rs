@@ -66,7 +66,8 @@ pub(super) async fn get(
         let metadata = &*registry.metadata;
         registry.cache.note_use(metadata, repository, &manifest.digest, now()).await?;
     }
-    registry.report.event(&Event::pull(call, repository, &manifest, target));
+    let room = registry.report.room().await?;
+    registry.report.event(&Event::pull(call, repository, &manifest, target), room);
     Ok(response)
 }
 
@@ -136,6 +137,7 @@ pub(super) async fn put(
     let limit = registry.limits.manifest;
     let content = whole(body, limit, PATIENCE).await?.ok_or(Problem::ManifestTooLarge(limit))?;
     let new = prepare(registry, call, repository, &target, content)?;
+    let room = registry.report.room().await?;
     match registry.metadata.put_manifest(&new).await? {
         Put::Stored => {}
         Put::Missing(missing) => return Err(Problem::ReferencesUnknown(missing)),
@@ -150,7 +152,7 @@ pub(super) async fn put(
         Put::Gone => return Err(Problem::Abandoned),
     }
     registry.replication.note(&*registry.metadata, repository, Change::Grown).await?;
-    registry.report.event(&Event::push(call, repository, &new));
+    registry.report.event(&Event::push(call, repository, &new), room);
     let mut response = empty(StatusCode::CREATED);
     set(&mut response, "location", format!("/v2/{repository}/manifests/{}", new.digest));
     set(&mut response, "docker-content-digest", new.digest.as_str());
@@ -352,6 +354,7 @@ pub(super) async fn delete(
     target: &Target,
 ) -> Result<Response<Body>, Problem> {
     registry.rules.may_delete()?;
+    let room = registry.report.room().await?;
     let deleted = match target {
         Target::Tag(tag) if registry.rules.is_immutable(repository, tag) => {
             return Err(Problem::Kept(format!("tag {tag} is immutable")));
@@ -375,7 +378,7 @@ pub(super) async fn delete(
         Target::Digest(digest) => (digest.as_str(), None),
     };
     registry.replication.note(&*registry.metadata, repository, Change::Shrunk).await?;
-    registry.report.event(&Event::delete(call, repository, digest, tag));
+    registry.report.event(&Event::delete(call, repository, digest, tag), room);
     Ok(empty(StatusCode::ACCEPTED))
 }
 

@@ -131,6 +131,9 @@ pub enum Problem {
     /// A copy cannot be changed.
     #[error("the operation is unsupported: the repository is a copy of {0}'s")]
     Cached(String),
+    /// What is asked for could not be written down.
+    #[error("the audit log takes nothing at the moment")]
+    Unaudited,
     /// A task of ours is gone.
     #[error("the work was abandoned")]
     Abandoned,
@@ -154,6 +157,7 @@ impl Problem {
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::Kept(_) | Self::Method(_) | Self::Cached(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Upstream { .. } => StatusCode::BAD_GATEWAY,
+            Self::Unaudited => StatusCode::SERVICE_UNAVAILABLE,
             Self::Condition => StatusCode::PRECONDITION_FAILED,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
@@ -185,7 +189,7 @@ impl Problem {
             Self::SizeInvalid(_) => "SIZE_INVALID",
             Self::Unauthorized { .. } => "UNAUTHORIZED",
             Self::Denied(_) | Self::Kept(_) | Self::Condition | Self::Full(_) => "DENIED",
-            Self::TooMany(_) => "TOOMANYREQUESTS",
+            Self::TooMany(_) | Self::Unaudited => "TOOMANYREQUESTS",
             Self::Upstream { .. } => "UNAVAILABLE",
             _ => "UNSUPPORTED",
         }
@@ -249,7 +253,7 @@ impl Problem {
                 set(header::RANGE, format!("0-{}", expected.saturating_sub(1)));
             }
             Self::RangeInvalid(size) => set(header::CONTENT_RANGE, format!("bytes */{size}")),
-            Self::TooMany(_) => set(header::RETRY_AFTER, "1".into()),
+            Self::TooMany(_) | Self::Unaudited => set(header::RETRY_AFTER, "1".into()),
             Self::Storage(error) if error.is_unavailable() => set(header::RETRY_AFTER, "1".into()),
             Self::Metadata(error) if error.is_unavailable() => set(header::RETRY_AFTER, "1".into()),
             _ => {}

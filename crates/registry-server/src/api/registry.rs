@@ -130,20 +130,41 @@ impl Registry {
         let parsed = Route::parse(&path);
         let label = parsed.as_ref().map_or("none", Route::label);
         let peer = link.peer;
-        let mut who = Principal::Anonymous;
-        let done = match parsed {
-            Ok(route) => self.clone().serve(route, head, body, link, &mut who).await,
-            Err(problem) => Err(problem),
+        let (who, done) = match parsed {
+            // What has begun to change something comes to its end, and into the audit log, though the client goes away.
+            Ok(route) if !matches!(method, Method::GET | Method::HEAD) => {
+                let served = tokio::spawn(self.clone().served(route, head, body, link)).await;
+                served.unwrap_or((Principal::Anonymous, Err(Problem::Abandoned)))
+            }
+            Ok(route) => self.clone().served(route, head, body, link).await,
+            Err(problem) => (Principal::Anonymous, Err(problem)),
         };
-        let mut response = done.unwrap_or_else(|problem| {
+        let answered = |problem: Problem| {
             log_failure(&method, &path, &problem);
             problem.response()
-        });
+        };
+        let mut response = done.unwrap_or_else(answered);
+        if let Err(problem) = self.report.refused(&path, response.status(), &who, peer).await {
+            response = answered(problem);
+        }
         let version = HeaderName::from_static("docker-distribution-api-version");
         response.headers_mut().insert(version, HeaderValue::from_static("registry/2.0"));
         self.report.request(&method, label, &path, response.status(), began.elapsed(), &who, peer);
         let report = self.report.clone();
         response.map(|body| body.counted(move |sent| report.sent(sent)))
+    }
+
+    /// Serves a request; says who sent it too.
+    async fn served(
+        self: Arc<Self>,
+        route: Route,
+        head: Parts,
+        body: Incoming,
+        link: Link,
+    ) -> (Principal, Result<Response<Body>, Problem>) {
+        let mut who = Principal::Anonymous;
+        let done = self.serve(route, head, body, link, &mut who).await;
+        (who, done)
     }
 
     async fn serve(

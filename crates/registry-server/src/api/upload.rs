@@ -85,7 +85,8 @@ async fn mount(
     repository: &Repository,
     digest: &Digest,
 ) -> Result<bool, Problem> {
-    let sources: Vec<Repository> = match call.query("from") {
+    let from = call.query("from").filter(|text| !text.is_empty());
+    let sources: Vec<Repository> = match from {
         Some(text) => {
             let source = Repository::parse(&text);
             let source = source.ok_or_else(|| Problem::NameInvalid(text.chars().take(300).collect()))?;
@@ -101,10 +102,14 @@ async fn mount(
         }
     };
     let quotas = registry.quotas(repository);
+    if sources.is_empty() {
+        return Ok(false);
+    }
+    let room = registry.report.room().await?;
     for source in &sources {
         match registry.metadata.mount(source, repository, digest, &quotas, now()).await? {
             Mounted::Mounted => {
-                registry.report.event(&Event::mount(call, repository, digest, source));
+                registry.report.event(&Event::mount(call, repository, digest, source), room);
                 return Ok(true);
             }
             Mounted::OverQuota(quota) => return Err(over(&quota)),
@@ -188,7 +193,7 @@ async fn take(
     let (repository, id) = (upload.repository.clone(), upload.id.clone());
     let range = chunk(&call, &body)?;
     let task = tokio::spawn({
-        let (registry, end) = (registry.clone(), end.clone());
+        let end = end.clone();
         async move {
             let turn = registry.turns.take(&upload.id).await;
             // It may have moved while the turn was waited for.
@@ -208,20 +213,27 @@ async fn take(
             }
             ingest.take(body, &turn.wanted).await?;
             let offset = ingest.offset();
-            match &end {
-                None => ingest.record().await?,
-                Some(digest) => ingest.finish(digest).await?,
-            }
+            let Some(digest) = &end else {
+                ingest.record().await?;
+                return Ok(offset);
+            };
+            let repository = ingest.repository().clone();
+            let room = match registry.report.room().await {
+                Ok(room) => room,
+                Err(problem) => {
+                    ingest.record().await?;
+                    return Err(problem);
+                }
+            };
+            ingest.finish(digest).await?;
+            registry.report.received(offset);
+            registry.report.event(&Event::push_blob(&call, &repository, digest, offset), room);
             Ok(offset)
         }
     });
     let offset = task.await.map_err(|_| Problem::Abandoned)??;
     match end {
-        Some(digest) => {
-            registry.report.received(offset);
-            registry.report.event(&Event::push_blob(&call, &repository, &digest, offset));
-            Ok(created(&repository, &digest))
-        }
+        Some(digest) => Ok(created(&repository, &digest)),
         None => {
             let mut response = empty(StatusCode::ACCEPTED);
             locate(&mut response, &repository, &id, offset);

@@ -46,6 +46,13 @@ pub struct Event<'a> {
     pub status: Option<u16>,
 }
 
+/// Bytes of what a client may say as it likes: lines wait in memory.
+const LONGEST: usize = 1024;
+
+fn short(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST)]
+}
+
 impl<'a> Event<'a> {
     fn new(action: &'static str, call: &'a Call, repository: &'a Repository) -> Self {
         Self {
@@ -58,7 +65,7 @@ impl<'a> Event<'a> {
             from_repository: None,
             actor: call.who.name(),
             address: call.link.peer.to_string(),
-            user_agent: call.header(header::USER_AGENT).unwrap_or_default(),
+            user_agent: short(call.header(header::USER_AGENT).unwrap_or_default()),
             status: None,
         }
     }
@@ -122,17 +129,10 @@ impl<'a> Event<'a> {
         Self { digest, tags: tag.into_iter().collect(), ..Self::new("delete", call, repository) }
     }
 
-    pub(crate) fn refused(
-        method: &Method,
-        path: &'a str,
-        who: &'a Principal,
-        peer: SocketAddr,
-        status: StatusCode,
-    ) -> Self {
-        let _ = method;
+    pub(crate) fn refused(path: &'a str, who: &'a Principal, peer: SocketAddr, status: StatusCode) -> Self {
         Self {
             action: "refused",
-            repository: path,
+            repository: short(path),
             digest: "",
             tags: Vec::new(),
             media_type: "",

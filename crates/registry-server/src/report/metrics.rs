@@ -141,7 +141,8 @@ impl Metrics {
         add(&self.replications_failed, 1);
     }
 
-    pub(super) fn text(&self, usage: &Usage) -> String {
+    /// The figures as text, beside how many lines of the audit log are lost and how many requests wait for it.
+    pub(super) fn text(&self, usage: &Usage, (lost, waiting): (u64, u64)) -> String {
         let mut text = String::new();
         self.write_requests(&mut text);
         self.write_times(&mut text);
@@ -182,6 +183,8 @@ impl Metrics {
                 "Attempts at a copy that failed.",
                 read(&self.replications_failed),
             ),
+            ("audit_lost_total", "counter", "Lines that the audit log had no room for.", lost),
+            ("audit_waiting", "gauge", "Requests that wait for room in the audit log.", waiting),
             ("repositories", "gauge", "Repositories.", usage.repositories),
             ("manifests", "gauge", "Manifests.", usage.manifests),
             ("tags", "gauge", "Tags.", usage.tags),
@@ -266,7 +269,7 @@ mod tests {
         metrics.request("blob", &Method::GET, StatusCode::OK, Duration::from_secs(100));
         metrics.request("nonsense", &Method::TRACE, StatusCode::NOT_FOUND, Duration::ZERO);
         metrics.sent(7);
-        let text = metrics.text(&Usage { tags: 3, ..Usage::default() });
+        let text = metrics.text(&Usage { tags: 3, ..Usage::default() }, (0, 0));
         for line in [
             "dray_registry_requests_total{route=\"blob\",method=\"GET\",status=\"2xx\"} 2",
             "dray_registry_requests_total{route=\"none\",method=\"other\",status=\"4xx\"} 1",

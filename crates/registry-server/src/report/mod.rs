@@ -1,6 +1,7 @@
 //! What is told to others of what happens: figures for Prometheus, the audit log, webhooks.
 //!
-//! Telling never delays a request: figures are atomics, everything else goes through a queue.
+//! Figures are atomics, everything else goes through a queue. Nothing delays a request but an audit log whose queue is
+//! full, where it is said that nothing may happen without it.
 
 mod audit;
 mod event;
@@ -15,9 +16,10 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use crate::access::Principal;
+use crate::api::Problem;
 use crate::metadata::{Collected, Usage};
 
-pub use audit::{Audit, AuditError};
+pub use audit::{Audit, AuditBounds, AuditError, Overflow, Room};
 pub use event::Event;
 pub use hook::{HookError, Hooks, WebhookRule};
 use metrics::Metrics;
@@ -42,6 +44,36 @@ impl Report {
         Self(Arc::new(Inner { audit, hooks: Some(hooks), ..Inner::default() }))
     }
 
+    /// Room in the audit log for what is about to be done. To be had before it is done.
+    ///
+    /// # Errors
+    /// There is none, and nothing may happen without.
+    pub(crate) async fn room(&self) -> Result<Room, Problem> {
+        match &self.0.audit {
+            Some(audit) => audit.room().await.map_err(|_| Problem::Unaudited),
+            None => Ok(Room::default()),
+        }
+    }
+
+    /// A request is refused: the audit log is told before the client.
+    ///
+    /// # Errors
+    /// As [`Report::room`].
+    pub(crate) async fn refused(
+        &self,
+        path: &str,
+        status: StatusCode,
+        who: &Principal,
+        peer: SocketAddr,
+    ) -> Result<(), Problem> {
+        let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if refused && let Some(audit) = &self.0.audit {
+            let room = self.room().await?;
+            audit.write(&Event::refused(path, who, peer, status), room);
+        }
+        Ok(())
+    }
+
     /// A request has been answered.
     #[expect(clippy::too_many_arguments, reason = "one line of a log, told in one place")]
     pub(crate) fn request(
@@ -56,10 +88,6 @@ impl Report {
     ) {
         self.0.metrics.request(route, method, status, took);
         tracing::debug!(%method, path, status = status.as_u16(), ?took, user = who.name(), %peer, "request");
-        let refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        if refused && let Some(audit) = &self.0.audit {
-            audit.write(&Event::refused(method, path, who, peer, status));
-        }
     }
 
     /// Bytes of bodies went out.
@@ -72,10 +100,10 @@ impl Report {
         self.0.metrics.received(bytes);
     }
 
-    /// Something happened to a repository.
-    pub(crate) fn event(&self, event: &Event<'_>) {
+    /// Something happened to a repository, for which there was room in the audit log.
+    pub(crate) fn event(&self, event: &Event<'_>, room: Room) {
         if let Some(audit) = &self.0.audit {
-            audit.write(event);
+            audit.write(event, room);
         }
         if let Some(hooks) = &self.0.hooks {
             hooks.tell(event);
@@ -124,7 +152,8 @@ impl Report {
 
     /// The figures, in Prometheus' text format.
     pub(crate) fn metrics(&self, usage: &Usage) -> String {
-        self.0.metrics.text(usage)
+        let audit = self.0.audit.as_ref();
+        self.0.metrics.text(usage, audit.map(|audit| (audit.lost(), audit.waiting())).unwrap_or_default())
     }
 
     /// From now on load balancers are told to send nothing more.

@@ -1,6 +1,7 @@
 //! The server over real sockets, in this process.
 
 mod access;
+mod audit;
 mod cache;
 mod discover;
 mod fixture;
