@@ -32,6 +32,7 @@ pub const TEST: &[&str] = &[
     "procps",
     "python3-venv",     // moto, a server of S3 and Google Cloud Storage from PyPI
     "qemu-user-static", // programs of other platforms
+    "skopeo",           // copies between registries by somebody else
     "xfsprogs",         // … and xfs
 ];
 

@@ -8,6 +8,7 @@ mod platforms;
 mod replication;
 mod server;
 mod shared;
+mod skopeo;
 mod tls;
 mod trust;
 

@@ -102,25 +102,40 @@ fn upload_survives_the_loss_of_its_server(shared: &Shared) {
 /// A client goes on at another server while the first still writes: what is sealed is what was hashed.
 #[test]
 fn a_server_that_was_left_behind_harms_nothing() {
-    let shared = Shared::new();
+    left_behind(&Shared::new());
+}
+
+#[test]
+fn nor_does_it_with_azure() {
+    left_behind(&Shared::with(Store::azure()));
+}
+
+fn left_behind(shared: &Shared) {
     let (one, other) = (shared.server(&[]), shared.server(&[]));
     let (stale, fresh) = (vec![0xee; 2_000_000], pattern(2_000_000));
     let digest = format!("sha256:{}", hex_of(&fresh));
-    let begun = answer(send(one.port(), "POST /v2/a/blobs/uploads/ HTTP/1.1", b""));
-    let location = header(&begun, "location").to_owned();
-    // Neither knows of the other's bytes when it begins to write its own.
-    let close = |of: &[u8]| format!("PUT {location}?digest=sha256:{} HTTP/1.1", hex_of(of));
-    let answers = std::thread::scope(|scope| {
-        let late = scope.spawn(|| answer(send(one.port(), &close(&stale), &stale)));
-        let closed = answer(send(other.port(), &close(&fresh), &fresh));
-        (late.join().expect("the other client"), closed)
-    });
-    let stored = [&answers.0, &answers.1].iter().filter(|text| text.starts_with("HTTP/1.1 201")).count();
-    assert!(stored <= 1, "one upload becomes one blob: {answers:?}");
-    for content in [&stale, &fresh] {
-        let path = format!("/v2/a/blobs/sha256:{}", hex_of(content));
-        let blob = http::get(("127.0.0.1", other.port()), &path).expect("an answer");
-        assert!(blob.status == 404 || &blob.body == content, "a blob has the bytes of its digest");
+    // Where both go on from: nothing, less than a part, more than one.
+    for common in [0, 1_000_000, 9_000_000] {
+        let common = vec![7; common];
+        let begun = answer(send(one.port(), "POST /v2/a/blobs/uploads/ HTTP/1.1", b""));
+        let location = header(&begun, "location").to_owned();
+        let sent = answer(send(one.port(), &format!("PATCH {location} HTTP/1.1"), &common));
+        assert!(sent.starts_with("HTTP/1.1 202"), "{sent}");
+        // Neither knows of the other's bytes when it begins to write its own.
+        let whole = |of: &[u8]| [&common, of].concat();
+        let close = |of: &[u8]| format!("PUT {location}?digest=sha256:{} HTTP/1.1", hex_of(&whole(of)));
+        let answers = std::thread::scope(|scope| {
+            let late = scope.spawn(|| answer(send(one.port(), &close(&stale), &stale)));
+            let closed = answer(send(other.port(), &close(&fresh), &fresh));
+            (late.join().expect("the other client"), closed)
+        });
+        let stored = [&answers.0, &answers.1].iter().filter(|text| text.starts_with("HTTP/1.1 201")).count();
+        assert!(stored <= 1, "one upload becomes one blob: {answers:?}");
+        for content in [whole(&stale), whole(&fresh)] {
+            let path = format!("/v2/a/blobs/sha256:{}", hex_of(&content));
+            let blob = http::get(("127.0.0.1", other.port()), &path).expect("an answer");
+            assert!(blob.status == 404 || blob.body == content, "a blob has the bytes of its digest");
+        }
     }
     let begun =
         answer(send(one.port(), &format!("POST /v2/b/blobs/uploads/?digest={digest} HTTP/1.1"), &fresh));
