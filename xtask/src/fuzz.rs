@@ -91,10 +91,11 @@ fn run_target(program: &std::path::Path, name: &str, seconds: u64) -> Result<()>
     let home = home()?;
     let corpus = home.join("corpus").join(name);
     std::fs::create_dir_all(&corpus)?;
+    let seeds = workspace().join("fuzz/seeds").join(name);
+    ensure!(seeds.is_dir(), "{name} has no seeds: {} is no folder", seeds.display());
     let mut command = Command::new(program);
     command
-        .arg(&corpus)
-        .arg(workspace().join("fuzz/seeds").join(name))
+        .args([&corpus, &seeds])
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-artifact_prefix={}/{name}-", home.join("finds").display()))
         .args(["-timeout=20", "-rss_limit_mb=2048", "-max_len=65536", "-print_final_stats=1"]);

@@ -195,22 +195,3 @@ fn run(
     runtime.shutdown_background();
     done
 }
-
-/// What the fuzz targets look into.
-#[cfg(fuzzing)]
-pub mod fuzzing {
-    use crate::template::{Mode, Template};
-    use crate::value::Value;
-
-    /// Parses a template and runs it over a document.
-    pub fn template(source: &str) {
-        let Ok(template) = Template::parse(source) else { return };
-        let fields = vec![
-            ("Name".to_owned(), Value::Str("web".into())),
-            ("Size".to_owned(), Value::Int(42)),
-            ("List".to_owned(), Value::List(vec![Value::Bool(true), Value::Nil, Value::Float(1.5)])),
-        ];
-        // Whatever fails must do so with an error.
-        let _ = template.run(&Value::Struct(fields), Mode::Data, &mut String::new());
-    }
-}

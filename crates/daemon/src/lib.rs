@@ -34,12 +34,3 @@ mod websocket;
 
 pub use daemon::{DaemonError, main};
 pub use hosted::Hosted;
-
-/// What the fuzz targets look into.
-#[cfg(fuzzing)]
-pub mod fuzzing {
-    /// Reads the beginning of a connection as the daemon does to tell a takeover; gives its head's length if it is one.
-    pub fn request_head(bytes: &[u8]) -> Option<usize> {
-        crate::takeover::head_length(bytes)
-    }
-}

@@ -30,7 +30,7 @@ pub(crate) async fn refusal(mut answer: Answer) -> Error {
     Error::Api { status: answer.status, url: shown(&answer.url), errors }
 }
 
-fn parse_errors(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Vec<ApiError> {
+pub(crate) fn parse_errors(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Vec<ApiError> {
     let insufficient = challenges(headers)
         .iter()
         .any(|c| matches!(c, Challenge::Bearer(b) if b.error.as_deref() == Some("insufficient_scope")));

@@ -59,4 +59,20 @@ pub mod fuzzing {
     pub fn challenges(header: &str) -> usize {
         crate::challenge::parse(header).len()
     }
+
+    /// Reads what a registry says when it refuses; gives how many errors it told.
+    pub fn errors(status: u16, body: &[u8]) -> usize {
+        let status = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::FORBIDDEN);
+        crate::answer::parse_errors(status, &http::HeaderMap::new(), body).len()
+    }
+
+    /// Reads a `Link` header of a list; gives the next page's address, which is at the same place.
+    pub fn next_page(at: &url::Url, link: &str) -> Option<url::Url> {
+        crate::repository::next_page(at, link)
+    }
+
+    /// Reads a `hosts.toml`; false if it is none.
+    pub fn hosts(text: &str) -> bool {
+        crate::hosts::parse(text, std::path::Path::new("/nowhere/hosts.toml"), "reg.test")
+    }
 }

@@ -316,13 +316,17 @@ impl Repository {
     }
 }
 
-/// The target of `Link: <…>; rel="next"`, if it stays at the same origin.
+/// The target of `Link: <…>; rel="next"`, whatever links stand beside it, if it stays at the same origin.
 pub(crate) fn next_page(at: &Url, link: &str) -> Option<Url> {
-    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-    if !parameters.contains("next") {
-        return None;
+    let mut rest = link.trim();
+    loop {
+        let (target, after) = rest.strip_prefix('<')?.split_once('>')?;
+        let (parameters, others) = after.split_at(after.find('<').unwrap_or(after.len()));
+        if parameters.contains("next") {
+            return at.join(target).ok().filter(|next| next.origin() == at.origin());
+        }
+        rest = others;
     }
-    at.join(target).ok().filter(|next| next.origin() == at.origin())
 }
 
 #[cfg(test)]
@@ -339,6 +343,8 @@ mod unit {
         );
         assert_eq!(next("<https://evil.test/x>; rel=\"next\""), None);
         assert_eq!(next("</x>; rel=\"prev\""), None);
+        let both = "</x>; rel=\"prev\", </y>; rel=\"next\"";
+        assert_eq!(next(both).as_deref(), Some("https://reg.test/y"));
         assert_eq!(next("nonsense"), None);
     }
 }

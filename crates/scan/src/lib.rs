@@ -31,6 +31,15 @@ pub use root::ScanError;
 pub use scanner::scan;
 pub use spdx::spdx;
 
+/// What the fuzz targets look into.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    /// Reads a header of RPM's database, as a row of it has it.
+    pub fn rpm(header: &[u8]) -> Option<crate::Package> {
+        crate::rpm::package(header, "f")
+    }
+}
+
 /// What a document is about, and who makes it when.
 #[derive(Debug, Clone, Default)]
 pub struct Subject {

@@ -68,7 +68,7 @@ fn headers(file: &File) -> rusqlite::Result<Vec<Vec<u8>>> {
     Ok(headers)
 }
 
-fn package(header: &[u8], found_in: &str) -> Option<Package> {
+pub(crate) fn package(header: &[u8], found_in: &str) -> Option<Package> {
     let header = Header::of(header)?;
     let (name, version, release) = (header.text(NAME)?, header.text(VERSION)?, header.text(RELEASE)?);
     if name == KEYS {

@@ -48,7 +48,8 @@ pub(super) fn chunk(header: &str) -> Option<Range<u64>> {
     let text = text.split('/').next().unwrap_or(text);
     let (first, last) = text.split_once('-')?;
     let (first, last) = (number(first).ok()??, number(last).ok()??);
-    (last >= first).then(|| first..last.saturating_add(1))
+    let end = last.checked_add(1)?;
+    (last >= first).then_some(first..end)
 }
 
 #[cfg(test)]
@@ -84,7 +85,8 @@ mod tests {
     fn chunks() {
         assert_eq!(chunk("0-1023"), Some(0..1024));
         assert_eq!(chunk("bytes 5-9/100"), Some(5..10));
-        for bad in ["", "5", "-5", "5-", "9-5", "a-b", "1--2"] {
+        let endless = "18446744073709551615-99999999999999999999";
+        for bad in ["", "5", "-5", "5-", "9-5", "a-b", "1--2", endless] {
             assert_eq!(chunk(bad), None, "{bad}");
         }
     }

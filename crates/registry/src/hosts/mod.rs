@@ -105,6 +105,12 @@ pub(crate) fn read(dirs: &[PathBuf], host: &str) -> Result<Known, Error> {
     Ok(Known::default())
 }
 
+/// Whether this is a `hosts.toml`.
+#[cfg(fuzzing)]
+pub(crate) fn parse(text: &str, file: &Path, host: &str) -> bool {
+    toml::parse(text, file, host).is_ok()
+}
+
 fn read_folder(folder: &Path, host: &str) -> Result<Known, Error> {
     let file = folder.join("hosts.toml");
     match std::fs::read_to_string(&file) {
