@@ -13,7 +13,7 @@ mod units;
 mod value;
 
 mod format {
-    pub use crate::{time, units};
+    pub(crate) use crate::{time, units};
 }
 
 use libfuzzer_sys::fuzz_target;
