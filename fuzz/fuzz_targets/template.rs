@@ -1,6 +1,6 @@
 //! Templates of `--format`: whatever is wrong is an error, no panic, no endless run.
 #![no_main]
-#![allow(dead_code, reason = "what the rest of the command line uses of them")]
+#![allow(dead_code, unused_imports, reason = "what the rest of the command line uses of them")]
 
 // These files alone: the command line around them takes long to compile.
 #[path = "../../crates/cli/src/template/mod.rs"]
