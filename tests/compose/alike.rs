@@ -177,6 +177,10 @@ fn both_make_the_same() {
     assert!(differ.is_empty(), "{}", differ.join("\n"));
 }
 
+fn names(list: &str) -> std::collections::BTreeSet<&str> {
+    list.split(',').collect()
+}
+
 /// Where two differ, with the path.
 fn difference(path: &str, theirs: &Value, mine: &Value, into: &mut Vec<String>) {
     match (theirs, mine) {
@@ -193,6 +197,8 @@ fn difference(path: &str, theirs: &Value, mine: &Value, into: &mut Vec<String>) 
             }
         }
         (a, b) if a == b => {}
+        // Docker Compose names them in no order.
+        (Value::String(a), Value::String(b)) if path.ends_with(".Networks") && names(a) == names(b) => {}
         (a, b) => into.push(format!("{path}: Docker Compose {a}, ours {b}")),
     }
 }

@@ -24,6 +24,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::ApiError;
+use crate::linger::Linger;
 use crate::version::ApiVersion;
 
 /// Both directions of a connection that was taken over. `shutdown` closes the way to the client.
@@ -98,7 +99,7 @@ impl Hijack {
                 let framed = multiplexed && self.version.at_least(42);
                 tokio::spawn(async move {
                     match upgrade.await {
-                        Ok(upgraded) => session(Box::pin(TokioIo::new(upgraded))).await,
+                        Ok(upgraded) => session(Box::pin(Linger::new(TokioIo::new(upgraded)))).await,
                         Err(error) => tracing::debug!(%error, "client left before the upgrade"),
                     }
                 });

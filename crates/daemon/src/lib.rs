@@ -21,6 +21,7 @@ mod extract;
 mod handed;
 mod hijack;
 mod hosted;
+mod linger;
 mod listener;
 mod read_ahead;
 mod reload;

@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use self::head::{Head, MAX_BODY, parse};
 use crate::hijack::TakeoverSlot;
+use crate::linger::Linger;
 
 const MAX_HEAD: usize = 64 << 10;
 /// How long the first request's head may take.
@@ -170,7 +171,7 @@ where
     io.write_all(&head).await?;
     io.flush().await?;
     match session {
-        Some(session) => session(Box::pin(io)).await,
+        Some(session) => session(Box::pin(Linger::new(io))).await,
         None => io.shutdown().await?,
     }
     Ok(())

@@ -181,9 +181,16 @@ impl Images {
         if name.digest().is_some() {
             return Err(Error::TagWithDigest);
         }
-        match self.store.tags().set(&name.clone().tagged(), &image.id, None) {
+        let name = name.clone().tagged();
+        match self.store.tags().set(&name, &image.id, None) {
             Err(dray_store::Error::ImageNotFound(id)) => Err(Error::NotFound(id.to_string())),
-            set => Ok(set?),
+            set => {
+                let before = set?;
+                if before.as_ref() == Some(&image.id) {
+                    self.store.tags().renew(&[name])?;
+                }
+                Ok(before)
+            }
         }
     }
 

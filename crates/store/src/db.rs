@@ -75,6 +75,8 @@ const MIGRATIONS: &[&str] = &[
     "ALTER TABLE layer ADD COLUMN base INTEGER REFERENCES layer;
      ALTER TABLE layer ADD COLUMN own INTEGER;
      CREATE INDEX layer_base ON layer (base) WHERE base IS NOT NULL;",
+    // 3: when names were given, in nanoseconds since 1970; 0 where nobody knows.
+    "ALTER TABLE tag ADD COLUMN time INTEGER NOT NULL DEFAULT 0;",
 ];
 
 /// The database; a clone is the same one.

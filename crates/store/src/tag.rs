@@ -3,6 +3,8 @@
 //! A name by digest is the manifest an image was pulled or pushed by; it comes and goes with the tags of its
 //! repository, which is known to the crate above.
 
+use std::time::SystemTime;
+
 use dray_spec::{Digest, Reference};
 use rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY;
 use rusqlite::{Connection, OptionalExtension};
@@ -93,6 +95,36 @@ impl Tags {
         })
     }
 
+    /// Says that names were given again just now, to the images that have them. What is lost of that in a power cut is
+    /// no loss: nobody waits for the disk.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn renew(&self, names: &[Reference]) -> Result<()> {
+        self.0.write_relaxed(|c| {
+            let mut update = c
+                .prepare_cached("UPDATE tag SET time = ?1 WHERE reference = ?2")
+                .map_err(Error::db("write tag"))?;
+            for name in names {
+                update.execute((now(), key(name))).map_err(Error::db("write tag"))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// When an image was last given a name that it still has, in nanoseconds since 1970; none if it has no name, or
+    /// nobody knows.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn last_given(&self, image: &Digest) -> Result<Option<i64>> {
+        self.0.read(|c| {
+            c.prepare_cached("SELECT max(time) FROM tag WHERE image = ?1 AND time > 0")
+                .and_then(|mut s| s.query_row([image.as_str()], |row| row.get(0)))
+                .map_err(Error::db("read tags"))
+        })
+    }
+
     /// Takes a name away; true if it was there.
     ///
     /// # Errors
@@ -128,6 +160,11 @@ fn key(reference: &Reference) -> String {
     }
 }
 
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
 fn get(c: &Connection, key: &str) -> Result<Option<Digest>> {
     c.prepare_cached("SELECT image FROM tag WHERE reference = ?1")
         .and_then(|mut s| {
@@ -146,8 +183,8 @@ pub(crate) fn set(c: &Connection, reference: &Reference, image: &Digest) -> Resu
     if before.as_ref() == Some(image) {
         return Ok(before);
     }
-    c.prepare_cached("INSERT OR REPLACE INTO tag (reference, image) VALUES (?1, ?2)")
-        .and_then(|mut s| s.execute([key.as_str(), image.as_str()]))
+    c.prepare_cached("INSERT OR REPLACE INTO tag (reference, image, time) VALUES (?1, ?2, ?3)")
+        .and_then(|mut s| s.execute((key.as_str(), image.as_str(), now())))
         .map_err(|source| match source.sqlite_error() {
             // The only thing that a name leads to.
             Some(error) if error.extended_code == SQLITE_CONSTRAINT_FOREIGNKEY => {

@@ -1,6 +1,7 @@
 //! `tag` and `rmi`.
 
 use dray_harness::Daemon;
+use dray_harness::registry::Registry;
 
 #[test]
 fn a_tag_is_a_name_more() {
@@ -13,6 +14,30 @@ fn a_tag_is_a_name_more() {
         client.sh("tag nosuch x").expect_code(1).expect_error("No such image: nosuch:latest");
         client.sh("tag busybox UPPER").expect_code(1).expect_error("must be lowercase");
         client.sh("rmi nosuch").expect_code(1).expect_error("No such image: nosuch");
+    }
+}
+
+#[test]
+fn an_image_knows_when_it_was_tagged_or_pulled_last() {
+    let registry = Registry::start();
+    let daemon = Daemon::start();
+    let name = format!("{}/dated:v1", registry.host());
+    for client in daemon.clients() {
+        let last = || {
+            let time = client.ok(&format!("image inspect -f {{{{.Metadata.LastTagTime}}}} {name}"));
+            // Go leaves out zeros at the end.
+            format!("{:0<29}", time.trim_end_matches('Z'))
+        };
+        client.ok(&format!("tag busybox {name}"));
+        let tagged = last();
+        assert!(tagged.starts_with("20"), "{tagged}");
+        client.ok(&format!("tag busybox {name}"));
+        let again = last();
+        assert!(again > tagged, "{again} {tagged}");
+        client.ok(&format!("push -q {name}"));
+        client.ok(&format!("pull -q {name}"));
+        assert!(last() > again, "a pull of what is here counts");
+        client.ok(&format!("rmi {name}"));
     }
 }
 

@@ -11,6 +11,7 @@ use dray_store::LayerId;
 use jiff::Timestamp;
 
 use super::Error;
+use crate::timestamp;
 
 /// A line of `docker images`, under these of its names.
 pub(super) fn summary<'a>(image: &Image, names: impl Iterator<Item = &'a Reference>) -> ImageSummary {
@@ -62,8 +63,15 @@ pub(super) fn inspect(images: &Images, image: &Image) -> ImageInspect {
             kind: "layers".into(),
             layers: config.rootfs.diff_ids.iter().map(ToString::to_string).collect(),
         },
-        metadata: ImageMetadata::default(),
+        metadata: ImageMetadata { last_tag_time: last_tag_time(images, image) },
     }
+}
+
+/// When the image was last pulled, built or tagged under a name that it has; empty where nobody knows.
+fn last_tag_time(images: &Images, image: &Image) -> String {
+    let nanoseconds = images.store().tags().last_given(&image.id).ok().flatten();
+    let time = nanoseconds.and_then(|nanoseconds| Timestamp::from_nanosecond(nanoseconds.into()).ok());
+    time.map(timestamp::rfc3339).unwrap_or_default()
 }
 
 /// Where the layers lie: the top one as upper, those below it as lower.

@@ -379,6 +379,8 @@ impl Puller {
             }
             let before = store.tags().get(&lookup)?;
             store.images().put(&record, &names)?;
+            // Also where nothing has changed.
+            store.tags().renew(&names)?;
             for blob in descriptors.iter().chain(&kept.blobs) {
                 origin::remember_repository(&store, &name, &blob.digest);
             }
