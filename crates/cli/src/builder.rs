@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::command_error::Error;
-use crate::{connect, context};
+use crate::{connect, context, whole_file};
 
 /// The driver of builders that are daemons.
 pub const DOCKER: &str = "docker";
@@ -178,9 +178,7 @@ pub fn set_current(app: &App, name: &str, global: bool) -> Result<(), Error> {
     let text = serde_json::to_vec(&current)
         .map_err(|source| Error::Json { what: "the builder in use".into(), source })?;
     std::fs::create_dir_all(&folder).map_err(Error::file("mkdir", &folder))?;
-    let (path, draft) = (folder.join("current"), folder.join(format!("current.{}", std::process::id())));
-    std::fs::write(&draft, text).map_err(Error::file("write", &draft))?;
-    std::fs::rename(&draft, &path).map_err(Error::file("rename", &path))
+    whole_file::write(&folder.join("current"), &text, 0o666)
 }
 
 /// All builders: those that buildx keeps, then the contexts whose names none of them has.

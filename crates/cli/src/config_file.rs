@@ -1,7 +1,6 @@
 //! Docker's `config.json`: default formats, proxies, and where `credential` keeps its entries. What this program does
 //! not know in it is kept.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -132,9 +131,9 @@ impl ConfigFile {
         self.save().map(|()| true)
     }
 
-    /// Writes the file anew beside the old one and renames it, so that it is never half written.
+    /// Writes the file anew.
     fn save(&self) -> Result<(), Error> {
-        use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+        use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
         let path = self.dir.join("config.json");
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -144,17 +143,8 @@ impl ConfigFile {
         // A link stays a link: what it points to is replaced.
         let path = std::fs::canonicalize(&path).unwrap_or(path);
         let mode = std::fs::metadata(&path).map_or(0o600, |before| before.permissions().mode() & 0o777);
-        let draft = path.with_extension(format!("json{}", std::process::id()));
         let text = crate::json::indent_with(Value::Object(self.content.clone()).to_string().as_bytes(), "\t");
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .open(&draft)
-            .map_err(Error::file("open", &draft))?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(Error::file("write", &draft))?;
-        std::fs::rename(&draft, &path).map_err(Error::file("rename", &path))
+        crate::whole_file::write(&path, &text, mode)
     }
 }
 

@@ -6,8 +6,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use dray_client::{Endpoint, Tls};
@@ -16,6 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::command_error::{Error, Sys};
+use crate::whole_file::write;
 
 /// The context that flags and environment make.
 pub const DEFAULT: &str = "default";
@@ -230,16 +230,6 @@ fn remove_dir(dir: &Path) -> Result<(), Error> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::file("remove", dir)(e)),
         _ => Ok(()),
     }
-}
-
-/// Writes a file beside the old one and renames it, so that it is never half written.
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
-    let draft = path.with_extension(format!("draft{}", std::process::id()));
-    let mut open = std::fs::OpenOptions::new();
-    open.write(true).create(true).truncate(true).mode(mode);
-    let mut file = open.open(&draft).map_err(Error::file("open", &draft))?;
-    file.write_all(bytes).map_err(Error::file("write", &draft))?;
-    std::fs::rename(&draft, path).map_err(Error::file("rename", path))
 }
 
 /// A context as `inspect` shows it.

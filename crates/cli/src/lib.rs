@@ -33,6 +33,7 @@ mod template;
 mod terminal;
 mod unpack;
 mod value;
+mod whole_file;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -14,6 +14,7 @@ use http::Method;
 
 use crate::Result;
 use crate::error::Error;
+use crate::image::{loading, saving};
 use crate::query::Query;
 use crate::request::{Call, Client, Upload};
 use crate::stream::Body;
@@ -29,8 +30,8 @@ impl Client {
         platform: &str,
         file: BorrowedFd<'_>,
     ) -> Result<Option<Body>> {
-        let query = Query::new().with("quiet", if quiet { "1" } else { "0" }).with_some("platform", platform);
-        self.hand_over(Call::new(Method::POST, "/dray/images/load").query(query), file).await
+        let call = Call::new(Method::POST, "/dray/images/load").query(loading(quiet, platform));
+        self.hand_over(call, file).await
     }
 
     /// Writes images as a tar into a file here; false if the daemon cannot have it.
@@ -43,11 +44,7 @@ impl Client {
         platform: &str,
         file: BorrowedFd<'_>,
     ) -> Result<bool> {
-        let mut query = Query::new();
-        for name in names {
-            query.add("names", name);
-        }
-        let call = Call::new(Method::POST, "/dray/images/save").query(query.with_some("platform", platform));
+        let call = Call::new(Method::POST, "/dray/images/save").query(saving(names, platform));
         let Some(mut answer) = self.hand_over(call, file).await? else { return Ok(false) };
         let end = tokio::io::copy(&mut answer, &mut tokio::io::sink()).await;
         end.map(|_| true).map_err(|source| Error::Stream { what: "waiting for the archive", source })

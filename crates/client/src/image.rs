@@ -167,12 +167,7 @@ impl Client {
     /// # Errors
     /// The daemon cannot be reached or refuses.
     pub async fn image_save(&self, names: &[String], platform: &str) -> Result<Body> {
-        let mut query = Query::new();
-        for name in names {
-            query.add("names", name);
-        }
-        let query = query.with_some("platform", platform);
-        self.stream(Call::new(Method::GET, "/images/get").query(query)).await
+        self.stream(Call::new(Method::GET, "/images/get").query(saving(names, platform))).await
     }
 
     /// Takes images from a tar.
@@ -180,8 +175,8 @@ impl Client {
     /// # Errors
     /// The daemon cannot be reached or refuses.
     pub async fn image_load(&self, quiet: bool, platform: &str, tar: Upload) -> Result<Body> {
-        let query = Query::new().with("quiet", if quiet { "1" } else { "0" }).with_some("platform", platform);
-        self.stream(Call::new(Method::POST, "/images/load").query(query).upload(tar)).await
+        let call = Call::new(Method::POST, "/images/load").query(loading(quiet, platform));
+        self.stream(call.upload(tar)).await
     }
 
     /// Removes images that nothing uses.
@@ -216,4 +211,18 @@ impl Client {
         let at = format!("/distribution/{}/json", segment(name));
         self.json(Call::new(Method::GET, &at).header(AUTH_HEADER, auth)).await
     }
+}
+
+/// What is asked for by `save`, whichever way the archive comes.
+pub(crate) fn saving(names: &[String], platform: &str) -> Query {
+    let mut query = Query::new();
+    for name in names {
+        query.add("names", name);
+    }
+    query.with_some("platform", platform)
+}
+
+/// What is asked for by `load`, whichever way the archive goes.
+pub(crate) fn loading(quiet: bool, platform: &str) -> Query {
+    Query::new().with("quiet", if quiet { "1" } else { "0" }).with_some("platform", platform)
 }

@@ -2,7 +2,9 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
+
+use crate::ioctl::ioctl;
 
 /// `struct btrfs_ioctl_vol_args`.
 #[repr(C)]
@@ -72,17 +74,6 @@ pub fn limit(subvolume: impl AsFd, bytes: u64) -> io::Result<()> {
     };
     // SAFETY: `LimitArgs` has the layout that QGROUP_LIMIT reads; the kernel writes nothing into it.
     unsafe { ioctl(subvolume, QGROUP_LIMIT, &raw mut args) }
-}
-
-/// # Safety
-/// `T` is what the kernel reads and writes for this request.
-unsafe fn ioctl<T>(file: impl AsFd, request: u32, args: *mut T) -> io::Result<()> {
-    let fd = file.as_fd().as_raw_fd();
-    // SAFETY: the descriptor is borrowed for the call; the caller vouches for the argument.
-    match unsafe { libc::ioctl(fd, libc::Ioctl::from(request), args) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 #[cfg(test)]

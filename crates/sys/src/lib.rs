@@ -10,6 +10,7 @@ pub mod caps;
 pub mod clone;
 pub mod flush;
 pub mod heap;
+mod ioctl;
 pub mod kernel;
 pub mod listen;
 pub mod mount;

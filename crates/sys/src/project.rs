@@ -4,6 +4,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use crate::ioctl::ioctl;
+
 /// `struct fsxattr`.
 #[repr(C)]
 #[derive(Default)]
@@ -118,17 +120,6 @@ fn quotactl(file: impl AsFd, command: u32, project: u32, quota: &mut Quota) -> i
     let fd = file.as_fd().as_raw_fd();
     // SAFETY: the descriptor is borrowed for the call, and `Quota` has the layout that both commands take.
     match unsafe { libc::syscall(libc::SYS_quotactl_fd, fd, command, project, std::ptr::from_mut(quota)) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// # Safety
-/// `T` is what the kernel reads and writes for this request.
-unsafe fn ioctl<T>(file: impl AsFd, request: u32, args: *mut T) -> io::Result<()> {
-    let fd = file.as_fd().as_raw_fd();
-    // SAFETY: the descriptor is borrowed for the call; the caller vouches for the argument.
-    match unsafe { libc::ioctl(fd, libc::Ioctl::from(request), args) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

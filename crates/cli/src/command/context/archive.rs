@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 
+use super::keep;
 use crate::app::App;
 use crate::command_error::{Error, Sys};
 use crate::context::{self, Meta, TlsFiles};
@@ -94,10 +95,7 @@ async fn import(app: &App, p: Parsed) -> Done {
     read?;
     let (mut meta, tls) = unpack(&bytes)?;
     meta.name.clone_from(name);
-    context::put(app, &meta, Some(&tls))?;
-    app.print(format!("{name}\n"))?;
-    app.warn(format!("Successfully imported context {name:?}"));
-    Ok(0)
+    keep(app, &meta, Some(&tls), "imported")
 }
 
 fn unpack(bytes: &[u8]) -> Result<(Meta, TlsFiles), Error> {

@@ -1,6 +1,6 @@
 //! `context create`.
 
-use super::endpoint;
+use super::{endpoint, keep};
 use crate::app::App;
 use crate::command_error::Error;
 use crate::context;
@@ -42,8 +42,5 @@ async fn run(app: &App, p: Parsed) -> Done {
     if !p.get("description").is_empty() {
         meta.describe(p.get("description"));
     }
-    context::put(app, &meta, Some(&tls))?;
-    app.print(format!("{name}\n"))?;
-    app.warn(format!("Successfully created context {name:?}"));
-    Ok(0)
+    keep(app, &meta, Some(&tls), "created")
 }

@@ -35,6 +35,14 @@ pub static GROUP: Group = Group {
     ],
 };
 
+/// Writes a context down, with its certificates if they are others now, and says what was done.
+fn keep(app: &App, meta: &context::Meta, tls: Option<&context::TlsFiles>, done: &str) -> Done {
+    context::put(app, meta, tls)?;
+    app.print(format!("{}\n", meta.name))?;
+    app.warn(format!("Successfully {done} context {:?}", meta.name));
+    Ok(0)
+}
+
 const FLAGS: &[Flag] = &[
     format_flag("Format of the output: table, 'table TEMPLATE', json, or a Go template"),
     switch("quiet", 'q', "Show names only"),

@@ -1,6 +1,6 @@
 //! `context update`.
 
-use super::endpoint;
+use super::{endpoint, keep};
 use crate::app::App;
 use crate::context;
 use crate::flag::{Flag, NONE, Parsed, text};
@@ -27,8 +27,5 @@ async fn run(app: &App, p: Parsed) -> Done {
         true => Some(endpoint::set(app, &p, &mut meta)?),
         false => None,
     };
-    context::put(app, &meta, tls.as_ref())?;
-    app.print(format!("{name}\n"))?;
-    app.warn(format!("Successfully updated context {name:?}"));
-    Ok(0)
+    keep(app, &meta, tls.as_ref(), "updated")
 }
